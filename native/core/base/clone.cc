@@ -1,0 +1,65 @@
+#include "core/base/clone.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#include <utility>
+
+#include "core/base/raw.h"
+
+namespace regroup {
+
+namespace {
+
+/// clone_args of linux/sched.h as of 5.3; kernels take any version that they know.
+struct CloneArgs {
+  uint64_t flags, pidfd, childTid, parentTid, exitSignal, stack, stackSize, tls;
+};
+
+}  // namespace
+
+Result<CloneStack> CloneStack::map() {
+  void* memory = ::mmap(nullptr, kBytes, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+  if (memory == MAP_FAILED) return Error{"mmap", errno};
+  return CloneStack(static_cast<char*>(memory));
+}
+
+CloneStack::CloneStack(CloneStack&& other) noexcept
+    : lowest_(std::exchange(other.lowest_, nullptr)) {}
+
+CloneStack::~CloneStack() {
+  if (lowest_ != nullptr) ::munmap(lowest_, kBytes);
+}
+
+Cloned cloneChild(const CloneStack& stack, CloneCall call, uint64_t flags, int exitSignal,
+                  void (*run)(void*), void* arg) {
+  flags |= CLONE_VM | CLONE_VFORK;
+  int pidfd = -1;  // stays, where the kernel ignores CLONE_PIDFD
+  long pid;
+  if (call == CloneCall::Clone3) {
+    CloneArgs args{};
+    args.flags = flags;
+    args.pidfd = reinterpret_cast<uint64_t>(&pidfd);
+    args.exitSignal = static_cast<uint64_t>(exitSignal);
+    args.stack = reinterpret_cast<uint64_t>(stack.lowest());  // the lowest address, unlike clone
+    args.stackSize = CloneStack::kBytes;
+    pid = rawClone(kSysClone3, reinterpret_cast<long>(&args), sizeof args, 0, run, arg);
+  } else {
+    pid = rawClone(SYS_clone, static_cast<long>(flags) | exitSignal,
+                   reinterpret_cast<long>(stack.lowest() + CloneStack::kBytes),
+                   reinterpret_cast<long>(&pidfd), run, arg);
+  }
+  Cloned child;
+  child.pidfd = Fd(pidfd);
+  if (pid < 0) {
+    child.error = static_cast<int>(-pid);
+  } else {
+    child.pid = static_cast<pid_t>(pid);
+  }
+  return child;
+}
+
+}  // namespace regroup

@@ -1,0 +1,82 @@
+#include "core/base/features.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "core/base/clone.h"
+#include "core/base/raw.h"
+#include "core/base/syscall.h"
+
+namespace regroup {
+
+namespace {
+
+constexpr FeatureName kNames[] = {
+    {"clone3", &Features::clone3},
+    {"clear-sighand", &Features::clearSighand},
+    {"clone-pidfd", &Features::clonePidfd},
+    {"pidfd", &Features::pidfd},
+    {"pidfd-signal", &Features::pidfdSignal},
+    {"pidfd-wait", &Features::pidfdWait},
+    {"close_range", &Features::closeRange},
+};
+
+[[gnu::no_sanitize("address", "undefined", "thread")]] void exitAtOnce(void*) {
+  rawCall(SYS_exit_group, 0);
+}
+
+/// Whether a child comes to be this way, with a pidfd. It ends at once, and without a signal,
+/// so that the host's waitpid(-1) doesn't see it.
+bool probeClone(const CloneStack& stack, CloneCall call, uint64_t flags) {
+  const Cloned child = cloneChild(stack, call, flags | CLONE_PIDFD, 0, exitAtOnce, nullptr);
+  if (child.pid < 0) return false;
+  // ECHILD, from a host that ignores SIGCHLD, is fine: it's gone.
+  (void)waitForExit(child.pid, Reap::Yes, true);
+  return static_cast<bool>(child.pidfd);
+}
+
+}  // namespace
+
+std::span<const FeatureName> featureNames() { return kNames; }
+
+Features probeFeatures(std::span<const std::string> disable) {
+  const auto wanted = [&](std::string_view name) {
+    return std::find(disable.begin(), disable.end(), name) == disable.end();
+  };
+  Features features;
+
+  // Without these the host couldn't even run; a failure here leaves the plainest ways.
+  if (auto stack = CloneStack::map()) {
+    if (wanted("clone3")) {
+      features.clearSighand =
+          wanted("clear-sighand") && probeClone(*stack, CloneCall::Clone3, kCloneClearSighand);
+      features.clone3 = features.clearSighand || probeClone(*stack, CloneCall::Clone3, 0);
+    }
+    // A kernel with clone3 knows the flag too; don't spend another child on it.
+    features.clonePidfd =
+        wanted("clone-pidfd") && (features.clone3 || probeClone(*stack, CloneCall::Clone, 0));
+  }
+
+  if (wanted("pidfd")) {
+    if (auto self = openPidfd(::getpid())) {
+      features.pidfd = true;
+      features.pidfdSignal = wanted("pidfd-signal") && static_cast<bool>(sendSignal(*self, 0));
+      if (wanted("pidfd-wait")) {
+        // We aren't our own child: ECHILD where the kernel understands the question, EINVAL
+        // where it doesn't.
+        auto answer = waitForExit(*self, Reap::No);
+        features.pidfdWait = !answer && answer.error().code == ECHILD;
+      }
+    }
+  }
+
+  features.closeRange = wanted("close_range") && rawCall(kSysCloseRange, ~0u, ~0u, 0) == 0;
+  return features;
+}
+
+}  // namespace regroup
