@@ -1,0 +1,159 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "core/base/features.h"
+#include "core/base/loop.h"
+#include "core/base/result.h"
+#include "core/base/syscall.h"
+#include "core/output/pump.h"
+#include "core/process/signals.h"
+#include "core/spawn/plan.h"
+
+namespace regroup {
+
+/// Names a worker group; chosen by the caller, unique while its supervisor lives.
+using GroupId = uint64_t;
+
+/// Where one stream of one worker goes.
+struct StreamPlan {
+  enum class To : uint8_t {
+    Inherit,  // our own descriptor, untouched
+    Null,
+    File,  // straight into sinks.file: costs nothing, survives us
+    Pipe,  // through the pump, to `sinks`
+  };
+  To to = To::Inherit;
+  StreamSinks sinks;
+};
+
+struct WorkerPlan {
+  Command command;
+  bool inheritStdin = false;
+  StreamPlan streams[2];  // stdout, stderr
+};
+
+struct GroupPlan {
+  GroupId group;
+  std::string cookie;  // see strays.h; the caller puts it into each worker's environment
+  std::vector<WorkerPlan> workers;
+  size_t tailBytes;                 // kept of the end of each piped stream
+  std::chrono::milliseconds drain;  // for a pipe that somebody still holds
+};
+
+struct StopRequest {
+  int signal;
+  Target target;
+  std::chrono::milliseconds grace;     // from now to SIGKILL
+  std::chrono::milliseconds killWait;  // from SIGKILL to giving up
+};
+
+/// What failed of a start.
+enum class StartStep : uint8_t {
+  Resolve,
+  Output,
+  Spawn,
+  Session,
+  ParentDeath,
+  Stdio,
+  Rlimits,
+  Cwd,
+  Signals,
+  Exec,
+  KilledBeforeExec,
+};
+
+/// A worker that SIGKILL didn't end in time.
+struct StuckWorker {
+  size_t index;
+  pid_t pid;
+  char state;
+  std::string waitChannel;
+};
+
+/// All workers have exec'd; element i is of workers[i].
+struct Started {
+  std::vector<pid_t> pids;
+  std::vector<TimePoint> at;
+};
+/// None is left.
+struct StartFailed {
+  size_t index;
+  StartStep step;
+  Error error;
+  std::string detail;  // a path, where the step has one
+};
+/// Told at once, before its output is drained.
+struct Exited {
+  size_t index;
+  pid_t pid;
+  ExitStatus status;
+};
+/// The last event of a group that had started.
+struct Ended {
+  struct Tail {
+    size_t index;
+    size_t stream;  // 0 stdout, 1 stderr
+    std::string bytes;
+  };
+  std::vector<StuckWorker> stuck;
+  size_t strays;
+  std::vector<Tail> tails;  // of piped streams only
+};
+struct OutputFailed {
+  size_t index;
+  std::string path;
+  Error error;
+  uint64_t droppedLines;
+};
+
+struct SupervisorEvent {
+  GroupId group;
+  TimePoint at;
+  std::variant<Started, StartFailed, Exited, Ended, OutputFailed> what;
+};
+
+/// Starts, watches and ends worker groups, on a thread of its own: it works while JS is
+/// blocked, and PR_SET_PDEATHSIG follows it. It alone spawns, waits and signals.
+///
+/// A worker whose end was told stays a zombie until its group has ended: so its process group's
+/// number stays ours, and what it left behind can be killed without hitting a stranger.
+///
+/// Thread: any.
+class Supervisor {
+ public:
+  struct Options {
+    std::vector<std::string> disable;  // names of features to do without
+    /// Called on the supervisor's thread, once per event, in order.
+    std::function<void(SupervisorEvent)> onEvent;
+    int stdoutFd = 1;  // the console's, for tests
+    int stderrFd = 2;
+  };
+
+  static Result<std::unique_ptr<Supervisor>> start(Options options);
+  ~Supervisor();
+
+  /// All or none; the outcome comes as Started or StartFailed.
+  void startGroup(GroupPlan plan);
+  /// Signals, continues what's stopped, kills what's left when the grace ends or the leader is
+  /// gone. A second call can only shorten the grace. Unknown or ended groups: nothing.
+  void stopGroup(GroupId group, StopRequest request);
+  void signalGroup(GroupId group, int signal, Target target);
+  /// Kills every group and waits for their ends, `atMost`.
+  void killAll(std::chrono::milliseconds atMost);
+  /// killAll, bounded, then ends the threads. Idempotent, but not from two threads at once.
+  void close();
+
+ private:
+  class Impl;
+  explicit Supervisor(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace regroup

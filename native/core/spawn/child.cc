@@ -1,0 +1,151 @@
+#include "core/spawn/child.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#include "core/base/clone.h"
+#include "core/base/raw.h"
+
+// Until execve the child runs on the parent's memory while the parent's other threads go on.
+// So: no allocation, no lock, no stdio, no errno, nothing that the dynamic linker or a sanitizer
+// might hook — only raw system calls, one list of them, and the report.
+#define CHILD                                           \
+  [[gnu::no_sanitize("address", "undefined", "thread"), \
+    gnu::no_profile_instrument_function]]
+
+namespace regroup {
+
+namespace {
+
+constexpr int kTextBusyRetries = 3;
+
+[[gnu::always_inline]] inline long pointer(const void* p) { return reinterpret_cast<long>(p); }
+
+CHILD [[noreturn]] void giveUp(ChildReport* report, long error) {
+  report->error = static_cast<int>(-error);
+  while (true) rawCall(SYS_exit_group, 127);
+}
+
+#define CHECKED(call)                               \
+  if (const long error = (call); error < 0) giveUp(report, error)
+
+CHILD void becomeStdio(const SpawnPlan& plan, ChildReport* report) {
+  for (int i = 0; i < plan.fdCount; i++) {
+    const int source = plan.fds[i];
+    if (source != i) {
+      CHECKED(rawCall(SYS_dup3, source, i, 0));
+      continue;
+    }
+    // dup2(x, x) would leave close-on-exec set, which Node puts even on 0, 1 and 2.
+    CHECKED(rawCall(SYS_fcntl, i, F_SETFD, 0));
+    if (i > 2) continue;
+    // Node makes a piped stdout non-blocking, and the flag is shared; Python's print would die
+    // of BlockingIOError. Our own writes to it block from now on, which libuv does as well.
+    const long flags = rawCall(SYS_fcntl, i, F_GETFL);
+    if (flags & O_NONBLOCK) CHECKED(rawCall(SYS_fcntl, i, F_SETFL, flags & ~O_NONBLOCK));
+  }
+}
+
+struct DirEntry {  // linux_dirent64
+  uint64_t inode;
+  int64_t offset;
+  uint16_t bytes;
+  uint8_t type;
+  char name[];
+};
+
+/// Fallback: kernel < 5.9 has no close_range. Ours are close-on-exec anyway; this is for the
+/// descriptors of the host's other addons. So where /proc is missing, it's left undone.
+CHILD void closeByList(int first) {
+  const long folder =
+      rawCall(SYS_openat, AT_FDCWD, pointer("/proc/self/fd"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (folder < 0) return;
+  alignas(DirEntry) char buffer[4096];
+  long filled;
+  while ((filled = rawCall(SYS_getdents64, folder, pointer(buffer), sizeof buffer)) > 0) {
+    for (long at = 0; at < filled;) {
+      const auto* entry = reinterpret_cast<const DirEntry*>(buffer + at);
+      at += entry->bytes;
+      long fd = 0;
+      const char* digit = entry->name;
+      for (; *digit >= '0' && *digit <= '9'; digit++) fd = fd * 10 + (*digit - '0');
+      if (*digit == '\0' && fd >= first && fd != folder) rawCall(SYS_close, fd);
+    }
+  }
+  rawCall(SYS_close, folder);
+}
+
+/// Ignored dispositions survive execve: Node ignores SIGPIPE, which shells and NCCL's helpers
+/// would inherit.
+CHILD void resetSignals(uint64_t signals, ChildReport* report) {
+  uint64_t defaultAction[8] = {};  // the kernel's sigaction: SIG_DFL, no flags, empty mask
+  for (int signal = 1; signal <= 64; signal++) {
+    if (signal == SIGKILL || signal == SIGSTOP || !(signals >> (signal - 1) & 1)) continue;
+    CHECKED(rawCall(SYS_rt_sigaction, signal, pointer(defaultAction), 0, sizeof(uint64_t)));
+  }
+}
+
+CHILD void lowerNofile(rlim_t soft, ChildReport* report) {
+  uint64_t limit[2];
+  CHECKED(rawCall(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, pointer(limit)));
+  if (soft >= limit[0]) return;
+  limit[0] = soft;
+  CHECKED(rawCall(SYS_prlimit64, 0, RLIMIT_NOFILE, pointer(limit), 0));
+}
+
+/// ETXTBSY: another thread's child, between its clone and its execve, still holds the
+/// descriptor through which the file was just written. It's gone in a moment.
+CHILD long execute(const SpawnPlan& plan) {
+  long error = 0;
+  for (int attempt = 0; attempt <= kTextBusyRetries; attempt++) {
+    error = rawCall(SYS_execve, pointer(plan.path), pointer(plan.argv), pointer(plan.envp));
+    if (error != -ETXTBSY) break;
+    const timespec pause{0, 1'000'000L << attempt};
+    rawCall(SYS_nanosleep, pointer(&pause), 0);
+  }
+  return error;
+}
+
+}  // namespace
+
+CHILD void runChild(void* task) {
+  const SpawnPlan& plan = *static_cast<ChildTask*>(task)->plan;
+  ChildReport* report = static_cast<ChildTask*>(task)->report;
+
+  // Each step is noted first, so that a death without a word tells how far it got.
+  report->step = ChildStep::Session;
+  // Its own session and group, as torchrun's start_new_session: Ctrl-C reaches only the agent.
+  CHECKED(rawCall(SYS_setsid));
+
+  report->step = ChildStep::ParentDeath;
+  // The signal follows the *thread* that spawned; ours lives as long as the supervisor.
+  CHECKED(rawCall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL));
+  // The agent may have died before the line above took effect; nobody would tell us.
+  if (rawCall(SYS_getppid) != plan.agentPid) giveUp(report, -ESRCH);
+
+  report->step = ChildStep::Stdio;
+  becomeStdio(plan, report);
+  if (!plan.closeRange || rawCall(kSysCloseRange, plan.fdCount, ~0u, 0) < 0)
+    closeByList(plan.fdCount);
+
+  report->step = ChildStep::Signals;
+  resetSignals(plan.resetSignals, report);
+
+  report->step = ChildStep::Rlimits;
+  if (plan.nofileSoft != nullptr) lowerNofile(*plan.nofileSoft, report);
+
+  report->step = ChildStep::Cwd;
+  if (plan.cwd != nullptr) CHECKED(rawCall(SYS_chdir, pointer(plan.cwd)));
+
+  report->step = ChildStep::Exec;
+  const uint64_t none = 0;
+  // Last, since a signal may come at once.
+  CHECKED(rawCall(SYS_rt_sigprocmask, SIG_SETMASK, pointer(&none), 0, sizeof none));
+  giveUp(report, execute(plan));
+}
+
+}  // namespace regroup

@@ -1,0 +1,95 @@
+#pragma once
+
+#include <sys/resource.h>
+#include <sys/types.h>
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include "core/base/fd.h"
+#include "core/base/result.h"
+
+namespace regroup {
+
+/// What a worker shall be, in words.
+struct Command {
+  std::string file;  // a path, or a name that's looked up along PATH of `env`
+  std::vector<std::string> argv;
+  std::vector<std::string> env;  // NAME=value; the whole environment
+  std::string cwd;               // empty: ours
+  std::optional<rlim_t> nofileSoft;  // Node raised ours to the hard limit; lowered, if it's there
+};
+
+/// A step between clone and execve, in the order of the list in child.cc.
+enum class ChildStep : uint8_t {
+  None,
+  Session,
+  ParentDeath,
+  Stdio,
+  Signals,
+  Rlimits,
+  Cwd,
+  Exec,
+};
+
+/// Written by the child, on a page that it shares with us: also where CLONE_VM is emulated by a
+/// fork (qemu-user), what it says arrives.
+struct ChildReport {
+  ChildStep step;  // the one begun last
+  int error;       // errno, if that one failed
+};
+static_assert(std::is_trivially_destructible_v<ChildReport>);
+
+/// All that a child needs, decided beforehand: pointers into what others own.
+///
+/// Invariant: descriptor `fds[i]` becomes number i; where the two differ, fds[i] is no number
+/// below fdCount, so that no move overwrites the source of another.
+struct SpawnPlan {
+  const char* path;
+  char* const* argv;
+  char* const* envp;
+  const char* cwd;  // null: ours
+  const int* fds;
+  int fdCount;
+  uint64_t resetSignals;     // to default, as a bit mask
+  const rlim_t* nofileSoft;  // null: ours
+  pid_t agentPid;
+  bool closeRange;
+};
+static_assert(std::is_trivially_destructible_v<SpawnPlan>);
+
+/// Finds `name` along the PATH of `env`, as execvp would, for a worker that starts in `cwd`. A
+/// name with a slash is taken as it is.
+/// @returns ENOENT; EACCES, which beats it, if one was there that may not be run
+Result<std::string> resolveExecutable(const std::string& name, std::span<const std::string> env,
+                                      const std::string& cwd);
+
+/// Owns what a SpawnPlan of one worker points to.
+class PreparedCommand {
+ public:
+  /// `fds`: the worker's descriptors 0, 1, 2…, which must stay open until it's spawned; one
+  /// that names itself (fds[1] == 1) is inherited.
+  static Result<PreparedCommand> prepare(const Command& command, std::span<const int> fds);
+
+  /// Filled, but for what the spawner knows: signals, pid and features.
+  SpawnPlan plan() const;
+  const std::string& path() const { return path_; }
+
+ private:
+  PreparedCommand() = default;
+
+  std::string path_;
+  std::string cwd_;
+  std::vector<std::string> strings_;  // argv, then env
+  std::vector<char*> pointers_;       // the same, each part with a null at its end
+  size_t envStart_ = 0;
+  std::vector<Fd> moved_;
+  std::vector<int> fds_;
+  std::optional<rlim_t> nofileSoft_;
+};
+
+}  // namespace regroup

@@ -1,0 +1,149 @@
+#include "core/spawn/spawn.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sched.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <utility>
+
+#include "core/base/syscall.h"
+
+namespace regroup {
+
+namespace {
+
+constexpr uint64_t kAllSignals = ~uint64_t{0};
+
+SpawnMethod bestMethod(const Features& features) {
+  if (!features.pidfd) return SpawnMethod::Clone;
+  if (features.clone3) return SpawnMethod::Clone3;
+  if (features.clonePidfd) return SpawnMethod::ClonePidfd;
+  return SpawnMethod::ClonePidfdOpen;
+}
+
+/// The call that a step's error came from.
+const char* callOf(ChildStep step) {
+  switch (step) {
+    case ChildStep::None:
+      return "clone";
+    case ChildStep::Session:
+      return "setsid";
+    case ChildStep::ParentDeath:
+      return "prctl";
+    case ChildStep::Stdio:
+      return "dup2";
+    case ChildStep::Signals:
+      return "rt_sigaction";
+    case ChildStep::Rlimits:
+      return "prlimit";
+    case ChildStep::Cwd:
+      return "chdir";
+    case ChildStep::Exec:
+      return "execve";
+  }
+  return "";
+}
+
+/// "Not here": the kernel doesn't know the call or a flag, or a filter is in front of it.
+bool isRefusal(int error) { return error == ENOSYS || error == EPERM || error == EINVAL; }
+
+}  // namespace
+
+Result<Spawner> Spawner::create(const Features& features) {
+  auto stack = CloneStack::map();
+  if (!stack) return stack.error();
+  void* page = ::mmap(nullptr, sizeof(ChildReport), PROT_READ | PROT_WRITE,
+                      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (page == MAP_FAILED) return Error{"mmap", errno};
+  return Spawner(features, *std::move(stack), static_cast<ChildReport*>(page));
+}
+
+Spawner::Spawner(const Features& features, CloneStack stack, ChildReport* report)
+    : features_(features),
+      method_(bestMethod(features)),
+      stack_(std::move(stack)),
+      report_(report) {
+  refresh();
+}
+
+Spawner::Spawner(Spawner&& other) noexcept
+    : features_(other.features_),
+      method_(other.method_),
+      stack_(std::move(other.stack_)),
+      report_(std::exchange(other.report_, nullptr)),
+      ignored_(other.ignored_),
+      agentPid_(other.agentPid_) {}
+
+Spawner::~Spawner() {
+  if (report_ != nullptr) ::munmap(report_, sizeof(ChildReport));
+}
+
+void Spawner::refresh() {
+  ignored_ = ignoredSignals();
+  agentPid_ = ::getpid();
+}
+
+void Spawner::limitTo(SpawnMethod method) { method_ = std::max(method_, method); }
+
+Cloned Spawner::clone(ChildTask& task) {
+  SpawnPlan plan = *task.plan;
+  ChildTask copy{&plan, task.report};
+  while (true) {
+    *report_ = {};
+    const bool clone3 = method_ == SpawnMethod::Clone3;
+    const bool clear = clone3 && features_.clearSighand;
+    plan.resetSignals = clear ? ignored_ : kAllSignals;
+    uint64_t flags = clear ? kCloneClearSighand : 0;
+    if (method_ <= SpawnMethod::ClonePidfd) flags |= CLONE_PIDFD;
+    Cloned child = cloneChild(stack_, clone3 ? CloneCall::Clone3 : CloneCall::Clone, flags,
+                              SIGCHLD, runChild, &copy);
+    if (child.pid >= 0 || !isRefusal(child.error)) return child;
+    if (clear) {
+      features_.clearSighand = false;
+    } else if (method_ < SpawnMethod::ClonePidfdOpen) {
+      method_ = static_cast<SpawnMethod>(static_cast<int>(method_) + 1);
+    } else {
+      return child;
+    }
+  }
+}
+
+std::variant<Process, SpawnFailure> Spawner::spawn(const PreparedCommand& command) {
+  SpawnPlan plan = command.plan();
+  plan.agentPid = agentPid_;
+  plan.closeRange = features_.closeRange;
+  ChildTask task{&plan, report_};
+  Cloned child;
+  {
+    // A handler of the host's must not run in the child, on our memory.
+    SignalBlock block;
+    child = clone(task);
+  }
+  if (child.pid < 0) return SpawnFailure{ChildStep::None, {"clone", child.error}};
+
+  Process process{child.pid, std::move(child.pidfd)};
+  const ChildReport report = *report_;
+  if (report.error != 0 || report.step != ChildStep::Exec) {
+    // Reaped right here: it's a zombie, or about to be one. ECHILD: somebody else did.
+    (void)waitForExit(process.pid, Reap::Yes, true);
+    const bool killed = report.error == 0;
+    return SpawnFailure{report.step, {callOf(report.step), report.error}, killed};
+  }
+  if (process.pidfd || method_ == SpawnMethod::Clone) return process;
+
+  auto pidfd = openPidfd(process.pid);
+  if (pidfd) {
+    process.pidfd = *std::move(pidfd);
+    return process;
+  }
+  // Somebody else took its status already: it has been a worker, if only for a moment.
+  if (pidfd.error().code == ESRCH) return process;
+  // Out of descriptors. Still our child, or there'd be no such process.
+  (void)killPid(process.pid, SIGKILL);
+  (void)waitForExit(process.pid, Reap::Yes, true);
+  return SpawnFailure{ChildStep::None, pidfd.error()};
+}
+
+}  // namespace regroup

@@ -1,0 +1,60 @@
+#pragma once
+
+#include <span>
+#include <variant>
+
+#include "core/base/clone.h"
+#include "core/base/features.h"
+#include "core/process/process.h"
+#include "core/spawn/child.h"
+#include "core/spawn/plan.h"
+
+namespace regroup {
+
+/// The ways to a child, best first. The next is taken where a kernel or a filter refuses one.
+enum class SpawnMethod : uint8_t {
+  Clone3,          // 5.3
+  ClonePidfd,      // 5.2: clone(CLONE_PIDFD)
+  ClonePidfdOpen,  // pidfd_open afterwards; safe, since an unreaped child's pid can't be reused
+  Clone,           // no pidfd
+};
+
+/// Why there's no worker. Nothing is left of it.
+struct SpawnFailure {
+  ChildStep step;  // None: the clone itself failed
+  Error error;
+  bool killed = false;  // SIGKILLed before execve, without a word: OOM, or a killed cgroup
+};
+
+/// Plan in, process or failure out.
+///
+/// Owner: Supervisor.
+/// Thread: one that lives as long as its workers shall, since PR_SET_PDEATHSIG follows it.
+class Spawner {
+ public:
+  static Result<Spawner> create(const Features& features);
+  Spawner(Spawner&&) noexcept;
+  ~Spawner();
+
+  /// To be called before a batch: looks up what all its workers share.
+  void refresh();
+
+  std::variant<Process, SpawnFailure> spawn(const PreparedCommand& command);
+
+  SpawnMethod method() const { return method_; }
+  /// For tests: no better way than this one.
+  void limitTo(SpawnMethod method);
+
+ private:
+  Spawner(const Features& features, CloneStack stack, ChildReport* report);
+  Cloned clone(ChildTask& task);
+
+  Features features_;
+  SpawnMethod method_;
+  CloneStack stack_;
+  ChildReport* report_;  // a shared page
+  uint64_t ignored_ = 0;
+  pid_t agentPid_ = 0;
+};
+
+}  // namespace regroup
