@@ -1,0 +1,95 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "core/base/result.h"
+#include "core/store/tcpstore.h"
+
+namespace regroup::store {
+
+struct ServerOptions {
+  TableLimits table;
+  TcpStore::Options tcpStore;
+  /// Asked before TCPStore, for connections that begin with another byte than 0 to 11.
+  std::vector<ProtocolFactory> protocols;
+
+  /// A peer that leaves as much unread isn't served until it has read all.
+  size_t unreadBytes = 1 << 20;
+  /// A peer that leaves something unread, and reads no byte of it for this long, is closed.
+  /// TCP's own timers (keep-alive, TCP_USER_TIMEOUT) are set to it too. Long, since TCPStore's
+  /// clients can't reconnect: a switch that reboots mustn't cost a job that doesn't need it.
+  std::chrono::milliseconds stall{300'000};
+  /// Unfinished requests and unread replies of all connections. Past it, those that add are closed.
+  size_t heldBytes = 1 << 30;
+
+  /// Says, at most ten times a second, which peer was closed and why. Thread: store; must not
+  /// call the server.
+  std::function<void(std::string_view line)> onLog;
+};
+
+struct TableAddress {
+  uint32_t table;
+  uint16_t port;
+};
+
+struct TableStats {
+  uint64_t clients = 0;
+  uint64_t keys = 0;
+  uint64_t waiters = 0;
+  uint64_t bytes = 0;     // what the table's limit is about
+  uint64_t accepted = 0;  // connections, ever
+  uint64_t faults = 0;    // connections closed by us for what they sent or left unread
+  uint64_t bytesIn = 0;
+  uint64_t bytesOut = 0;
+  std::array<uint64_t, kOpCount> requests{};
+  std::array<uint64_t, kDialectCount> dialects{};  // of `clients`
+};
+
+/// Serves tables, each on a port of its own, from one thread.
+///
+/// Fair: a connection has at most 64 KiB and 256 requests served in a turn. Nobody waits for a
+/// peer: what it leaves half-sent or unread is kept, within limits, and the others go on.
+///
+/// Thread: any, but for ServerOptions::onLog. Calls wait for the store thread, which never waits.
+class StoreServer {
+ public:
+  static Result<std::unique_ptr<StoreServer>> create(ServerOptions options = {});
+  ~StoreServer();
+
+  /// Binds and listens before it returns.
+  ///
+  /// @param hosts numeric; the first must bind, the others are tried on the same port. `::`
+  ///   takes IPv4 as well, and means 0.0.0.0 where there's no IPv6.
+  /// @param port 0: the kernel chooses
+  Result<TableAddress> openTable(std::span<const std::string> hosts, uint16_t port);
+  /// Empties the table and drops its connections, those not yet accepted too; the port stays.
+  void resetTable(uint32_t table);
+  /// Unknown tables: nothing.
+  void closeTable(uint32_t table);
+  /// Unknown tables: zeros.
+  TableStats stats(uint32_t table);
+  /// Ends the thread. Idempotent; later calls do nothing, and openTable fails with EBADF.
+  void close();
+
+ private:
+  class Engine;
+  explicit StoreServer(std::unique_ptr<Engine> engine);
+  bool call(const std::function<void()>& task);
+
+  std::mutex callMutex_;            // one caller at a time; guards the fields below
+  std::unique_ptr<Engine> engine_;  // empty once closed
+  uint32_t nextTable_ = 1;
+  std::thread thread_;
+};
+
+}  // namespace regroup::store
