@@ -1,0 +1,85 @@
+#include "addon/channel.h"
+
+#include "addon/convert.h"
+
+namespace regroup {
+
+std::shared_ptr<Channel> Channel::create(Napi::Env env, Napi::Function onEvents) {
+  std::shared_ptr<Channel> channel(new Channel());
+  channel->env_ = env;
+  // The function holds a share until it's finalized, which is after its last call. Its queue
+  // needs no bound: push() puts at most one wake-up into it.
+  auto* share = new std::shared_ptr<Channel>(channel);
+  const napi_status status = napi_create_threadsafe_function(
+      env, onEvents, nullptr, Napi::String::New(env, "regroup events"), 0, 1, share,
+      [](napi_env, void* data, void*) { delete static_cast<std::shared_ptr<Channel>*>(data); },
+      share, deliver, &channel->function_);
+  if (status != napi_ok) {
+    delete share;
+    Napi::Error::New(env, "napi_create_threadsafe_function failed").ThrowAsJavaScriptException();
+    return nullptr;
+  }
+  channel->keepAlive(false);
+  return channel;
+}
+
+Channel::~Channel() = default;
+
+void Channel::push(SupervisorEvent event) {
+  std::lock_guard lock(eventsMutex_);
+  if (closed_) return;
+  events_.push_back(std::move(event));
+  if (posted_) return;
+  posted_ = true;
+  // Under the lock, so that close() can't release the function meanwhile. It doesn't block.
+  if (napi_call_threadsafe_function(function_, nullptr, napi_tsfn_nonblocking) == napi_closing)
+    closed_ = true;  // Node has released our share of the function itself
+}
+
+/// Thread: JS. `env` is null while Node tears down; then there's nobody left to tell.
+void Channel::deliver(napi_env env, napi_value onEvents, void* context, void*) {
+  // Our own share: the call may close the channel.
+  const std::shared_ptr<Channel> channel = *static_cast<std::shared_ptr<Channel>*>(context);
+  std::vector<SupervisorEvent> events;
+  {
+    std::lock_guard lock(channel->eventsMutex_);
+    channel->posted_ = false;
+    events.swap(channel->events_);
+  }
+  if (env == nullptr || events.empty()) return;
+
+  for (const SupervisorEvent& event : events) {
+    const bool last = std::holds_alternative<Ended>(event.what) ||
+                      std::holds_alternative<StartFailed>(event.what);
+    if (last && --channel->groups_ == 0) channel->keepAlive(false);
+  }
+  const Napi::Value batch = toJs(env, std::move(events));
+  if (batch.IsEmpty()) return;
+  Napi::Function(env, onEvents).Call({batch});
+}
+
+void Channel::expectGroup() {
+  if (groups_++ == 0) keepAlive(true);
+}
+
+void Channel::keepAlive(bool alive) {
+  {
+    std::lock_guard lock(eventsMutex_);
+    if (closed_) return;
+  }
+  if (alive) {
+    (void)napi_ref_threadsafe_function(env_, function_);
+  } else {
+    (void)napi_unref_threadsafe_function(env_, function_);
+  }
+}
+
+void Channel::close() {
+  std::lock_guard lock(eventsMutex_);
+  if (closed_) return;
+  closed_ = true;
+  events_.clear();
+  (void)napi_release_threadsafe_function(function_, napi_tsfn_abort);
+}
+
+}  // namespace regroup

@@ -1,0 +1,143 @@
+#include "addon/launcher.h"
+
+#include <memory>
+
+#include "addon/channel.h"
+#include "addon/convert.h"
+#include "addon/errors.h"
+
+namespace regroup {
+
+namespace {
+
+/// A supervisor and its way to JS. The cleanup hook holds a share, so that the garbage
+/// collector can't end what runs: close() does, or the environment's end.
+///
+/// Thread: JS.
+class Launcher : public std::enable_shared_from_this<Launcher> {
+ public:
+  static std::shared_ptr<Launcher> create(Napi::Env env, std::vector<std::string> disable,
+                                          Napi::Function onEvents) {
+    auto launcher = std::make_shared<Launcher>();
+    launcher->channel_ = Channel::create(env, onEvents);
+    if (!launcher->channel_) return nullptr;
+    auto supervisor = Supervisor::start({
+        .disable = std::move(disable),
+        .onEvent = [channel = launcher->channel_](
+                       SupervisorEvent event) { channel->push(std::move(event)); },
+    });
+    if (!supervisor) {
+      launcher->channel_->close();
+      throwError(env, supervisor.error());
+      return nullptr;
+    }
+    launcher->supervisor_ = *std::move(supervisor);
+    launcher->env_ = env;
+    launcher->self_ = launcher;
+    // After the channel's own hook, and so run before it: threads stop first.
+    (void)napi_add_env_cleanup_hook(env, onEnvironmentEnd, launcher.get());
+    return launcher;
+  }
+
+  void startGroup(GroupPlan plan) {
+    if (!self_) return;
+    channel_->expectGroup();
+    supervisor_->startGroup(std::move(plan));
+  }
+
+  Supervisor& supervisor() { return *supervisor_; }
+
+  void close() {
+    if (!self_) return;
+    (void)napi_remove_env_cleanup_hook(env_, onEnvironmentEnd, this);
+    end();
+  }
+
+ private:
+  static void onEnvironmentEnd(void* launcher) { static_cast<Launcher*>(launcher)->end(); }
+
+  void end() {
+    const auto keep = std::move(self_);
+    supervisor_->close();
+    channel_->close();
+  }
+
+  napi_env env_ = nullptr;
+  std::shared_ptr<Channel> channel_;
+  std::unique_ptr<Supervisor> supervisor_;
+  std::shared_ptr<Launcher> self_;  // until the end
+};
+
+/// createSupervisor(options, onEvents): NativeSupervisor
+Napi::Value createSupervisor(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  if (!info[0].IsObject()) {
+    Napi::TypeError::New(env, "options must be an object").ThrowAsJavaScriptException();
+    return {};
+  }
+  const Napi::Value list = info[0].As<Napi::Object>().Get("disable");
+  if (env.IsExceptionPending()) return {};
+  auto disable = toStrings(list, "options.disable");
+  if (!disable) return {};  // toStrings left the TypeError pending
+  if (!info[1].IsFunction()) {
+    Napi::TypeError::New(env, "onEvents must be a function").ThrowAsJavaScriptException();
+    return {};
+  }
+  auto launcher = Launcher::create(env, *std::move(disable), info[1].As<Napi::Function>());
+  if (!launcher) return {};
+
+  Napi::Object object = Napi::Object::New(env);
+  const auto method = [&](const char* name, auto body) {
+    object.Set(name, Napi::Function::New(
+                         env, [launcher, body](const Napi::CallbackInfo& call) {
+                           body(*launcher, call);
+                         },
+                         name));
+  };
+  method("startGroup", [](Launcher& self, const Napi::CallbackInfo& call) {
+    auto plan = toGroupPlan(call[0]);
+    if (plan) self.startGroup(*std::move(plan));
+  });
+  method("stopGroup", [](Launcher& self, const Napi::CallbackInfo& call) {
+    auto group = toGroupId(call[0]);
+    if (!group) return;
+    auto stop = toStopRequest(call[1]);
+    if (stop) self.supervisor().stopGroup(*group, *stop);
+  });
+  method("signalGroup", [](Launcher& self, const Napi::CallbackInfo& call) {
+    auto group = toGroupId(call[0]);
+    if (!group) return;
+    auto signal = toSignal(call[1]);
+    if (!signal) return;
+    auto target = toTarget(call[2]);
+    if (target) self.supervisor().signalGroup(*group, *signal, *target);
+  });
+  method("killAll", [](Launcher& self, const Napi::CallbackInfo& call) {
+    auto bound = toMilliseconds(call[0], "boundMs");
+    if (bound) self.supervisor().killAll(*bound);
+  });
+  method("close", [](Launcher& self, const Napi::CallbackInfo&) { self.close(); });
+  return object;
+}
+
+/// features(disable): Record<string, boolean>
+Napi::Value features(const Napi::CallbackInfo& info) {
+  auto disable = toStrings(info[0], "disable");
+  if (!disable) return {};
+  return toJs(info.Env(), probeFeatures(*disable));
+}
+
+/// monotonicMs(): number
+Napi::Value monotonicMs(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), toMs(monotonicNow()));
+}
+
+}  // namespace
+
+void initLauncher(Napi::Env env, Napi::Object exports) {
+  exports.Set("createSupervisor", Napi::Function::New(env, createSupervisor, "createSupervisor"));
+  exports.Set("features", Napi::Function::New(env, features, "features"));
+  exports.Set("monotonicMs", Napi::Function::New(env, monotonicMs, "monotonicMs"));
+}
+
+}  // namespace regroup

@@ -1,0 +1,10 @@
+#pragma once
+
+#include <napi.h>
+
+namespace regroup {
+
+/// Adds createStore to the addon's exports.
+void initStore(Napi::Env env, Napi::Object exports);
+
+}  // namespace regroup
