@@ -1,0 +1,140 @@
+import { type LogBase, logBase, type WorkerFiles } from '../logs/layout.js';
+import { anyRedirected, streamsOf } from '../logs/streams.js';
+import type { NativePlan } from '../native.js';
+import { type DeviceSource, localWorldSizeOf } from '../nproc.js';
+import type { Settings } from '../options.js';
+import { randomUuid } from '../util/random.js';
+import { safeSubstitute } from '../util/template.js';
+import { argvOf, type Command, commandOf, findPython } from './entrypoint.js';
+import { type Env, inheritedEntries, type Round, workerEnv } from './worker-env.js';
+
+/** What this node runs, in every round: options with all that depends on the machine decided. */
+export interface Job {
+  readonly settings: Settings;
+  readonly command: Command;
+  readonly localWorldSize: number;
+  readonly runId: string;
+  /** What workers inherit. */
+  readonly env: Env;
+  readonly cwd: string | undefined;
+  readonly signalTarget: 'leader' | 'group';
+  readonly logs: LogBase;
+  /** Whether some stream of some worker ends up in a file. */
+  readonly redirected: boolean;
+}
+
+/** What deciding needs of the machine and of this process. */
+export interface Surroundings {
+  readonly env: Env;
+  readonly cwd: string;
+  readonly devices: DeviceSource;
+  isExecutable(path: string): boolean;
+  runPathShim(): string;
+  hostname(): string;
+}
+
+/** @throws ERR_NPROC, ERR_NO_DEVICES, ERR_OPTION, ERR_NO_PYTHON */
+export function jobOf(settings: Settings, around: Surroundings): Job {
+  const { entrypoint } = settings;
+  const env = settings.env ?? around.env;
+  const cwd = settings.cwd ?? around.cwd;
+  const isProgram = 'program' in entrypoint;
+  const python = (): ReturnType<typeof findPython> =>
+    settings.python === undefined
+      ? findPython(env, cwd, around.isExecutable)
+      : { path: settings.python, isInterpreter: true };
+  const localWorldSize = localWorldSizeOf(settings.nprocPerNode, env, around.devices);
+  return {
+    settings,
+    command: commandOf(entrypoint, {
+      args: settings.args,
+      python: isProgram ? undefined : python(),
+      passLocalRankArg: settings.passLocalRankArg,
+      shim: around.runPathShim,
+    }),
+    localWorldSize,
+    runId: settings.runId ?? randomUuid(),
+    env,
+    cwd: settings.cwd,
+    // A shell doesn't pass signals on; a Python trainer's data loaders must outlive its last save.
+    signalTarget: settings.signalTarget ?? (isProgram ? 'group' : 'leader'),
+    logs: logBase(settings.logDir, around.cwd, around.env),
+    redirected: anyRedirected(settings, localWorldSize),
+  };
+}
+
+/** The numbers of one round on this, the only, node. */
+export function roundOf(
+  job: Job,
+  round: {
+    readonly round: number;
+    readonly restartCount: number;
+    readonly masterPort: number;
+    readonly cookie: string;
+  },
+): Round {
+  return {
+    ...round,
+    maxRestarts: job.settings.maxRestarts,
+    runId: job.runId,
+    role: job.settings.role,
+    groupRank: 0,
+    groupWorldSize: 1,
+    localWorldSize: job.localWorldSize,
+    baseRank: 0,
+    worldSize: job.localWorldSize,
+    baseRoleRank: 0,
+    roleWorldSize: job.localWorldSize,
+    masterAddr: job.settings.masterAddr,
+  };
+}
+
+/**
+ * What each worker of a round is started with, by local rank.
+ *
+ * @param files by local rank; absent where logging is off
+ * @throws ERR_VISIBLE_DEVICES
+ */
+export function workerPlans(
+  job: Job,
+  round: Round,
+  files: readonly WorkerFiles[] | undefined,
+  hostname: () => string,
+): NativePlan[] {
+  const { settings, command } = job;
+  const prefixOf = linePrefixes(settings.logLinePrefixTemplate, round, hostname);
+  let inherited: string[] | undefined;
+  return Array.from({ length: job.localWorldSize }, (_, localRank) => {
+    const own = workerEnv(round, localRank, {
+      inherited: job.env,
+      errorFile: files?.[localRank]?.errorFile,
+      virtualLocalRank: settings.virtualLocalRank,
+    });
+    // The names are the same for all, so what's inherited is too.
+    inherited ??= inheritedEntries(job.env, own);
+    return {
+      file: command.file,
+      argv: argvOf(command, localRank),
+      env: [...inherited, ...Object.entries(own).map(([name, value]) => `${name}=${value}`)],
+      ...(job.cwd === undefined ? {} : { cwd: job.cwd }),
+      stdin: settings.stdin,
+      ...streamsOf(settings, { localRank, prefix: prefixOf(localRank), files: files?.[localRank] }),
+    };
+  });
+}
+
+/** @param hostname asked for only by templates that name it */
+function linePrefixes(
+  template: string,
+  round: Round,
+  hostname: () => string,
+): (localRank: number) => string {
+  const host = template.includes('hostname') ? hostname() : '';
+  return localRank =>
+    safeSubstitute(template, {
+      role_name: round.role,
+      rank: String(round.baseRank + localRank),
+      local_rank: String(localRank),
+      hostname: host,
+    });
+}

@@ -1,0 +1,441 @@
+import type { AgentEvent, StopReason, WorkerExit, WorkerIdentity } from '../events.js';
+import { signalNumber } from '../util/signals.js';
+import { unreachable } from '../util/unreachable.js';
+
+/**
+ * The life of one worker group, round after round: what follows from what, without doing it.
+ * `agent.ts` performs the actions, in their order, and feeds back what happens. A round's group
+ * bears the round's number.
+ */
+
+export interface Policy {
+  readonly maxRestarts: number;
+  /** From the stop signal to SIGKILL, whatever the reason. */
+  readonly graceMs: number;
+}
+
+/** An end as it was seen, with what we had to do with it. */
+export interface Exit {
+  readonly worker: WorkerIdentity;
+  readonly exit: WorkerExit;
+  readonly cause: 'own' | 'stopped-by-us';
+  readonly durationMs: number;
+  readonly atMs: number;
+}
+
+export interface Stuck {
+  readonly localRank: number;
+  readonly state: string;
+  readonly waitChannel: string;
+}
+
+interface Round {
+  readonly policy: Policy;
+  readonly round: number;
+  /** Rounds that a failure ended. */
+  readonly restartCount: number;
+  /** By local rank; empty until all have exec'd. */
+  readonly workers: readonly { readonly identity: WorkerIdentity; readonly startedAtMs: number }[];
+  /** In the order in which they were seen. */
+  readonly exits: readonly Exit[];
+}
+
+/** The user's stop: the first one. */
+export interface StopOrder {
+  readonly by: 'signal' | 'caller';
+  readonly signal: string;
+  readonly atMs: number;
+}
+
+export type AgentState =
+  | { readonly phase: 'idle'; readonly policy: Policy }
+  | (Round & { readonly phase: 'starting' })
+  | (Round & { readonly phase: 'running' })
+  | (Round & {
+      readonly phase: 'stopping';
+      /** Why it began; an order may have come on top of it. */
+      readonly reason: StopReason;
+      readonly order?: StopOrder;
+      readonly sinceMs: number;
+      readonly killAtMs: number;
+      /** What we sent, by number: deaths by one of these are our doing. */
+      readonly sent: readonly number[];
+    })
+  | { readonly phase: 'ended'; readonly policy: Policy };
+
+export type Happening =
+  | { readonly event: 'launch' }
+  /** Every worker has exec'd. */
+  | {
+      readonly event: 'started';
+      readonly round: number;
+      readonly atMs: number;
+      readonly workers: Round['workers'];
+      readonly masterAddr: string;
+      readonly masterPort: number;
+    }
+  /** No worker of the round is left, and none ever ran its own code. */
+  | { readonly event: 'start-failed'; readonly round: number; readonly error: unknown }
+  | {
+      readonly event: 'exited';
+      readonly round: number;
+      readonly atMs: number;
+      readonly localRank: number;
+      readonly exit: WorkerExit;
+    }
+  /** No worker of the round is left, save for those stuck in the kernel; output is written. */
+  | {
+      readonly event: 'group-ended';
+      readonly round: number;
+      readonly atMs: number;
+      readonly stuck: readonly Stuck[];
+      readonly strays: number;
+    }
+  /** `signal` is absent if the caller only wants it to be over. */
+  | { readonly event: 'stop'; readonly by: 'signal' | 'caller'; readonly signal?: string };
+
+export type Action =
+  /** Store, folders and plans of a round that will start if nothing comes between. */
+  | { readonly do: 'prepare-round'; readonly round: number; readonly restartCount: number }
+  /** Such a round won't start. */
+  | { readonly do: 'discard-round'; readonly round: number; readonly restartCount: number }
+  | { readonly do: 'start-round'; readonly round: number; readonly restartCount: number }
+  | {
+      readonly do: 'stop-group';
+      readonly round: number;
+      readonly signal: string;
+      readonly graceMs: number;
+    }
+  /** The round's workers are gone: its store may go, too. */
+  | { readonly do: 'release-round'; readonly round: number }
+  | { readonly do: 'tell'; readonly event: AgentEvent }
+  /** A `restarting` event; its failure takes reading error files. */
+  | {
+      readonly do: 'tell-restarting';
+      readonly round: number;
+      readonly exits: readonly Exit[];
+      readonly restartsLeft: number;
+      readonly maxRestarts: number;
+      readonly atMs: number;
+    }
+  /** The last one. */
+  | { readonly do: 'finish'; readonly ending: Ending };
+
+export type Ending =
+  | { readonly outcome: 'succeeded' }
+  | { readonly outcome: 'failed'; readonly round: number; readonly exits: readonly Exit[] }
+  | { readonly outcome: 'stopped'; readonly by: 'signal' | 'caller'; readonly signal: string }
+  | { readonly outcome: 'error'; readonly error: unknown };
+
+type Step = [AgentState, Action[]];
+
+/**
+ * The same signal again within this time is the first one, delivered twice: npm, srun and shells
+ * forward what a terminal's Ctrl-C has sent to the whole foreground group already. Taken for
+ * impatience, it would cost the workers the time to write their checkpoint.
+ */
+export const echoMs = 100;
+
+export function initialState(policy: Policy): AgentState {
+  return { phase: 'idle', policy };
+}
+
+/** @param nowMs CLOCK_MONOTONIC in milliseconds, the clock of all `atMs` */
+export function step(state: AgentState, happening: Happening, nowMs: number): Step {
+  switch (happening.event) {
+    case 'launch':
+      return onLaunch(state);
+    case 'stop':
+      return onStop(state, happening, nowMs);
+    case 'started':
+    case 'start-failed':
+    case 'exited':
+    case 'group-ended':
+      break;
+    default:
+      return unreachable(happening);
+  }
+
+  // Late news of a round that's over.
+  if (state.phase === 'idle' || state.phase === 'ended') return [state, []];
+  if (happening.round !== state.round) return [state, []];
+
+  switch (happening.event) {
+    // A round starts once, or fails to.
+    case 'started':
+      return hasStarted(state) ? [state, []] : onStarted(state, happening);
+    case 'start-failed':
+      return hasStarted(state) ? [state, []] : onStartFailed(state, happening.error);
+    case 'exited':
+      return onExited(state, happening, nowMs);
+    case 'group-ended':
+      return onGroupEnded(state, happening);
+    default:
+      return unreachable(happening);
+  }
+}
+
+type Live = Exclude<AgentState, { phase: 'idle' } | { phase: 'ended' }>;
+type Stopping = Extract<AgentState, { phase: 'stopping' }>;
+type Of<E extends Happening['event']> = Extract<Happening, { event: E }>;
+
+function onLaunch(state: AgentState): Step {
+  return state.phase === 'idle' ? startRound(state.policy, 0, 0) : [state, []];
+}
+
+function onStarted(state: Live, { workers, masterAddr, masterPort, atMs }: Of<'started'>): Step {
+  const { round, restartCount } = state;
+  const told: AgentEvent = {
+    event: 'round-started',
+    round,
+    restartCount,
+    masterAddr,
+    masterPort,
+    workers: workers.map(worker => worker.identity),
+    atMs,
+  };
+  // A stop that came before goes on: the core stops the group as soon as it has started.
+  const phase = state.phase === 'starting' ? 'running' : state.phase;
+  return [{ ...state, phase, workers } as Live, [{ do: 'tell', event: told }]]; // `running` adds nothing to `starting`
+}
+
+function onStartFailed(state: Live, error: unknown): Step {
+  const { policy, round } = state;
+  // Whoever wanted no workers gets what they wanted.
+  const order = state.phase === 'stopping' ? state.order : undefined;
+  const ending: Ending =
+    order === undefined ? { outcome: 'error', error } : { outcome: 'stopped', ...orderOf(order) };
+  return [
+    { phase: 'ended', policy },
+    [
+      { do: 'release-round', round },
+      { do: 'finish', ending },
+    ],
+  ];
+}
+
+function onExited(state: Live, { localRank, exit, atMs }: Of<'exited'>, nowMs: number): Step {
+  const worker = state.workers[localRank];
+  if (worker === undefined || state.exits.some(seen => seen.worker === worker.identity)) {
+    return [state, []];
+  }
+
+  // What ended before we sent anything ended by itself, in whatever order we hear of it.
+  const stopping = state.phase === 'stopping' && atMs >= state.sinceMs ? state : undefined;
+  const seen: Exit = {
+    worker: worker.identity,
+    exit,
+    cause: stopping !== undefined && isOurDoing(stopping, exit) ? 'stopped-by-us' : 'own',
+    durationMs: atMs - worker.startedAtMs,
+    atMs,
+  };
+  const told: Action = {
+    do: 'tell',
+    event: {
+      event: 'worker-exited',
+      worker: worker.identity,
+      exit,
+      durationMs: seen.durationMs,
+      duringStop: stopping !== undefined,
+      atMs,
+    },
+  };
+  const exits = [...state.exits, seen];
+  // The first failure stops the group; those that follow are its echoes, kept for the report only.
+  if (state.phase !== 'running' || isSuccess(exit)) return [{ ...state, exits }, [told]];
+
+  const [stopped, actions] = stopFor(
+    { ...state, exits },
+    { reason: 'failure', signal: 'SIGTERM' },
+    nowMs,
+  );
+  const [first, ...others] = actions;
+  // The signal goes first: peers that wait in a collective shouldn't wait for our bookkeeping.
+  return [stopped, first?.do === 'stop-group' ? [first, told, ...others] : [told, ...actions]];
+}
+
+function onStop(state: AgentState, { by, signal }: Of<'stop'>, nowMs: number): Step {
+  const order: StopOrder = { by, signal: signal ?? 'SIGTERM', atMs: nowMs };
+  switch (state.phase) {
+    case 'idle':
+      return [
+        { phase: 'ended', policy: state.policy },
+        [{ do: 'finish', ending: { outcome: 'stopped', ...orderOf(order) } }],
+      ];
+    case 'running':
+      // They're all done and well; only their output is being written.
+      if (livingOf(state) === 0) return [state, []];
+      return stopFor(state, { reason: by, signal: order.signal, order }, nowMs);
+    case 'starting':
+      return stopFor(state, { reason: by, signal: order.signal, order }, nowMs);
+    case 'stopping':
+      return state.order === undefined
+        ? joinStop(state, order, nowMs)
+        : hurry(state, state.order, { signal, nowMs });
+    case 'ended':
+      return [state, []];
+    default:
+      return unreachable(state);
+  }
+}
+
+/** The first order, while a failure is being dealt with: it ends the run, on the failure's clock. */
+function joinStop(state: Stopping, order: StopOrder, nowMs: number): Step {
+  const { policy, round, restartCount } = state;
+  const graceMs = order.signal === 'SIGKILL' ? 0 : Math.max(0, state.killAtMs - nowMs);
+  const discard: Action[] =
+    restartCount < policy.maxRestarts
+      ? [{ do: 'discard-round', round: round + 1, restartCount: restartCount + 1 }]
+      : [];
+  const next = { ...state, order, killAtMs: nowMs + graceMs, sent: sentWith(state, order.signal) };
+  return [next, [...signalActions(next, order.by, order.signal, graceMs, nowMs), ...discard]];
+}
+
+/**
+ * A later order. Without a signal it only waits for the end, as the first does. With one, the user
+ * wants it to be over now: what's left is killed.
+ */
+function hurry(
+  state: Stopping,
+  first: StopOrder,
+  { signal, nowMs }: { readonly signal: string | undefined; readonly nowMs: number },
+): Step {
+  if (signal === undefined || state.killAtMs <= nowMs) return [state, []];
+  if (signal === first.signal && nowMs - first.atMs < echoMs) return [state, []];
+
+  const next = { ...state, killAtMs: nowMs };
+  return [next, signalActions(next, 'signal', 'SIGKILL', 0, nowMs)];
+}
+
+function onGroupEnded(state: Live, { stuck, strays, atMs }: Of<'group-ended'>): Step {
+  const { policy, round, restartCount, exits } = state;
+  const told: Action[] = [
+    ...stuck.flatMap(({ localRank, ...where }): Action[] => {
+      const worker = state.workers[localRank]?.identity;
+      return worker === undefined
+        ? []
+        : [{ do: 'tell', event: { event: 'worker-stuck', worker, ...where, atMs } }];
+    }),
+    ...(strays > 0
+      ? [{ do: 'tell', event: { event: 'strays-killed', count: strays, atMs } } as const]
+      : []),
+  ];
+  const end = (ending: Ending): Step => [
+    { phase: 'ended', policy },
+    [...told, { do: 'release-round', round }, { do: 'finish', ending }],
+  ];
+
+  if (state.phase !== 'stopping') {
+    // A group ends by itself only when all are gone, and a failure would have made us stop it.
+    return livingOf(state) === 0
+      ? end({ outcome: 'succeeded' })
+      : end({ outcome: 'error', error: new Error(`round ${round} ended before its workers`) });
+  }
+
+  const restartsLeft = policy.maxRestarts - restartCount;
+  // Without a restart left the failure had decided the outcome before anybody ordered a stop.
+  if (state.reason === 'failure' && restartsLeft === 0) {
+    return end({ outcome: 'failed', round, exits });
+  }
+  if (state.order !== undefined) return end({ outcome: 'stopped', ...orderOf(state.order) });
+
+  const [next, started] = startRound(policy, round + 1, restartCount + 1);
+  // New workers first: telling why can wait for the few microseconds.
+  return [
+    next,
+    [
+      ...started,
+      { do: 'release-round', round },
+      ...told,
+      {
+        do: 'tell-restarting',
+        round,
+        exits,
+        restartsLeft: restartsLeft - 1,
+        maxRestarts: policy.maxRestarts,
+        atMs,
+      },
+    ],
+  ];
+}
+
+function startRound(policy: Policy, round: number, restartCount: number): Step {
+  return [
+    { phase: 'starting', policy, round, restartCount, workers: [], exits: [] },
+    [{ do: 'start-round', round, restartCount }],
+  ];
+}
+
+function stopFor(
+  state: Exclude<Live, Stopping>,
+  why: { readonly reason: StopReason; readonly signal: string; readonly order?: StopOrder },
+  nowMs: number,
+): Step {
+  const { policy, round, restartCount } = state;
+  const graceMs = why.signal === 'SIGKILL' ? 0 : policy.graceMs;
+  const next: Stopping = {
+    ...state,
+    phase: 'stopping',
+    reason: why.reason,
+    ...(why.order === undefined ? {} : { order: why.order }),
+    sinceMs: nowMs,
+    killAtMs: nowMs + graceMs,
+    sent: sentWith(undefined, why.signal),
+  };
+  const prepare: Action[] =
+    why.reason === 'failure' && restartCount < policy.maxRestarts
+      ? [{ do: 'prepare-round', round: round + 1, restartCount: restartCount + 1 }]
+      : [];
+  // The failed worker may have been the last; then there's nobody to stop and nothing to tell.
+  const nobody = state.phase === 'running' && livingOf(state) === 0;
+  const signals = nobody ? [] : signalActions(next, why.reason, why.signal, graceMs, nowMs);
+  return [next, [...signals, ...prepare]];
+}
+
+function signalActions(
+  { round }: Round,
+  reason: StopReason,
+  signal: string,
+  graceMs: number,
+  atMs: number,
+): Action[] {
+  return [
+    { do: 'stop-group', round, signal, graceMs },
+    { do: 'tell', event: { event: 'stopping', reason, signal, graceMs, atMs } },
+  ];
+}
+
+/** Whether a death is our own signal's. Shells and handlers that honour it report 128 + its number. */
+function isOurDoing(state: Stopping, exit: WorkerExit): boolean {
+  switch (exit.how) {
+    case 'signaled':
+      return state.sent.includes(exit.signalNumber);
+    case 'exited':
+      return exit.code > 128 && state.sent.includes(exit.code - 128);
+    case 'unknown':
+      return false;
+    default:
+      return unreachable(exit);
+  }
+}
+
+/** SIGKILL is always among them: the core sends it when the grace period ends. */
+function sentWith(state: Stopping | undefined, signal: string): number[] {
+  return [...(state?.sent ?? [9]), signalNumber(signal) ?? 15];
+}
+
+function hasStarted(state: Round): boolean {
+  return state.workers.length > 0;
+}
+
+function livingOf(state: Round): number {
+  return state.workers.length - state.exits.length;
+}
+
+function isSuccess(exit: WorkerExit): boolean {
+  return exit.how === 'exited' && exit.code === 0;
+}
+
+function orderOf({ by, signal }: StopOrder): Pick<StopOrder, 'by' | 'signal'> {
+  return { by, signal };
+}

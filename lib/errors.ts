@@ -1,0 +1,70 @@
+/**
+ * One class, one table, stable codes. The message says what, where, and what to try; the
+ * original error is `cause`, and `errno` and `syscall` of the addon come along.
+ */
+export class RegroupError extends Error {
+  override readonly name = 'RegroupError';
+  readonly code: ErrorCode;
+  readonly errno?: number;
+  readonly syscall?: string;
+
+  constructor(
+    code: ErrorCode,
+    message: string,
+    options: { cause?: unknown; errno?: number; syscall?: string } = {},
+  ) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.code = code;
+    if (options.errno !== undefined) this.errno = options.errno;
+    if (options.syscall !== undefined) this.syscall = options.syscall;
+  }
+}
+
+const messages = {
+  /** An option's value isn't acceptable. */
+  ERR_OPTION: (option: string, value: unknown, accepted: string) =>
+    `${option}: ${JSON.stringify(value)} is not accepted; give ${accepted}`,
+  /** A word of nprocPerNode that names no kind of device. */
+  ERR_NPROC: (word: string) => `Unsupported nproc_per_node value: ${word}`,
+  /** Devices were asked for and there are none. `kind` is `Cuda` or `Xpu`, as torchrun spells them. */
+  ERR_NO_DEVICES: (kind: string) => `${kind} is not available.`,
+  /** There's no interpreter to run the entrypoint with. */
+  ERR_NO_PYTHON: () =>
+    'no Python interpreter: neither PYTHON_EXEC, an active virtualenv or conda environment, ./.venv nor python3 on PATH gives one; set PYTHON_EXEC or activate an environment',
+  /** Virtual local ranks need one visible device each. */
+  ERR_VISIBLE_DEVICES: (localRank: number, visible: string) =>
+    `local_rank ${localRank} exceeds available GPUs in CUDA_VISIBLE_DEVICES=${visible}`,
+  /** A worker could not be started; none is left. */
+  ERR_SPAWN: (rank: number, step: string, why: string) =>
+    `worker ${rank} could not start: ${step}: ${why}`,
+  /** The program or interpreter doesn't exist. */
+  ERR_NO_PROGRAM: (path: string) => `[Errno 2] No such file or directory: '${path}'`,
+  /** The log folder can't be used. */
+  ERR_LOG_DIR: (path: string, why: string) => `log_dir: ${path} ${why}`,
+  /** The store's port can't be had. */
+  ERR_PORT: (address: string, why: string) =>
+    `cannot serve the workers' store at ${address}: ${why}`,
+  /** The addon isn't there or doesn't load. */
+  ERR_NATIVE_MISSING: (why: string) => `the native addon can't be loaded: ${why}`,
+  /** Not available on this platform. */
+  ERR_PLATFORM: (why: string) => why,
+  /** Our own mistake. */
+  ERR_INTERNAL: (why: string) => `internal error: ${why}; please report it`,
+} as const;
+
+export type ErrorCode = keyof typeof messages;
+
+/** Makes the error of a code; `args` are those of its message. */
+export function launchError<C extends ErrorCode>(
+  code: C,
+  args: Parameters<(typeof messages)[C]>,
+  cause?: unknown,
+): RegroupError {
+  const text = (messages[code] as (...args: unknown[]) => string)(...args);
+  const native = cause as { errno?: unknown; syscall?: unknown } | undefined;
+  return new RegroupError(code, text, {
+    ...(cause === undefined ? {} : { cause }),
+    ...(typeof native?.errno === 'number' ? { errno: native.errno } : {}),
+    ...(typeof native?.syscall === 'string' ? { syscall: native.syscall } : {}),
+  });
+}

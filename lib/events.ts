@@ -1,0 +1,101 @@
+import type { WorkerFailure } from './agent/failures.js';
+
+/** How a worker ended. A signal without a name (a real-time one) is given as `SIG<number>`. */
+export type WorkerExit =
+  | { readonly how: 'exited'; readonly code: number }
+  | {
+      readonly how: 'signaled';
+      readonly signal: string;
+      readonly signalNumber: number;
+      readonly coreDumped: boolean;
+    }
+  /** Somebody else in this process took the status, e.g. by waitpid(-1). */
+  | { readonly how: 'unknown' };
+
+/** One worker's numbers, valid within one round. */
+export interface WorkerIdentity {
+  readonly rank: number;
+  readonly localRank: number;
+  readonly pid: number;
+}
+
+export type StopReason = 'failure' | 'signal' | 'caller';
+
+/**
+ * What happens to a run, in order. Times are milliseconds of CLOCK_MONOTONIC (`atMs`), so that
+ * they can be compared with each other and with nothing else.
+ */
+export type AgentEvent =
+  | {
+      readonly event: 'round-started';
+      readonly round: number;
+      readonly restartCount: number;
+      readonly masterAddr: string;
+      readonly masterPort: number;
+      readonly workers: readonly WorkerIdentity[];
+      readonly atMs: number;
+    }
+  | {
+      readonly event: 'worker-exited';
+      readonly worker: WorkerIdentity;
+      readonly exit: WorkerExit;
+      /** From its exec to its end. */
+      readonly durationMs: number;
+      /** Whether it ended because we stopped the group. */
+      readonly duringStop: boolean;
+      readonly atMs: number;
+    }
+  | {
+      readonly event: 'stopping';
+      readonly reason: StopReason;
+      readonly signal: string;
+      readonly graceMs: number;
+      readonly atMs: number;
+    }
+  /** A failure that costs one restart. */
+  | {
+      readonly event: 'restarting';
+      readonly failure: WorkerFailure;
+      readonly restartsLeft: number;
+      readonly maxRestarts: number;
+      readonly atMs: number;
+    }
+  /** A worker that SIGKILL didn't end: it's stuck in the kernel. */
+  | {
+      readonly event: 'worker-stuck';
+      readonly worker: WorkerIdentity;
+      readonly state: string;
+      readonly waitChannel: string;
+      readonly atMs: number;
+    }
+  /** Processes that the workers left behind and that were killed. */
+  | { readonly event: 'strays-killed'; readonly count: number; readonly atMs: number }
+  /** Output could not be written as asked (disk full, console gone); the workers go on. */
+  | {
+      readonly event: 'output-trouble';
+      readonly worker: WorkerIdentity;
+      readonly path: string;
+      readonly code: string;
+      readonly droppedLines: number;
+      readonly atMs: number;
+    }
+  | {
+      readonly event: 'ended';
+      readonly outcome: 'succeeded' | 'failed' | 'stopped';
+      readonly atMs: number;
+    };
+
+export type RunResult =
+  | { readonly outcome: 'succeeded' }
+  | {
+      readonly outcome: 'failed';
+      readonly rootCause: WorkerFailure;
+      /** Of the last round, root cause included, in the order in which they were seen. */
+      readonly failures: readonly WorkerFailure[];
+    }
+  | {
+      readonly outcome: 'stopped';
+      readonly by: 'signal' | 'caller';
+      /** The signal that was forwarded, e.g. `SIGTERM`. */
+      readonly signal: string;
+    };

@@ -1,0 +1,18 @@
+export type { WorkerFailure } from './agent/failures.js';
+export { type ErrorCode, RegroupError } from './errors.js';
+export type {
+  AgentEvent,
+  RunResult,
+  StopReason,
+  WorkerExit,
+  WorkerIdentity,
+} from './events.js';
+export {
+  type LaunchPlan,
+  launch,
+  plan,
+  type Run,
+  type RunDescription,
+  type WorkerPlan,
+} from './launch.js';
+export type { Entrypoint, LaunchOptions, Streams, StreamsByRank } from './options.js';

@@ -1,0 +1,224 @@
+import { accessSync, constants, readdirSync, readFileSync, statSync } from 'node:fs';
+import { createAgent } from './agent/agent.js';
+import { type Job, jobOf, roundOf, type Surroundings, workerPlans } from './agent/job.js';
+import { workerEnv } from './agent/worker-env.js';
+import { launchError } from './errors.js';
+import type { AgentEvent, RunResult } from './events.js';
+import { attemptFolder, plannedRunFolder, workerFiles } from './logs/layout.js';
+import type { NativeStream } from './native.js';
+import type { DeviceSource } from './nproc.js';
+import { type LaunchOptions, withDefaults } from './options.js';
+import { runPathShim } from './preload/preload.js';
+import { hostname } from './util/hostname.js';
+import { signalNumber } from './util/signals.js';
+
+export interface Run extends AsyncDisposable {
+  /**
+   * Settles when the last worker is reaped and its output written. Rejects only if the agent fails:
+   * ERR_SPAWN, ERR_NO_PROGRAM, ERR_LOG_DIR, ERR_PORT, ERR_VISIBLE_DEVICES, ERR_NATIVE_MISSING,
+   * ERR_INTERNAL. A rejection that nobody awaits is no unhandled one.
+   */
+  readonly result: Promise<RunResult>;
+  /**
+   * From now on, so that a call right after `launch` misses nothing. A slow reader loses output
+   * events (`output-trouble`, beyond 256), never state events. Ends with `ended`, or without it if
+   * the agent fails.
+   */
+  events(): AsyncIterable<AgentEvent>;
+  /**
+   * Resolves when no worker is left. Idempotent: without a signal, a later call only waits.
+   *
+   * @param signal for the workers. A later call that names one means that the user won't wait:
+   *   what's left is killed at once, unless it's the same signal within 100 ms, which is
+   *   one signal delivered twice. Nothing ever prolongs the grace period. @default 'SIGTERM'
+   * @throws ERR_OPTION
+   */
+  stop(signal?: NodeJS.Signals): Promise<void>;
+  readonly description: RunDescription;
+}
+
+/** What's run, in the words of torchrun's report. */
+export interface RunDescription {
+  /** The script, module or program: `NAME FAILED`. */
+  readonly name: string;
+  /** The command's file: `of binary: …`. */
+  readonly binary: string;
+  readonly isFunction: boolean;
+  readonly runId: string;
+  readonly localWorldSize: number;
+  /** Folder of logs and error files; absent where logging is off and before the workers' start. */
+  readonly runFolder?: string;
+}
+
+/** What `launch` would do with the same options. */
+export interface LaunchPlan extends RunDescription {
+  readonly worldSize: number;
+  readonly masterAddr: string;
+  /** 0: the kernel chooses a free one at the start. */
+  readonly masterPort: number;
+  readonly maxRestarts: number;
+  readonly shutdownTimeoutMs: number;
+  readonly signalTarget: 'leader' | 'group';
+  readonly cwd: string;
+  readonly stdin: 'inherit' | 'null';
+  readonly workers: readonly WorkerPlan[];
+}
+
+export interface WorkerPlan {
+  readonly rank: number;
+  readonly localRank: number;
+  readonly argv: readonly string[];
+  /** What's set for this worker, on top of what it inherits. */
+  readonly env: Readonly<Record<string, string>>;
+  readonly stdout: NativeStream;
+  readonly stderr: NativeStream;
+  readonly errorFile?: string;
+}
+
+/**
+ * Starts the workers and sees them through.
+ *
+ * Nothing of the host process changes: no signal handler, no child handling, no environment. An
+ * `exit` listener is there while workers are, so that `process.exit()` leaves none behind.
+ *
+ * @throws ERR_OPTION, ERR_NPROC, ERR_NO_DEVICES, ERR_NO_PYTHON, ERR_PLATFORM
+ */
+export function launch(options: LaunchOptions): Run {
+  if (process.platform !== 'linux') {
+    throw launchError('ERR_PLATFORM', [
+      `regroup runs on Linux only, and this is ${process.platform}`,
+    ]);
+  }
+  const job = jobOf(withDefaults(options), surroundings());
+  const agent = createAgent(job);
+
+  const abort = (): void => agent.stop('caller');
+  const { signal } = job.settings;
+  const forget = (): void => signal?.removeEventListener('abort', abort);
+  // Both ways: this also marks a rejection as handled, for those who only read events.
+  agent.result.then(forget, forget);
+  if (signal?.aborted) {
+    abort();
+  } else {
+    signal?.addEventListener('abort', abort);
+    agent.launch();
+  }
+
+  const stop = async (name?: NodeJS.Signals): Promise<void> => {
+    if (name !== undefined && signalNumber(name) === undefined) {
+      throw launchError('ERR_OPTION', ['stop', name, 'the name of a signal, like SIGTERM']);
+    }
+    agent.stop(name === undefined ? 'caller' : 'signal', name);
+    // Whether it failed is for those who await the result.
+    await agent.result.catch(() => undefined);
+  };
+
+  return {
+    result: agent.result,
+    events: agent.events,
+    stop,
+    get description() {
+      return describe(job, agent.runFolder());
+    },
+    [Symbol.asyncDispose]: () => stop(),
+  };
+}
+
+/**
+ * What `launch` would do, without starting or creating anything. Names that chance decides at the
+ * start have `XXXXXXXX` in their place, and a port that the kernel chooses is 0.
+ *
+ * @throws as `launch`, and ERR_VISIBLE_DEVICES
+ */
+export function plan(options: LaunchOptions): LaunchPlan {
+  const job = jobOf(withDefaults(options), surroundings());
+  const { settings, localWorldSize } = job;
+  const runFolder = plannedRunFolder(job.logs, job.runId);
+  const files =
+    runFolder === undefined
+      ? undefined
+      : Array.from({ length: localWorldSize }, (_, localRank) =>
+          workerFiles(attemptFolder(runFolder, 0), localRank),
+        );
+  const { masterPort } = settings;
+  const round = roundOf(job, { round: 0, restartCount: 0, masterPort, cookie: 'XXXXXXXX' });
+  return {
+    ...describe(job, runFolder),
+    worldSize: round.worldSize,
+    masterAddr: settings.masterAddr,
+    masterPort,
+    maxRestarts: settings.maxRestarts,
+    shutdownTimeoutMs: settings.shutdownTimeoutMs,
+    signalTarget: job.signalTarget,
+    cwd: job.cwd ?? process.cwd(),
+    stdin: settings.stdin,
+    workers: workerPlans(job, round, files, hostname).map(({ argv, stdout, stderr }, localRank) => {
+      const errorFile = files?.[localRank]?.errorFile;
+      return {
+        rank: round.baseRank + localRank,
+        localRank,
+        argv,
+        env: workerEnv(round, localRank, {
+          inherited: job.env,
+          errorFile,
+          virtualLocalRank: settings.virtualLocalRank,
+        }),
+        stdout,
+        stderr,
+        ...(errorFile === undefined ? {} : { errorFile }),
+      };
+    }),
+  };
+}
+
+function describe(job: Job, runFolder: string | undefined): RunDescription {
+  const { command, runId, localWorldSize } = job;
+  return {
+    name: command.name,
+    binary: command.isFunction ? command.name : command.file,
+    isFunction: command.isFunction,
+    runId,
+    localWorldSize,
+    ...(runFolder === undefined ? {} : { runFolder }),
+  };
+}
+
+function surroundings(): Surroundings {
+  return {
+    env: process.env,
+    cwd: process.cwd(),
+    devices: thisMachine,
+    isExecutable,
+    runPathShim,
+    hostname,
+  };
+}
+
+const thisMachine: DeviceSource = {
+  read(path) {
+    try {
+      return readFileSync(path, 'utf8');
+    } catch {
+      // Absence is an answer here: no such driver, no such device.
+      return undefined;
+    }
+  },
+  list(path) {
+    try {
+      return readdirSync(path);
+    } catch {
+      // As above.
+      return [];
+    }
+  },
+};
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return statSync(path).isFile();
+  } catch {
+    // Not there, or not for us: either way it isn't what we'd run.
+    return false;
+  }
+}

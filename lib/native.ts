@@ -1,0 +1,241 @@
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/**
+ * The addon, loaded and typed. Nobody else imports it.
+ *
+ * The types below are the contract with native/addon: it checks their shapes again, since an
+ * addon must not crash on any argument, and throws a TypeError for what doesn't fit.
+ */
+
+/** Where one stream (stdout or stderr) of one worker goes. */
+export type NativeStream =
+  /** Our own descriptor, untouched: a terminal stays a terminal. */
+  | { readonly to: 'inherit' }
+  | { readonly to: 'null' }
+  /** Straight into the file (created, appended to): costs nothing and survives the agent. */
+  | { readonly to: 'file'; readonly path: string }
+  /** Through the pump. */
+  | {
+      readonly to: 'pipe';
+      /** Gets every byte, as it was written. */
+      readonly file?: string;
+      /** Gets whole lines, each behind `prefix`; 1 is our stdout, 2 our stderr. */
+      readonly console?: 1 | 2;
+      readonly prefix?: string;
+      /** Lines that contain one of these are also appended, behind `prefix`, to `filteredFile`. */
+      readonly filters?: readonly string[];
+      readonly filteredFile?: string;
+    };
+
+/** All that one worker needs. */
+export interface NativePlan {
+  /** A path, or a name that's looked up along PATH of `env` as execvp does. */
+  readonly file: string;
+  /** argv[0] included. */
+  readonly argv: readonly string[];
+  /** `NAME=value`, the worker's whole environment. */
+  readonly env: readonly string[];
+  readonly cwd?: string;
+  /**
+   * Soft limit of open files. Node raises its own to the hard limit, and nothing remembers what
+   * it was; without this the worker gets ours. One above ours changes nothing.
+   */
+  readonly nofileSoft?: number;
+  readonly stdin: 'inherit' | 'null';
+  readonly stdout: NativeStream;
+  readonly stderr: NativeStream;
+}
+
+export interface NativeGroupPlan {
+  /** Names the group in events; unique while the supervisor lives. */
+  readonly group: number;
+  /**
+   * In `env` of every plan too, as `REGROUP_COOKIE=<cookie>`: what's left of the group, wherever
+   * it hides, is found by it.
+   */
+  readonly cookie: string;
+  readonly plans: readonly NativePlan[];
+  /** Bytes kept of the end of each piped stream, for the failure report. */
+  readonly tailBytes: number;
+  /** How long a pipe that somebody still holds is read after its worker's end. */
+  readonly drainMs: number;
+}
+
+export interface NativeStop {
+  readonly signal: number;
+  /** `leader`: the worker itself; `group`: its whole process group. */
+  readonly target: 'leader' | 'group';
+  /** From now to SIGKILL. 0 kills at once. */
+  readonly graceMs: number;
+  /** From SIGKILL to giving up on processes that are stuck in the kernel. */
+  readonly killWaitMs: number;
+}
+
+export type NativeExit =
+  | { readonly how: 'exited'; readonly code: number }
+  | { readonly how: 'signaled'; readonly signal: number; readonly coreDumped: boolean }
+  /** Somebody else in this process took the status (waitpid(-1), SIGCHLD ignored). */
+  | { readonly how: 'unknown' };
+
+/** The child-side step that failed; `plan` are those decided before the spawn. */
+export type NativeStep =
+  | 'resolve'
+  | 'output'
+  | 'spawn'
+  | 'session'
+  | 'parent-death'
+  | 'stdio'
+  | 'rlimits'
+  | 'cwd'
+  | 'signals'
+  | 'exec'
+  /** SIGKILLed before execve, without a word: the OOM killer, or a killed cgroup. */
+  | 'killed-before-exec';
+
+/** A worker that SIGKILL didn't end within `killWaitMs`. */
+export interface NativeStuck {
+  readonly index: number;
+  readonly pid: number;
+  /** One letter of /proc/PID/stat, e.g. `D`. */
+  readonly state: string;
+  /** /proc/PID/wchan; empty where it can't be read. */
+  readonly waitChannel: string;
+}
+
+export interface NativeTail {
+  readonly index: number;
+  /** The last bytes of a piped stream; absent where the stream wasn't piped. */
+  readonly stdout?: Buffer;
+  readonly stderr?: Buffer;
+}
+
+/** `atMs`: CLOCK_MONOTONIC in milliseconds, with fractions, as performance-critical code sees it. */
+export type NativeEvent =
+  /** Every worker has exec'd. `pids[i]` and `startedAtMs[i]` belong to `plans[i]`. */
+  | {
+      readonly event: 'started';
+      readonly group: number;
+      readonly atMs: number;
+      readonly pids: readonly number[];
+      readonly startedAtMs: readonly number[];
+    }
+  /** None is left. `detail` is a path where the step has one. */
+  | {
+      readonly event: 'start-failed';
+      readonly group: number;
+      readonly atMs: number;
+      readonly index: number;
+      readonly step: NativeStep;
+      readonly syscall: string;
+      readonly errno: number;
+      readonly detail: string;
+    }
+  /** A worker was reaped. In the order in which the core saw it. */
+  | {
+      readonly event: 'exited';
+      readonly group: number;
+      readonly atMs: number;
+      readonly index: number;
+      readonly pid: number;
+      readonly exit: NativeExit;
+    }
+  /**
+   * The last event of a group: every worker is reaped or stuck, whatever they left behind is
+   * killed, their output is written. Comes once for each group that had `started`.
+   */
+  | {
+      readonly event: 'ended';
+      readonly group: number;
+      readonly atMs: number;
+      readonly stuck: readonly NativeStuck[];
+      /** Processes of the group, other than workers, that had to be killed. */
+      readonly strays: number;
+      readonly tails: readonly NativeTail[];
+    }
+  /** Trouble with output that the worker mustn't notice: ENOSPC, a closed console, lines dropped. */
+  | {
+      readonly event: 'output-trouble';
+      readonly group: number;
+      readonly atMs: number;
+      readonly index: number;
+      readonly path: string;
+      readonly syscall: string;
+      readonly errno: number;
+      readonly droppedLines: number;
+    };
+
+/** The supervisor thread, and the pump thread once something is piped. */
+export interface NativeSupervisor {
+  /** Starts all workers or none; the outcome comes as `started` or `start-failed`. */
+  startGroup(plan: NativeGroupPlan): void;
+  /**
+   * Signals, continues stopped processes, kills what's left when the grace period ends or
+   * the leader is gone. A second call can only shorten the grace period. A group that is
+   * still starting is stopped as soon as it has started. Unknown or ended groups: nothing.
+   */
+  stopGroup(group: number, stop: NativeStop): void;
+  /** Signals every live worker of the group, and stops nothing. */
+  signalGroup(group: number, signal: number, target: 'leader' | 'group'): void;
+  /** Kills every group, now, and waits at most `boundMs`. For `process.on('exit')`; blocks. */
+  killAll(boundMs: number): void;
+  /** Ends the threads. Groups that are left are killed. Idempotent. */
+  close(): void;
+}
+
+export interface NativeStoreAddress {
+  readonly table: number;
+  readonly port: number;
+}
+
+/** The store thread. It serves TCPStore's protocol; each table has a port of its own. */
+export interface NativeStore {
+  /**
+   * Binds and listens at once, so that a port is never picked and then lost.
+   *
+   * @param hosts numeric addresses; the first must bind, the others are tried on the same port
+   * @param port 0: the kernel chooses
+   * @throws with `code` (EADDRINUSE…) and `syscall`
+   */
+  openTable(options: { readonly hosts: readonly string[]; readonly port: number }): NativeStoreAddress;
+  /** Empties the table and drops its connections; the port stays. */
+  resetTable(table: number): void;
+  /** Drops the table, its connections and its port. Unknown tables: nothing. */
+  closeTable(table: number): void;
+  stats(table: number): { readonly clients: number; readonly keys: number; readonly waiters: number };
+  /** Ends the thread. Idempotent. */
+  close(): void;
+}
+
+export interface NativeAddon {
+  /**
+   * @param onEvents called with batches, in order. It keeps Node alive only while a group does.
+   * @param options.disable features to do without: `clone3`, `pidfd`, `pidfd-wait`, `close_range`, …
+   */
+  createSupervisor(
+    options: { readonly disable: readonly string[] },
+    onEvents: (events: readonly NativeEvent[]) => void,
+  ): NativeSupervisor;
+  createStore(): NativeStore;
+  /** What this kernel offers, after `REGROUP_DISABLE`. */
+  features(disable: readonly string[]): Readonly<Record<string, boolean>>;
+  /** Clock of `atMs`. */
+  monotonicMs(): number;
+  constants: { readonly signals: Readonly<Record<string, number>> };
+}
+
+let loaded: NativeAddon | undefined;
+
+/** Loads the addon on first use. @throws ERR_NATIVE_MISSING through `errors.ts` */
+export function native(): NativeAddon {
+  loaded ??= load();
+  return loaded;
+}
+
+function load(): NativeAddon {
+  const here = dirname(fileURLToPath(import.meta.url));
+  const require = createRequire(import.meta.url);
+  // dist/ (or dist/bin/) → the package's root, where node-gyp-build looks.
+  return require('node-gyp-build')(join(here, '..')) as NativeAddon;
+}

@@ -1,0 +1,240 @@
+import { launchError } from './errors.js';
+
+/** What a worker runs. */
+export type Entrypoint =
+  /** `python -u script args…` */
+  | { readonly script: string }
+  /** `python -u -m module args…` */
+  | { readonly module: string }
+  /** The program itself, looked up on PATH; no shell. */
+  | { readonly program: string }
+  /** The script as a function entrypoint: `runpy.run_path` as `__main__`. */
+  | { readonly runPath: string };
+
+/** Streams of a worker that an option applies to. */
+export type Streams = 'none' | 'stdout' | 'stderr' | 'both';
+
+/** For all local ranks alike, or by local rank; those that aren't named get `none`. */
+export type StreamsByRank = Streams | Readonly<Record<number, Streams>>;
+
+/**
+ * All that `launch` can be told. Flat and readonly; every field but `entrypoint` has a default,
+ * written beside it.
+ */
+export interface LaunchOptions {
+  readonly entrypoint: Entrypoint;
+  /** Arguments of the entrypoint. `${local_rank}`, `$local_rank` and `$$` are replaced in each. @default [] */
+  readonly args?: readonly string[];
+  /** Workers on this node: a number from 1, or `auto`, `cpu`, `gpu`, `xpu`. @default 1 */
+  readonly nprocPerNode?: number | 'auto' | 'cpu' | 'gpu' | 'xpu';
+  /** Failures of the job that are answered by a new round. @default 0 */
+  readonly maxRestarts?: number;
+  /** Free text, for ROLE_NAME and line prefixes. @default 'default' */
+  readonly role?: string;
+  /** TORCHELASTIC_RUN_ID. @default a random UUID */
+  readonly runId?: string;
+  /** Address that workers meet at. @default '127.0.0.1' */
+  readonly masterAddr?: string;
+  /** Port that workers meet at; the same in every round. @default 0: chosen by the kernel, anew each round */
+  readonly masterPort?: number;
+  /** The interpreter of Python entrypoints. @default findPython(): PYTHON_EXEC, the active virtualenv or conda, ./.venv, python3 on PATH */
+  readonly python?: string;
+  /** Environment that workers inherit. @default process.env */
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  /** Working directory of workers. @default process.cwd() */
+  readonly cwd?: string;
+  /** stdin of every worker: our own, or /dev/null. @default 'inherit' */
+  readonly stdin?: 'inherit' | 'null';
+  /** Folder for logs; the tree below it is as torchrun's. @default a folder in the temp dir, removed at the end if nothing was redirected */
+  readonly logDir?: string;
+  /** Streams that go to files instead of the console. @default 'none' */
+  readonly redirects?: StreamsByRank;
+  /** Streams that go to files and, by prefixed lines, to the console. @default 'none' */
+  readonly tee?: StreamsByRank;
+  /** Prefix of console lines: `${role_name}`, `${rank}`, `${local_rank}`, `${hostname}`. @default '[${role_name}${local_rank}]:' */
+  readonly logLinePrefixTemplate?: string;
+  /** Local ranks whose output may reach the console. @default all */
+  readonly localRanksFilter?: readonly number[];
+  /** Tee'd stdout lines with one of these are also written to filtered_stdout.log. @default [] */
+  readonly duplicateStdoutFilters?: readonly string[];
+  /** The same for stderr and filtered_stderr.log. @default [] */
+  readonly duplicateStderrFilters?: readonly string[];
+  /** From the stop signal to SIGKILL. @default 30_000 */
+  readonly shutdownTimeoutMs?: number;
+  /** Who gets the stop signal: the worker alone, or its whole process group. @default 'leader' for Python, 'group' for programs */
+  readonly signalTarget?: 'leader' | 'group';
+  /** LOCAL_RANK is 0 for all, and each sees one device. @default false */
+  readonly virtualLocalRank?: boolean;
+  /** `--local-rank=<n>` behind the script, as torch.distributed.launch does. @default false */
+  readonly passLocalRankArg?: boolean;
+  /** How function entrypoints (`runPath`) start; named in the report. @default 'spawn' */
+  readonly startMethod?: 'spawn' | 'fork' | 'forkserver';
+  /**
+   * File that's told of the root cause, as torchrun tells its own TORCHELASTIC_ERROR_FILE: the failed
+   * worker's error file with `message.errorCode` added. @default none
+   */
+  readonly errorFile?: string;
+  /** Features of the kernel to do without, as REGROUP_DISABLE. @default from the environment */
+  readonly disable?: readonly string[];
+  /** Aborting it is `stop()`. */
+  readonly signal?: AbortSignal;
+}
+
+/** Options with their defaults; absent are those whose default depends on the machine. */
+export type Settings = Readonly<
+  Required<Omit<LaunchOptions, MachineOption>> & Pick<LaunchOptions, MachineOption>
+>;
+
+type MachineOption =
+  | 'runId'
+  | 'python'
+  | 'env'
+  | 'cwd'
+  | 'logDir'
+  | 'signalTarget'
+  | 'errorFile'
+  | 'disable'
+  | 'signal';
+
+const defaults = {
+  args: [],
+  nprocPerNode: 1,
+  maxRestarts: 0,
+  role: 'default',
+  masterAddr: '127.0.0.1',
+  masterPort: 0,
+  stdin: 'inherit',
+  redirects: 'none',
+  tee: 'none',
+  logLinePrefixTemplate: '[${role_name}${local_rank}]:',
+  localRanksFilter: [],
+  duplicateStdoutFilters: [],
+  duplicateStderrFilters: [],
+  shutdownTimeoutMs: 30_000,
+  virtualLocalRank: false,
+  passLocalRankArg: false,
+  startMethod: 'spawn',
+} as const satisfies Partial<LaunchOptions>;
+
+/**
+ * Checks every option and fills in the defaults. Options that are `undefined` count as absent.
+ *
+ * @throws ERR_OPTION
+ */
+export function withDefaults(options: LaunchOptions): Settings {
+  const given = Object.entries(options).filter(([, value]) => value !== undefined);
+  for (const [name, value] of given) check(name, value);
+  check('entrypoint', options.entrypoint);
+
+  // Every field has just been checked; without those that are undefined it's still LaunchOptions.
+  return { ...defaults, ...(Object.fromEntries(given) as unknown as LaunchOptions) };
+}
+
+function check(name: string, value: unknown): void {
+  if (!Object.hasOwn(rules, name)) {
+    throw launchError('ERR_OPTION', [name, value, `one of ${Object.keys(rules).join(', ')}`]);
+  }
+  const [fits, accepted] = rules[name as keyof LaunchOptions]; // hasOwn has just told
+  if (!fits(value)) throw launchError('ERR_OPTION', [name, value, accepted]);
+}
+
+type Rule = readonly [fits: (value: unknown) => boolean, accepted: string];
+
+const text: Rule = [
+  value => isText(value) && value !== '',
+  'a text that has no NUL and is not empty',
+];
+const texts: Rule = [value => isList(value) && value.every(isText), 'a list of texts without NUL'];
+const flag: Rule = [value => typeof value === 'boolean', 'true or false'];
+const streams: Rule = [
+  value =>
+    isStreams(value) ||
+    (isRecord(value) &&
+      Object.entries(value).every(([rank, each]) => /^\d+$/.test(rank) && isStreams(each))),
+  "'none', 'stdout', 'stderr', 'both', or one of them for each local rank",
+];
+
+const rules: Readonly<Record<keyof LaunchOptions, Rule>> = {
+  entrypoint: [isEntrypoint, 'one of { script }, { module }, { program }, { runPath }'],
+  args: texts,
+  nprocPerNode: [
+    value => isWhole(value, 1, 100_000) || typeof value === 'string',
+    "a whole number from 1, 'auto', 'cpu', 'gpu' or 'xpu'",
+  ],
+  maxRestarts: [value => isWhole(value, 0), 'a whole number from 0'],
+  role: [isText, 'a text without NUL'],
+  runId: text,
+  masterAddr: text,
+  masterPort: [value => isWhole(value, 0, 65_535), 'a port from 0 to 65535'],
+  python: text,
+  env: [
+    value =>
+      isRecord(value) &&
+      Object.entries(value).every(
+        ([name, each]) =>
+          !/[=\0]/.test(name) && name !== '' && (each === undefined || isText(each)),
+      ),
+    'names without = and texts without NUL',
+  ],
+  cwd: text,
+  stdin: oneOf('inherit', 'null'),
+  logDir: text,
+  redirects: streams,
+  tee: streams,
+  logLinePrefixTemplate: [isText, 'a text without NUL'],
+  localRanksFilter: [
+    value => isList(value) && value.every(rank => isWhole(rank, 0)),
+    'a list of local ranks',
+  ],
+  duplicateStdoutFilters: texts,
+  duplicateStderrFilters: texts,
+  // Native timers take it; 2³¹ ms are 24 days.
+  shutdownTimeoutMs: [
+    value => typeof value === 'number' && value >= 0 && value < 2 ** 31,
+    'milliseconds from 0 to 2147483647',
+  ],
+  signalTarget: oneOf('leader', 'group'),
+  virtualLocalRank: flag,
+  passLocalRankArg: flag,
+  startMethod: oneOf('spawn', 'fork', 'forkserver'),
+  errorFile: text,
+  disable: texts,
+  signal: [
+    value => isRecord(value) && typeof value.addEventListener === 'function',
+    'an AbortSignal',
+  ],
+};
+
+function oneOf(...words: readonly string[]): Rule {
+  return [value => words.includes(value as string), words.map(word => `'${word}'`).join(' or ')]; // includes compares anything
+}
+
+function isEntrypoint(value: unknown): boolean {
+  if (!isRecord(value)) return false;
+  const [kind, ...more] = Object.keys(value);
+  return (
+    more.length === 0 &&
+    ['script', 'module', 'program', 'runPath'].includes(kind ?? '') &&
+    text[0](value[kind as string]) // includes has just told
+  );
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === 'string' && !value.includes('\0');
+}
+
+function isList(value: unknown): value is readonly unknown[] {
+  return Array.isArray(value);
+}
+
+function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function isWhole(value: unknown, from: number, to = Number.MAX_SAFE_INTEGER): boolean {
+  return Number.isSafeInteger(value) && (value as number) >= from && (value as number) <= to; // isSafeInteger has just told
+}
+
+function isStreams(value: unknown): boolean {
+  return ['none', 'stdout', 'stderr', 'both'].includes(value as string); // includes compares anything
+}
