@@ -1,0 +1,256 @@
+import { readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { RegroupError } from '../errors.js';
+import type { AgentEvent, RunResult } from '../events.js';
+import { launch, type RunDescription } from '../launch.js';
+import type { LaunchOptions } from '../options.js';
+import { signalNumber } from '../util/signals.js';
+import { unreachable } from '../util/unreachable.js';
+import { type CliSettings, logLevels, parseCommand } from './args.js';
+import { writeConsole } from './console.js';
+import type { CommandName } from './option-table.js';
+import { createPrinter, launchBanner, type Printer } from './print.js';
+import { type SignalWatch, watchSignals } from './signals.js';
+
+/**
+ * The whole command: parse, launch, print, exit code. Ends by letting the loop run empty, since
+ * `process.exit` skips the addon's cleanup hooks.
+ */
+export async function runCommand(command: CommandName): Promise<void> {
+  const signals = watchSignals();
+  process.on('uncaughtException', error => endAtOnce(command, error));
+  // Reading process.env costs a call each time; this is an object.
+  const env = { ...process.env };
+  if (command === 'regroup-launch') writeConsole(2, deprecation);
+
+  const parsed = parseCommand(command, process.argv.slice(2), env);
+  switch (parsed.do) {
+    case 'run':
+      return runJob(command, parsed.options, parsed.settings, signals);
+    case 'dry-run': {
+      const { dryRunText } = await import('./dry-run.js');
+      printerFor(parsed.options, parsed.settings);
+      return report(command, () => writeConsole(1, dryRunText(parsed.options, parsed.settings)));
+    }
+    case 'help': {
+      const { helpText } = await import('./help.js');
+      return writeConsole(1, helpText(command));
+    }
+    case 'version':
+      return writeConsole(1, `regroup ${version()}\n`);
+    case 'error':
+      process.exitCode = parsed.exitCode;
+      return writeConsole(2, `${parsed.text}\n`);
+    default:
+      return unreachable(parsed);
+  }
+}
+
+/** @source pytorch v2.13.0, torch/distributed/launch.py, main */
+const deprecation =
+  'FutureWarning: The module torch.distributed.launch is deprecated\n' +
+  'and will be removed in future. Use torchrun.\n' +
+  'Note that --use-env is set by default in torchrun.\n' +
+  'If your script expects `--local-rank` argument to be set, please\n' +
+  "change it to read from `os.environ['LOCAL_RANK']` instead. See \n" +
+  'https://pytorch.org/docs/stable/distributed.html#launch-utility for \n' +
+  'further instructions\n';
+
+/** How a signal ends the run: passed on with exit code 1, or by our own death of it. */
+type Ending = { readonly by: 'forwarding' | 'dying'; readonly signal: NodeJS.Signals };
+
+async function runJob(
+  command: CommandName,
+  options: LaunchOptions,
+  settings: CliSettings,
+  signals: SignalWatch,
+): Promise<void> {
+  const printer = printerFor(options, settings);
+  // Until there's a result nothing has succeeded, whatever ends the loop.
+  process.exitCode = 1;
+  let ending: Ending | undefined;
+  await report(
+    command,
+    async () => {
+      const run = launch(options);
+      let hasStarted = false;
+      signals.add(settings.signalsToHandle);
+      signals.onSignal(signal => {
+        // As under torchrun, before workers exist every signal has its default action.
+        const isHandled = hasStarted && settings.signalsToHandle.includes(signal);
+        ending ??= { by: isHandled ? 'forwarding' : 'dying', signal };
+        if (isHandled) {
+          printer.log(
+            'WARNING',
+            `Received ${signalNumber(signal)} death signal, shutting down workers`,
+          );
+        }
+        void run.stop(isHandled ? signal : 'SIGTERM'); // never rejects for a signal's name
+      });
+
+      const [result] = await Promise.all([
+        run.result,
+        printEvents(run.events(), event => {
+          hasStarted ||= event.event === 'round-started';
+          printer.event(event);
+        }),
+      ]);
+      process.exitCode = exitCodeOf(result, settings.exitCode);
+      tell(result, run.description, options, printer, ending);
+    },
+    options.errorFile,
+  );
+  // Whatever it was that the run came to: who sent this signal expects us to die of it.
+  if (ending?.by === 'dying') signals.dieBy(ending.signal);
+}
+
+function printerFor(options: LaunchOptions, settings: CliSettings): Printer {
+  const { role = 'default', maxRestarts = 0 } = options;
+  const printer = createPrinter({
+    logLevel: settings.logLevel,
+    role,
+    maxRestarts,
+    ompIsUnset: options.env?.OMP_NUM_THREADS === undefined,
+    pid: process.pid,
+    write: text => writeConsole(2, text),
+    now: () => new Date(),
+  });
+  for (const { level, text } of settings.notices) printer.log(level, text);
+  return printer;
+}
+
+/** Only now it's known what chance has decided. */
+function bannerOf(settings: CliSettings, { runId, runFolder }: RunDescription): string {
+  const decided = new Map([
+    ['run_id', runId],
+    ['log_dir', runFolder],
+  ]);
+  return launchBanner(
+    settings.banner.map(([name, value]) => [name, value || (decided.get(name) ?? 'None')]),
+  );
+}
+
+async function printEvents(
+  events: AsyncIterable<AgentEvent>,
+  print: (event: AgentEvent) => void,
+): Promise<void> {
+  for await (const event of events) print(event);
+}
+
+function exitCodeOf(result: RunResult, convention: CliSettings['exitCode']): number {
+  if (result.outcome === 'succeeded') return 0;
+  if (result.outcome === 'stopped' || convention === 'torchrun') return 1;
+
+  const { exit } = result.rootCause;
+  switch (exit.how) {
+    case 'exited':
+      return exit.code;
+    case 'signaled':
+      return 128 + exit.signalNumber;
+    case 'unknown':
+      return 1;
+    default:
+      return unreachable(exit);
+  }
+}
+
+/** The last words. */
+function tell(
+  result: RunResult,
+  description: RunDescription,
+  options: LaunchOptions,
+  printer: Printer,
+  ending: Ending | undefined,
+): void {
+  const { name, binary, isFunction } = description;
+  switch (result.outcome) {
+    case 'succeeded':
+      return;
+    case 'failed': {
+      const { startMethod = 'spawn' } = options;
+      const run = { name, binary, ...(isFunction ? { startMethod } : {}) };
+      printer.failed(run, result.rootCause, result.failures);
+      return;
+    }
+    case 'stopped': {
+      if (ending?.by === 'dying') return;
+      throw new SignalException(signalNumber(result.signal) ?? 0);
+    }
+    default:
+      unreachable(result);
+  }
+}
+
+/** A handled signal ended the run. Users grep its text, which is torchrun's. */
+class SignalException extends Error {
+  override readonly name = 'torch.distributed.elastic.multiprocessing.api.SignalException';
+
+  constructor(signal: number) {
+    super(`Process ${process.pid} got signal: ${signal}`);
+  }
+}
+
+/**
+ * Does it, and turns whatever is thrown into one line on stderr and exit code 1.
+ *
+ * @param errorFile is told as well, as torchrun's main is `record`ed
+ */
+async function report(
+  command: CommandName,
+  action: () => void | Promise<void>,
+  errorFile?: string,
+): Promise<void> {
+  try {
+    await action();
+  } catch (error) {
+    process.exitCode = 1;
+    writeConsole(2, `${describeError(command, error)}\n`);
+    if (errorFile === undefined || !(error instanceof Error)) return;
+
+    const { recordError } = await import('../agent/own-error-file.js');
+    const problem = recordError(error, errorFile);
+    if (problem !== undefined) writeConsole(2, `${command}: ${problem}\n`);
+  }
+}
+
+/** One line. */
+function describeError(command: CommandName, error: unknown): string {
+  if (error instanceof SignalException) return `${error.name}: ${error.message}`;
+  if (!(error instanceof RegroupError))
+    return `${command}: internal error: ${firstLine(error)}; please report it`;
+
+  // launch() says maxRestarts; people here say --max-restarts.
+  const message =
+    error.code === 'ERR_OPTION' ? error.message.replace(/^\w+/, dashed) : error.message;
+  const kind = error.code === 'ERR_NO_PROGRAM' ? 'FileNotFoundError: ' : '';
+  return `${command}: error: ${kind}${message.replaceAll('\n', '\\n')}`;
+}
+
+function dashed(name: string): string {
+  return `--${name.replace(/[A-Z]/g, letter => `-${letter.toLowerCase()}`)}`;
+}
+
+function firstLine(error: unknown): string {
+  // Where it happened is all that a report of it could tell us.
+  const stack = error instanceof Error && error.stack !== undefined ? error.stack : String(error);
+  return stack
+    .split('\n', 2)
+    .map(line => line.trim())
+    .join(' ');
+}
+
+/**
+ * Our own mistake, and nobody knows in which state we are. The addon's `exit` listener kills the
+ * workers; its cleanup hooks wouldn't run after an uncaught exception anyway.
+ */
+function endAtOnce(command: CommandName, error: unknown): never {
+  writeConsole(2, `${describeError(command, error)}\n`);
+  process.exit(1);
+}
+
+function version(): string {
+  const here = dirname(fileURLToPath(import.meta.url));
+  const text = readFileSync(join(here, '../../package.json'), 'utf8');
+  return (JSON.parse(text) as { version: string }).version; // our own package.json
+}

@@ -1,0 +1,89 @@
+import { type CommandName, type OptionGroup, type OptionSpec, optionsOf } from './option-table.js';
+
+const titles: Readonly<Record<OptionGroup, string>> = {
+  workers: 'Workers',
+  entrypoint: 'What they run',
+  nodes: 'Nodes and where workers meet',
+  output: 'Output and logs',
+  stopping: 'Stopping and exit code',
+  about: 'About',
+};
+
+const indent = 6;
+const lineWidth = 96;
+
+/** All of `--help`, for people. Ends with a line break. */
+export function helpText(command: CommandName): string {
+  const options = optionsOf(command);
+  const groups = (Object.keys(titles) as OptionGroup[]).flatMap(group => [
+    `${titles[group]}:`,
+    ...options.filter(option => option.group === group).flatMap(describeOption),
+    '',
+  ]);
+  return [...introduction(command), '', ...groups, ...epilogue, ''].join('\n');
+}
+
+function introduction(command: CommandName): readonly string[] {
+  const usage = `usage: ${command} [options] SCRIPT [arguments of SCRIPT]`;
+  if (command === 'regroup-launch') {
+    return [
+      usage,
+      '',
+      'Starts the workers of a distributed training job as `python -m torch.distributed.launch` does:',
+      'each gets --local-rank=N behind the script, unless --use-env is given. Deprecated; use regroup.',
+    ];
+  }
+  return [
+    usage,
+    '',
+    'Starts, watches and restarts the workers of a distributed training job. Takes the options of',
+    'torchrun; what follows SCRIPT goes to it untouched, except that ${local_rank} is replaced.',
+    '',
+    '  regroup --nproc-per-node=8 --max-restarts=3 train.py --lr 0.1',
+  ];
+}
+
+const epilogue: readonly string[] = [
+  'Both spellings of a name (--max-restarts, --max_restarts) and unambiguous prefixes work.',
+  'PET_NAME in the environment gives a default where it says so; for flags 0 is off, another',
+  'integer or an empty text is on.',
+  '',
+  'Environment:',
+  '  PYTHON_EXEC                     interpreter of the workers; else the active virtualenv or conda',
+  '                                  environment, ./.venv, python3 on PATH',
+  '  OMP_NUM_THREADS                 set to 1 for the workers if it is unset and there are several',
+  '  LOGLEVEL                        DEBUG, INFO, WARNING (default), ERROR or CRITICAL',
+  '  TORCH_ELASTIC_SHUTDOWN_TIMEOUT  see --shutdown-timeout',
+  '  REGROUP_DISABLE                 kernel features to do without, e.g. clone3,pidfd',
+  '',
+  'Exit code: 0 if all workers ended with 0; 1 after a failure, a handled signal or a refused',
+  'value; 2 for a wrong command line; 128 + n, as a shell sees it, for other signals.',
+  '',
+  'Slow to start? With NODE_EXTRA_CA_CERTS set, Node 20 reads that file first, which takes 50 ms.',
+];
+
+function describeOption(option: OptionSpec): readonly string[] {
+  const value = option.metavar ?? option.choices?.join(' | ');
+  const names = option.names.join(', ');
+  const title = value === undefined ? names : `${names} ${value}`;
+  const facts = [
+    ...(option.default ? [`default ${option.default}`] : []),
+    ...(option.env ? [`PET_${option.dest.toUpperCase()}`] : []),
+  ];
+  const text = facts.length > 0 ? `${option.help} [${facts.join('; ')}]` : option.help;
+  return [`  ${title}`, ...wrap(text)];
+}
+
+function wrap(text: string): readonly string[] {
+  const lines: string[] = [];
+  let line = '';
+  for (const word of text.split(' ')) {
+    if (line !== '' && indent + line.length + 1 + word.length > lineWidth) {
+      lines.push(line);
+      line = word;
+    } else {
+      line = line === '' ? word : `${line} ${word}`;
+    }
+  }
+  return [...lines, line].map(line => ' '.repeat(indent) + line);
+}

@@ -1,0 +1,236 @@
+import type { WorkerFailure } from '../agent/failures.js';
+import { failedLine, failureReport, headline, restartsLine } from '../agent/report.js';
+import type { AgentEvent, WorkerExit, WorkerIdentity } from '../events.js';
+import { signalNumber } from '../util/signals.js';
+import { unreachable } from '../util/unreachable.js';
+import { type LogLevel, logLevels } from './args.js';
+
+type LevelName = keyof typeof logLevels;
+
+export interface PrinterOptions {
+  readonly logLevel: LogLevel;
+  readonly role: string;
+  readonly maxRestarts: number;
+  /** Whether OMP_NUM_THREADS is left to us. */
+  readonly ompIsUnset: boolean;
+  readonly pid: number;
+  /** Gets whole lines. */
+  write(text: string): void;
+  now(): Date;
+}
+
+/** What torchrun's messages call the thing that failed. */
+export interface RunName {
+  /** Title of the report: the script, module or program. */
+  readonly name: string;
+  /** The executable of the workers. */
+  readonly binary: string;
+  /** Of function entrypoints. */
+  readonly startMethod?: string;
+}
+
+/** Events and results → text for people, on stderr. Keeps the little state that the words need. */
+export interface Printer {
+  log(level: LevelName, text: string): void;
+  event(event: AgentEvent): void;
+  /** The last words of a failed run: the report comes last and alone. */
+  failed(run: RunName, rootCause: WorkerFailure, failures: readonly WorkerFailure[]): void;
+}
+
+/** @source pytorch v2.13.0, torch/distributed/run.py, config_from_args */
+export const ompWarning =
+  '\n*****************************************\n' +
+  'Setting OMP_NUM_THREADS environment variable for each process to be 1 in default, to avoid ' +
+  'your system being overloaded, please further tune the variable for optimal performance in ' +
+  'your application as needed. \n' +
+  '*****************************************';
+
+export function createPrinter(options: PrinterOptions): Printer {
+  const { role, maxRestarts } = options;
+  let restartCount = 0;
+  let living = new Map<number, WorkerIdentity>();
+  let stopSignal: string | undefined;
+  let hasFailed = false;
+
+  function log(level: LevelName, text: string): void {
+    if (logLevels[level] < options.logLevel) return;
+    options.write(logLines(level, text, options.now(), options.pid));
+  }
+
+  /** Without a level in front: for people first. */
+  function say(text: string): void {
+    if (logLevels.ERROR >= options.logLevel) options.write(`regroup: ${text}\n`);
+  }
+
+  function onRoundStarted(event: Event<'round-started'>): void {
+    const isFirst = event.round === 0;
+    restartCount = event.restartCount;
+    living = new Map(event.workers.map(worker => [worker.pid, worker]));
+    stopSignal = undefined;
+    hasFailed = false;
+    if (isFirst && options.ompIsUnset && event.workers.length > 1) log('WARNING', ompWarning);
+    if (logLevels.INFO < options.logLevel) return;
+
+    log('INFO', rendezvousResult(event, role));
+    log('INFO', `[${role}] Starting worker group`);
+  }
+
+  function onExited({ worker, exit, durationMs, duringStop }: Event<'worker-exited'>): void {
+    living.delete(worker.pid);
+    if (duringStop) {
+      const isKilled = exit.how === 'signaled' && exit.signal === 'SIGKILL';
+      if (!isKilled || stopSignal === undefined || stopSignal === 'SIGKILL') return;
+      const via = signalNumber(stopSignal);
+      log(
+        'WARNING',
+        `Unable to shutdown process ${worker.pid} via ${via}, forcefully exiting via 9`,
+      );
+      return;
+    }
+    if (hasFailed || isSuccess(exit)) return;
+
+    hasFailed = true;
+    const what = headline({ ...worker, exit, durationMs });
+    say(`${what}; ${outlook(maxRestarts - restartCount, maxRestarts)}`);
+  }
+
+  function onStopping({ signal }: Event<'stopping'>): void {
+    // A SIGKILL on top of another signal is told when it has hit.
+    if (stopSignal !== undefined && signal === 'SIGKILL') return;
+    stopSignal = signal;
+    for (const pid of living.keys())
+      log('WARNING', `Sending process ${pid} closing signal ${signal}`);
+  }
+
+  function event(event: AgentEvent): void {
+    switch (event.event) {
+      case 'round-started':
+        onRoundStarted(event);
+        break;
+      case 'worker-exited':
+        onExited(event);
+        break;
+      case 'stopping':
+        onStopping(event);
+        break;
+      case 'restarting':
+        log('INFO', `[${role}] Worker group FAILED. ${attempts(event)}; will restart worker group`);
+        break;
+      case 'worker-stuck':
+        say(describeStuck(event));
+        break;
+      case 'strays-killed':
+        log('WARNING', `killed what workers had left behind: ${processes(event.count)}`);
+        break;
+      case 'output-trouble':
+        log('WARNING', describeTrouble(event));
+        break;
+      case 'ended':
+        log('INFO', `[${role}] worker group ${event.outcome}`);
+        break;
+      default:
+        unreachable(event);
+    }
+  }
+
+  function failed(
+    run: RunName,
+    rootCause: WorkerFailure,
+    failures: readonly WorkerFailure[],
+  ): void {
+    log('ERROR', failedLine(rootCause, run.binary, run.startMethod));
+    if (rootCause.tail !== undefined) {
+      const lines = rootCause.tail.replace(/\n$/, '').split('\n');
+      say(
+        [`the end of worker ${rootCause.rank}'s stderr:`, ...lines.map(line => `  | ${line}`)].join(
+          '\n',
+        ),
+      );
+    }
+    options.write(`${failureReport(run.name, failures)}\n`);
+  }
+
+  return { log, event, failed };
+}
+
+type Event<Name extends AgentEvent['event']> = Extract<AgentEvent, { event: Name }>;
+
+function describeStuck({ worker, state, waitChannel }: Event<'worker-stuck'>): string {
+  const { rank, localRank, pid } = worker;
+  const where = waitChannel === '' ? '' : `, waiting in ${waitChannel}`;
+  const who = `worker ${rank} (local ${localRank}, pid ${pid})`;
+  return `${who} can't be killed: it's stuck in the kernel in state ${state}${where}`;
+}
+
+function describeTrouble({ worker, path, code, droppedLines }: Event<'output-trouble'>): string {
+  const lost = droppedLines > 0 ? `; ${droppedLines} lines are lost` : '';
+  return `output of worker ${worker.rank} can't be written to ${path}: ${code}${lost}`;
+}
+
+/** As torchrun counts: before the restart. */
+function attempts({ restartsLeft, maxRestarts }: Event<'restarting'>): string {
+  return `${restartsLeft + 1}/${maxRestarts} attempts left`;
+}
+
+/** What a failure leads to, as far as it's known when it happens. */
+function outlook(restartsLeft: number, maxRestarts: number): string {
+  if (restartsLeft > 0) return restartsLine(restartsLeft - 1, maxRestarts);
+  return maxRestarts === 0
+    ? 'the job ends (--max-restarts is 0)'
+    : 'no restarts left, the job ends';
+}
+
+/**
+ * Lines in the shape of torchrun's logger, which is glog's: level, date, time, pid, source.
+ * The source is our name, for nobody could look up a line number.
+ *
+ * @source pytorch v2.13.0, torch/_logging/_internal.py, TorchLogsFormatter
+ */
+export function logLines(level: LevelName, text: string, now: Date, pid: number): string {
+  const two = (n: number) => String(n).padStart(2, '0');
+  const date = two(now.getMonth() + 1) + two(now.getDate());
+  const time = [now.getHours(), now.getMinutes(), now.getSeconds()].map(two).join(':');
+  const micros = `${String(now.getMilliseconds()).padStart(3, '0')}000`;
+  const prefix = `${level[0]}${date} ${time}.${micros} ${pid} regroup] `;
+  return text
+    .split('\n')
+    .map(line => `${prefix}${line}\n`)
+    .join('');
+}
+
+/** @source pytorch v2.13.0, torch/distributed/elastic/agent/server/api.py, _rendezvous */
+function rendezvousResult(event: Event<'round-started'>, role: string): string {
+  const { workers } = event;
+  const list = (numbers: readonly number[]) => `[${numbers.join(', ')}]`;
+  const ranks = list(workers.map(worker => worker.rank));
+  const sizes = list(workers.map(() => workers.length));
+  return [
+    `[${role}] Rendezvous complete for workers. Result:`,
+    `  restart_count=${event.restartCount}`,
+    `  master_addr=${event.masterAddr}`,
+    `  master_port=${event.masterPort}`,
+    '  group_rank=0',
+    '  group_world_size=1',
+    `  local_ranks=${list(workers.map(worker => worker.localRank))}`,
+    `  role_ranks=${ranks}`,
+    `  global_ranks=${ranks}`,
+    `  role_world_sizes=${sizes}`,
+    `  global_world_sizes=${sizes}`,
+    '  event_log_handler=null',
+    '',
+  ].join('\n');
+}
+
+/** @source pytorch v2.13.0, torch/distributed/launcher/api.py, launch_agent */
+export function launchBanner(entries: readonly (readonly [name: string, value: string])[]): string {
+  const lines = entries.map(([name, value]) => `  ${name.padEnd(24)} : ${value}`);
+  return ['Starting elastic_operator with launch configs:', ...lines, ''].join('\n');
+}
+
+function isSuccess(exit: WorkerExit): boolean {
+  return exit.how === 'exited' && exit.code === 0;
+}
+
+function processes(count: number): string {
+  return `${count} ${count === 1 ? 'process' : 'processes'}`;
+}
