@@ -1,0 +1,109 @@
+// What tests run: the addon, the compiled tests, the native tests in their several builds.
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { copyPython } from './build-ts.mjs';
+import { capture, run, StepFailed, say } from './steps.mjs';
+
+export const root = join(dirname(fileURLToPath(import.meta.url)), '..');
+
+/** The addon that users build, if a source of it is newer. */
+export function buildAddon() {
+  const addon = join(root, 'build/Release/regroup.node');
+  const sources = [join(root, 'binding.gyp'), ...filesBelow(join(root, 'native'))];
+  if (existsSync(addon) && sources.every(source => mtime(source) <= mtime(addon))) return;
+
+  run(
+    'node',
+    [
+      'node_modules/node-gyp/bin/node-gyp.js',
+      'configure',
+      'build',
+      '--jobs=max',
+      '--loglevel=warn',
+    ],
+    {
+      cwd: root,
+    },
+  );
+}
+
+/**
+ * lib/ and test/ → build/js. Compiled lib/ finds there what it finds in the package: its
+ * package.json, its addon, its Python.
+ */
+export function buildTests() {
+  const js = join(root, 'build/js');
+  rmSync(js, { recursive: true, force: true });
+  say('compiling the tests');
+  run('node', ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.test.json'], { cwd: root });
+  copyPython(join(root, 'lib/preload'), join(js, 'lib/preload'));
+  copyFileSync(join(root, 'package.json'), join(js, 'package.json'));
+  mkdirSync(join(js, 'build'));
+  symlinkSync('../../Release', join(js, 'build/Release'));
+}
+
+/** The native tests and fuzz targets, into build/FOLDER. @param sanitize as -fsanitize takes it */
+export function buildNative(folder, { sanitize = '' } = {}) {
+  const out = join(root, 'build', folder);
+  say(`building the native tests${sanitize && ` with -fsanitize=${sanitize}`}`);
+  quietly('cmake', ['-S', 'native', '-B', out, `-DREGROUP_SANITIZE=${sanitize}`]);
+  quietly('cmake', ['--build', out, '-j2']);
+}
+
+/** The addon with ASan and UBSan in it. Gives the environment that makes Node load it. */
+export function buildSmokeAddon() {
+  const out = join(root, 'build/asan-addon');
+  say('building the addon with ASan and UBSan');
+  quietly('node', [
+    'node_modules/cmake-js/bin/cmake-js',
+    'build',
+    '--directory=native',
+    `--out=${out}`,
+    '--CDREGROUP_SANITIZE=address,undefined',
+    '--parallel=2',
+  ]);
+  const built = filesBelow(out).find(path => path.endsWith('/regroup.node'));
+  if (!built) throw new StepFailed(`cmake-js left no regroup.node in ${out}`);
+
+  // node-gyp-build looks for build/Release below REGROUP_PREBUILD.
+  const release = join(out, 'package/build/Release');
+  mkdirSync(release, { recursive: true });
+  copyFileSync(built, join(release, 'regroup.node'));
+  const runtimes = ['libasan.so', 'libubsan.so'].map(name =>
+    capture('g++', [`-print-file-name=${name}`]).stdout.trim(),
+  );
+  return {
+    REGROUP_PREBUILD: join(out, 'package'),
+    REGROUP_SMOKE_PRELOAD: runtimes.join(' '),
+  };
+}
+
+/** A compiler's output is of interest when it failed. */
+function quietly(command, args) {
+  const { ok, stdout, stderr } = capture(command === 'node' ? process.execPath : command, args, {
+    cwd: root,
+  });
+  if (ok) return;
+
+  console.error(stdout + stderr);
+  throw new StepFailed(`${command} ${args.join(' ')} failed; see above`);
+}
+
+function filesBelow(folder) {
+  return readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter(entry => entry.isFile())
+    .map(entry => join(entry.parentPath ?? entry.path, entry.name));
+}
+
+function mtime(path) {
+  return statSync(path).mtimeMs;
+}

@@ -1,0 +1,186 @@
+// npm test: prepares what this machine lacks, builds, runs what this machine can, and says what
+// was left out. Ends with `N passed, N failed`, counted in assertions.
+//
+//   npm test -- [--only PART,…] [--fallbacks] [--sanitizers] [--fuzz-replay] [NAME…]
+//
+// NAMEs are parts of test file names. The parts are listed in `parts` below.
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { buildTs } from './build-ts.mjs';
+import { findPythons, preparePythons } from './python.mjs';
+import { main, StepFailed, say } from './steps.mjs';
+import { runTap } from './tap.mjs';
+import { buildAddon, buildNative, buildSmokeAddon, buildTests, root } from './test-build.mjs';
+
+/** In the order in which they run: what fails soonest comes first. */
+const parts = {
+  native: { about: 'the core, without Node', run: native, always: true },
+  unit: { about: 'pure code', run: () => runTap(named(testFiles().unit)), always: true },
+  process: { about: 'real processes', run: () => alone(testFiles().process), always: true },
+  interop: { about: 'real PyTorch', run: () => alone(testFiles().interop), always: true },
+  fallbacks: { about: 'native and process tests without the newer system calls', run: fallbacks },
+  sanitizers: {
+    about: 'native tests under ASan, UBSan and TSan; the addon under ASan',
+    run: sanitizers,
+  },
+  fuzz: { about: "the fuzz targets' corpus", run: fuzz },
+};
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    only: { type: 'string' },
+    fallbacks: { type: 'boolean' },
+    sanitizers: { type: 'boolean' },
+    'fuzz-replay': { type: 'boolean' },
+  },
+});
+
+main(async () => {
+  const chosen = choose();
+  const python = pythons(chosen);
+  await build(chosen);
+
+  const total = { passed: 0, failed: 0, skipped: [] };
+  for (const name of chosen) {
+    console.log(`\n# ${name}: ${parts[name].about}`);
+    const { passed, failed, skipped } = await parts[name].run();
+    total.passed += passed;
+    total.failed += failed;
+    total.skipped.push(...skipped);
+  }
+  report(total, python);
+});
+
+function choose() {
+  if (values.only) {
+    const names = values.only.split(',');
+    const unknown = names.find(name => !parts[name]);
+    if (unknown !== undefined) {
+      throw new StepFailed(`--only ${unknown}: give some of ${Object.keys(parts).join(', ')}`);
+    }
+    return names;
+  }
+  const asked = {
+    fallbacks: values.fallbacks,
+    sanitizers: values.sanitizers,
+    fuzz: values['fuzz-replay'],
+  };
+  return Object.keys(parts).filter(name => parts[name].always || asked[name]);
+}
+
+/** Where tests find the interpreters: REGROUP_PYTHON and REGROUP_PYTHON_OLD, unset if there are none. */
+function pythons(chosen) {
+  const wanted = chosen.some(name => ['process', 'interop', 'fallbacks'].includes(name));
+  const found = wanted ? preparePythons() : findPythons();
+  if (wanted && found.problem && process.env.CI) throw new StepFailed(found.problem);
+
+  for (const [name, python] of [
+    ['REGROUP_PYTHON', found.newest],
+    ['REGROUP_PYTHON_OLD', found.old],
+  ]) {
+    if (python) process.env[name] = python.path;
+    else delete process.env[name];
+  }
+  return found;
+}
+
+async function build(chosen) {
+  const needs = (...names) => chosen.some(name => names.includes(name));
+  if (needs('unit', 'process', 'interop', 'fallbacks', 'sanitizers')) {
+    say('building the addon and dist/');
+    buildAddon();
+    await buildTs();
+  }
+  if (needs('native', 'fallbacks', 'fuzz')) buildNative('native-tests');
+  buildTests();
+}
+
+/** Compiled test files, by how they run. A file that starts processes runs alone, since it times them. */
+function testFiles() {
+  const files = { native: [], unit: [], process: [], interop: [] };
+  const folder = join(root, 'build/js/test');
+  for (const path of readdirSync(folder, { recursive: true }).sort()) {
+    if (!path.endsWith('.test.js')) continue;
+    const file = join('build/js/test', path);
+    const startsProcesses = /harness\.js'|node:child_process'|\/launch\.js'/.test(
+      readFileSync(join(root, file), 'utf8'),
+    );
+    const part = /^(native|interop)\//.exec(path)?.[1] ?? (startsProcesses ? 'process' : 'unit');
+    files[part].push(file);
+  }
+  return files;
+}
+
+function named(files) {
+  if (positionals.length === 0) return files;
+  return files.filter(file => positionals.some(name => file.includes(name)));
+}
+
+function alone(files, env) {
+  return runTap(named(files), { jobs: 1, env });
+}
+
+function native() {
+  return runTap(named(testFiles().native), { jobs: 1 });
+}
+
+/** As on a kernel that has none of the features which the core probes for. */
+async function fallbacks() {
+  const probed = readFileSync(join(root, 'native/core/base/features.cc'), 'utf8');
+  const names = [...probed.matchAll(/\{"([\w-]+)", &Features::/g)].map(([, name]) => name);
+  if (names.length === 0) throw new StepFailed('features.cc names no features');
+  say(`REGROUP_DISABLE=${names}`);
+  const env = { REGROUP_DISABLE: names.join(',') };
+  const files = testFiles();
+  return sum(await alone(files.native, env), await alone(files.process, env));
+}
+
+async function sanitizers() {
+  let total = sum();
+  for (const [folder, sanitize, options] of [
+    ['asan', 'address,undefined', { UBSAN_OPTIONS: 'print_stacktrace=1' }],
+    ['tsan', 'thread', { TSAN_OPTIONS: 'halt_on_error=1:second_deadlock_stack=1' }],
+  ]) {
+    buildNative(folder, { sanitize });
+    const env = { REGROUP_NATIVE_TESTS: join(root, 'build', folder), ...options };
+    total = sum(total, await runTap(testFiles().native, { jobs: 1, env, label: sanitize }));
+  }
+  const env = buildSmokeAddon();
+  return sum(
+    total,
+    await runTap(['test/fixtures/asan-smoke.mjs'], { jobs: 1, env, label: 'addon' }),
+  );
+}
+
+function fuzz() {
+  const env = { REGROUP_NATIVE_TESTS: join(root, 'build/native-tests'), REGROUP_FUZZ_REPLAY: '1' };
+  return runTap(testFiles().native, { jobs: 1, env });
+}
+
+function sum(...results) {
+  return {
+    passed: results.reduce((n, result) => n + result.passed, 0),
+    failed: results.reduce((n, result) => n + result.failed, 0),
+    skipped: results.flatMap(result => result.skipped),
+  };
+}
+
+function report({ passed, failed, skipped }, python) {
+  const byReason = Map.groupBy
+    ? Map.groupBy(skipped, skip => skip.reason)
+    : skipped.reduce((m, s) => m.set(s.reason, [...(m.get(s.reason) ?? []), s]), new Map());
+  if (skipped.length > 0) console.log(`\nskipped: ${skipped.length}`);
+  for (const [reason, those] of byReason) {
+    console.log(`  ${those.length} × ${reason}`);
+    for (const { title } of those.slice(0, 5)) console.log(`      ${title}`);
+  }
+  if (python.problem) console.log(`\nno PyTorch: ${python.problem}`);
+  if (!python.old && existsSync('/etc/debian_version')) {
+    console.log('\nno PyTorch 1.13: apt-get install --no-install-recommends python3-torch');
+  }
+
+  console.log(`\n${passed} passed, ${failed} failed`);
+  if (failed > 0 || passed === 0) process.exitCode = 1;
+}
