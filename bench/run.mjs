@@ -1,0 +1,167 @@
+// npm run bench [-- --only launch,death] [--runs FACTOR] [--quick] [--launchers a,b] [--restarts N] [--readme]
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { parseArgs } from 'node:util';
+import { abandonAll, findLaunchers, machine, repo } from './lib.mjs';
+
+const names = ['startup', 'launch', 'death', 'end', 'many', 'memory', 'idle', 'output', 'restarts'];
+
+const { values: options } = parseArgs({
+  options: {
+    only: { type: 'string' }, // names of benchmarks, comma-separated
+    launchers: { type: 'string' }, // torchrun, torchrun-1.13, regroup, floor
+    runs: { type: 'string', default: '1' }, // factor on every number of runs
+    restarts: { type: 'string' }, // of regroup, in restarts.bench.mjs
+    quick: { type: 'boolean', default: false }, // two runs of each: does it work at all?
+    readme: { type: 'boolean', default: false }, // rewrite the table in README.md
+    help: { type: 'boolean', default: false },
+  },
+});
+if (options.help) {
+  console.log(fs.readFileSync(path.join(repo, 'bench', 'README.md'), 'utf8'));
+  process.exit(0);
+}
+
+const only = options.only?.split(',') ?? names;
+for (const name of only)
+  if (!names.includes(name)) {
+    console.error(`--only: no benchmark ${name}; there are ${names.join(', ')}`);
+    process.exit(2);
+  }
+const factor = Number(options.runs);
+if (!(factor > 0)) {
+  console.error(`--runs ${options.runs}: expected a factor above 0`);
+  process.exit(2);
+}
+
+const launchers = findLaunchers(options.launchers?.split(','));
+const context = {
+  launchers,
+  quick: options.quick,
+  restarts: options.restarts ? Number(options.restarts) : undefined,
+  scale: runs => (options.quick ? Math.min(runs, 2) : Math.max(1, Math.round(runs * factor))),
+};
+
+const report = { machine: machine(launchers), benchmarks: {} };
+printMachine(report.machine);
+if (process.env.NODE_EXTRA_CA_CERTS)
+  console.log('NODE_EXTRA_CA_CERTS is set here and unset for what is measured (bench/README.md)');
+
+let broken = 0;
+for (const name of only) {
+  const began = process.hrtime.bigint();
+  try {
+    const benchmark = await import(`./${name}.bench.mjs`);
+    const rows = await benchmark.run(context);
+    report.benchmarks[name] = rows;
+    const seconds = Number(process.hrtime.bigint() - began) / 1e9;
+    console.log(`\n${name} (${seconds.toFixed(0)} s)\n${textTable(rows)}`);
+  } catch (error) {
+    broken++;
+    report.benchmarks[name] = { error: String(error.message) };
+    console.error(`\n${name}: FAILED\n${error.stack}`);
+    abandonAll();
+  }
+}
+report.machine.loadAfter = os.loadavg().map(load => Math.round(load * 100) / 100);
+
+const whole = !options.only && !options.quick && !options.launchers && broken === 0;
+const resultFile = whole ? 'bench/results/latest.json' : 'build/bench/last.json';
+fs.mkdirSync(path.dirname(path.join(repo, resultFile)), { recursive: true });
+fs.writeFileSync(path.join(repo, resultFile), `${JSON.stringify(report, null, 2)}\n`);
+console.log(`\nwritten to ${resultFile}`);
+
+const rows = Object.values(report.benchmarks).flatMap(r => (Array.isArray(r) ? r : []));
+const missed = rows.filter(r => r.verdict === 'missed');
+console.log(`${rows.filter(r => r.verdict === 'met').length} targets met, ${missed.length} missed`);
+for (const r of missed)
+  console.log(
+    `missed: ${r.what}: ${r.figures.regroup[r.stat]} ${r.unit} ${r.stat}, target ${r.target} = ${r.limit}`,
+  );
+if (options.readme) writeReadme();
+process.exitCode = broken > 0 ? 1 : 0;
+
+function printMachine(m) {
+  console.log(
+    `${m.date} · ${m.cpu}, ${m.memoryGb} GB · Linux ${m.kernel}, glibc ${m.glibc} · Node ${m.node} · ` +
+      `Python ${m.python}, torch ${m.torch} · ${m.commit} · load ${m.loadBefore.join(' ')}`,
+  );
+}
+
+/** `p50 (min–p90)`, or the statistic that the row's target speaks of in p50's place. */
+function figure(row, name) {
+  const f = row.figures[name];
+  if (!f) return '–';
+  if (f.n === 1) return `${f.p50}`;
+  const tail =
+    row.stat === 'p99' ? `–p99 ${f.p99}` : row.stat === 'max' ? `–max ${f.max}` : `–${f.p90}`;
+  return `${f.p50} (${f.min}${tail})`;
+}
+
+function ratio(row) {
+  const { torchrun, regroup } = row.figures;
+  if (!torchrun || !regroup || !torchrun[row.stat]) return '';
+  const value = regroup[row.stat] / torchrun[row.stat];
+  return value < 0.095 ? value.toFixed(3) : value.toFixed(2);
+}
+
+function cells(row, columns) {
+  const target = row.target
+    ? `${row.target}${row.limit !== undefined && !row.target.startsWith(`${row.limit} `) && row.limit !== 0 ? ` = ${row.limit}` : ''}`
+    : '';
+  return [
+    row.unit ? `${row.what}, ${row.unit}` : row.what,
+    ...columns.map(name => figure(row, name)),
+    ratio(row),
+    target,
+    row.verdict,
+  ];
+}
+
+function header(columns) {
+  const label = name => launchers.find(l => l.name === name).label;
+  return ['', ...columns.map(label), '× torchrun', 'target', ''];
+}
+
+function textTable(rows) {
+  const columns = launchers.map(l => l.name);
+  const lines = [header(columns), ...rows.map(r => cells(r, columns))];
+  const widths = lines[0].map((_, i) => Math.max(...lines.map(line => line[i].length)));
+  const table = lines.map(line =>
+    line
+      .map((c, i) => c.padEnd(widths[i]))
+      .join('  ')
+      .trimEnd(),
+  );
+  const notes = rows.flatMap(r => (r.note ? [`  ${r.what}: ${r.note}`] : []));
+  return [...table, ...notes].join('\n');
+}
+
+/** Rewrites what stands between the two marks in README.md. */
+function writeReadme() {
+  const file = path.join(repo, 'README.md');
+  const [begin, end] = ['<!-- bench:begin -->', '<!-- bench:end -->'];
+  const text = fs.readFileSync(file, 'utf8');
+  const from = text.indexOf(begin);
+  const to = text.indexOf(end);
+  if (from < 0 || to < from) throw new Error(`README.md has no ${begin} … ${end}`);
+
+  const columns = launchers.filter(l => !l.old).map(l => l.name);
+  const lines = [header(columns), ...rows.map(r => cells(r, columns))].map(
+    line => `| ${line.join(' | ')} |`,
+  );
+  lines.splice(1, 0, `| --- |${' ---: |'.repeat(columns.length + 1)} --- | --- |`);
+  const m = report.machine;
+  const about =
+    `Measured ${m.date} on ${m.cpu}, ${m.memoryGb} GB, Linux ${m.kernel}, Node ${m.node}, ` +
+    `Python ${m.python}, PyTorch ${m.torch} (CPU); all launchers in one run, in turns. ` +
+    'p50 (min–p90). *Floor*: a C program that only vforks, execs and waits. ' +
+    'How, and the raw numbers: [bench/](bench/README.md).';
+  const notes = rows.flatMap(r => (r.note ? [`- ${r.what}: ${r.note}`] : []));
+  const body = [begin, about, '', ...lines, ...(notes.length ? ['', ...notes] : []), end].join(
+    '\n',
+  );
+  fs.writeFileSync(file, text.slice(0, from) + body + text.slice(to + end.length));
+  console.log('README.md: table rewritten');
+}

@@ -1,0 +1,95 @@
+// Where the time from the command to the first worker's first instruction goes.
+//
+// Each line is a command that does all of the line before and one thing more, so the difference of two
+// is that thing's share.
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import {
+  collect,
+  interleave,
+  ms,
+  regroupBin,
+  regroupRoot,
+  repo,
+  row,
+  startJob,
+  terminate,
+  timeCommand,
+  tiny,
+} from './lib.mjs';
+
+export const name = 'startup';
+
+export async function run({ launchers, scale }) {
+  const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'regroup-bench-startup-'));
+  const file = (base, text) => {
+    fs.writeFileSync(path.join(dir, base), text);
+    return path.join(dir, base);
+  };
+  const node = process.execPath;
+  const addon = path.join(regroupRoot, 'build', 'Release', 'regroup.node');
+  const regroup = launchers.some(l => l.name === 'regroup');
+  const flags = ['--standalone', '--nproc-per-node=1', '--no-python', tiny().program[0]];
+
+  const commands = {
+    'node, an empty file': [node, file('empty.cjs', '')],
+    '+ the addon': fs.existsSync(addon) && [
+      node,
+      file('addon.cjs', `process.dlopen({ exports: {} }, ${JSON.stringify(addon)});`),
+    ],
+    '+ argparse, its module alone': [
+      node,
+      file(
+        'argparse.cjs',
+        `require(${JSON.stringify(path.join(repo, 'node_modules', 'argparse'))});`,
+      ),
+    ],
+    '+ the bundle, compiled and not run': regroup && [
+      node,
+      file(
+        'compile.cjs',
+        `new (require('vm').Script)(require('fs').readFileSync(${JSON.stringify(regroupBin)}, 'utf8').replace(/^#!.*/, ''));`,
+      ),
+    ],
+    'regroup --version': regroup && [node, regroupBin, '--version'],
+    'regroup --help': regroup && [node, regroupBin, '--help'],
+    'regroup --dry-run: options parsed, plan printed': regroup && [
+      node,
+      regroupBin,
+      '--dry-run',
+      ...flags,
+    ],
+  };
+
+  const samples = collect();
+  const variants = Object.entries(commands).flatMap(([what, argv]) =>
+    argv ? [{ what, argv }] : [],
+  );
+  await interleave(variants, scale(20), async ({ what, argv }, i) => {
+    const took = await timeCommand(argv);
+    if (i >= 0) samples.add(what, 'regroup', took);
+  });
+
+  const real = async (launcher, i) => {
+    const job = startJob(launcher, { nproc: 1, worker: tiny() });
+    const first = await job.until('start', { count: 2 });
+    await terminate(launcher, job);
+    if (i >= 0)
+      samples.add('real', launcher.name, ms(Math.max(...first.map(s => s.ns)) - job.startedNs));
+  };
+  const runsOf = launcher => scale(launcher.old ? 2 : launcher.name === 'torchrun' ? 5 : 20);
+  await interleave(launchers, 0, real, { runsOf });
+
+  const rows = variants.map(({ what }) =>
+    row({ what: `start-up: ${what}`, samples: samples.of(what) }),
+  );
+  rows.push(
+    row({
+      what: "start-up: a launch, to one tiny worker's first instruction",
+      samples: samples.of('real'),
+    }),
+  );
+  fs.rmSync(dir, { recursive: true, force: true });
+  return rows;
+}

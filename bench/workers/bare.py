@@ -1,0 +1,43 @@
+"""A bare worker: an interpreter and nothing else. Run with `-S -E`, so that only built-in modules load.
+
+It stamps its first line, then waits to be told its end:
+
+SIGTERM   stamps `term`, exits 0: a worker that honours the stop signal at once
+SIGUSR1   stamps `exit`, exits 3: a worker that fails
+SIGUSR2   stamps `exit`, exits 0: a worker that is done
+
+A stamp is `EVENT RANK ROUND PID NS`, NS of CLOCK_MONOTONIC, written at once (less than PIPE_BUF, so
+whole) into the FIFO that BENCH_STAMPS names. No console is involved.
+"""
+import posix
+import time
+
+first = time.monotonic_ns()
+
+import _signal
+
+environ = posix.environ
+rank = environ.get(b"RANK", b"0").decode()
+restarts = environ.get(b"TORCHELASTIC_RESTART_COUNT", b"0").decode()
+stamps = posix.open(environ[b"BENCH_STAMPS"], posix.O_WRONLY | posix.O_CLOEXEC)
+
+
+def stamp(event, ns):
+    posix.write(stamps, f"{event} {rank} {restarts} {posix.getpid()} {ns}\n".encode())
+
+
+def end(event, code):
+    def handler(signal, frame):
+        stamp(event, time.monotonic_ns())
+        posix._exit(code)
+
+    return handler
+
+
+_signal.signal(_signal.SIGTERM, end("term", 0))
+_signal.signal(_signal.SIGUSR1, end("exit", 3))
+_signal.signal(_signal.SIGUSR2, end("exit", 0))
+_signal.alarm(180)  # whatever becomes of launcher and harness, nothing is left
+stamp("start", first)
+while True:
+    _signal.pause()
