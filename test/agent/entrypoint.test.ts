@@ -1,0 +1,137 @@
+import t from 'tap';
+import { argvOf, commandOf, findPython } from '../../lib/agent/entrypoint.js';
+import type { Entrypoint } from '../../lib/options.js';
+
+const python = { path: '/usr/bin/python3', isInterpreter: true };
+const options = { args: ['x', '--flag'], python, passLocalRankArg: false, shim: () => '/shim.py' };
+
+t.test('L-041 L-046 L-047 each kind of entrypoint has its argv and its name in the report', t => {
+  const cases: [Entrypoint, string[], string][] = [
+    [
+      { script: 'a/train.py' },
+      ['/usr/bin/python3', '-u', 'a/train.py', 'x', '--flag'],
+      'a/train.py',
+    ],
+    [
+      { module: 'pkg.main' },
+      ['/usr/bin/python3', '-u', '-m', 'pkg.main', 'x', '--flag'],
+      'pkg.main',
+    ],
+    [{ program: 'bash' }, ['bash', 'x', '--flag'], 'bash'],
+    [
+      { runPath: '/a/train.py' },
+      ['/usr/bin/python3', '-u', '/shim.py', '/a/train.py', 'x', '--flag'],
+      'run_script_path',
+    ],
+  ];
+  for (const [entrypoint, argv, name] of cases) {
+    const command = commandOf(entrypoint, options);
+    t.strictSame(argvOf(command, 0), argv);
+    t.equal(command.name, name);
+    t.equal(command.isFunction, 'runPath' in entrypoint);
+  }
+  t.end();
+});
+
+t.test('L-042 PYTHON_EXEC replaces the interpreter and names the failure', t => {
+  const command = commandOf(
+    { script: 'train.py' },
+    {
+      ...options,
+      python: { path: '/bin/echo', isInterpreter: false },
+    },
+  );
+  t.strictSame(argvOf(command, 0), ['/bin/echo', '-u', 'train.py', 'x', '--flag']);
+  t.equal(command.name, '/bin/echo');
+  t.end();
+});
+
+t.test('L-044 the local rank goes right behind the script where it is asked for', t => {
+  const cases: [Entrypoint, string[]][] = [
+    [{ script: 's.py' }, ['/usr/bin/python3', '-u', 's.py', '--local-rank=3', 'x', '--flag']],
+    [{ module: 'm' }, ['/usr/bin/python3', '-u', '-m', 'm', '--local-rank=3', 'x', '--flag']],
+  ];
+  for (const [entrypoint, argv] of cases) {
+    t.strictSame(argvOf(commandOf(entrypoint, { ...options, passLocalRankArg: true }), 3), argv);
+  }
+  t.end();
+});
+
+t.test(
+  'L-043 $local_rank is replaced in every argument and in the script; other dollars stay',
+  t => {
+    const cases = [
+      ['a${local_rank}b', 'a7b'],
+      ['--x=$local_rank', '--x=7'],
+      ['$$ $RANK ${foo}', '$ $RANK ${foo}'],
+      ['$local_rank_', '$local_rank_'],
+      ['$local_rank-', '7-'],
+      ['$LOCAL_RANK ${Local_Rank}', '$LOCAL_RANK ${Local_Rank}'],
+      ['$$local_rank', '$local_rank'],
+      ['$$$local_rank', '$7'],
+      ['${local_rank', '${local_rank'],
+      ['${ local_rank}', '${ local_rank}'],
+      ['$', '$'],
+      ['100$', '100$'],
+      ['$1 $é', '$1 $é'],
+      ['${toString} $constructor', '${toString} $constructor'],
+      ['$local_ranké', '7é'],
+    ] as const;
+    for (const [arg, expected] of cases) {
+      const command = commandOf({ program: arg }, { ...options, args: [arg] });
+      t.strictSame(argvOf(command, 7).slice(1), [expected]);
+    }
+    const script = commandOf({ script: '${local_rank}.py' }, options);
+    t.equal(argvOf(script, 7)[2], '7.py');
+    t.end();
+  },
+);
+
+t.test('Python is what the user would get', t => {
+  const cases: [Record<string, string>, string[], string | undefined, boolean][] = [
+    [{ PYTHON_EXEC: '/bin/echo', PATH: '/usr/bin' }, ['/usr/bin/python3'], '/bin/echo', false],
+    [
+      { PYTHON_EXEC: '/usr/bin/python3', PATH: '/usr/bin' },
+      ['/usr/bin/python3'],
+      '/usr/bin/python3',
+      true,
+    ],
+    [{ PYTHON_EXEC: '', PATH: '/usr/bin' }, ['/usr/bin/python3'], '/usr/bin/python3', true],
+    [
+      { VIRTUAL_ENV: '/v', CONDA_PREFIX: '/c' },
+      ['/v/bin/python', '/c/bin/python'],
+      '/v/bin/python',
+      true,
+    ],
+    [{ VIRTUAL_ENV: '/gone', CONDA_PREFIX: '/c' }, ['/c/bin/python'], '/c/bin/python', true],
+    [
+      { PATH: '/usr/bin' },
+      ['/work/.venv/bin/python', '/usr/bin/python3'],
+      '/work/.venv/bin/python',
+      true,
+    ],
+    [{ PATH: '/a:/b' }, ['/a/python', '/b/python3'], '/b/python3', true],
+    [{ PATH: '/a:/b' }, ['/b/python'], '/b/python', true],
+    [{ PATH: ':/b' }, ['/work/python3'], '/work/python3', true],
+    [{}, ['/usr/bin/python3'], '/usr/bin/python3', true],
+    [{ PATH: '/a' }, [], undefined, false],
+  ];
+  for (const [env, executables, path, isInterpreter] of cases) {
+    const found = findPython(env, '/work', each => executables.includes(each));
+    t.strictSame(
+      found,
+      path === undefined ? undefined : { path, isInterpreter },
+      JSON.stringify(env),
+    );
+  }
+  t.end();
+});
+
+t.test('no Python is an error that says where it was looked for', t => {
+  t.throws(() => commandOf({ script: 's.py' }, { ...options, python: undefined }), {
+    code: 'ERR_NO_PYTHON',
+    message: /PYTHON_EXEC.*virtualenv.*PATH/,
+  });
+  t.doesNotThrow(() => commandOf({ program: 'true' }, { ...options, python: undefined }));
+  t.end();
+});

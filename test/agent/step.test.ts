@@ -1,0 +1,189 @@
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import t from 'tap';
+import {
+  type Action,
+  type AgentState,
+  type Happening,
+  initialState,
+  step,
+} from '../../lib/agent/step.js';
+import { traceOf } from './trace.js';
+
+const separator = '----\n';
+const folder = join(process.cwd(), 'test/agent/scenarios');
+
+for (const name of readdirSync(folder)) {
+  const path = join(folder, name);
+  const [script = '', expected = ''] = readFileSync(path, 'utf8').split(separator);
+  const why = script
+    .split('\n')
+    .filter(line => line.startsWith('#'))
+    .map(line => line.slice(2))
+    .join(' ');
+
+  t.test(`scenario ${name}: ${why}`, t => {
+    const trace = `${traceOf(script)}\n`;
+
+    // REGROUP_UPDATE=1 rewrites the traces, for review.
+    if (process.env.REGROUP_UPDATE === '1') writeFileSync(path, script + separator + trace);
+    else t.equal(trace, expected);
+    t.end();
+  });
+}
+
+interface Seen {
+  readonly state: AgentState;
+  readonly actions: readonly Action[];
+  readonly nowMs: number;
+}
+
+const nproc = 3;
+const maxRestarts = 2;
+const graceMs = 1000;
+
+const happening: fc.Arbitrary<Happening> = fc.oneof(
+  fc.constant<Happening>({ event: 'launch' }),
+  fc.record({
+    event: fc.constant('started' as const),
+    round: fc.nat(3),
+    atMs: fc.nat(100),
+    masterAddr: fc.constant('::1'),
+    masterPort: fc.constant(1),
+    workers: fc.constant(
+      Array.from({ length: nproc }, (_, rank) => ({
+        identity: { rank, localRank: rank, pid: rank },
+        startedAtMs: 0,
+      })),
+    ),
+  }),
+  fc.record({
+    event: fc.constant('start-failed' as const),
+    round: fc.nat(3),
+    error: fc.constant('why'),
+  }),
+  fc.record({
+    event: fc.constant('exited' as const),
+    round: fc.nat(3),
+    atMs: fc.nat(10_000),
+    localRank: fc.nat(nproc),
+    exit: fc.oneof(
+      fc.record({ how: fc.constant('exited' as const), code: fc.constantFrom(0, 0, 1) }),
+      fc.record({
+        how: fc.constant('signaled' as const),
+        signal: fc.constant('SIGTERM'),
+        signalNumber: fc.constant(15),
+        coreDumped: fc.boolean(),
+      }),
+    ),
+  }),
+  fc.record({
+    event: fc.constant('group-ended' as const),
+    round: fc.nat(3),
+    atMs: fc.nat(10_000),
+    stuck: fc.constant([]),
+    strays: fc.nat(1),
+  }),
+  fc.record(
+    {
+      event: fc.constant('stop' as const),
+      by: fc.constantFrom('signal' as const, 'caller' as const),
+      signal: fc.constantFrom('SIGTERM', 'SIGINT', 'SIGKILL'),
+    },
+    { requiredKeys: ['event', 'by'] },
+  ),
+);
+
+function play(happenings: readonly (readonly [Happening, number])[]): Seen[] {
+  let state = initialState({ maxRestarts, graceMs });
+  let nowMs = 0;
+  return happenings.map(([next, afterMs]) => {
+    nowMs += afterMs;
+    const [after, actions] = step(state, next, nowMs);
+    state = after;
+    return { state, actions, nowMs };
+  });
+}
+
+const story = fc.array(fc.tuple(happening, fc.nat(2000)), { maxLength: 40 });
+
+function holds(title: string, property: (seen: readonly Seen[]) => boolean): void {
+  t.test(title, t => {
+    fc.assert(
+      fc.property(story, happenings => {
+        const launch: readonly [Happening, number] = [{ event: 'launch' }, 0];
+        return property(play([launch, ...happenings]));
+      }),
+      { numRuns: 2000 },
+    );
+    t.pass('for 2,000 sequences of events');
+    t.end();
+  });
+}
+
+const actionsOf = (seen: readonly Seen[]): Action[] => seen.flatMap(({ actions }) => actions);
+
+holds('nothing is done after the end', seen => {
+  const end = seen.findIndex(({ state }) => state.phase === 'ended');
+  return end < 0 || seen.slice(end + 1).every(({ actions }) => actions.length === 0);
+});
+
+holds('finishing is the last action, and there is one', seen => {
+  const actions = actionsOf(seen);
+  const at = actions.findIndex(action => action.do === 'finish');
+  return at < 0 || at === actions.length - 1;
+});
+
+holds('the time of SIGKILL never moves back', seen => {
+  const deadlines = new Map<number, number>();
+  return seen.every(({ actions, nowMs }) =>
+    actions.every(action => {
+      if (action.do !== 'stop-group') return true;
+      const before = deadlines.get(action.round) ?? Number.POSITIVE_INFINITY;
+      const killAtMs = nowMs + action.graceMs;
+      deadlines.set(action.round, killAtMs);
+      // A deadline that has passed can't come earlier.
+      return killAtMs <= Math.max(before, nowMs);
+    }),
+  );
+});
+
+holds('each round is started once and released once, in order, and within the budget', seen => {
+  const actions = actionsOf(seen);
+  const started = actions.flatMap(action => (action.do === 'start-round' ? [action.round] : []));
+  const released = actions.flatMap(action => (action.do === 'release-round' ? [action.round] : []));
+  const isOver = seen.at(-1)?.state.phase === 'ended';
+  return (
+    started.every((round, index) => round === index) &&
+    started.length <= maxRestarts + 1 &&
+    released.every((round, index) => round === index) &&
+    (!isOver || released.length === started.length)
+  );
+});
+
+holds(
+  'a round that was prepared is started or discarded, unless it is still being decided',
+  seen => {
+    const actions = actionsOf(seen);
+    const isOver = seen.at(-1)?.state.phase === 'ended';
+    return actions.every(action => {
+      if (action.do !== 'prepare-round') return true;
+      const settled = actions.filter(
+        other =>
+          (other.do === 'start-round' || other.do === 'discard-round') &&
+          other.round === action.round,
+      );
+      return settled.length === 1 || (settled.length === 0 && !isOver);
+    });
+  },
+);
+
+holds('only a running or starting group is told to stop', seen => {
+  const live = new Set<number>();
+  return actionsOf(seen).every(action => {
+    if (action.do === 'start-round') live.add(action.round);
+    if (action.do === 'release-round') live.delete(action.round);
+    return action.do !== 'stop-group' || live.has(action.round);
+  });
+});

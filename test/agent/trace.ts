@@ -1,0 +1,151 @@
+import {
+  type Action,
+  type AgentState,
+  type Ending,
+  type Happening,
+  initialState,
+  step,
+} from '../../lib/agent/step.js';
+import type { AgentEvent } from '../../lib/events.js';
+import { signalNumber } from '../../lib/util/signals.js';
+
+/**
+ * Runs a scenario and gives its trace: each line of the script, and below it what follows from it.
+ *
+ *   policy restarts=1 grace=30000     first line
+ *   +20 exit local=1 code=1           20 ms later worker 1 exits; also signal=SIGSEGV, core, unknown
+ *   started nproc=2 · start-failed · ended stuck=1 strays=2 · stop · signal SIGTERM · caller SIGINT
+ *
+ * `round=N` names another round than the present one. Times are printed as milliseconds since 0.
+ */
+export function traceOf(script: string): string {
+  const lines = script.split('\n').filter(line => line.trim() !== '' && !line.startsWith('#'));
+  const policy = parseWords(lines.shift() ?? '');
+  let state: AgentState = initialState({
+    maxRestarts: Number(policy.restarts ?? 0),
+    graceMs: Number(policy.grace ?? 30_000),
+  });
+  let nowMs = 0;
+  const trace: string[] = [];
+  for (const line of lines) {
+    const later = /^\+(\d+) (.*)$/.exec(line);
+    nowMs += Number(later?.[1] ?? 0);
+    const [next, actions] = step(state, happeningOf(later?.[2] ?? line, state, nowMs), nowMs);
+    state = next;
+    trace.push(`${String(nowMs).padStart(6)} ${later?.[2] ?? line}  → ${state.phase}`);
+    trace.push(...actions.map(action => `         ${describeAction(action)}`));
+  }
+  return trace.join('\n');
+}
+
+function happeningOf(line: string, state: AgentState, nowMs: number): Happening {
+  const [word = '', ...rest] = line.trim().split(/\s+/);
+  const values = parseWords(rest.join(' '));
+  const current = 'round' in state ? state.round : 0;
+  const at = { round: Number(values.round ?? current), atMs: Number(values.at ?? nowMs) };
+  switch (word) {
+    case 'launch':
+      return { event: 'launch' };
+    case 'started': {
+      const workers = Array.from({ length: Number(values.nproc) }, (_, localRank) => ({
+        identity: { rank: localRank, localRank, pid: 100 * (at.round + 1) + localRank },
+        startedAtMs: nowMs,
+      }));
+      return { event: 'started', ...at, workers, masterAddr: '127.0.0.1', masterPort: 29500 };
+    }
+    case 'start-failed':
+      return { event: 'start-failed', round: at.round, error: new Error('no such program') };
+    case 'exit':
+      return { event: 'exited', ...at, localRank: Number(values.local), exit: exitOf(values) };
+    case 'ended': {
+      const stuck =
+        values.stuck === undefined
+          ? []
+          : [{ localRank: Number(values.stuck), state: 'D', waitChannel: 'nv_wait' }];
+      return { event: 'group-ended', ...at, stuck, strays: Number(values.strays ?? 0) };
+    }
+    case 'signal':
+    case 'caller': {
+      const [signal] = rest;
+      const by = word === 'signal' ? 'signal' : 'caller';
+      return { event: 'stop', by, ...(signal === undefined ? {} : { signal }) };
+    }
+    default:
+      throw new Error(`no such line in a scenario: ${line}`);
+  }
+}
+
+function exitOf(values: Record<string, string>): Extract<Happening, { event: 'exited' }>['exit'] {
+  if (values.unknown !== undefined) return { how: 'unknown' };
+  const { signal } = values;
+  if (signal === undefined) return { how: 'exited', code: Number(values.code ?? 0) };
+  const coreDumped = values.core !== undefined;
+  return { how: 'signaled', signal, signalNumber: signalNumber(signal) ?? 0, coreDumped };
+}
+
+function parseWords(line: string): Record<string, string> {
+  return Object.fromEntries(
+    line.split(/\s+/).map(word => {
+      const [name = '', value = ''] = word.split('=');
+      return [name, value];
+    }),
+  );
+}
+
+export function describeAction(action: Action): string {
+  switch (action.do) {
+    case 'prepare-round':
+    case 'discard-round':
+    case 'start-round':
+      return `${action.do} ${action.round} (restart count ${action.restartCount})`;
+    case 'stop-group':
+      return `stop-group ${action.round}: ${action.signal}, KILL after ${action.graceMs} ms`;
+    case 'release-round':
+      return `release-round ${action.round}`;
+    case 'tell':
+      return `tell: ${describeEvent(action.event)}`;
+    case 'tell-restarting':
+      return `tell: restarting, ${action.restartsLeft} of ${action.maxRestarts} left; ${action.exits.map(describeExit).join(', ')}`;
+    case 'finish':
+      return `finish: ${describeEnding(action.ending)}`;
+  }
+}
+
+function describeEvent(event: AgentEvent): string {
+  switch (event.event) {
+    case 'round-started':
+      return `round ${event.round} started, pids ${event.workers.map(({ pid }) => pid).join(' ')}`;
+    case 'worker-exited':
+      return `worker ${event.worker.rank} ${JSON.stringify(event.exit)} after ${event.durationMs} ms${event.duringStop ? ', stopping' : ''}`;
+    case 'stopping':
+      return `stopping (${event.reason}): ${event.signal}, grace ${event.graceMs} ms`;
+    case 'worker-stuck':
+      return `worker ${event.worker.rank} is stuck in ${event.state} at ${event.waitChannel}`;
+    case 'strays-killed':
+      return `${event.count} strays killed`;
+    default:
+      return event.event;
+  }
+}
+
+function describeEnding(ending: Ending): string {
+  switch (ending.outcome) {
+    case 'failed':
+      return `failed; ${ending.exits.map(describeExit).join(', ')}`;
+    case 'stopped':
+      return `stopped by ${ending.by} ${ending.signal}`;
+    case 'error':
+      return `error: ${String(ending.error)}`;
+    case 'succeeded':
+      return 'succeeded';
+  }
+}
+
+function describeExit({
+  worker,
+  exit,
+  cause,
+}: Extract<Ending, { outcome: 'failed' }>['exits'][number]): string {
+  const how = exit.how === 'exited' ? exit.code : exit.how === 'signaled' ? exit.signal : 'unknown';
+  return `${worker.rank}=${how} (${cause})`;
+}

@@ -1,0 +1,317 @@
+import t from 'tap';
+import type { WorkerFailure } from '../../lib/agent/failures.js';
+import { logLevels } from '../../lib/cli/args.js';
+import { createPrinter, launchBanner, logLines, type Printer } from '../../lib/cli/print.js';
+import type { AgentEvent, WorkerExit } from '../../lib/events.js';
+
+const log = '1124 05:38:29.359000 77 regroup] ';
+const now = new Date(2026, 10, 24, 5, 38, 29, 359);
+const segv: WorkerExit = {
+  how: 'signaled',
+  signal: 'SIGSEGV',
+  signalNumber: 11,
+  coreDumped: false,
+};
+const term: WorkerExit = {
+  how: 'signaled',
+  signal: 'SIGTERM',
+  signalNumber: 15,
+  coreDumped: false,
+};
+const kill: WorkerExit = { how: 'signaled', signal: 'SIGKILL', signalNumber: 9, coreDumped: false };
+const fine: WorkerExit = { how: 'exited', code: 0 };
+
+const failure: WorkerFailure = {
+  rank: 1,
+  localRank: 1,
+  pid: 101,
+  exit: { how: 'exited', code: 7 },
+  exitcode: 7,
+  cause: 'own',
+  durationMs: 85,
+  message: 'boom',
+  traceback: 'boom',
+  timestamp: 1_795_349_028,
+  host: 'localhost',
+  tail: 'Traceback\nValueError: boom\n',
+};
+
+t.test('L-034: the OMP warning has the exact text of torchrun, once, for several workers', t => {
+  const { printer, text } = printing({ ompIsUnset: true });
+
+  printer.event(started(2));
+  printer.event(started(2, 1));
+
+  const stars = '*****************************************';
+  const warning =
+    'Setting OMP_NUM_THREADS environment variable for each process to be 1 in default, to avoid ' +
+    'your system being overloaded, please further tune the variable for optimal performance in ' +
+    'your application as needed. ';
+  t.equal(text(), ['', stars, warning, stars].map(line => `W${log}${line}\n`).join(''));
+  t.end();
+});
+
+t.test('L-035: there is no OMP warning for one worker, or if the variable is set', t => {
+  const one = printing({ ompIsUnset: true });
+  const set = printing({ ompIsUnset: false });
+
+  one.printer.event(started(1));
+  set.printer.event(started(2));
+
+  t.equal(one.text() + set.text(), '');
+  t.end();
+});
+
+t.test('a failure is told at once, with what it leads to', t => {
+  const { printer, text } = printing({ maxRestarts: 3 });
+
+  printer.event(started(4));
+  printer.event(exited(3, segv, 12_400));
+  printer.event(stopping('SIGTERM'));
+  printer.event(exited(0, term, 12_500, true));
+
+  t.equal(
+    text(),
+    'regroup: worker 3 (local 3) was killed by SIGSEGV after 12.4 s; restarting, 2 of 3 restarts left\n' +
+      [100, 101, 102].map(pid => `W${log}Sending process ${pid} closing signal SIGTERM\n`).join(''),
+  );
+  t.end();
+});
+
+t.test('only the first failure of a round has a headline', t => {
+  const { printer, text } = printing({ maxRestarts: 1 });
+
+  printer.event(started(3, 1));
+  printer.event(exited(2, { how: 'exited', code: 7 }, 85));
+  printer.event(exited(1, segv, 90));
+
+  t.equal(
+    text(),
+    'regroup: worker 2 (local 2) exited with code 7 after 85 ms; no restarts left, the job ends\n',
+  );
+  t.end();
+});
+
+t.test('without restarts the headline says which option would give some', t => {
+  const { printer, text } = printing({});
+
+  printer.event(started(1));
+  printer.event(exited(0, segv, 85));
+
+  t.match(text(), /; the job ends \(--max-restarts is 0\)\n$/);
+  t.end();
+});
+
+t.test('workers that end with 0 are no news', t => {
+  const { printer, text } = printing({});
+
+  printer.event(started(2));
+  printer.event(exited(0, fine, 1));
+  printer.event(exited(1, fine, 1));
+  printer.event({ event: 'ended', outcome: 'succeeded', atMs: 0 });
+
+  t.equal(text(), '');
+  t.end();
+});
+
+t.test('L-060: a worker that had to be killed is told of in the words of torchrun', t => {
+  const { printer, text } = printing({});
+
+  printer.event(started(1));
+  printer.event(stopping('SIGINT'));
+  printer.event(exited(0, kill, 30_000, true));
+
+  t.equal(
+    text(),
+    `W${log}Sending process 100 closing signal SIGINT\n` +
+      `W${log}Unable to shutdown process 100 via 2, forcefully exiting via 9\n`,
+  );
+  t.end();
+});
+
+t.test('a SIGKILL on top of another signal is told once it has hit', t => {
+  const { printer, text } = printing({});
+
+  printer.event(started(1));
+  printer.event(stopping('SIGTERM'));
+  printer.event(stopping('SIGKILL'));
+  printer.event(exited(0, kill, 1, true));
+
+  t.notMatch(text(), 'closing signal SIGKILL');
+  t.match(text(), 'forcefully exiting via 9');
+  t.end();
+});
+
+t.test('the rarer events are one line each', t => {
+  const worker = { rank: 1, localRank: 1, pid: 101 };
+  const lines: [AgentEvent, string][] = [
+    [
+      { event: 'worker-stuck', worker, state: 'D', waitChannel: 'nfs_wait', atMs: 0 },
+      "regroup: worker 1 (local 1, pid 101) can't be killed: it's stuck in the kernel in state D, waiting in nfs_wait\n",
+    ],
+    [
+      { event: 'worker-stuck', worker, state: 'D', waitChannel: '', atMs: 0 },
+      "regroup: worker 1 (local 1, pid 101) can't be killed: it's stuck in the kernel in state D\n",
+    ],
+    [
+      { event: 'strays-killed', count: 1, atMs: 0 },
+      `W${log}killed what workers had left behind: 1 process\n`,
+    ],
+    [
+      { event: 'output-trouble', worker, path: '/l', code: 'ENOSPC', droppedLines: 3, atMs: 0 },
+      `W${log}output of worker 1 can't be written to /l: ENOSPC; 3 lines are lost\n`,
+    ],
+  ];
+  for (const [event, line] of lines) {
+    const { printer, text } = printing({});
+    printer.event(event);
+    t.equal(text(), line);
+  }
+  t.end();
+});
+
+t.test('the result of the rendezvous is shown at INFO, as torchrun shows it', t => {
+  const { printer, text } = printing({ logLevel: logLevels.INFO });
+
+  printer.event(started(2, 1));
+
+  t.equal(
+    text(),
+    `[default] Rendezvous complete for workers. Result:
+  restart_count=1
+  master_addr=127.0.0.1
+  master_port=29500
+  group_rank=0
+  group_world_size=1
+  local_ranks=[0, 1]
+  role_ranks=[0, 1]
+  global_ranks=[0, 1]
+  role_world_sizes=[2, 2]
+  global_world_sizes=[2, 2]
+  event_log_handler=null
+
+[default] Starting worker group
+`
+      .replaceAll(/^/gm, `I${log}`)
+      .slice(0, -`I${log}`.length),
+  );
+  t.end();
+});
+
+t.test('LOGLEVEL=CRITICAL leaves the report alone', t => {
+  const { printer, text } = printing({ logLevel: logLevels.CRITICAL });
+
+  printer.event(started(1));
+  printer.event(exited(0, segv, 85));
+  printer.failed({ name: 'a.py', binary: 'python' }, failure, [failure]);
+
+  t.match(text(), /^torch\.distributed\.elastic\.multiprocessing\.errors\.ChildFailedError: \n=/);
+  t.end();
+});
+
+t.test(
+  'L-082: the report is last, behind the line with the binary and the last lines of stderr',
+  t => {
+    const { printer, text } = printing({});
+
+    printer.failed({ name: 'a.py', binary: '/usr/bin/python3' }, failure, [failure]);
+
+    t.match(
+      text(),
+      `E${log}failed (exitcode: 7) local_rank: 1 (pid: 101) of binary: /usr/bin/python3
+regroup: the end of worker 1's stderr:
+  | Traceback
+  | ValueError: boom
+torch.distributed.elastic.multiprocessing.errors.ChildFailedError: \n`,
+    );
+    t.match(text(), /=\n$/);
+    t.end();
+  },
+);
+
+t.test('a function entrypoint is named as such', t => {
+  const { printer, text } = printing({});
+
+  printer.failed(
+    { name: 'run_script_path', binary: 'run_script_path', startMethod: 'spawn' },
+    failure,
+    [failure],
+  );
+
+  t.match(text(), 'of fn: run_script_path (start_method: spawn)\n');
+  t.end();
+});
+
+t.test('the banner lists what is launched', t => {
+  t.equal(
+    launchBanner([
+      ['entrypoint', 'a.py'],
+      ['duplicate_stdout_filters', '[]'],
+    ]),
+    'Starting elastic_operator with launch configs:\n' +
+      '  entrypoint               : a.py\n' +
+      '  duplicate_stdout_filters : []\n',
+  );
+  t.end();
+});
+
+t.test('log lines have the shape of glog, line by line', t => {
+  const glog = /^([IWEF])\d{4} \d\d:\d\d:\d\d\.\d{6} \d+ [^\]]+\] /;
+  for (const level of ['INFO', 'WARNING', 'ERROR'] as const) {
+    t.same(logLines(level, 'a\nb', now, 77), `${level[0]}${log}a\n${level[0]}${log}b\n`);
+    t.match(logLines(level, 'a', new Date(), 77), glog);
+  }
+  t.end();
+});
+
+function printing(options: {
+  readonly logLevel?: number;
+  readonly maxRestarts?: number;
+  readonly ompIsUnset?: boolean;
+}): { readonly printer: Printer; readonly text: () => string } {
+  let written = '';
+  const printer = createPrinter({
+    logLevel: logLevels.WARNING,
+    maxRestarts: 0,
+    ompIsUnset: false,
+    ...options,
+    role: 'default',
+    pid: 77,
+    now: () => now,
+    write: text => {
+      written += text;
+    },
+  });
+  return { printer, text: () => written };
+}
+
+/** Workers have pid 100 + rank. */
+function started(count: number, restartCount = 0): AgentEvent {
+  return {
+    event: 'round-started',
+    round: restartCount,
+    restartCount,
+    masterAddr: '127.0.0.1',
+    masterPort: 29500,
+    workers: Array.from({ length: count }, (_, rank) => ({
+      rank,
+      localRank: rank,
+      pid: 100 + rank,
+    })),
+    atMs: 0,
+  };
+}
+
+function exited(
+  rank: number,
+  exit: WorkerExit,
+  durationMs: number,
+  duringStop = false,
+): AgentEvent {
+  const worker = { rank, localRank: rank, pid: 100 + rank };
+  return { event: 'worker-exited', worker, exit, durationMs, duringStop, atMs: durationMs };
+}
+
+function stopping(signal: string): AgentEvent {
+  return { event: 'stopping', reason: 'failure', signal, graceMs: 30_000, atMs: 0 };
+}

@@ -1,0 +1,211 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { createInterface } from 'node:readline';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { Test } from 'tap';
+
+/** A running command under test. Times, where a test needs one, come from the events it prints. */
+export interface CliRun {
+  readonly pid: number;
+  /** What it has printed so far. */
+  readonly stdout: () => string;
+  readonly stderr: () => string;
+  /**
+   * The next line of either stream that matches, also of those that came before this call but
+   * weren't given yet. Rejects with all that was printed if the command ends without it.
+   */
+  line(pattern: RegExp): Promise<string>;
+  kill(signal: NodeJS.Signals): void;
+  /** Settles when the command and everybody who holds its stdout or stderr is gone. */
+  readonly ended: Promise<Ended>;
+}
+
+export interface Ended {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface CliOptions {
+  /** Added to the tests' own environment; undefined removes. */
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  readonly cwd?: string;
+  readonly command?: 'regroup' | 'regroup-launch';
+  /** A command in front that executes the rest, and so keeps the pid: `prlimit`, `setpriv`, a shell. */
+  readonly under?: readonly string[];
+  /** What the command reads from its stdin; without it, /dev/null. */
+  readonly stdin?: string;
+  /** Files that may be left in TMPDIR. @default none */
+  readonly mayLeave?: RegExp;
+}
+
+/** In the environment of everything that a test starts, so that what is left can be found. */
+const cookieName = 'REGROUP_TEST_COOKIE';
+
+/**
+ * The environment of commands under test: ours, without what tap adds for Node's sake, and
+ * without NODE_EXTRA_CA_CERTS, which costs Node 20 some 50 ms a start.
+ */
+export function cleanEnv(added: CliOptions['env'] = {}): NodeJS.ProcessEnv {
+  const env: NodeJS.ProcessEnv = { ...process.env, ...added };
+  for (const [name, value] of Object.entries(env)) {
+    const ofTap = /^_?TAP/.test(name) || name === 'NODE_OPTIONS' || name === 'NODE_EXTRA_CA_CERTS';
+    if (value === undefined || (ofTap && !(name in added))) delete env[name];
+  }
+  return env;
+}
+
+/**
+ * Starts the built command. When the test ends it must have left no process, no file in its
+ * TMPDIR, and so no socket; what is left is killed, and fails the test.
+ */
+export function startCli(t: Test, args: readonly string[], options: CliOptions = {}): CliRun {
+  const { env, tmp } = guarded(t, options);
+  const bin = resolve('dist/bin', `${options.command ?? 'regroup'}.cjs`);
+  const command = [...(options.under ?? []), process.execPath, bin, ...args];
+  const child = spawn(command[0] ?? '', command.slice(1), {
+    env: { ...env, TMPDIR: options.env?.TMPDIR ?? tmp },
+    cwd: options.cwd,
+    stdio: [options.stdin === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
+  });
+  if (options.stdin !== undefined) child.stdin?.end(options.stdin);
+  return follow(child);
+}
+
+/** Runs the built command to its end. */
+export function runCli(t: Test, args: readonly string[], options?: CliOptions): Promise<Ended> {
+  return startCli(t, args, options).ended;
+}
+
+/**
+ * For tests that call launch() in their own process: the environment and TMPDIR to give to
+ * workers. Checks at the test's end as startCli does, and that this process listens nowhere new.
+ */
+export function guarded(
+  t: Test,
+  options: Pick<CliOptions, 'env' | 'mayLeave'> = {},
+): { readonly env: NodeJS.ProcessEnv; readonly tmp: string } {
+  const cookie = randomUUID();
+  // Not t.testdir(), which a test that wants one of its own would empty.
+  const tmp = mkdtempSync(join(tmpdir(), 'regroup-test-'));
+  const listeningBefore = listeningSockets(process.pid);
+
+  t.teardown(async () => {
+    // Thrown in the turn in which the test ends, an error would be reported twice.
+    await nextTurn();
+    const left = processesWith(cookie);
+    for (const { pid } of left) kill(pid);
+    const files = readdirSync(tmp).filter(name => !options.mayLeave?.test(name));
+    rmSync(tmp, { recursive: true, force: true });
+    const sockets = listeningSockets(process.pid).filter(s => !listeningBefore.includes(s));
+
+    const found = [
+      ...left.map(({ pid, command }) => `process ${pid}: ${command}`),
+      ...files.map(name => `file ${join(tmp, name)}`),
+      ...sockets.map(socket => `listening socket ${socket}`),
+    ];
+    // Thrown in a teardown, it fails the test that it belongs to.
+    if (found.length > 0) throw new Error(`the test left behind\n${found.join('\n')}`);
+  });
+
+  return { env: cleanEnv({ ...options.env, [cookieName]: cookie }), tmp };
+}
+
+/** Descriptors of a process that listen for TCP connections, by address and inode. */
+export function listeningSockets(pid: number): string[] {
+  const inodes = new Set<string>();
+  for (const fd of readdirSync(`/proc/${pid}/fd`)) {
+    const inode = /^socket:\[(\d+)\]$/.exec(
+      attempt(() => readlinkSync(`/proc/${pid}/fd/${fd}`)) ?? '',
+    )?.[1];
+    if (inode !== undefined) inodes.add(inode);
+  }
+  const listening = '0A';
+  return ['tcp', 'tcp6'].flatMap(table =>
+    (attempt(() => readFileSync(`/proc/${pid}/net/${table}`, 'utf8')) ?? '')
+      .split('\n')
+      .slice(1)
+      .map(row => row.trim().split(/\s+/))
+      .filter(row => row[3] === listening && inodes.has(row[9] ?? ''))
+      .map(row => `${row[1]} inode ${row[9]}`),
+  );
+}
+
+function follow(child: ChildProcess): CliRun {
+  let stdout = '';
+  let stderr = '';
+  const lines: string[] = [];
+  const waiting: { pattern: RegExp; found: (line: string) => void }[] = [];
+
+  const offer = (line: string): void => {
+    const index = waiting.findIndex(({ pattern }) => pattern.test(line));
+    if (index < 0) lines.push(line);
+    else for (const waiter of waiting.splice(index, 1)) waiter.found(line);
+  };
+  child.stdout?.setEncoding('utf8').on('data', text => {
+    stdout += text;
+  });
+  child.stderr?.setEncoding('utf8').on('data', text => {
+    stderr += text;
+  });
+  for (const stream of [child.stdout, child.stderr]) {
+    if (stream) createInterface({ input: stream }).on('line', offer);
+  }
+
+  const ended = once(child, 'close').then(
+    ([code, signal]): Ended => ({ code, signal, stdout, stderr }),
+  );
+  return {
+    pid: child.pid ?? 0,
+    stdout: () => stdout,
+    stderr: () => stderr,
+    kill: signal => {
+      child.kill(signal);
+    },
+    ended,
+    line: async pattern => {
+      const index = lines.findIndex(line => pattern.test(line));
+      if (index >= 0) return lines.splice(index, 1)[0] ?? '';
+
+      const line = new Promise<string>(found => waiting.push({ pattern, found }));
+      const gone = ended.then(end => {
+        throw new Error(
+          `ended with ${end.signal ?? end.code} without a line like ${pattern}\n${end.stdout}\n${end.stderr}`,
+        );
+      });
+      return Promise.race([line, gone]);
+    },
+  };
+}
+
+function processesWith(cookie: string): { pid: number; command: string }[] {
+  const entry = `${cookieName}=${cookie}`;
+  return readdirSync('/proc')
+    .filter(name => /^\d+$/.test(name))
+    .filter(pid => attempt(() => readFileSync(`/proc/${pid}/environ`, 'latin1'))?.includes(entry))
+    .map(pid => ({
+      pid: Number(pid),
+      command: (attempt(() => readFileSync(`/proc/${pid}/cmdline`, 'utf8')) ?? '').replaceAll(
+        '\0',
+        ' ',
+      ),
+    }));
+}
+
+function kill(pid: number): void {
+  attempt(() => process.kill(pid, 'SIGKILL'));
+}
+
+/** Processes come and go while /proc is read: one that's gone has nothing to say. */
+function attempt<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,35 @@
+import { join } from 'node:path';
+import t from 'tap';
+import { runCli } from '../harness.js';
+import { releases, torchOrSkip } from './torch.js';
+
+for (const release of releases) {
+  t.test(`train.py on PyTorch ${release}`, async t => {
+    const torch = torchOrSkip(t, release);
+    if (!torch) return;
+    const env = { PYTHON_EXEC: torch.python };
+    const command = ['--standalone', '--nproc-per-node=2', '--max-restarts=1', 'examples/train.py'];
+    const short = ['--steps=60', '--checkpoint-every=20'];
+
+    await t.test('L-053 goes on from its checkpoint after a crash', async t => {
+      const crash = ['--crash-at=30', '--crash-rank=1'];
+      const { code, stdout, stderr } = await runCli(t, [...command, ...short, ...crash], { env });
+
+      t.equal(code, 0, stderr);
+      t.match(stdout, /rank 1 crashes at step 30/);
+      t.match(stdout, /resumed from step 20/);
+      t.match(stdout, /step 60 loss/);
+    });
+
+    await t.test('keeps a checkpoint that it was given a file for', async t => {
+      const checkpoint = `--checkpoint=${join(t.testdir(), 'kept', 'checkpoint.pt')}`;
+      const first = await runCli(t, [...command, ...short, checkpoint], { env });
+      const again = await runCli(t, [...command, '--steps=70', checkpoint], { env });
+
+      t.equal(first.code, 0, first.stderr);
+      t.notMatch(first.stdout, /resumed/);
+      t.equal(again.code, 0, again.stderr);
+      t.match(again.stdout, /resumed from step 60/);
+    });
+  });
+}

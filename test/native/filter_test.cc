@@ -1,0 +1,183 @@
+// Old kernels and containers on any kernel: each case runs in a child that first puts a seccomp
+// filter in front of itself, as Docker does.
+#include <errno.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <signal.h>
+#include <stddef.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "core/base/clone.h"
+#include "core/spawn/spawn.h"
+#include "test/native/group_harness.h"
+
+using namespace regroup;
+using namespace support;
+
+namespace {
+
+constexpr long kSysPidfdSendSignal = 424;
+constexpr long kSysPidfdOpen = 434;
+
+struct Filter {
+  std::vector<long> calls;
+  uint32_t action;
+};
+constexpr uint32_t kNotImplemented = SECCOMP_RET_ERRNO | ENOSYS;  // Docker since 20.10.10
+constexpr uint32_t kNotPermitted = SECCOMP_RET_ERRNO | EPERM;     // before
+
+bool install(const Filter& filter) {
+  std::vector<sock_filter> program = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+  };
+  for (const long call : filter.calls) {
+    program.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<uint32_t>(call), 0, 1));
+    program.push_back(BPF_STMT(BPF_RET | BPF_K, filter.action));
+  }
+  program.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
+  const sock_fprog prog = {static_cast<unsigned short>(program.size()), program.data()};
+  return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+         ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog) == 0;
+}
+
+/// Runs `body` in a child behind the filter; its failed checks become ours.
+void behind(const Filter& filter, void (*body)()) {
+  auto pipe = makePipe();
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    tap::state().failures.clear();
+    if (!install(filter)) tap::fail(__FILE__, __LINE__, "no seccomp here");
+    body();
+    const std::string& failures = tap::state().failures;
+    (void)!::write(pipe->write.get(), failures.data(), failures.size());
+    ::_exit(0);
+  }
+  pipe->write.reset();
+  tap::state().failures += LineReader(std::move(pipe->read)).rest();
+  int status = 0;
+  while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) continue;
+  CHECK_EQ(status, 0);
+}
+
+void stopAGroup() {
+  Harness harness;
+  TempDir folder;
+  Witness witness(folder);
+  harness->startGroup(group(1, witness, {{"exit-on-term"}, {"leave-child-on-term"}}));
+  (void)harness.next<Started>();
+  await(witness, "ready", 2);
+
+  harness->stopGroup(1, gentle());
+
+  for (int i = 0; i < 2; i++) {
+    const Exited exited = harness.next<Exited>();
+    CHECK(exitedWith(exited, exited.index == 0 ? 43 : 0));
+  }
+  (void)harness.next<Ended>();
+  CHECK(witness.reader().ended());
+}
+
+struct Case {
+  std::vector<long> calls;
+  bool Features::* off;
+};
+const Case kCases[] = {
+    {{kSysClone3}, &Features::clone3},
+    {{kSysPidfdOpen}, &Features::pidfd},
+    {{kSysPidfdSendSignal}, &Features::pidfdSignal},
+    {{kSysCloseRange}, &Features::closeRange},
+    {{kSysClone3, kSysPidfdOpen, kSysPidfdSendSignal, kSysCloseRange}, &Features::pidfd},
+};
+const Case* current;
+
+}  // namespace
+
+TEST("a call that a filter refuses, by ENOSYS or EPERM, counts as not there") {
+  for (const uint32_t action : {kNotImplemented, kNotPermitted}) {
+    for (const Case& filtered : kCases) {
+      current = &filtered;
+      behind({filtered.calls, action}, [] { CHECK(!(probeFeatures().*current->off)); });
+    }
+  }
+}
+
+TEST("a group starts, stops and leaves nobody behind any of these filters") {
+  for (const uint32_t action : {kNotImplemented, kNotPermitted}) {
+    for (const Case& filtered : kCases) behind({filtered.calls, action}, stopAGroup);
+  }
+}
+
+TEST("a spawner whose method is refused when it's used takes the next one") {
+  behind({{kSysClone3}, kNotPermitted}, [] {
+    Features features;
+    features.clone3 = features.clearSighand = features.clonePidfd = features.pidfd = true;
+    auto spawner = Spawner::create(features);
+    Fd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
+    const int fds[] = {null.get(), null.get(), null.get()};
+    auto command = PreparedCommand::prepare(fixture({"exit", "5"}), fds);
+
+    auto outcome = spawner->spawn(*command);
+
+    auto* process = std::get_if<Process>(&outcome);
+    REQUIRE(process != nullptr);
+    CHECK_EQ(spawner->method(), SpawnMethod::ClonePidfd);
+    auto status = waitForExit(process->pid, Reap::Yes, true);
+    CHECK(status && *status && (*status)->code == 5);
+  });
+}
+
+TEST("a worker that's killed before its exec is told apart, and the step that it was at") {
+  behind({{SYS_setsid}, SECCOMP_RET_KILL_PROCESS}, [] {
+    auto spawner = Spawner::create(probeFeatures());
+    Fd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
+    const int fds[] = {null.get(), null.get(), null.get()};
+    auto command = PreparedCommand::prepare(fixture({"exit", "5"}), fds);
+
+    auto outcome = spawner->spawn(*command);
+
+    auto* failure = std::get_if<SpawnFailure>(&outcome);
+    REQUIRE(failure != nullptr);
+    CHECK(failure->killed);
+    CHECK_EQ(failure->step, ChildStep::Session);
+    CHECK_EQ(::waitpid(-1, nullptr, WNOHANG | __WALL), -1);
+  });
+}
+
+TEST("each step of the child that the kernel refuses is named") {
+  struct Step {
+    long call;
+    ChildStep step;
+  };
+  static const Step kSteps[] = {
+      {SYS_setsid, ChildStep::Session},       {SYS_dup3, ChildStep::Stdio},
+      {SYS_prlimit64, ChildStep::Rlimits},    {SYS_chdir, ChildStep::Cwd},
+      {SYS_execve, ChildStep::Exec},
+  };
+  static const Step* step;
+  for (const Step& each : kSteps) {
+    step = &each;
+    behind({{each.call}, SECCOMP_RET_ERRNO | ENOMEM}, [] {
+      for (const SpawnMethod method : {SpawnMethod::Clone3, SpawnMethod::ClonePidfd,
+                                       SpawnMethod::ClonePidfdOpen, SpawnMethod::Clone}) {
+        auto spawner = Spawner::create(probeFeatures());
+        spawner->limitTo(method);
+        Fd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
+        const int fds[] = {null.get(), null.get(), null.get()};
+        Command plan = fixture({"exit", "5"});
+        plan.cwd = "/";
+        plan.nofileSoft = 64;
+        auto command = PreparedCommand::prepare(plan, fds);
+        auto outcome = spawner->spawn(*command);
+        auto* failure = std::get_if<SpawnFailure>(&outcome);
+        if (!CHECK(failure != nullptr)) continue;
+        CHECK_EQ(failure->step, step->step);
+        CHECK_EQ(failure->error.code, ENOMEM);
+      }
+    });
+  }
+}
+
+TAP_MAIN

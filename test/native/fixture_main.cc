@@ -1,0 +1,180 @@
+// The worker of the native tests: one static program, its first argument says what it does.
+// Each mode that waits says "ready PID" first, and lets go of its stdout only by dying.
+#include <dirent.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <string>
+
+static void say(const std::string& line) {
+  const std::string whole = line + "\n";
+  (void)!::write(1, whole.data(), whole.size());
+}
+
+static void ready() { say("ready " + std::to_string(::getpid())); }
+
+static void waitForEver() {
+  while (true) ::pause();
+}
+
+static void printStatus() {
+  DIR* folder = ::opendir("/proc/self/fd");
+  std::string fds;
+  while (const dirent* entry = ::readdir(folder)) {
+    if (entry->d_name[0] != '.' && ::atoi(entry->d_name) != ::dirfd(folder))
+      fds += std::string(fds.empty() ? "" : ",") + entry->d_name;
+  }
+  ::closedir(folder);
+  say("fds " + fds);
+
+  FILE* status = ::fopen("/proc/self/status", "r");
+  char line[512];
+  while (::fgets(line, sizeof line, status) != nullptr) {
+    line[strcspn(line, "\n")] = '\0';
+    if (::strncmp(line, "SigBlk", 6) == 0 || ::strncmp(line, "SigIgn", 6) == 0) say(line);
+  }
+  ::fclose(status);
+
+  const pid_t self = ::getpid();
+  say("session " + std::string(::getsid(0) == self && ::getpgrp() == self ? "own" : "shared"));
+  rlimit nofile;
+  ::getrlimit(RLIMIT_NOFILE, &nofile);
+  say("nofile " + std::to_string(nofile.rlim_cur));
+  char cwd[4096];
+  say("cwd " + std::string(::getcwd(cwd, sizeof cwd) != nullptr ? cwd : "?"));
+  for (int fd = 0; fd < 3; fd++) {
+    const int flags = ::fcntl(fd, F_GETFL);
+    say("fd " + std::to_string(fd) + " " +
+        (flags < 0 ? "closed" : flags & O_NONBLOCK ? "nonblocking" : "blocking"));
+  }
+  int deathSignal = 0;
+  ::prctl(PR_GET_PDEATHSIG, &deathSignal);
+  say("death signal " + std::to_string(deathSignal));
+}
+
+/// A child of the same process group that ignores SIGTERM.
+static void leaveStubbornChild() {
+  int ready_[2];
+  (void)!::pipe(ready_);
+  if (::fork() == 0) {
+    ::signal(SIGTERM, SIG_IGN);
+    say("child " + std::to_string(::getpid()));
+    ::close(ready_[0]);
+    ::close(ready_[1]);
+    waitForEver();
+  }
+  ::close(ready_[1]);
+  char byte;
+  (void)!::read(ready_[0], &byte, 1);
+}
+
+int main(int argc, char** argv, char** environ) {
+  const std::string mode = argc > 1 ? argv[1] : "";
+  const int number = argc > 2 ? ::atoi(argv[2]) : 0;
+
+  if (mode == "exit") return number;
+  if (mode == "die") {
+    const rlimit none{0, 0};
+    ::setrlimit(RLIMIT_CORE, &none);
+    ::raise(number);
+  }
+  if (mode == "status") return printStatus(), 0;
+  if (mode == "env") {
+    for (char** entry = environ; *entry != nullptr; entry++) say(*entry);
+    return 0;
+  }
+  if (mode == "echo") return say(argv[2]), 0;
+  if (mode == "block") ready(), waitForEver();
+  if (mode == "read") {  // ends when its stdin does
+    ready();
+    char byte;
+    while (::read(0, &byte, 1) > 0) continue;
+    return 0;
+  }
+  if (mode == "ignore-term") ::signal(SIGTERM, SIG_IGN), ready(), waitForEver();
+  if (mode == "exit-on-term") {
+    ::signal(SIGTERM, [](int) { ::_exit(43); });
+    ready(), waitForEver();
+  }
+  if (mode == "stopped") {  // its TERM handler runs only once it was continued
+    ::signal(SIGTERM, [](int) { ::_exit(44); });
+    // Told by a child, since we can't say that we're stopped.
+    if (::fork() == 0) {
+      std::string path = "/proc/" + std::to_string(::getppid()) + "/stat";
+      char state = '?';
+      while (state != 'T') {
+        FILE* stat = ::fopen(path.c_str(), "r");
+        char text[512] = {};
+        (void)!::fread(text, 1, sizeof text - 1, stat);
+        ::fclose(stat);
+        const char* end = ::strrchr(text, ')');
+        state = end != nullptr ? end[2] : '?';
+      }
+      ready();
+      ::_exit(0);
+    }
+    ::raise(SIGSTOP);
+    waitForEver();
+  }
+  if (mode == "leave-child") {  // and exit at once, with a code
+    leaveStubbornChild();
+    return number;
+  }
+  if (mode == "leave-child-on-term") {
+    ::signal(SIGTERM, [](int) { ::_exit(0); });
+    leaveStubbornChild();
+    ready(), waitForEver();
+  }
+  if (mode == "daemon" || mode == "stubborn-daemon") {  // double-forked, own session; we exit
+    int told[2];
+    (void)!::pipe(told);
+    if (::fork() == 0) {
+      ::setsid();
+      if (::fork() != 0) ::_exit(0);
+      if (mode == "stubborn-daemon") ::signal(SIGTERM, SIG_IGN);
+      say("daemon " + std::to_string(::getpid()));
+      ::close(told[0]);
+      ::close(told[1]);
+      waitForEver();
+    }
+    ::close(told[1]);
+    char byte;
+    (void)!::read(told[0], &byte, 1);
+    return number;
+  }
+  if (mode == "bare-child") {  // a child without any environment, in our process group
+    int told[2];
+    (void)!::pipe2(told, O_CLOEXEC);
+    if (::fork() == 0) {
+      char* const args[] = {argv[0], const_cast<char*>("block"), nullptr};
+      char* const none[] = {nullptr};
+      ::execve("/proc/self/exe", args, none);
+      ::_exit(1);
+    }
+    ::close(told[1]);
+    char byte;
+    (void)!::read(told[0], &byte, 1);
+    return number;
+  }
+  if (mode == "leader-thread-ends") {  // the process lives on, and then exits with a code
+    pthread_t thread;
+    ::pthread_create(&thread, nullptr,
+                     [](void*) -> void* {
+                       ready();
+                       char byte;
+                       while (::read(0, &byte, 1) > 0) continue;
+                       ::exit(45);
+                     },
+                     nullptr);
+    ::pthread_exit(nullptr);
+  }
+  return 99;
+}

@@ -1,0 +1,665 @@
+#include "core/store/server.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+
+#include <thread>
+#include <utility>
+
+#include "core/base/fd.h"
+#include "test/native/tap.h"
+
+using namespace regroup;
+using namespace regroup::store;
+
+namespace {
+
+/// A wait that takes this long has failed; it keeps a broken server from hanging the tests.
+constexpr int kPatienceMs = 20'000;
+
+/// A client's socket, blocking.
+class Client {
+ public:
+  /// `socket`: one that was made before, if any.
+  explicit Client(uint16_t port, const char* host = "127.0.0.1", Fd socket = {}) {
+    union {
+      sockaddr any;
+      sockaddr_in v4;
+      sockaddr_in6 v6;
+    } address{};
+    const bool v4 = ::inet_pton(AF_INET, host, &address.v4.sin_addr) == 1;
+    if (v4) {
+      address.v4.sin_family = AF_INET;
+      address.v4.sin_port = htons(port);
+    } else {
+      ::inet_pton(AF_INET6, host, &address.v6.sin6_addr);
+      address.v6.sin6_family = AF_INET6;
+      address.v6.sin6_port = htons(port);
+    }
+    fd = socket ? std::move(socket)
+                : Fd(::socket(v4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    const int one = 1;
+    ::setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    const timeval patience{kPatienceMs / 1000, 0};
+    ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    if (::connect(fd.get(), &address.any, v4 ? sizeof address.v4 : sizeof address.v6) < 0)
+      error = errno;
+  }
+
+  Client& hello() {
+    std::string out;
+    appendHello(out, Dialect::D);
+    return write(out);
+  }
+
+  Client& write(std::string_view bytes) {
+    while (!bytes.empty()) {
+      const ssize_t sent = ::send(fd.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+      if (sent < 0) break;
+      bytes.remove_prefix(static_cast<size_t>(sent));
+    }
+    return *this;
+  }
+
+  Client& request(const Request& request, Dialect dialect = Dialect::D) {
+    std::string out;
+    appendRequest(out, dialect, request);
+    return write(out);
+  }
+
+  /// Exactly `size` bytes, or fewer where the connection ends or patience does.
+  std::string read(size_t size) {
+    std::string bytes(size, '\0');
+    size_t have = 0;
+    while (have < size) {
+      const ssize_t got = ::recv(fd.get(), bytes.data() + have, size - have, 0);
+      if (got <= 0) break;
+      have += static_cast<size_t>(got);
+    }
+    bytes.resize(have);
+    return bytes;
+  }
+
+  /// Reads until the server closes. False: it didn't.
+  bool closed() {
+    char bytes[65536];
+    for (;;) {
+      const ssize_t got = ::recv(fd.get(), bytes, sizeof bytes, 0);
+      if (got == 0 || (got < 0 && errno == ECONNRESET)) return true;
+      if (got < 0) return false;
+    }
+  }
+
+  bool ping(uint32_t nonce = 7) {
+    std::string answer;
+    appendU32(answer, nonce);
+    request({.op = Op::Ping, .nonce = nonce});
+    return read(4) == answer;
+  }
+
+  uint16_t port() const {
+    sockaddr_in address{};
+    socklen_t size = sizeof address;
+    ::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&address), &size);
+    return ntohs(address.sin_port);
+  }
+
+  Fd fd;
+  int error = 0;
+};
+
+/// A server with one table, and its log.
+class World {
+ public:
+  explicit World(ServerOptions options = {}, std::vector<std::string> hosts = {"127.0.0.1"}) {
+    options.onLog = [this](std::string_view line) {
+      {
+        const std::lock_guard lock(linesMutex_);
+        lines_.emplace_back(line);
+      }
+      const uint64_t one = 1;
+      (void)!::write(logged_.get(), &one, sizeof one);
+    };
+    auto created = StoreServer::create(std::move(options));
+    if (!CHECK(created)) return;
+    server = std::move(*created);
+    const auto opened = server->openTable(hosts, 0);
+    if (CHECK(opened)) address = *Result<TableAddress>(opened);
+  }
+
+  ~World() { server.reset(); }  // it logs until then
+
+  Client connect() { return std::move(Client(address.port).hello()); }
+
+  /// The next line of the log; waits for it.
+  std::string nextLine() {
+    pollfd ready{logged_.get(), POLLIN, 0};
+    if (::poll(&ready, 1, kPatienceMs) != 1) return "no line came";
+    uint64_t count;
+    (void)!::read(logged_.get(), &count, sizeof count);
+    const std::lock_guard lock(linesMutex_);
+    std::string line = lines_.front();
+    lines_.erase(lines_.begin());
+    return line;
+  }
+
+  TableStats stats() { return server->stats(address.table); }
+
+  TableAddress address{};
+  std::unique_ptr<StoreServer> server;
+
+ private:
+  Fd logged_{::eventfd(0, EFD_CLOEXEC | EFD_SEMAPHORE)};
+  std::mutex linesMutex_;
+  std::vector<std::string> lines_;
+};
+
+std::string i64(int64_t value) {
+  std::string out;
+  appendI64(out, value);
+  return out;
+}
+
+std::string vec(std::string_view value) {
+  std::string out;
+  appendString(out, value);
+  return out;
+}
+
+/// The bytes of a request about one list.
+std::string listRequest(Op op, std::initializer_list<std::string_view> strings,
+                        Dialect dialect = Dialect::D) {
+  std::string bytes;
+  for (const std::string_view string : strings) appendString(bytes, string);
+  std::string out;
+  appendRequest(out, dialect, {.op = op, .list = {bytes.data(), strings.size()}});
+  return out;
+}
+
+const std::string kOk(1, '\0');
+
+}  // namespace
+
+TEST("T-063 port 0 gives a real port, and it listens at once") {
+  World world;
+  CHECK(world.address.port != 0);
+  CHECK(Client(world.address.port).hello().ping());
+}
+
+TEST("T-062 a table at :: is reached by IPv4 and IPv6") {
+  World world({}, {"::"});
+  CHECK(Client(world.address.port, "127.0.0.1").hello().ping());
+  Client six(world.address.port, "::1");
+  if (six.error == EADDRNOTAVAIL) return tap::skip("no IPv6 here");
+  CHECK(six.hello().ping());
+}
+
+TEST("further hosts share the port of the first; those that can't be bound are left out") {
+  World world({}, {"127.0.0.1", "127.0.0.2", "192.0.2.1", "not-an-address"});
+  CHECK(Client(world.address.port, "127.0.0.1").hello().ping());
+  CHECK(Client(world.address.port, "127.0.0.2").hello().ping());
+  CHECK_EQ(Client(world.address.port, "127.0.0.3").error, ECONNREFUSED);
+
+  World both({}, {"0.0.0.0", "::"});
+  CHECK(Client(both.address.port, "127.0.0.1").hello().ping());
+  World either({}, {"::", "0.0.0.0"});
+  CHECK(Client(either.address.port, "127.0.0.1").hello().ping());
+}
+
+TEST("what can't be bound is an error with its call and errno") {
+  World world;
+  const std::string here[] = {"127.0.0.1"};
+  auto taken = world.server->openTable(here, world.address.port);
+  REQUIRE(!taken);
+  CHECK_EQ(taken.error().code, EADDRINUSE);
+  CHECK_EQ(std::string(taken.error().op), "bind");
+
+  const std::string elsewhere[] = {"192.0.2.1"};
+  auto foreign = world.server->openTable(elsewhere, 0);
+  REQUIRE(!foreign);
+  CHECK_EQ(foreign.error().code, EADDRNOTAVAIL);
+
+  // A name would have to be looked up, which can take minutes.
+  const std::string name[] = {"localhost"};
+  auto named = world.server->openTable(name, 0);
+  REQUIRE(!named);
+  CHECK_EQ(named.error().code, EINVAL);
+  CHECK(!world.server->openTable({}, 0));
+}
+
+TEST("T-002 T-060 requests are served alike, byte by byte and all at once, in their order") {
+  World world;
+  std::string conversation;
+  appendHello(conversation, Dialect::D);
+  appendRequest(conversation, Dialect::D, {.op = Op::Set, .key = "/k", .value = "v"});
+  appendRequest(conversation, Dialect::D, {.op = Op::Add, .number = 5, .key = "/n"});
+  appendRequest(conversation, Dialect::D, {.op = Op::Get, .key = "/k"});
+  appendRequest(conversation, Dialect::D, {.op = Op::Add, .number = -5, .key = "/n"});
+  appendRequest(conversation, Dialect::D, {.op = Op::GetNumKeys});
+  const std::string replies = i64(5) + vec("v") + i64(0) + i64(2);
+
+  Client atOnce(world.address.port);
+  atOnce.write(conversation);
+  CHECK_EQ(atOnce.read(replies.size()), replies);
+
+  Client slow(world.address.port);
+  for (const char byte : conversation) slow.write({&byte, 1});
+  CHECK_EQ(slow.read(replies.size()), replies);
+}
+
+TEST("more requests than a turn serves are served in further turns") {
+  World world;
+  Client client = world.connect();
+  std::string requests;
+  std::string replies;
+  for (uint32_t i = 0; i < 20'000; i++) {
+    appendRequest(requests, Dialect::D, {.op = Op::Ping, .nonce = i});
+    appendU32(replies, i);
+  }
+  client.write(requests);
+  CHECK(client.read(replies.size()) == replies);
+}
+
+TEST("T-018 T-019 every dialect is served on one port, from one table") {
+  World world;
+  Client d = world.connect();
+  Client a(world.address.port);
+  Client b(world.address.port);
+
+  const Request add{.op = Op::Add, .number = 1, .key = "/n"};
+  CHECK_EQ(d.request(add).read(8), i64(1));
+  CHECK_EQ(a.request(add, Dialect::A).read(8), i64(2));
+  CHECK_EQ(b.request(add, Dialect::B).read(8), i64(3));
+
+  // 8 is APPEND for one, and DELETE_KEY for the other once nothing follows its key.
+  const std::string get = listRequest(Op::MultiGet, {"/n"}, Dialect::B);
+  b.request({.op = Op::Append, .key = "/n", .value = "9"}, Dialect::B).write(get);
+  CHECK_EQ(b.read(10), vec("39"));
+  CHECK_EQ(a.request({.op = Op::DeleteKey, .key = "/n"}, Dialect::A).read(8), i64(1));
+  const TableStats stats = world.stats();
+  CHECK_EQ(stats.dialects[static_cast<size_t>(Dialect::A)], 1);
+  CHECK_EQ(stats.dialects[static_cast<size_t>(Dialect::B)], 1);
+  CHECK_EQ(stats.dialects[static_cast<size_t>(Dialect::D)], 1);
+}
+
+TEST("T-020 a connection that's silent is kept, and costs no thread") {
+  World world;
+  Client silent(world.address.port);
+  CHECK(world.connect().ping());
+  CHECK(silent.hello().ping());
+}
+
+TEST("T-033 T-043 a waiter gets its byte when another client writes") {
+  World world;
+  Client waiter = world.connect();
+  waiter.write(listRequest(Op::Wait, {"/late", "/k"}));
+  Client writer = world.connect();
+  writer.request({.op = Op::Set, .key = "/k", .value = "v"});
+  writer.request({.op = Op::Set, .key = "/late", .value = "v"});
+  CHECK_EQ(waiter.read(1), kOk);
+  CHECK(waiter.ping());
+}
+
+TEST("T-035 T-045 a wait that's cancelled or whose client is gone stays silent") {
+  World world;
+  Client cancelled = world.connect();
+  cancelled.write(listRequest(Op::Wait, {"/k"})).request({.op = Op::CancelWait});
+  CHECK_EQ(cancelled.read(1), "\1");
+  {
+    Client gone = world.connect();
+    gone.write(listRequest(Op::Wait, {"/k"}));
+  }
+  Client writer = world.connect();
+  writer.request({.op = Op::Set, .key = "/k", .value = "v"});
+  CHECK(writer.ping());
+  CHECK(cancelled.ping());
+}
+
+TEST("T-046 a 1.13 client that gave up waiting gets the answers to what it asks next") {
+  World world;
+  Client old(world.address.port);
+  old.write(listRequest(Op::Wait, {"/k"}, Dialect::A));
+  old.request({.op = Op::Add, .number = 1, .key = "/n"}, Dialect::A);
+  CHECK_EQ(old.read(8), i64(1));
+  Client writer = world.connect();
+  writer.request({.op = Op::Set, .key = "/k", .value = "v"});
+  CHECK(writer.ping());
+  CHECK_EQ(old.request({.op = Op::Get, .key = "/k"}, Dialect::A).read(9), vec("v"));
+}
+
+TEST("a client that sends no more still gets its answers") {
+  World world;
+  Client client = world.connect();
+  const std::string big(4 << 20, 'x');
+  client.request({.op = Op::Set, .key = "/k", .value = big});
+  client.request({.op = Op::Get, .key = "/k"});
+  ::shutdown(client.fd.get(), SHUT_WR);
+  CHECK(client.read(8 + big.size()) == vec(big));
+  CHECK(client.closed());
+}
+
+TEST("T-061 accepted sockets have TCP_NODELAY and keep-alive") {
+  World world;
+  Client client = world.connect();
+  REQUIRE(client.ping());
+  bool found = false;
+  for (int fd = 3; fd < 200; fd++) {
+    sockaddr_in peer{};
+    socklen_t size = sizeof peer;
+    if (::getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &size) < 0) continue;
+    if (peer.sin_port != htons(client.port())) continue;
+    found = true;
+    int noDelay = 0;
+    int keepAlive = 0;
+    size = sizeof noDelay;
+    ::getsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &noDelay, &size);
+    ::getsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &keepAlive, &size);
+    CHECK(noDelay);
+    CHECK(keepAlive);
+    CHECK(::fcntl(fd, F_GETFD) & FD_CLOEXEC);
+  }
+  CHECK(found);
+}
+
+TEST("T-065 a burst of connects is taken in whole") {
+  World world;
+  std::vector<Client> clients;
+  for (int i = 0; i < 300; i++) clients.emplace_back(world.address.port);
+  for (Client& client : clients) REQUIRE(client.hello().ping());
+  CHECK_EQ(world.stats().clients, 300);
+}
+
+TEST("T-068 a peer that stops in the middle of a request delays nobody") {
+  World world;
+  std::string set;
+  appendRequest(set, Dialect::D, {.op = Op::Set, .key = "/k", .value = "value"});
+  Client stalled = world.connect();
+  stalled.write(set.substr(0, set.size() - 1));
+  Client other = world.connect();
+  CHECK(other.ping());
+  CHECK_EQ(other.write(listRequest(Op::Check, {"/k"})).read(1), "\1");
+  CHECK(stalled.write("e").ping());
+  CHECK_EQ(other.write(listRequest(Op::Check, {"/k"})).read(1), kOk);
+}
+
+TEST("T-069 a peer that doesn't read is held within limits, delays nobody, and is closed") {
+  ServerOptions options;
+  options.unreadBytes = 64 << 10;
+  options.stall = std::chrono::milliseconds(50);
+  World world(std::move(options));
+  Client writer = world.connect();
+  writer.request({.op = Op::Set, .key = "/k", .value = std::string(1 << 20, 'x')});
+  REQUIRE(writer.ping());
+
+  Client slow = world.connect();
+  for (int i = 0; i < 200; i++) slow.request({.op = Op::Get, .key = "/k"});
+  const std::string line = world.nextLine();
+
+  CHECK(line.find("unread for 50 ms") != std::string::npos);
+  CHECK(line.find("127.0.0.1:" + std::to_string(slow.port())) != std::string::npos);
+  CHECK(writer.ping());
+  // It was served until the kernel's buffers were full, not 200 times.
+  CHECK(world.stats().requests[static_cast<size_t>(Op::Get)] < 100);
+}
+
+TEST("T-069 a peer that reads late gets everything") {
+  ServerOptions options;
+  options.unreadBytes = 64 << 10;
+  World world(std::move(options));
+  const std::string value(1 << 20, 'x');
+  Client client = world.connect();
+  client.request({.op = Op::Set, .key = "/k", .value = value});
+  std::string expected;
+  for (int i = 0; i < 40; i++) {
+    client.request({.op = Op::Get, .key = "/k"});
+    expected += vec(value);
+  }
+  client.request({.op = Op::Ping, .nonce = 3});
+  appendU32(expected, 3);
+  CHECK(client.read(expected.size()) == expected);
+}
+
+TEST("T-070 closing the server closes its connections and its port") {
+  World world;
+  Client client = world.connect();
+  client.write(listRequest(Op::Wait, {"/k"}));
+  world.server->close();
+  CHECK(client.closed());
+  CHECK_EQ(Client(world.address.port).error, ECONNREFUSED);
+  const std::string hosts[] = {"127.0.0.1"};
+  auto late = world.server->openTable(hosts, 0);
+  REQUIRE(!late);
+  CHECK_EQ(late.error().code, EBADF);
+  world.server->close();
+}
+
+TEST("T-091 T-093 a reset table is empty, its old connections are gone, its port stays") {
+  World world;
+  Client old = world.connect();
+  old.request({.op = Op::Set, .key = "/k", .value = "v"}).write(listRequest(Op::Wait, {"/x"}));
+  Client other = world.connect();
+  REQUIRE(other.ping());
+
+  world.server->resetTable(world.address.table);
+  CHECK(old.closed());
+  CHECK(other.closed());
+  Client fresh = world.connect();
+  CHECK_EQ(fresh.request({.op = Op::GetNumKeys}).read(8), i64(0));
+  CHECK_EQ(world.stats().clients, 1);
+  CHECK_EQ(world.stats().waiters, 0);
+}
+
+TEST("T-095 tables on one server share nothing, and one goes without the other") {
+  World world;
+  const std::string hosts[] = {"127.0.0.1"};
+  auto second = world.server->openTable(hosts, 0);
+  REQUIRE(second);
+  Client one = world.connect();
+  Client two(second->port);
+  one.request({.op = Op::Set, .key = "/k", .value = "v"});
+  REQUIRE(one.ping());
+  CHECK_EQ(two.hello().write(listRequest(Op::Check, {"/k"})).read(1), "\1");
+
+  world.server->closeTable(second->table);
+  world.server->closeTable(second->table);
+  CHECK(two.closed());
+  CHECK_EQ(Client(second->port).error, ECONNREFUSED);
+  CHECK(one.ping());
+  CHECK_EQ(world.server->stats(second->table).clients, 0);
+}
+
+TEST("T-072 T-106 stats tell clients, keys, waiters, requests and bytes") {
+  World world;
+  Client client = world.connect();
+  client.request({.op = Op::Add, .number = 1, .key = "init/"});
+  REQUIRE(client.read(8) == i64(1));
+  Client waiter = world.connect();
+  // One segment is served whole before its replies are sent: with the PING's, the WAIT is in.
+  std::string pingAndWait;
+  appendRequest(pingAndWait, Dialect::D, {.op = Op::Ping, .nonce = 1});
+  waiter.write(pingAndWait + listRequest(Op::Wait, {"/k"}));
+  REQUIRE_EQ(waiter.read(4).size(), 4);
+
+  const TableStats stats = world.stats();
+  CHECK_EQ(stats.clients, 2);
+  CHECK_EQ(stats.keys, 1);
+  CHECK_EQ(stats.waiters, 1);
+  CHECK_EQ(stats.accepted, 2);
+  CHECK_EQ(stats.requests[static_cast<size_t>(Op::Add)], 1);
+  CHECK_EQ(stats.bytesOut, 8 + 4);
+}
+
+TEST("T-082 T-083 what isn't TCPStore is closed at once, with a line that names the peer") {
+  World world;
+  const std::string tls("\x16\x03\x01\x02\x00\x01", 6);
+  for (const std::string& garbage : {std::string("GET / HTTP/1.1\r\n\r\n"), tls}) {
+    Client scanner(world.address.port);
+    const uint16_t port = scanner.port();
+    scanner.write(garbage);
+    CHECK(scanner.closed());
+    CHECK_EQ(world.nextLine(),
+             "closed 127.0.0.1:" + std::to_string(port) + ": not a protocol that's served here");
+  }
+  Client torch = world.connect();
+  torch.write("\x7f");
+  CHECK(torch.closed());
+  CHECK(world.nextLine().find("unknown operation: 127, max: 18") != std::string::npos);
+  CHECK_EQ(world.stats().keys, 0);
+  CHECK_EQ(world.stats().faults, 3);
+}
+
+TEST("answers to what came before the malformed request are sent") {
+  World world;
+  Client client = world.connect();
+  std::string bytes;
+  appendRequest(bytes, Dialect::D, {.op = Op::Ping, .nonce = 5});
+  client.write(bytes + "\x7f");
+  CHECK_EQ(client.read(4), std::string("\5\0\0\0", 4));
+  CHECK(client.closed());
+}
+
+TEST("T-026 ADD on text closes the caller, and nobody else") {
+  World world;
+  Client other = world.connect();
+  Client client = world.connect();
+  client.request({.op = Op::Set, .key = "/k", .value = "text"});
+  client.request({.op = Op::Add, .number = 1, .key = "/k"});
+  CHECK(client.closed());
+  CHECK(world.nextLine().find("ADD stoll") != std::string::npos);
+  CHECK_EQ(other.request({.op = Op::Get, .key = "/k"}).read(12), vec("text"));
+}
+
+TEST("T-085 a writer that would fill the table is closed, with both numbers in the log") {
+  ServerOptions options;
+  options.table.bytes = 10'000;
+  World world(std::move(options));
+  Client client = world.connect();
+  client.request({.op = Op::Set, .key = "/k", .value = std::string(20'000, 'x')});
+  CHECK(client.closed());
+  CHECK(world.nextLine().find("max: 10000") != std::string::npos);
+  CHECK(world.connect().ping());
+}
+
+TEST("unfinished requests are bounded over all connections") {
+  ServerOptions options;
+  options.heldBytes = 1 << 20;
+  World world(std::move(options));
+  std::string set;
+  appendRequest(set, Dialect::D, {.op = Op::Set, .key = "/k", .value = std::string(4 << 20, 'x')});
+  Client greedy = world.connect();
+  greedy.write(set.substr(0, set.size() - 1));
+  CHECK(greedy.closed());
+  CHECK(world.nextLine().find("the server holds too much") != std::string::npos);
+  CHECK(world.connect().ping());
+}
+
+TEST("a flood of bad peers doesn't flood the log") {
+  World world;
+  for (int i = 0; i < 100; i++) CHECK(Client(world.address.port).write("\xff").closed());
+  const uint64_t faults = world.stats().faults;
+  CHECK_EQ(faults, 100);
+  for (int i = 0; i < 10; i++) CHECK_EQ(world.nextLine().substr(0, 6), "closed");
+}
+
+TEST("T-067 when descriptors run out, connections are refused, and taken again later") {
+  World world;
+  std::vector<Fd> sockets;
+  for (int i = 0; i < 4; i++)
+    sockets.emplace_back(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  rlimit limit{};
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  const rlim_t before = limit.rlim_cur;
+  limit.rlim_cur = static_cast<rlim_t>(sockets.back().get()) + 1;
+  std::vector<Fd> fill;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+  for (;;) {
+    Fd fd(::dup(0));
+    if (!fd) break;
+    fill.push_back(std::move(fd));
+  }
+
+  std::vector<Client> refused;
+  for (Fd& socket : sockets)
+    refused.emplace_back(world.address.port, "127.0.0.1", std::move(socket));
+  for (Client& client : refused) CHECK(client.closed());
+  CHECK_EQ(world.nextLine(), "no descriptor for a connection, errno 24");
+
+  limit.rlim_cur = before;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+  fill.clear();
+  CHECK(world.connect().ping());
+}
+
+namespace {
+
+/// `RG` and then lines, which come back in capitals. It hangs up on an empty one.
+class Shouting final : public Protocol {
+ public:
+  Match match(std::string_view first) const override {
+    if (first[0] != 'R') return Match::No;
+    if (first.size() < 2) return Match::NeedMore;
+    return first[1] == 'G' ? Match::Yes : Match::No;
+  }
+  std::unique_ptr<Session> open(Peer& peer) override { return std::make_unique<Speaker>(peer); }
+
+ private:
+  class Speaker final : public Session {
+   public:
+    explicit Speaker(Peer& peer) : peer_(peer) {}
+    Progress onInput(std::string_view input, const Turn&, std::string& reply) override {
+      const size_t end = input.find('\n');
+      if (end == std::string_view::npos) return {.hungry = true};
+      if (end == 0) peer_.close();
+      for (const char c : input.substr(0, end + 1)) reply += static_cast<char>(::toupper(c));
+      return {.consumed = end + 1};
+    }
+
+   private:
+    Peer& peer_;
+  };
+};
+
+}  // namespace
+
+TEST("another protocol is served on the same port, told by its first bytes") {
+  ServerOptions options;
+  options.protocols.push_back([](Table&, Loop&) { return std::make_unique<Shouting>(); });
+  World world(std::move(options));
+  Client loud(world.address.port);
+  loud.write("R");
+  CHECK(world.connect().ping());
+  loud.write("Ghello\nworld\n\n");
+  CHECK_EQ(loud.read(14), "RGHELLO\nWORLD\n");
+  CHECK(loud.closed());
+  CHECK(Client(world.address.port).write("Rx").closed());
+}
+
+TEST("calls may come from any thread, while clients come and go") {
+  World world;
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 3; i++) {
+    threads.emplace_back([&world] {
+      for (int round = 0; round < 20; round++) {
+        const std::string hosts[] = {"127.0.0.1"};
+        auto table = world.server->openTable(hosts, 0);
+        if (!table) return;
+        Client client(table->port);
+        client.hello().ping();
+        (void)world.server->stats(table->table);
+        world.server->resetTable(table->table);
+        world.server->closeTable(table->table);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  CHECK(world.connect().ping());
+}
+
+TAP_MAIN

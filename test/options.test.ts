@@ -1,0 +1,77 @@
+import t from 'tap';
+import { type LaunchOptions, withDefaults } from '../lib/options.js';
+
+const minimal: LaunchOptions = { entrypoint: { script: 'train.py' } };
+
+t.test('every option but the entrypoint has a default', t => {
+  t.strictSame(withDefaults(minimal), {
+    entrypoint: { script: 'train.py' },
+    args: [],
+    nprocPerNode: 1,
+    maxRestarts: 0,
+    role: 'default',
+    masterAddr: '127.0.0.1',
+    masterPort: 0,
+    stdin: 'inherit',
+    redirects: 'none',
+    tee: 'none',
+    logLinePrefixTemplate: '[${role_name}${local_rank}]:',
+    localRanksFilter: [],
+    duplicateStdoutFilters: [],
+    duplicateStderrFilters: [],
+    shutdownTimeoutMs: 30_000,
+    virtualLocalRank: false,
+    passLocalRankArg: false,
+    startMethod: 'spawn',
+  });
+  t.end();
+});
+
+t.test('an option that is undefined counts as absent', t => {
+  // JavaScript callers pass them.
+  const settings = withDefaults({ ...minimal, maxRestarts: undefined } as unknown as LaunchOptions);
+  t.equal(settings.maxRestarts, 0);
+  t.end();
+});
+
+t.test('L-018 what does not fit is refused, with the option, the value and what is accepted', t => {
+  const cases: [string, unknown, string][] = [
+    ['entrypoint', undefined, 'one of { script }'],
+    ['entrypoint', {}, 'one of { script }'],
+    ['entrypoint', { script: '' }, 'one of { script }'],
+    ['entrypoint', { script: 'a', module: 'b' }, 'one of { script }'],
+    ['args', 'x', 'a list of texts'],
+    ['args', ['a\0b'], 'a list of texts'],
+    ['args', [1], 'a list of texts'],
+    ['nprocPerNode', 0, 'a whole number from 1'],
+    ['nprocPerNode', 1.5, 'a whole number from 1'],
+    ['maxRestarts', -1, 'a whole number from 0'],
+    ['runId', '', 'a text'],
+    ['masterPort', 65_536, 'a port from 0 to 65535'],
+    ['env', { 'A=B': 'c' }, 'names without ='],
+    ['env', { A: 1 }, 'names without ='],
+    ['stdin', 'pipe', "'inherit' or 'null'"],
+    ['tee', 'all', "'none', 'stdout', 'stderr', 'both'"],
+    ['redirects', { a: 'both' }, "'none', 'stdout', 'stderr', 'both'"],
+    ['localRanksFilter', [-1], 'a list of local ranks'],
+    ['shutdownTimeoutMs', -1, 'milliseconds from 0'],
+    ['shutdownTimeoutMs', Number.NaN, 'milliseconds from 0'],
+    ['shutdownTimeoutMs', Number.POSITIVE_INFINITY, 'milliseconds from 0'],
+    ['signalTarget', 'all', "'leader' or 'group'"],
+    ['virtualLocalRank', 1, 'true or false'],
+    ['signal', {}, 'an AbortSignal'],
+    ['nproc', 2, 'one of entrypoint, args, nprocPerNode'],
+  ];
+  for (const [option, value, accepted] of cases) {
+    let message = '';
+    try {
+      withDefaults({ ...minimal, [option]: value } as LaunchOptions);
+    } catch (error) {
+      t.match(error, { code: 'ERR_OPTION' });
+      message = (error as Error).message;
+    }
+    t.ok(message.startsWith(`${option}: `), message);
+    t.ok(message.includes(accepted), message);
+  }
+  t.end();
+});

@@ -1,0 +1,42 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import t from 'tap';
+
+interface SourceLists {
+  readonly variables: { readonly core_files: string[]; readonly addon_files: string[] };
+}
+
+// gyp would read more than JSON; CMake doesn't, and neither does this.
+const lists = JSON.parse(readFileSync('native/sources.gypi', 'utf8')) as SourceLists;
+
+function sourcesBelow(folder: string): string[] {
+  return readdirSync(folder, { recursive: true, encoding: 'utf8' })
+    .filter(path => path.endsWith('.cc'))
+    .map(path => `${folder}/${path}`)
+    .sort();
+}
+
+t.test('every core source is in the list that gyp and CMake read', async t => {
+  t.same([...lists.variables.core_files].sort(), sourcesBelow('native/core'));
+});
+
+t.test('every source of the addon is in the list that gyp and CMake read', async t => {
+  t.same([...lists.variables.addon_files].sort(), sourcesBelow('native/addon'));
+});
+
+t.test('the addon is built from the lists, and from nothing beside them', async t => {
+  const gyp = readFileSync('binding.gyp', 'utf8');
+  const cmake = readFileSync('native/CMakeLists.txt', 'utf8');
+
+  t.match(gyp, /native\/sources\.gypi/);
+  t.notMatch(gyp, /\.cc\b/);
+  t.match(cmake, /sources\.gypi/);
+  t.notMatch(cmake, /native\/(core|addon)\/\S+\.cc/);
+});
+
+t.test('the core knows neither Node nor libuv', async t => {
+  for (const folder of readdirSync('native/core', { recursive: true, encoding: 'utf8' })) {
+    if (!/\.(cc|h)$/.test(folder)) continue;
+    const source = readFileSync(`native/core/${folder}`, 'utf8');
+    t.notMatch(source, /#include [<"](napi|node|uv|v8)\w*\.h/, folder);
+  }
+});
