@@ -6,6 +6,7 @@ import {
   interleave,
   ms,
   row,
+  sleep,
   startJob,
   terminate,
   torchJob,
@@ -26,6 +27,7 @@ export async function run({ launchers, scale }) {
     const first = await job.until('start', { count: nproc + 1 }); // + the stopwatch's own
     const last = Math.max(...first.map(s => s.ns));
     const reduced = worker === torchJob ? await job.until('reduced', { count: nproc }) : [];
+    await sleep(50); // past the moment in which a launcher may not know yet that its workers run
     await terminate(launcher, job);
     if (i < 0) return;
     samples.add(key, launcher.name, ms(last - job.startedNs));

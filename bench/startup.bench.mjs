@@ -13,6 +13,7 @@ import {
   regroupRoot,
   repo,
   row,
+  sleep,
   startJob,
   terminate,
   timeCommand,
@@ -74,6 +75,9 @@ export async function run({ launchers, scale }) {
   const real = async (launcher, i) => {
     const job = startJob(launcher, { nproc: 1, worker: tiny() });
     const first = await job.until('start', { count: 2 });
+    // So soon after its start, the launcher may not have read yet that its workers run: it would
+    // rightly die of SIGTERM, as torchrun does before workers exist.
+    await sleep(50);
     await terminate(launcher, job);
     if (i >= 0)
       samples.add('real', launcher.name, ms(Math.max(...first.map(s => s.ns)) - job.startedNs));

@@ -3,6 +3,7 @@
     "core_files": [
       "native/core/base/symbols.cc",
       "native/core/base/syscall.cc",
+      "native/core/base/thread.cc",
       "native/core/base/loop.cc",
       "native/core/base/clone.cc",
       "native/core/base/features.cc",

@@ -100,7 +100,10 @@ export function guarded(
     await nextTurn();
     const left = processesWith(cookie);
     for (const { pid } of left) kill(pid);
-    const files = readdirSync(tmp).filter(name => !options.mayLeave?.test(name));
+    const files = readdirSync(tmp)
+      // PyTorch's cache of compiled code, made by any worker that imports enough of it.
+      .filter(name => !name.startsWith('torchinductor_'))
+      .filter(name => !options.mayLeave?.test(name));
     rmSync(tmp, { recursive: true, force: true });
     const sockets = listeningSockets(process.pid).filter(s => !listeningBefore.includes(s));
 

@@ -74,6 +74,9 @@ async function runJob(
     command,
     async () => {
       const run = launch(options);
+      if (settings.logLevel <= logLevels.INFO) {
+        printer.log('INFO', bannerOf(settings, run.description));
+      }
       let hasStarted = false;
       signals.add(settings.signalsToHandle);
       signals.onSignal(signal => {

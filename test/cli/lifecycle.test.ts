@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import t, { type Test } from 'tap';
 import { type CliRun, runCli, startCli } from '../harness.js';
@@ -35,7 +35,14 @@ async function startWaiting(
   return { ...run, workers: lines.map(line => Number(/pid (\d+)/.exec(line)?.[1])) };
 }
 
-const isAlive = (pid: number) => existsSync(`/proc/${pid}`);
+/** Dead ones whose new parent, init, hasn't got round to them yet don't count. */
+function isAlive(pid: number): boolean {
+  try {
+    return !/^State:\s+[ZX]/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
+  } catch {
+    return false;
+  }
+}
 
 t.test('success and failure', async t => {
   t.test('a job whose workers all end with 0 ends with 0 and says nothing', async t => {
@@ -94,6 +101,19 @@ t.test('success and failure', async t => {
     t.equal(ended.code, 1);
     t.match(ended.stdout, 'rank 1 got SIGTERM\n');
     t.match(ended.stdout, 'rank 2 got SIGTERM\n');
+  });
+
+  t.test('L-089 the root cause is the failure that came first, whatever its rank', async t => {
+    // The polling torchrun sees both at once, and names the lower rank.
+    const args = ['--standalone', '--nproc-per-node=3', ends, 'wait', 'after:5', '4'];
+    const ended = await runCli(t, args, { env: gates(t) });
+
+    t.match(
+      ended.stderr,
+      /Root Cause [^\n]*\n\[0\]:\n(.*\n){2}.* rank {6}: 2 .*\n {2}exitcode {2}: 4 /,
+    );
+    t.match(ended.stderr, /exitcode {2}: 5 /);
+    t.match(ended.stderr, /exitcode {2}: -15 /);
   });
 
   t.test('L-126 death by a signal without a name is reported', async t => {
@@ -263,20 +283,23 @@ t.test('signals', async t => {
 });
 
 t.test('nothing survives', async t => {
+  // Nobody is left to remove the folder of its error files.
+  const killedAgent = { mayLeave: /^torchelastic_/ };
+
   // `ended` settles when everybody who holds the command's output is gone, and the harness finds
   // by their environment those who don't hold it.
   t.test('L-121 L-122 workers die with an agent that is killed', async t => {
-    const run = await startWaiting(t, [], { nproc: 3, ignore: true });
+    const run = await startWaiting(t, [], { nproc: 3, ignore: true, ...killedAgent });
 
     run.kill('SIGKILL');
     const ended = await run.ended;
 
+    // Which comes when the last of them, none of which closes its stdout, is ending.
     t.equal(ended.signal, 'SIGKILL');
-    t.strictSame(run.workers.filter(isAlive), []);
   });
 
   t.test('L-121 so do workers started by --run-path', async t => {
-    const run = startCli(t, ['--standalone', '--run-path', waits, 'ignore']);
+    const run = startCli(t, ['--standalone', '--run-path', waits, 'ignore'], killedAgent);
     await run.line(/is ready/);
 
     run.kill('SIGKILL');
@@ -315,6 +338,13 @@ t.test('nothing survives', async t => {
     });
   }
 
+  t.test('L-123 what a worker that ended with 0 leaves behind is asked, then killed', async t => {
+    const ended = await runCli(t, ['--standalone', fixture('family.py'), 'child', '0', 'stubborn']);
+
+    t.equal(ended.code, 0);
+    t.match(ended.stderr, /killed what workers had left behind: 1 process\n/);
+  });
+
   t.test('L-065 each worker leads a session of its own', async t => {
     const out = t.testdir({});
     const args = ['--standalone', '--nproc-per-node=2', fixture('show_env.py')];
@@ -322,7 +352,7 @@ t.test('nothing survives', async t => {
 
     t.equal(ended.code, 0);
     for (const rank of [0, 1]) {
-      const seen = JSON.parse(execFileSync('cat', [`${out}/${rank}.json`], { encoding: 'utf8' }));
+      const seen = JSON.parse(readFileSync(`${out}/${rank}.json`, 'utf8'));
       t.match(seen, { leadsSession: true, leadsGroup: true });
     }
   });

@@ -27,7 +27,9 @@ total = torch.tensor([rank + 1.0])
 dist.all_reduce(total)
 assert total.item() == world * (world + 1) / 2
 launched = dist.is_torchelastic_launched()
-print(f"rank {rank} of attempt {attempt} reduced, launched {launched}, port {os.environ['MASTER_PORT']}", flush=True)
+# One write, so that lines of several workers don't mix.
+said = f"rank {rank} of attempt {attempt} reduced, launched {launched}, port {os.environ['MASTER_PORT']}\n"
+os.write(1, said.encode())
 if rank == 1 and attempt < failures:
     os._exit(3)
 dist.barrier()

@@ -204,6 +204,10 @@ type Allowance = {
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 const port = (value: unknown) => Number(value) > 0 && Number(value) < 65536;
 const isOld = (_: Command, torch: Torch) => torch.release === '1.13';
+const isOldLaunch = (command: Command, torch: Torch) =>
+  isOld(command, torch) && command.launch === true && !command.args.includes('--use_env');
+const isSpeltWithDash = (theirs: unknown, ours: unknown) =>
+  JSON.stringify(theirs).replace('--local_rank=', '--local-rank=') === JSON.stringify(ours);
 const isRunPath = (command: Command) => command.args.includes('--run_path');
 
 /** Of the environment: variable → why it may differ, and how. */
@@ -237,9 +241,9 @@ const allowedVariables: Readonly<Record<string, readonly Allowance[]>> = {
       holds: (theirs, ours) => shape(theirs) === shape(ours),
     },
     {
-      why: '1.13 starts function workers without a run log folder of the same shape',
-      when: (command, torch) => isOld(command, torch) && isRunPath(command),
-      holds: (_, ours) => typeof ours === 'string',
+      why: 'absolute, so that a worker that changes its directory still finds it',
+      when: command => command.args.includes('--log_dir'),
+      holds: (theirs, ours) => shape(`/it/cwd/${theirs}`) === shape(ours),
     },
   ],
   TORCHELASTIC_USE_AGENT_STORE: [
@@ -300,7 +304,7 @@ const allowedFacts: Readonly<Record<string, readonly Allowance[]>> = {
     },
     {
       why: 'torchrun’s function workers are forked by Python, without a session',
-      when: isRunPath,
+      when: (command, torch) => isRunPath(command) && !isOld(command, torch),
       holds: (theirs, ours) => theirs === false && ours === true,
     },
   ],
@@ -329,16 +333,17 @@ const allowedFacts: Readonly<Record<string, readonly Allowance[]>> = {
       when: isRunPath,
       holds: () => true,
     },
+    {
+      why: 'since 2.0 launch spells it --local-rank, with a dash',
+      when: isOldLaunch,
+      holds: isSpeltWithDash,
+    },
   ],
   argv: [
     {
       why: 'since 2.0 launch spells it --local-rank, with a dash',
-      when: (command, torch) => isOld(command, torch) && command.launch === true,
-      holds: (theirs, ours) =>
-        same(
-          (theirs as string[]).map(arg => arg.replace('--local_rank=', '--local-rank=')),
-          ours,
-        ),
+      when: isOldLaunch,
+      holds: isSpeltWithDash,
     },
   ],
   path0: [

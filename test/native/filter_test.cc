@@ -106,8 +106,21 @@ TEST("a call that a filter refuses, by ENOSYS or EPERM, counts as not there") {
 
 TEST("a group starts, stops and leaves nobody behind any of these filters") {
   for (const uint32_t action : {kNotImplemented, kNotPermitted}) {
-    for (const Case& filtered : kCases) behind({filtered.calls, action}, stopAGroup);
+    for (const Case& filtered : kCases) {
+      // Where clone3 is EPERM, newer glibcs can't start threads: Node wouldn't get this far.
+      if (action == kNotPermitted && filtered.calls[0] == kSysClone3) continue;
+      behind({filtered.calls, action}, stopAGroup);
+    }
   }
+}
+
+TEST("where no thread can be started, a supervisor says so") {
+  behind({{kSysClone3, SYS_clone}, kNotPermitted}, [] {
+    auto supervisor = Supervisor::start({.onEvent = [](SupervisorEvent) {}});
+
+    CHECK(!supervisor);
+    CHECK_EQ(supervisor.error().code, EPERM);
+  });
 }
 
 TEST("a spawner whose method is refused when it's used takes the next one") {

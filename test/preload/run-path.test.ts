@@ -3,11 +3,14 @@ import { existsSync, readFileSync } from 'node:fs';
 import t, { type Test } from 'tap';
 import { runPathShim } from '../../lib/preload/preload.js';
 
+// Not a version manager's shim on PATH, which takes seconds.
+const python = existsSync('.venv/bin/python') ? '.venv/bin/python' : 'python3';
+
 function runPath(t: Test, source: string, args: readonly string[] = []) {
   const folder = t.testdir({ 'script.py': source, 'sibling.py': 'value = 7' });
   const errorFile = `${folder}/error.json`;
   const { status, signal, stdout, stderr } = spawnSync(
-    'python3',
+    python,
     ['-u', runPathShim(), `${folder}/script.py`, ...args],
     { encoding: 'utf8', env: { ...process.env, TORCHELASTIC_ERROR_FILE: errorFile } },
   );
@@ -47,15 +50,21 @@ t.test('L-091 L-092 the script decides how it ends', t => {
   t.end();
 });
 
-t.test('L-081 an exception is recorded as torch records it, and its traceback is the script’s', t => {
-  const { folder, stderr, error } = runPath(t, 'def f():\n  raise ValueError("bööm")\nf()\n');
+t.test(
+  'L-081 an exception is recorded as torch records it, and its traceback is the script’s',
+  t => {
+    const { folder, stderr, error } = runPath(t, 'def f():\n  raise ValueError("bööm")\nf()\n');
 
-  t.match(error, {
-    message: {
-      message: 'ValueError: bööm',
-      extraInfo: { py_callstack: /^Traceback \(most[^]*ValueError: bööm\n$/, timestamp: /^\d{10}$/ },
-    },
-  });
-  t.match(stderr, new RegExp(`^Traceback.*\n  File "${folder}/script.py", line 3`));
-  t.end();
-});
+    t.match(error, {
+      message: {
+        message: 'ValueError: bööm',
+        extraInfo: {
+          py_callstack: /^Traceback \(most.*ValueError: bööm\n$/s,
+          timestamp: /^\d{10}$/,
+        },
+      },
+    });
+    t.match(stderr, new RegExp(`^Traceback.*\n  File "${folder}/script.py", line 3`));
+    t.end();
+  },
+);

@@ -489,7 +489,8 @@ void Pump::Impl::startFinish(std::unique_ptr<Finish> given) {
     if (stream.atEnd) continue;
     int owed = 0;
     if (::ioctl(stream.pipe.get(), FIONREAD, &owed) == 0) stream.owed = static_cast<size_t>(owed);
-    stream.drainTimer = loop_->setTimer(loop_->now() + finish.drain, [this, &stream] { expire(stream); });
+    const TimePoint due = loop_->now() + finish.drain;
+    stream.drainTimer = loop_->setTimer(due, [this, &stream] { expire(stream); });
   }
   settleSoon();
 }

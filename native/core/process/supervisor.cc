@@ -10,9 +10,9 @@
 #include <bit>
 #include <map>
 #include <optional>
-#include <thread>
 #include <unordered_set>
 
+#include "core/base/thread.h"
 #include "core/process/process.h"
 #include "core/process/strays.h"
 #include "core/spawn/spawn.h"
@@ -39,10 +39,6 @@ constexpr int kPipeBytes = 1024 * 1024;
 /// it new pipes get a single page. Half of it is for others.
 constexpr size_t kAllPipesBytes = 32 * 1024 * 1024;
 constexpr int kDefaultPipeBytes = 64 * 1024;
-
-/// A fault of our own must end in the host's handler or a core dump, not in silence.
-constexpr uint64_t kFaults = signalBit(SIGSEGV) | signalBit(SIGBUS) | signalBit(SIGFPE) |
-                             signalBit(SIGILL) | signalBit(SIGTRAP) | signalBit(SIGABRT);
 
 StartStep toStartStep(const SpawnFailure& failure) {
   if (failure.killed) return StartStep::KilledBeforeExec;
@@ -73,20 +69,23 @@ bool endedWell(const ExitStatus& status) {
 
 }  // namespace
 
-/// Thread: supervisor, but for the constructor, post() and what it calls.
+/// Thread: supervisor, but for the constructor, startThread(), post() and stopThread().
 class Supervisor::Impl {
  public:
   Impl(Options options, const Features& features, std::shared_ptr<Loop> loop, Spawner spawner)
       : options_(std::move(options)),
         features_(features),
         loop_(std::move(loop)),
-        spawner_(std::move(spawner)) {
-    // Signals of the host's process are for the host's threads.
-    SignalBlock block(kFaults);
-    thread_ = std::thread([this] {
+        spawner_(std::move(spawner)) {}
+
+  Result<void> startThread() {
+    auto thread = Thread::start([this] {
       (void)::prctl(PR_SET_NAME, "regroup-watch");
       loop_->run();
     });
+    if (!thread) return thread.error();
+    thread_ = *std::move(thread);
+    return {};
   }
 
   ~Impl() {
@@ -126,7 +125,7 @@ class Supervisor::Impl {
     bool stuck = false;
     bool held = false;  // a zombie that keeps its pid ours
     std::optional<StreamId> streams[2];
-    std::thread waiter;  // where no pidfd tells of its end
+    Thread waiter;  // where no pidfd tells of its end
 
     bool live() const { return !status && !stuck; }
     void onReady(uint32_t) override { owner->onWorkerReady(*this); }
@@ -193,7 +192,6 @@ class Supervisor::Impl {
   Result<int> nullFd(Group& group);
   int pipeBytes(const GroupPlan& plan) const;
   Result<void> watch(Worker& worker);
-  void waitOnThread(Worker& worker);
   void leaveWaiter(Worker& worker);
 
   Result<std::optional<ExitStatus>> statusOf(const Process& process, Reap reap) const {
@@ -224,7 +222,7 @@ class Supervisor::Impl {
   std::map<StreamId, std::pair<GroupId, size_t>> streams_;  // whose they are
   std::vector<std::unique_ptr<Worker>> abandoned_;          // stuck; reaped if they ever end
   std::vector<std::shared_ptr<Fd>> idle_;                   // told when no group is left
-  std::thread thread_;
+  Thread thread_;
 };
 
 // ---- start
@@ -371,38 +369,36 @@ std::optional<StartFailed> Supervisor::Impl::startWorker(Group& group, WorkerPla
                        cwd ? plan.command.cwd : command->path()};
   }
   worker.process = std::move(*std::get_if<Process>(&spawned));
+  auto watched = watch(worker);
+  if (!watched) {
+    // Out of epoll watches or threads: nobody would tell us of its end, so it ends here.
+    killWorker(worker.process, features_);
+    (void)waitForExit(worker.process.pid, Reap::Yes, true);
+    return StartFailed{index, StartStep::Spawn, watched.error(), {}};
+  }
   worker.status.reset();
   worker.held = true;
   group.live++;
-  auto watched = watch(worker);
-  if (!watched) return StartFailed{index, StartStep::Spawn, watched.error(), {}};
   return {};
 }
 
 Result<void> Supervisor::Impl::watch(Worker& worker) {
-  if (!worker.process.pidfd) {
-    waitOnThread(worker);
-    return {};
-  }
-  auto added = loop_->add(worker.process.pidfd.get(), EPOLLIN, &worker);
-  // Out of epoll watches. kill(), which follows, still needs to hear of its end.
-  if (!added) waitOnThread(worker);
-  return added;
-}
+  if (worker.process.pidfd) return loop_->add(worker.process.pidfd.get(), EPOLLIN, &worker);
 
-/// Fallback: kernel < 5.3 has no pollable pidfd.
-void Supervisor::Impl::waitOnThread(Worker& worker) {
-  SignalBlock block(kFaults);
-  worker.waiter = std::thread([loop = loop_, this, pid = worker.process.pid, at = &worker] {
+  // Fallback: kernel < 5.3 has no pollable pidfd.
+  auto waiter = Thread::start([loop = loop_, this, pid = worker.process.pid, at = &worker] {
     (void)waitForExit(pid, Reap::No, true);
     // Unrun if the loop has ended, and `this` with it.
     loop->post([this, at] { onWorkerReady(*at); });
   });
+  if (!waiter) return waiter.error();
+  worker.waiter = *std::move(waiter);
+  return {};
 }
 
 /// A waiter can't be called back; it holds nothing of ours but the loop.
 void Supervisor::Impl::leaveWaiter(Worker& worker) {
-  if (worker.waiter.joinable()) worker.waiter.detach();
+  if (worker.waiter.joinable()) worker.waiter.leave();
 }
 
 // ---- ends
@@ -653,6 +649,8 @@ Result<std::unique_ptr<Supervisor>> Supervisor::start(Options options) {
   if (!loop) return loop.error();
   auto impl = std::make_unique<Impl>(std::move(options), features,
                                      std::shared_ptr<Loop>(*std::move(loop)), *std::move(spawner));
+  auto started = impl->startThread();
+  if (!started) return started.error();
   return std::unique_ptr<Supervisor>(new Supervisor(std::move(impl)));
 }
 

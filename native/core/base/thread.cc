@@ -1,0 +1,58 @@
+#include "core/base/thread.h"
+
+#include <signal.h>
+
+#include <memory>
+
+#include "core/base/syscall.h"
+
+// Their symbols moved in glibc 2.34; the old ones are still there, and 2.28 has only those. A
+// sanitizer must find its own, though.
+#if defined(__GLIBC__) && !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
+#if defined(__x86_64__)
+#define OLDEST "GLIBC_2.2.5"
+#else
+#define OLDEST "GLIBC_2.17"
+#endif
+__asm__(".symver pthread_create,pthread_create@" OLDEST);
+__asm__(".symver pthread_join,pthread_join@" OLDEST);
+__asm__(".symver pthread_detach,pthread_detach@" OLDEST);
+#endif
+
+namespace regroup {
+
+namespace {
+
+/// A fault of our own must end in the host's handler or a core dump, not in silence.
+constexpr uint64_t kFaults = signalBit(SIGSEGV) | signalBit(SIGBUS) | signalBit(SIGFPE) |
+                             signalBit(SIGILL) | signalBit(SIGTRAP) | signalBit(SIGABRT);
+
+void* run(void* raw) {
+  const std::unique_ptr<std::function<void()>> body(static_cast<std::function<void()>*>(raw));
+  (*body)();
+  return nullptr;
+}
+
+}  // namespace
+
+Result<Thread> Thread::start(std::function<void()> body) {
+  auto owned = std::make_unique<std::function<void()>>(std::move(body));
+  SignalBlock block(kFaults);  // inherited by the new thread
+  pthread_t handle;
+  const int error = ::pthread_create(&handle, nullptr, run, owned.get());
+  if (error != 0) return Error{"pthread_create", error};
+  (void)owned.release();  // run() has it
+  return Thread(handle);
+}
+
+void Thread::join() {
+  ::pthread_join(handle_, nullptr);
+  joinable_ = false;
+}
+
+void Thread::leave() {
+  ::pthread_detach(handle_);
+  joinable_ = false;
+}
+
+}  // namespace regroup
