@@ -8,7 +8,7 @@
         "<!@(node -p \"const { core_files, addon_files } = JSON.parse(require('fs').readFileSync('native/sources.gypi', 'utf8')).variables; [...core_files, ...addon_files].join(' ')\")"
       ],
       "include_dirs": ["native", "<!(node -p \"require('node-addon-api').include_dir\")"],
-      "defines": ["NAPI_VERSION=8", "NODE_ADDON_API_DISABLE_DEPRECATED", "NAPI_DISABLE_CPP_EXCEPTIONS"],
+      "defines": ["NAPI_VERSION=8", "NODE_ADDON_API_DISABLE_DEPRECATED", "NAPI_DISABLE_CPP_EXCEPTIONS", "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS"],
       "cflags_cc": ["-std=c++20", "-fno-exceptions", "-fno-rtti", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-missing-field-initializers", "-Wno-unused-parameter"],
       "ldflags": ["-Wl,-z,now", "-Wl,--as-needed"],
       "conditions": [["OS!='linux'", { "type": "none", "sources/": [["exclude", ".*"]] }]]

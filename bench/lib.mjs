@@ -197,7 +197,7 @@ function start(argv, { env = {}, stdout } = {}) {
 
   const stamps = [];
   const pids = new Set();
-  let waiters = [];
+  const waiters = new Set();
   let rest = '';
   reader.on('data', chunk => {
     const lines = (rest + chunk).split('\n');
@@ -208,7 +208,7 @@ function start(argv, { env = {}, stdout } = {}) {
       if (stamp.event === 'end') pids.delete(stamp.pid);
       else pids.add(stamp.pid);
     }
-    waiters = waiters.filter(check => !check());
+    for (const waiter of waiters) if (waiter.check()) waiters.delete(waiter);
   });
 
   const logFd = fs.openSync(log, 'w');
@@ -233,25 +233,29 @@ function start(argv, { env = {}, stdout } = {}) {
     /** Stamps of `event`, once there are `count` of them in `round`. */
     until(event, { count = 1, round, deadlineMs = patienceMs } = {}) {
       return new Promise((resolve, reject) => {
-        const timer = setTimeout(() => {
-          waiters = waiters.filter(w => w !== check);
-          fail(`in ${deadlineMs} ms`);
-        }, deadlineMs).unref();
         const fail = when => {
           const seen = stamps.map(s => `${s.event}/${s.rank}/${s.round}`).join(' ');
           const what = `no ${count} × ${event} of round ${round ?? 'any'} ${when}`;
           reject(new Error(`${argv.join(' ')}\n${what}; saw: ${seen.slice(-800)}\n${logTail()}`));
         };
-        const check = () => {
-          const found = find(event, round);
-          const over = find('end').length > 0;
-          if (found.length < count && !over) return false;
-          clearTimeout(timer);
-          if (found.length >= count) resolve(found);
-          else fail('before the command ended');
-          return true;
+        const waiter = {
+          /** Whether this is settled. */
+          check() {
+            const found = find(event, round);
+            const over = find('end').length > 0;
+            if (found.length < count && !over) return false;
+            clearTimeout(waiter.timer);
+            if (found.length >= count) resolve(found);
+            else fail('before the command ended');
+            return true;
+          },
+          timer: setTimeout(() => {
+            waiters.delete(waiter);
+            fail(`in ${deadlineMs} ms`);
+          }, deadlineMs),
         };
-        if (!check()) waiters.push(check);
+        if (waiter.check()) return;
+        waiters.add(waiter);
       });
     },
     /** The command's own pid. */
@@ -278,7 +282,8 @@ function start(argv, { env = {}, stdout } = {}) {
     /** Ends whatever of it is left. Idempotent. */
     abandon() {
       if (!openJobs.delete(job)) return;
-      waiters = [];
+      for (const waiter of waiters) clearTimeout(waiter.timer);
+      waiters.clear();
       for (const pid of pids) {
         try {
           process.kill(pid, 'SIGKILL');

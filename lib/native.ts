@@ -222,7 +222,9 @@ export interface NativeAddon {
   features(disable: readonly string[]): Readonly<Record<string, boolean>>;
   /** Clock of `atMs`. */
   monotonicMs(): number;
-  constants: { readonly signals: Readonly<Record<string, number>> };
+  /** Ends the process without Node's tear-down; its `exit` listeners don't run. Only for commands. */
+  exitNow(code: number): never;
+  readonly constants: { readonly signals: Readonly<Record<string, number>> };
 }
 
 let loaded: NativeAddon | undefined;
@@ -230,6 +232,11 @@ let loaded: NativeAddon | undefined;
 /** Loads the addon on first use. @throws ERR_NATIVE_MISSING through `errors.ts` */
 export function native(): NativeAddon {
   loaded ??= load();
+  return loaded;
+}
+
+/** The addon if somebody has needed it already. */
+export function loadedNative(): NativeAddon | undefined {
   return loaded;
 }
 

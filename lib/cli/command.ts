@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { RegroupError } from '../errors.js';
 import type { AgentEvent, RunResult } from '../events.js';
 import { launch, type RunDescription } from '../launch.js';
+import { loadedNative } from '../native.js';
 import type { LaunchOptions } from '../options.js';
 import { signalNumber } from '../util/signals.js';
 import { unreachable } from '../util/unreachable.js';
@@ -13,10 +14,7 @@ import type { CommandName } from './option-table.js';
 import { createPrinter, launchBanner, type Printer } from './print.js';
 import { type SignalWatch, watchSignals } from './signals.js';
 
-/**
- * The whole command: parse, launch, print, exit code. Ends by letting the loop run empty, since
- * `process.exit` skips the addon's cleanup hooks.
- */
+/** The whole command: parse, launch, print, exit code. */
 export async function runCommand(command: CommandName): Promise<void> {
   const signals = watchSignals();
   process.on('uncaughtException', error => endAtOnce(command, error));
@@ -77,11 +75,9 @@ async function runJob(
       if (settings.logLevel <= logLevels.INFO) {
         printer.log('INFO', bannerOf(settings, run.description));
       }
-      let hasStarted = false;
       signals.add(settings.signalsToHandle);
       signals.onSignal(signal => {
-        // As under torchrun, before workers exist every signal has its default action.
-        const isHandled = hasStarted && settings.signalsToHandle.includes(signal);
+        const isHandled = settings.signalsToHandle.includes(signal);
         ending ??= { by: isHandled ? 'forwarding' : 'dying', signal };
         if (isHandled) {
           printer.log(
@@ -94,10 +90,7 @@ async function runJob(
 
       const [result] = await Promise.all([
         run.result,
-        printEvents(run.events(), event => {
-          hasStarted ||= event.event === 'round-started';
-          printer.event(event);
-        }),
+        printEvents(run.events(), printer.event),
       ]);
       process.exitCode = exitCodeOf(result, settings.exitCode);
       tell(result, run.description, options, printer, ending);
@@ -105,7 +98,9 @@ async function runJob(
     options.errorFile,
   );
   // Whatever it was that the run came to: who sent this signal expects us to die of it.
-  if (ending?.by === 'dying') signals.dieBy(ending.signal);
+  if (ending?.by === 'dying') return signals.dieBy(ending.signal);
+  // No worker, file or port is left that a cleanup hook would have to see to.
+  loadedNative()?.exitNow(Number(process.exitCode));
 }
 
 function printerFor(options: LaunchOptions, settings: CliSettings): Printer {

@@ -36,8 +36,10 @@ void Channel::push(SupervisorEvent event) {
     closed_ = true;  // Node has released our share of the function itself
 }
 
-/// Thread: JS. `env` is null while Node tears down; then there's nobody left to tell.
+/// Thread: JS. `env` is null when the function was closed with a wake-up in its queue; Node has
+/// finalized it by then, so that even `context` is gone.
 void Channel::deliver(napi_env env, napi_value onEvents, void* context, void*) {
+  if (env == nullptr) return;
   // Our own share: the call may close the channel.
   const std::shared_ptr<Channel> channel = *static_cast<std::shared_ptr<Channel>*>(context);
   std::vector<SupervisorEvent> events;
@@ -46,7 +48,7 @@ void Channel::deliver(napi_env env, napi_value onEvents, void* context, void*) {
     channel->posted_ = false;
     events.swap(channel->events_);
   }
-  if (env == nullptr || events.empty()) return;
+  if (events.empty()) return;
 
   for (const SupervisorEvent& event : events) {
     const bool last = std::holds_alternative<Ended>(event.what) ||
@@ -55,7 +57,14 @@ void Channel::deliver(napi_env env, napi_value onEvents, void* context, void*) {
   }
   const Napi::Value batch = toJs(env, std::move(events));
   if (batch.IsEmpty()) return;
-  Napi::Function(env, onEvents).Call({batch});
+  const napi_value argument = batch;
+  napi_value result;
+  (void)napi_call_function(env, Napi::Env(env).Undefined(), onEvents, 1, &argument, &result);
+  // Node would only warn of it, and go on; a listener's mistake is as fatal as any other's.
+  napi_value error;
+  if (Napi::Env(env).IsExceptionPending() &&
+      napi_get_and_clear_last_exception(env, &error) == napi_ok)
+    (void)napi_fatal_exception(env, error);
 }
 
 void Channel::expectGroup() {

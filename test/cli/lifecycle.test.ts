@@ -8,11 +8,11 @@ const fixture = (name: string) => resolve('test/fixtures', name);
 const waits = fixture('waits.py');
 const ends = fixture('ends.py');
 
-/** Two FIFOs by which the ranks of ends.py wait for each other. */
-function gates(t: Test): { GATES: string } {
-  const folder = t.testdir({ gates: {} });
-  execFileSync('mkfifo', [`${folder}/gates/ready`, `${folder}/gates/gone`]);
-  return { GATES: `${folder}/gates` };
+/** By it the rank of ends.py that fails learns that the others are ready. */
+function readyFifo(t: Test): { READY: string } {
+  const READY = join(t.testdir({}), 'ready');
+  execFileSync('mkfifo', [READY]);
+  return { READY };
 }
 
 /** A group whose workers have their handlers in place. */
@@ -96,7 +96,7 @@ t.test('success and failure', async t => {
 
   t.test('L-056 when a worker fails the others get SIGTERM', async t => {
     const args = ['--standalone', '--nproc-per-node=3', ends, '3', 'catch', 'catch'];
-    const ended = await runCli(t, args, { env: gates(t) });
+    const ended = await runCli(t, args, { env: readyFifo(t) });
 
     t.equal(ended.code, 1);
     t.match(ended.stdout, 'rank 1 got SIGTERM\n');
@@ -105,8 +105,8 @@ t.test('success and failure', async t => {
 
   t.test('L-089 the root cause is the failure that came first, whatever its rank', async t => {
     // The polling torchrun sees both at once, and names the lower rank.
-    const args = ['--standalone', '--nproc-per-node=3', ends, 'wait', 'after:5', '4'];
-    const ended = await runCli(t, args, { env: gates(t) });
+    const args = ['--standalone', '--nproc-per-node=3', ends, 'wait', 'term:5', '4'];
+    const ended = await runCli(t, args, { env: readyFifo(t) });
 
     t.match(
       ended.stderr,
@@ -228,7 +228,7 @@ t.test('signals', async t => {
 
   t.test('L-061 the timeout holds when a failure stops the group, too', async t => {
     const args = ['--standalone', '--nproc-per-node=2', '--shutdown-timeout=0', ends, '3', 'wait'];
-    const ended = await runCli(t, args, { env: gates(t) });
+    const ended = await runCli(t, args, { env: readyFifo(t) });
 
     t.equal(ended.code, 1);
   });
@@ -271,7 +271,7 @@ t.test('signals', async t => {
       '3',
       'catch',
     ];
-    const run = startCli(t, args, { env: gates(t) });
+    const run = startCli(t, args, { env: readyFifo(t) });
 
     await run.line(/rank 1 of attempt 2/);
     run.kill('SIGTERM');

@@ -45,7 +45,7 @@ const scenarios: readonly Scenario[] = [
   },
   {
     shows: 'L-109 another that fails by itself in the same second',
-    args: ['--nproc_per_node=3', ends, '4', 'after:5', '0'],
+    args: ['--nproc_per_node=3', ends, '4', 'term:5', 'wait'],
     only: 'newest',
   },
   { shows: 'L-053 the last of several attempts', args: ['--max_restarts=2', ends, '3'] },
@@ -127,15 +127,15 @@ const scenarios: readonly Scenario[] = [
       '-c',
       `${byRank}
 import signal
-signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def end(*_):
+    sys.exit(7)
 with open(os.environ["TORCHELASTIC_ERROR_FILE"], "w") as f:
     json.dump({"message": f"rank {r}", "timestamp": [1700000009, 1700000001][r]}, f)
-if r == 0:
-    # Ends first, but not before rank 1 has opened the other end, which is after its file.
-    os.open(os.environ["GATES"] + "/gone", os.O_WRONLY)
-else:
-    os.read(os.open(os.environ["GATES"] + "/gone", os.O_RDONLY), 1)
-sys.exit(7)`,
+# Rank 0 ends first, but not before rank 1 has written its file.
+signal.signal(signal.SIGTERM, end)
+with open(os.environ["READY"], "r" if r == 0 else "w") as f:
+    f.read() if r == 0 else None
+signal.pause() if r == 1 else end()`,
     ],
     only: 'newest',
   },
@@ -195,7 +195,7 @@ async function fail(
   scenario: Scenario,
 ): Promise<Failed> {
   mkdirSync(folder, { recursive: true });
-  for (const gate of ['ready', 'gone']) execFileSync('mkfifo', [join(folder, gate)]);
+  execFileSync('mkfifo', [join(folder, 'ready')]);
   const own = join(folder, 'own.json');
   const ended = await launcher(folder, {
     ...scenario,
@@ -205,7 +205,12 @@ async function fail(
       `--master_port=${29630 + scenarios.indexOf(scenario)}`,
       ...scenario.args,
     ],
-    env: { GATES: folder, TORCHELASTIC_ERROR_FILE: own, OMP_NUM_THREADS: '1', ...scenario.env },
+    env: {
+      READY: join(folder, 'ready'),
+      TORCHELASTIC_ERROR_FILE: own,
+      OMP_NUM_THREADS: '1',
+      ...scenario.env,
+    },
   });
 
   t.equal(ended.code, 1);
