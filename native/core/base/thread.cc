@@ -23,9 +23,11 @@ namespace regroup {
 
 namespace {
 
-/// A fault of our own must end in the host's handler or a core dump, not in silence.
-constexpr uint64_t kFaults = signalBit(SIGSEGV) | signalBit(SIGBUS) | signalBit(SIGFPE) |
-                             signalBit(SIGILL) | signalBit(SIGTRAP) | signalBit(SIGABRT);
+/// Signals that still reach our threads. A fault of our own must end in the host's handler or a
+/// core dump, not in silence; for glibc's own two, 32 and 33, setuid(2) waits in every thread.
+constexpr uint64_t kKept = signalBit(SIGSEGV) | signalBit(SIGBUS) | signalBit(SIGFPE) |
+                           signalBit(SIGILL) | signalBit(SIGTRAP) | signalBit(SIGABRT) |
+                           signalBit(SIGSYS) | signalBit(32) | signalBit(33);
 
 void* run(void* raw) {
   const std::unique_ptr<std::function<void()>> body(static_cast<std::function<void()>*>(raw));
@@ -37,7 +39,7 @@ void* run(void* raw) {
 
 Result<Thread> Thread::start(std::function<void()> body) {
   auto owned = std::make_unique<std::function<void()>>(std::move(body));
-  SignalBlock block(kFaults);  // inherited by the new thread
+  SignalBlock block(kKept);  // inherited by the new thread
   pthread_t handle;
   const int error = ::pthread_create(&handle, nullptr, run, owned.get());
   if (error != 0) return Error{"pthread_create", error};

@@ -15,10 +15,10 @@
 #include <mutex>
 #include <optional>
 #include <string_view>
-#include <thread>
 
 #include "core/base/loop.h"
 #include "core/base/syscall.h"
+#include "core/base/thread.h"
 #include "core/output/console.h"
 #include "core/output/lines.h"
 
@@ -66,13 +66,6 @@ int writeAll(const Fd& fd, std::string_view bytes) {
   return 0;
 }
 
-/// Signals that still reach our thread: those that its own faults raise, and those of libc (32,
-/// 33), which setuid in another thread waits for. The host's handlers must not run on it, and a
-/// console that's gone shall be EPIPE, not SIGPIPE.
-constexpr uint64_t kKeptSignals = signalBit(SIGSEGV) | signalBit(SIGBUS) | signalBit(SIGFPE) |
-                                  signalBit(SIGILL) | signalBit(SIGTRAP) | signalBit(SIGABRT) |
-                                  signalBit(SIGSYS) | signalBit(32) | signalBit(33);
-
 }  // namespace
 
 /// Thread: pump, but for the parts that say otherwise.
@@ -80,6 +73,7 @@ class Pump::Impl {
  public:
   Impl(std::unique_ptr<Loop> loop, Options options);
   ~Impl();
+  Result<void> startThread();
 
   Result<StreamId> add(Fd readEnd, StreamSinks sinks);  // Thread: any
   void finish(std::vector<StreamId> ids, std::chrono::milliseconds drain,
@@ -137,7 +131,7 @@ class Pump::Impl {
   bool settling_ = false;  // settle() is on its way
   bool closing_ = false;
 
-  std::thread thread_;  // last: it uses all of the above
+  Thread thread_;  // last: it uses all of the above
 };
 
 struct Pump::Impl::Slot {
@@ -215,14 +209,21 @@ Pump::Impl::Impl(std::unique_ptr<Loop> loop, Options options)
   slotOf_[1] = makeSlot(options_.stdoutFd);
   slotOf_[2] = Console::same(options_.stdoutFd, options_.stderrFd) ? slotOf_[1]
                                                                    : makeSlot(options_.stderrFd);
-  const SignalBlock inherited(kKeptSignals);
-  thread_ = std::thread([this] {
+}
+
+/// SIGPIPE stays out of the thread: a console that's gone shall be EPIPE.
+Result<void> Pump::Impl::startThread() {
+  auto thread = Thread::start([this] {
     (void)::prctl(PR_SET_NAME, "regroup-output");  // for people with a debugger
     loop_->run();
   });
+  if (!thread) return thread.error();
+  thread_ = *std::move(thread);
+  return {};
 }
 
 Pump::Impl::~Impl() {
+  if (!thread_.joinable()) return;
   loop_->post([this] { shutDown(); });
   thread_.join();
 }
@@ -617,8 +618,10 @@ void Pump::Impl::reportConsole(Slot& slot) {
 Result<std::unique_ptr<Pump>> Pump::start(Options options) {
   auto loop = Loop::create();
   if (!loop) return loop.error();
-  return std::unique_ptr<Pump>(
-      new Pump(std::make_unique<Impl>(std::move(*loop), std::move(options))));
+  auto impl = std::make_unique<Impl>(std::move(*loop), std::move(options));
+  auto started = impl->startThread();
+  if (!started) return started.error();
+  return std::unique_ptr<Pump>(new Pump(std::move(impl)));
 }
 
 Pump::Pump(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

@@ -18,7 +18,6 @@
 
 #include "core/base/fd.h"
 #include "core/base/loop.h"
-#include "core/base/syscall.h"
 
 namespace regroup::store {
 
@@ -680,18 +679,16 @@ Result<std::unique_ptr<StoreServer>> StoreServer::create(ServerOptions options) 
   Fd spare(::open("/dev/null", O_RDONLY | O_CLOEXEC));
   if (!spare) return Error{"open", errno};
   auto engine = std::make_unique<Engine>(std::move(*loop), std::move(options), std::move(spare));
-  return std::unique_ptr<StoreServer>(new StoreServer(std::move(engine)));
-}
-
-StoreServer::StoreServer(std::unique_ptr<Engine> engine) : engine_(std::move(engine)) {
-  // Signals are the host's business; its handlers run on its threads. But for glibc's own two,
-  // 32 and 33: setuid(2) waits until every thread has had its.
-  const SignalBlock block(signalBit(32) | signalBit(33));
-  thread_ = std::thread([loop = &engine_->loop()] {
+  auto thread = Thread::start([loop = &engine->loop()] {
     (void)::prctl(PR_SET_NAME, "regroup-store");
     loop->run();
   });
+  if (!thread) return thread.error();
+  return std::unique_ptr<StoreServer>(new StoreServer(std::move(engine), *std::move(thread)));
 }
+
+StoreServer::StoreServer(std::unique_ptr<Engine> engine, Thread thread)
+    : engine_(std::move(engine)), thread_(std::move(thread)) {}
 
 StoreServer::~StoreServer() {
   close();

@@ -9,10 +9,10 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <vector>
 
 #include "core/base/result.h"
+#include "core/base/thread.h"
 #include "core/store/tcpstore.h"
 
 namespace regroup::store {
@@ -83,13 +83,13 @@ class StoreServer {
 
  private:
   class Engine;
-  explicit StoreServer(std::unique_ptr<Engine> engine);
+  StoreServer(std::unique_ptr<Engine> engine, Thread thread);
   bool call(const std::function<void()>& task);
 
   std::mutex callMutex_;            // one caller at a time; guards the fields below
   std::unique_ptr<Engine> engine_;  // empty once closed
   uint32_t nextTable_ = 1;
-  std::thread thread_;
+  Thread thread_;
 };
 
 }  // namespace regroup::store
