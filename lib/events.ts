@@ -79,6 +79,8 @@ export type AgentEvent =
       readonly droppedLines: number;
       readonly atMs: number;
     }
+  /** The root cause could not be copied to where `errorFile` wants it; the result stays as it is. */
+  | { readonly event: 'error-file-trouble'; readonly reason: string; readonly atMs: number }
   | {
       readonly event: 'ended';
       readonly outcome: 'succeeded' | 'failed' | 'stopped';
@@ -90,7 +92,10 @@ export type RunResult =
   | {
       readonly outcome: 'failed';
       readonly rootCause: WorkerFailure;
-      /** Of the last round, root cause included, in the order in which they were seen. */
+      /**
+       * Of the last round, root cause included: those before the group's stop in the order in which
+       * they were seen, then the others by local rank.
+       */
       readonly failures: readonly WorkerFailure[];
     }
   | {

@@ -198,12 +198,19 @@ export interface NativeStore {
    * @param port 0: the kernel chooses
    * @throws with `code` (EADDRINUSE…) and `syscall`
    */
-  openTable(options: { readonly hosts: readonly string[]; readonly port: number }): NativeStoreAddress;
+  openTable(options: {
+    readonly hosts: readonly string[];
+    readonly port: number;
+  }): NativeStoreAddress;
   /** Empties the table and drops its connections; the port stays. */
   resetTable(table: number): void;
   /** Drops the table, its connections and its port. Unknown tables: nothing. */
   closeTable(table: number): void;
-  stats(table: number): { readonly clients: number; readonly keys: number; readonly waiters: number };
+  stats(table: number): {
+    readonly clients: number;
+    readonly keys: number;
+    readonly waiters: number;
+  };
   /** Ends the thread. Idempotent. */
   close(): void;
 }

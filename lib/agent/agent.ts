@@ -251,7 +251,7 @@ export function createAgent(job: Job): Agent {
     }
   }
 
-  /** The failures among a round's exits, in the order in which they were seen. */
+  /** The failures among a round's exits, in their order. */
   function describe(round: number, exits: readonly Exit[]): WorkerFailure[] {
     const record = rounds.get(round);
     const host = qualifiedHostname();
@@ -293,7 +293,11 @@ export function createAgent(job: Job): Agent {
           return;
         }
         // As in torchrun the run's result doesn't hang on it.
-        if (settings.errorFile !== undefined) copyErrorFile(rootCause, settings.errorFile);
+        if (settings.errorFile !== undefined) {
+          const reason = copyErrorFile(rootCause, settings.errorFile);
+          const atMs = nowMs();
+          if (reason !== undefined) told.publish({ event: 'error-file-trouble', reason, atMs });
+        }
         end({ outcome: 'failed', rootCause, failures });
         return;
       }
@@ -405,21 +409,35 @@ function openTable(
       if (!['EAFNOSUPPORT', 'EADDRNOTAVAIL'].includes(codeOf(error) ?? '')) break;
     }
   }
-  throw launchError('ERR_PORT', [`${masterAddr}:${port}`, portProblem(failure, port)], failure);
+  const why = portProblem(failure, masterAddr, port);
+  throw launchError('ERR_PORT', [addressOf(masterAddr, port), why], failure);
 }
 
-/** Lists of addresses to serve, in the order in which they're tried. */
+/** Port 0 is nobody's: any would have done. */
+function addressOf(host: string, port: number): string {
+  if (port === 0) return host;
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+/**
+ * Lists of addresses to serve, in the order in which they're tried. A name may mean any address of
+ * this machine. An address is served as it is: if it isn't this machine's, workers would wait for it
+ * until they give up, and so we learn it now.
+ */
 function hostsOf(masterAddr: string): readonly (readonly string[])[] {
   // `localhost` means either of them, depending on the resolver.
   if (masterAddr === 'localhost' || masterAddr === '127.0.0.1')
     return [['127.0.0.1', '::1'], ['127.0.0.1']];
-  if (masterAddr === '::1') return [['::1']];
-  if (/^127(\.\d{1,3}){3}$/.test(masterAddr)) return [[masterAddr]];
+  if (masterAddr.includes(':') || /^\d{1,3}(\.\d{1,3}){3}$/.test(masterAddr)) return [[masterAddr]];
   return [['::'], ['0.0.0.0']];
 }
 
-function portProblem(error: unknown, port: number): string {
+function portProblem(error: unknown, masterAddr: string, port: number): string {
   switch (codeOf(error)) {
+    case 'EADDRNOTAVAIL':
+      return `${masterAddr} is not an address of this machine; give one that is, or localhost`;
+    case 'EINVAL':
+      return `${masterAddr} is not an address; give one of this machine, or localhost`;
     case 'EADDRINUSE': {
       const holder = portHolder(port);
       return `the port is in use${holder === undefined ? '' : ` by ${holder}`}; choose another one, or none for a free one`;

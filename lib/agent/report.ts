@@ -9,7 +9,7 @@ const maxRuleWidth = 60;
  * rule, without a newline at the end. Users and log scrapers match it.
  *
  * @param name what failed: the script, or the program
- * @param failures in the order in which they were seen; one at least
+ * @param failures in the order of `RunResult`; one at least
  * @source pytorch v2.13.0, torch/distributed/elastic/multiprocessing/errors/__init__.py, ChildFailedError.format_msg
  */
 export function failureReport(name: string, failures: readonly WorkerFailure[]): string {

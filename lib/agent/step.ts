@@ -19,6 +19,8 @@ export interface Exit {
   readonly worker: WorkerIdentity;
   readonly exit: WorkerExit;
   readonly cause: 'own' | 'stopped-by-us';
+  /** Whether we had begun to stop the group by then. */
+  readonly duringStop: boolean;
   readonly durationMs: number;
   readonly atMs: number;
 }
@@ -123,6 +125,7 @@ export type Action =
 
 export type Ending =
   | { readonly outcome: 'succeeded' }
+  /** `exits` in the report's order. */
   | { readonly outcome: 'failed'; readonly round: number; readonly exits: readonly Exit[] }
   | { readonly outcome: 'stopped'; readonly by: 'signal' | 'caller'; readonly signal: string }
   | { readonly outcome: 'error'; readonly error: unknown };
@@ -226,6 +229,7 @@ function onExited(state: Live, { localRank, exit, atMs }: Of<'exited'>, nowMs: n
     worker: worker.identity,
     exit,
     cause: stopping !== undefined && isOurDoing(stopping, exit) ? 'stopped-by-us' : 'own',
+    duringStop: stopping !== undefined,
     durationMs: atMs - worker.startedAtMs,
     atMs,
   };
@@ -236,7 +240,7 @@ function onExited(state: Live, { localRank, exit, atMs }: Of<'exited'>, nowMs: n
       worker: worker.identity,
       exit,
       durationMs: seen.durationMs,
-      duringStop: stopping !== undefined,
+      duringStop: seen.duringStop,
       atMs,
     },
   };
@@ -308,7 +312,8 @@ function hurry(
 }
 
 function onGroupEnded(state: Live, { stuck, strays, atMs }: Of<'group-ended'>): Step {
-  const { policy, round, restartCount, exits } = state;
+  const { policy, round, restartCount } = state;
+  const exits = inOrderOfReport(state.exits);
   const told: Action[] = [
     ...stuck.flatMap(({ localRank, ...where }): Action[] => {
       const worker = state.workers[localRank]?.identity;
@@ -402,6 +407,19 @@ function signalActions(
   return [
     { do: 'stop-group', round, signal, graceMs },
     { do: 'tell', event: { event: 'stopping', reason, signal, graceMs, atMs } },
+  ];
+}
+
+/**
+ * As seen while the group ran, then by local rank: the order in which those that we stop get round
+ * to ending tells nothing.
+ */
+function inOrderOfReport(exits: readonly Exit[]): Exit[] {
+  return [
+    ...exits.filter(exit => !exit.duringStop),
+    ...exits
+      .filter(exit => exit.duringStop)
+      .sort((one, other) => one.worker.localRank - other.worker.localRank),
   ];
 }
 

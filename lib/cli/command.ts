@@ -88,10 +88,7 @@ async function runJob(
         void run.stop(isHandled ? signal : 'SIGTERM'); // never rejects for a signal's name
       });
 
-      const [result] = await Promise.all([
-        run.result,
-        printEvents(run.events(), printer.event),
-      ]);
+      const [result] = await Promise.all([run.result, printEvents(run.events(), printer.event)]);
       process.exitCode = exitCodeOf(result, settings.exitCode);
       tell(result, run.description, options, printer, ending);
     },

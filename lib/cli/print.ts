@@ -125,6 +125,9 @@ export function createPrinter(options: PrinterOptions): Printer {
       case 'output-trouble':
         log('WARNING', describeTrouble(event));
         break;
+      case 'error-file-trouble':
+        log('WARNING', event.reason);
+        break;
       case 'ended':
         log('INFO', `[${role}] worker group ${event.outcome}`);
         break;

@@ -6,17 +6,17 @@ export function hostname(): string {
 }
 
 /**
- * The name that reports give: fully qualified where /etc/hosts says so. Python's getfqdn would ask
- * DNS too; a report mustn't wait for that.
+ * The name that reports give: fully qualified where /etc/hosts says so. Like Python's getfqdn, this
+ * takes the first line with this node's address, whose names needn't include this node's. Python
+ * would ask DNS too; a report mustn't wait for that.
  *
  * @source CPython 3.13, Lib/socket.py, getfqdn: the first name with a dot, else the canonical one
  */
 export function qualifiedHostname(name = hostname(), hosts = readText('/etc/hosts')): string {
-  for (const line of hosts.split('\n')) {
-    const [, ...names] = (line.split('#')[0] ?? '').trim().split(/\s+/);
-    if (names.includes(name)) return names.find(each => each.includes('.')) ?? (names[0] as string); // includes has just told
-  }
-  return name;
+  const lines = hosts.split('\n').map(line => (line.split('#')[0] ?? '').trim().split(/\s+/));
+  const own = lines.find(([, ...names]) => names.includes(name));
+  const [, ...names] = lines.find(([address]) => address === own?.[0]) ?? [];
+  return names.find(each => each.includes('.')) ?? names[0] ?? name;
 }
 
 function readText(path: string): string {

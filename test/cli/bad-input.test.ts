@@ -206,6 +206,14 @@ t.test('ports', async t => {
     refuses(t, ['--master-port=70000', waits], { code: 1, words: ['70000', /port/i] }),
   );
 
+  for (const address of ['192.0.2.1', '300.0.0.1']) {
+    t.test(`--master-addr=${address}, which is no address of this machine, is refused`, t =>
+      refuses(t, [`--master-addr=${address}`, '--master-port=29571', waits], {
+        words: [address, /is not an address/, 'localhost'],
+      }),
+    );
+  }
+
   t.test('garbage on the store’s port hurts nobody who speaks its protocol', async t => {
     const ended = await runCli(t, ['--standalone', fixture('abuses_store.py')]);
 
@@ -222,7 +230,8 @@ t.test('error files', async t => {
     'a message of another type': '{"message": 5}',
     'a message without extraInfo': '{"message": {"message": "it broke"}}',
     'a timestamp that is none': '{"message": "it broke", "timestamp": "soon"}',
-    'control characters': '\u0001\u007f\ufffd',
+    // The fixture writes NUL, which no argument can hold, for its symbol.
+    'control characters': '\u2400\u0001\u007f',
   };
   for (const [what, text] of Object.entries(texts)) {
     t.test(`L-086 an error file with ${what} does not hide the failure`, async t => {
@@ -240,6 +249,18 @@ t.test('error files', async t => {
       if (text.includes('it broke')) t.match(ended.stderr, /traceback : it broke\n/);
     });
   }
+});
+
+t.test('an error file of ours that cannot be written is told, and that is all', async t => {
+  const args = ['--standalone', fixture('writes_error_file.py'), '{"message": "it broke"}'];
+  const ended = await runCli(t, args, {
+    env: { TORCHELASTIC_ERROR_FILE: '/nowhere/error.json' },
+    mayLeave: /^torchelastic_/,
+  });
+
+  t.equal(ended.code, 1);
+  t.match(ended.stderr, /Unable to write error to file\. .*'\/nowhere\/error.json'/);
+  t.match(ended.stderr, /traceback : it broke\n=+\n$/);
 });
 
 t.test('workers that misbehave', async t => {

@@ -161,6 +161,10 @@ t.test('the rarer events are one line each', t => {
       { event: 'output-trouble', worker, path: '/l', code: 'ENOSPC', droppedLines: 3, atMs: 0 },
       `W${log}output of worker 1 can't be written to /l: ENOSPC; 3 lines are lost\n`,
     ],
+    [
+      { event: 'error-file-trouble', reason: 'Unable to write error to file. EACCES', atMs: 0 },
+      `W${log}Unable to write error to file. EACCES\n`,
+    ],
   ];
   for (const [event, line] of lines) {
     const { printer, text } = printing({});

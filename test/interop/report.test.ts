@@ -241,20 +241,7 @@ function reportOf({ stderr }: Ended, torch: Torch): string {
     )
     .replaceAll(/_[a-z0-9_]{8}\/attempt_/g, '_********/attempt_');
   // 1.13 says nothing after the pid; since then there's a blank, and a signal's name.
-  return sortOthers(torch.release === '1.13' ? text.replaceAll(/(\(pid: P\)).*/g, '$1') : text);
-}
-
-/** Survivors end in an order of their own, and torchrun lists them as it looks at them: by rank. */
-function sortOthers(report: string): string {
-  const block = /^\[(\d+)\]:\n(?: {2}.*\n)+/gm;
-  const [head = '', others = '', ...tail] = report.split(/^(?=Failures:\n|Root Cause )/m);
-  const blocks = [...others.matchAll(block)];
-  const indices = blocks.map(([, index]) => index);
-  const sorted = blocks
-    .map(([text]) => text)
-    .sort((a, b) => a.slice(a.indexOf('rank ')).localeCompare(b.slice(b.indexOf('rank '))))
-    .map((text, i) => text.replace(/^\[\d+\]/, `[${indices[i]}]`));
-  return [head, others.replace(block, () => sorted.shift() ?? ''), ...tail].join('');
+  return torch.release === '1.13' ? text.replaceAll(/(\(pid: P\)).*/g, '$1') : text;
 }
 
 /** Its source and time are the logger's; the words are what people grep. */

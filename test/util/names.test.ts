@@ -1,4 +1,6 @@
+import { constants } from 'node:os';
 import t from 'tap';
+import { describeErrno } from '../../lib/util/errno.js';
 import { qualifiedHostname } from '../../lib/util/hostname.js';
 import { randomName, randomUuid } from '../../lib/util/random.js';
 import { signalName, signalNumber } from '../../lib/util/signals.js';
@@ -9,10 +11,28 @@ t.test('the report’s host is the qualified name, where /etc/hosts has one', t 
     ['10.0.0.7\tnode7 node7.cluster # ours', 'node7.cluster'],
     ['127.0.0.1 localhost node7', 'localhost'],
     ['127.0.0.1 localhost', 'node7'],
+    ['127.0.0.1 localhost\n127.0.0.1 vm\n127.0.0.1 node7', 'localhost'],
+    ['127.0.0.1 localhost\n10.0.0.7 gpu7 gpu7.cluster\n10.0.0.7 node7', 'gpu7.cluster'],
+    ['10.0.0.70 other\n10.0.0.7 node7', 'node7'],
     ['# 10.0.0.7 node7.cluster node7', 'node7'],
     ['', 'node7'],
   ] as const) {
     t.equal(qualifiedHostname('node7', hosts), expected, hosts);
+  }
+  t.end();
+});
+
+t.test('every errno has its name and a text that people understand', t => {
+  for (const [errno, code, text] of [
+    [2, 'ENOENT', 'no such file or directory'],
+    [8, 'ENOEXEC', 'exec format error'],
+    [122, 'EDQUOT', 'disk quota exceeded'],
+    [9999, 'errno 9999', 'errno 9999'],
+  ] as const) {
+    t.strictSame(describeErrno(errno), { code, text });
+  }
+  for (const [code, errno] of Object.entries(constants.errno)) {
+    t.notMatch(describeErrno(errno).text, /^E[A-Z0-9]+$/, `${code} has a text`);
   }
   t.end();
 });
