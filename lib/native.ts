@@ -171,8 +171,8 @@ export interface NativeSupervisor {
   /** Starts all workers or none; the outcome comes as `started` or `start-failed`. */
   startGroup(plan: NativeGroupPlan): void;
   /**
-   * Signals, continues stopped processes, kills what's left when the grace period ends or
-   * the leader is gone. A second call can only shorten the grace period. A group that is
+   * Signals, continues stopped processes, kills what's left when the grace period ends or, if
+   * the leader alone was signalled, when that is gone. A second call can only shorten the grace period. A group that is
    * still starting is stopped as soon as it has started. Unknown or ended groups: nothing.
    */
   stopGroup(group: number, stop: NativeStop): void;

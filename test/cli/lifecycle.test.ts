@@ -358,9 +358,10 @@ t.test('nothing survives', async t => {
   });
 
   t.test(
-    'L-065 with --no-python the whole group gets the signal, shell and child alike',
+    'L-065 with --no-python the whole group gets the signal, and the grace period',
     async t => {
-      const script = `python3 ${waits} & wait; wait`;
+      // The shell dies of it at once; what it has started has something to save first.
+      const script = `python3 ${waits} saves & wait; wait`;
       const run = startCli(t, ['--standalone', '--no-python', 'sh', '-c', script]);
       await run.line(/worker 0 is ready/);
 
@@ -371,4 +372,15 @@ t.test('nothing survives', async t => {
       t.equal(ended.code, 1);
     },
   );
+
+  t.test('L-065 but no longer than that', async t => {
+    const script = `python3 ${waits} ignore & wait; wait`;
+    const args = ['--standalone', '--shutdown-timeout=1', '--no-python', 'sh', '-c', script];
+    const run = startCli(t, args);
+    await run.line(/worker 0 is ready/);
+
+    run.kill('SIGTERM');
+
+    t.equal((await run.ended).code, 1);
+  });
 });

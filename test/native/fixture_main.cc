@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -102,6 +103,16 @@ int main(int argc, char** argv, char** environ) {
   if (mode == "ignore-term") ::signal(SIGTERM, SIG_IGN), ready(), waitForEver();
   if (mode == "exit-on-term") {
     ::signal(SIGTERM, [](int) { ::_exit(43); });
+    ready(), waitForEver();
+  }
+  if (mode == "save-on-term") {  // outlives a shell that the same signal ends
+    static const pid_t shell = ::getppid();
+    ::signal(SIGTERM, [](int) {
+      // Init's, or a subreaper's, once the shell is gone.
+      while (::getppid() == shell) ::sched_yield();
+      say("saved " + std::to_string(::getpid()));
+      ::_exit(0);
+    });
     ready(), waitForEver();
   }
   if (mode == "stopped") {  // its TERM handler runs only once it was continued

@@ -197,6 +197,28 @@ TEST("a stop with target leader lets the worker's children live until it's gone,
   });
 }
 
+TEST("a stop with target group gives the grace period to those who outlive the leader") {
+  onEveryVariant([](Harness& harness) {
+    TempDir folder;
+    Witness witness(folder);
+    // The shell dies of the signal; its child ends a moment later, and says so.
+    GroupPlan plan = group(1, witness, {{"unused"}});
+    plan.workers[0].command.file = "/bin/sh";
+    plan.workers[0].command.argv = {"sh", "-c", REGROUP_FIXTURE " save-on-term & wait; wait"};
+    harness->startGroup(std::move(plan));
+    (void)harness.next<Started>();
+    await(witness, "ready");
+
+    StopRequest request = gentle();
+    request.target = Target::Group;
+    harness->stopGroup(1, request);
+
+    CHECK(signaledWith(harness.next<Exited>(), SIGTERM));
+    await(witness, "saved");
+    CHECK_EQ(harness.next<Ended>().strays, size_t{0});
+  });
+}
+
 TEST("a stop with target group signals the worker's children too") {
   onEveryVariant([](Harness& harness) {
     TempDir folder;

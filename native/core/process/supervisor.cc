@@ -430,8 +430,10 @@ void Supervisor::Impl::onGone(Worker& worker) {
   if (!group.failure)
     emit(group.id, at, Exited{worker.index, worker.process.pid, *worker.status});
 
-  // The leader had its chance; what it leaves would only hold the GPU.
-  if ((group.stop || group.killing) && worker.held)
+  // The leader had its chance; what it leaves would only hold the GPU. Not so where the whole group
+  // was signalled: a shell dies at once, and what it runs may still be saving.
+  const bool leaderOnly = group.stop && group.stop->target == Target::Leader;
+  if ((leaderOnly || group.killing) && worker.held)
     signalWorker(worker.process, SIGKILL, Target::Group, features_);
   if (group.live == 0 && group.phase == Phase::Running) onAllGone(group);
 }
@@ -441,9 +443,10 @@ void Supervisor::Impl::onAllGone(Group& group) {
   group.phase = Phase::Sweeping;
   const bool well = std::all_of(group.workers.begin(), group.workers.end(),
                                 [](const auto& worker) { return endedWell(*worker->status); });
-  if (group.stop || group.failure || !well) group.killing = true;
+  const bool inGrace = group.stop && group.stop->target == Target::Group && !group.failure;
+  if (!inGrace && (group.stop || group.failure || !well)) group.killing = true;
   if (group.killing) return killStrays(group);
-  group.straysKillAt = loop_->now() + kStrayGrace;
+  group.straysKillAt = inGrace ? group.stop->killAt : loop_->now() + kStrayGrace;
   setTimer(group, group.straysKillAt, &Impl::killStrays);
   sweep(group);
 }
@@ -464,7 +467,8 @@ void Supervisor::Impl::stop(GroupId id, const StopRequest& request) {
         signalWorker(worker->process, request.signal, request.target, features_);
         continueWorker(worker->process, request.target, features_);
       } else if (worker->held && group.phase == Phase::Running) {
-        signalWorker(worker->process, SIGKILL, Target::Group, features_);
+        const int signal = request.target == Target::Group ? request.signal : SIGKILL;
+        signalWorker(worker->process, signal, Target::Group, features_);
       }
     }
   } else {
@@ -535,9 +539,12 @@ void Supervisor::Impl::sweep(Group& group) {
 
   bool watched = true;
   for (Stray& stray : strays) {
-    group.strays.insert(stray.pid);
-    signalStray(stray, group.killing ? SIGKILL : SIGTERM, features_);
-    if (!group.killing) signalStray(stray, SIGCONT, features_);
+    // In the grace of a group that was signalled as a whole they have had their signal.
+    if (group.killing || !group.stop) {
+      group.strays.insert(stray.pid);
+      signalStray(stray, group.killing ? SIGKILL : SIGTERM, features_);
+      if (!group.killing) signalStray(stray, SIGCONT, features_);
+    }
     auto watch = std::make_unique<StrayWatch>();
     watch->owner = this;
     watch->group = &group;
