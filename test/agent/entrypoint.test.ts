@@ -106,18 +106,18 @@ t.test('Python is what the user would get', t => {
     [{ VIRTUAL_ENV: '/gone', CONDA_PREFIX: '/c' }, ['/c/bin/python'], '/c/bin/python', true],
     [
       { PATH: '/usr/bin' },
-      ['/work/.venv/bin/python', '/usr/bin/python3'],
-      '/work/.venv/bin/python',
+      ['/job/.venv/bin/python', '/usr/bin/python3'],
+      '/job/.venv/bin/python',
       true,
     ],
     [{ PATH: '/a:/b' }, ['/a/python', '/b/python3'], '/b/python3', true],
     [{ PATH: '/a:/b' }, ['/b/python'], '/b/python', true],
-    [{ PATH: ':/b' }, ['/work/python3'], '/work/python3', true],
+    [{ PATH: ':/b' }, ['/job/python3'], '/job/python3', true],
     [{}, ['/usr/bin/python3'], '/usr/bin/python3', true],
     [{ PATH: '/a' }, [], undefined, false],
   ];
   for (const [env, executables, path, isInterpreter] of cases) {
-    const found = findPython(env, '/work', each => executables.includes(each));
+    const found = findPython(env, '/job', each => executables.includes(each));
     t.strictSame(
       found,
       path === undefined ? undefined : { path, isInterpreter },

@@ -47,13 +47,13 @@ t.test(
 
 t.test('the temp dir is the one that Python would take', t => {
   const parents = (env: Record<string, string>): readonly string[] => {
-    const base = logBase('', '/work', env);
+    const base = logBase('', '/job', env);
     return base.kind === 'temp' ? base.parents : [];
   };
-  t.strictSame(parents({}), ['/tmp', '/var/tmp', '/usr/tmp', '/work']);
+  t.strictSame(parents({}), ['/tmp', '/var/tmp', '/usr/tmp', '/job']);
   t.equal(parents({ TMPDIR: '/a', TEMP: '/b' })[0], '/a');
   t.equal(parents({ TMPDIR: '', TEMP: '/b' })[0], '/b');
-  t.equal(parents({ TMP: 'c' })[0], '/work/c');
+  t.equal(parents({ TMP: 'c' })[0], '/job/c');
   t.end();
 });
 
@@ -95,7 +95,7 @@ t.test('a log dir that may not be made says so', t => {
 });
 
 t.test('a relative log dir is made absolute, since workers may go elsewhere', t => {
-  t.strictSame(logBase('logs', '/work', {}), { kind: 'given', path: '/work/logs' });
+  t.strictSame(logBase('logs', '/job', {}), { kind: 'given', path: '/job/logs' });
   t.end();
 });
 
