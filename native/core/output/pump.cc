@@ -30,11 +30,6 @@ namespace {
 constexpr size_t kReadBytes = 1024 * 1024;
 constexpr size_t kOutBytes = 2 * kReadBytes;  // with prefixes; more than that is written in two
 
-/// All our pipes together; protects the user's other programs, who share a limit of 64 MiB
-/// (fs.pipe-user-pages-soft) before new pipes shrink to a page or two.
-constexpr int kMaxPipesBytes = 32 * 1024 * 1024;
-constexpr int kMaxPipeBytes = 1024 * 1024;  // fs.pipe-max-size, by default
-
 /// A finish that waits for a slow console ends by then, whatever progress it makes.
 constexpr std::chrono::seconds kMaxFinish{30};
 
@@ -115,7 +110,6 @@ class Pump::Impl {
   const Options options_;
   std::unique_ptr<Loop> loop_;
   std::atomic<StreamId> nextId_{1};
-  std::atomic<int> live_{0};  // streams, for the size of their pipes
 
   std::mutex inboxMutex_;
   std::vector<std::unique_ptr<Stream>> newStreams_;   // guarded by inboxMutex_
@@ -143,10 +137,7 @@ struct Pump::Impl::Slot {
 
 struct Pump::Impl::Stream final : Loop::Watcher {
   Stream(Impl& impl, StreamId id, Fd pipe, StreamSinks given)
-      : impl(impl), id(id), pipe(std::move(pipe)), sinks(std::move(given)), tail(sinks.tailBytes) {
-    impl.live_++;
-  }
-  ~Stream() override { impl.live_--; }
+      : impl(impl), id(id), pipe(std::move(pipe)), sinks(std::move(given)), tail(sinks.tailBytes) {}
   void onReady(uint32_t) override { impl.readOnce(*this); }
 
   Impl& impl;
@@ -235,11 +226,6 @@ Result<StreamId> Pump::Impl::add(Fd readEnd, StreamSinks sinks) {
 
   std::vector<std::string> filters = std::move(sinks.filters);
   auto stream = std::make_unique<Stream>(*this, nextId_++, std::move(readEnd), std::move(sinks));
-  const int pipeBytes = std::min(kMaxPipeBytes, kMaxPipesBytes / live_);
-  if (::fcntl(stream->pipe.get(), F_GETPIPE_SZ) < pipeBytes) {
-    // Not a pipe, or the user's limit is reached: slower, that's all.
-    (void)setPipeSize(stream->pipe, pipeBytes);
-  }
   if (!stream->sinks.file.empty()) {
     auto file = openSink(stream->sinks.file);
     if (!file) return file.error();

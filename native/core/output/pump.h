@@ -65,8 +65,8 @@ class Pump {
   /// its callbacks.
   ~Pump();
 
-  /// Opens the sinks' files and takes the read end of a worker's pipe, made non-blocking and, if
-  /// the system lets us, large here. Reading starts at once.
+  /// Opens the sinks' files and takes the read end of a worker's pipe, made non-blocking here.
+  /// Its size is for the caller to choose, who knows how many there will be. Reading starts at once.
   ///
   /// Fails with "open" and its errno if a file can't be opened; nothing is left then.
   Result<StreamId> add(Fd readEnd, StreamSinks sinks);
