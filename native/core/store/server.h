@@ -2,6 +2,7 @@
 
 #include <sys/types.h>
 
+#include <array>
 #include <chrono>
 #include <functional>
 #include <memory>
@@ -55,6 +56,8 @@ struct TableStats {
   std::array<uint64_t, kDialectCount> dialects{};  // of `clients`
 };
 
+class Engine;
+
 /// Serves tables, each on a port of its own, from one thread.
 ///
 /// Fair: a connection has at most 64 KiB and 256 requests served in a turn. Nobody waits for a
@@ -82,7 +85,6 @@ class StoreServer {
   void close();
 
  private:
-  class Engine;
   StoreServer(std::unique_ptr<Engine> engine, Thread thread);
   bool call(const std::function<void()>& task);
 
