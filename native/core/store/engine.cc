@@ -30,7 +30,8 @@ Engine::~Engine() = default;
 void Engine::makeProtocols(Served& served) {
   for (const auto& factory : options_.protocols)
     served.protocols.push_back(factory(served.table, *loop_));
-  auto tcpStore = std::make_unique<TcpStore>(served.table, options_.tcpStore);
+  auto tcpStore =
+      std::make_unique<TcpStore>(served.table, options_.tcpStore, served.totals.slowest);
   served.tcpStore = tcpStore.get();
   served.protocols.push_back(std::move(tcpStore));
 }

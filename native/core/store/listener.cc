@@ -75,6 +75,7 @@ bool Listener::refuse(int error) {
   refused.reset();
   restoreSpare();
   if (nobody) return false;
+  served_.totals.refused += done;
   engine_.log("no descriptor for a connection, errno " + std::to_string(error));
   if (!done) rest();
   return done;

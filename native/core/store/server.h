@@ -43,16 +43,19 @@ struct TableAddress {
   uint16_t port;
 };
 
+/// The store thread counts as it serves; a reset keeps what counts from the start.
 struct TableStats {
   uint64_t clients = 0;
   uint64_t keys = 0;
   uint64_t waiters = 0;
   uint64_t bytes = 0;     // what the table's limit is about
   uint64_t accepted = 0;  // connections, ever
+  uint64_t refused = 0;   // connections that no descriptor was left for
   uint64_t faults = 0;    // connections closed by us for what they sent or left unread
   uint64_t bytesIn = 0;
   uint64_t bytesOut = 0;
   std::array<uint64_t, kOpCount> requests{};
+  SlowestOp slowest;
   std::array<uint64_t, kDialectCount> dialects{};  // of `clients`
 };
 
