@@ -562,6 +562,29 @@ TEST("T-085 a writer that would fill the table is closed, with both numbers in t
   CHECK(world.connect().ping());
 }
 
+TEST("T-081 a request above a client's limit is closed when its length is read") {
+  ServerOptions options;
+  options.tcpStore.limits.requestBytes = 100'000;
+  World world(std::move(options));
+  Client other = world.connect();
+  const std::string value(60'000, 'x');
+  std::string pairs;
+  for (const char* key : {"/a", "/b"}) {
+    appendString(pairs, key);
+    appendString(pairs, value);
+  }
+  std::string multiSet;
+  appendRequest(multiSet, Dialect::D, {.op = Op::MultiSet, .list = {pairs.data(), 4}});
+
+  Client greedy = world.connect();
+  // Its second value is announced, and none of it sent.
+  greedy.write(multiSet.substr(0, multiSet.size() - value.size()));
+
+  CHECK(greedy.closed());
+  CHECK(world.nextLine().find("request too large") != std::string::npos);
+  CHECK_EQ(other.request({.op = Op::GetNumKeys}).read(8), i64(0));
+}
+
 TEST("unfinished requests are bounded over all connections") {
   ServerOptions options;
   options.heldBytes = 1 << 20;
@@ -583,7 +606,7 @@ TEST("a flood of bad peers doesn't flood the log") {
   for (int i = 0; i < 10; i++) CHECK_EQ(world.nextLine().substr(0, 6), "closed");
 }
 
-TEST("T-067 when descriptors run out, connections are refused, live ones go on") {
+TEST("T-067 out of descriptors, connections are refused while others go on, and taken later") {
   World world;
   Client live = world.connect();
   REQUIRE(live.ping());

@@ -24,7 +24,11 @@ struct ServerOptions {
   /// Asked before TCPStore, for connections that begin with another byte than 0 to 11.
   std::vector<ProtocolFactory> protocols;
 
-  /// A peer that leaves as much unread isn't served until it has read all.
+  // What one client can make the server hold. Its input: a request, of at most
+  // `tcpStore.limits.requestBytes`, and one turn's bytes; what announces more is closed when the
+  // length is read. Its output: `unreadBytes` and one reply, of at most `table.replyBytes`.
+
+  /// A peer that leaves as much unread is neither read from nor served until it has read on.
   size_t unreadBytes = 1 << 20;
   /// A peer that leaves something unread, and reads no byte of it for this long, is closed.
   /// TCP's own timers (keep-alive, TCP_USER_TIMEOUT) are set to it too. Long, since TCPStore's
