@@ -189,6 +189,29 @@ export interface NativeStoreAddress {
   readonly port: number;
 }
 
+/** One table's counters. */
+export interface NativeStoreStats {
+  /** Connections, now. */
+  readonly clients: number;
+  readonly keys: number;
+  /** Clients whose WAIT or BARRIER isn't answered yet. */
+  readonly waiters: number;
+  /** Keys, values, queues and waiters, as the table's limit counts them. */
+  readonly bytes: number;
+  /** Connections, ever. */
+  readonly accepted: number;
+  /** Connections closed at once, since no descriptor was left for them. */
+  readonly refused: number;
+  /** Connections closed for what they sent or left unread. */
+  readonly faults: number;
+  readonly bytesIn: number;
+  readonly bytesOut: number;
+  /** How often each was applied; without those that never were. */
+  readonly operations: Readonly<Record<string, number>>;
+  /** Parsing, applying, and sending to whom it released. Absent before the first operation. */
+  readonly slowest?: { readonly operation: string; readonly ns: number };
+}
+
 /** The store thread. It serves TCPStore's protocol; each table has a port of its own. */
 export interface NativeStore {
   /**
@@ -206,11 +229,8 @@ export interface NativeStore {
   resetTable(table: number): void;
   /** Drops the table, its connections and its port. Unknown tables: nothing. */
   closeTable(table: number): void;
-  stats(table: number): {
-    readonly clients: number;
-    readonly keys: number;
-    readonly waiters: number;
-  };
+  /** Unknown tables: zeros. The thread goes on serving, before and after it tells them. */
+  stats(table: number): NativeStoreStats;
   /** Ends the thread. Idempotent. */
   close(): void;
 }

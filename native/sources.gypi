@@ -17,7 +17,15 @@
       "native/core/output/console.cc",
       "native/core/output/pump.cc",
       "native/core/store/protocol.cc",
+      "native/core/store/counter.cc",
       "native/core/store/table.cc",
+      "native/core/store/table_queues.cc",
+      "native/core/store/table_waits.cc",
+      "native/core/store/address.cc",
+      "native/core/store/bind.cc",
+      "native/core/store/listener.cc",
+      "native/core/store/connection.cc",
+      "native/core/store/engine.cc",
       "native/core/store/server.cc"
     ],
     "addon_files": [

@@ -104,16 +104,43 @@ Napi::Value openTable(Store& store, const Napi::CallbackInfo& info) {
   return object;
 }
 
-/// stats(table): { clients, keys, waiters }
+/// { SET: 3, … }: those that there were.
+Napi::Object operationsToJs(Napi::Env env, const TableStats& stats) {
+  Napi::Object object = Napi::Object::New(env);
+  for (size_t op = 0; op < stats.requests.size(); op++) {
+    if (stats.requests[op] > 0)
+      object.Set(store::nameOf(static_cast<store::Op>(op)),
+                 Napi::Number::New(env, static_cast<double>(stats.requests[op])));
+  }
+  return object;
+}
+
+/// stats(table): NativeStoreStats
 Napi::Value stats(Store& store, const Napi::CallbackInfo& info) {
   const auto table = toTable(info[0]);
   if (!table) return {};
   const TableStats stats = store.server().stats(*table);
   Napi::Env env = info.Env();
   Napi::Object object = Napi::Object::New(env);
-  object.Set("clients", Napi::Number::New(env, static_cast<double>(stats.clients)));
-  object.Set("keys", Napi::Number::New(env, static_cast<double>(stats.keys)));
-  object.Set("waiters", Napi::Number::New(env, static_cast<double>(stats.waiters)));
+  const auto set = [&](const char* name, uint64_t value) {
+    object.Set(name, Napi::Number::New(env, static_cast<double>(value)));
+  };
+  set("clients", stats.clients);
+  set("keys", stats.keys);
+  set("waiters", stats.waiters);
+  set("bytes", stats.bytes);
+  set("accepted", stats.accepted);
+  set("refused", stats.refused);
+  set("faults", stats.faults);
+  set("bytesIn", stats.bytesIn);
+  set("bytesOut", stats.bytesOut);
+  object.Set("operations", operationsToJs(env, stats));
+  if (stats.slowest.took.count() > 0) {
+    Napi::Object slowest = Napi::Object::New(env);
+    slowest.Set("operation", store::nameOf(stats.slowest.op));
+    slowest.Set("ns", Napi::Number::New(env, static_cast<double>(stats.slowest.took.count())));
+    object.Set("slowest", slowest);
+  }
   return object;
 }
 

@@ -496,6 +496,21 @@ TEST("T-072 T-106 stats tell clients, keys, waiters, requests and bytes") {
   CHECK_EQ(stats.bytesOut, 8 + 4);
 }
 
+TEST("T-106 stats name the slowest operation, and a reset keeps it") {
+  World world;
+  CHECK_EQ(world.stats().slowest.took.count(), 0);
+  Client client(world.address.port);  // headerless: ADD is all that it asks
+  const Request add{.op = Op::Add, .number = 1, .key = "/n"};
+  REQUIRE_EQ(client.request(add, Dialect::A).read(8), i64(1));
+
+  const SlowestOp slowest = world.stats().slowest;
+  CHECK_EQ(slowest.op, Op::Add);
+  CHECK(slowest.took.count() > 0);
+
+  world.server->resetTable(world.address.table);
+  CHECK_EQ(world.stats().slowest.took.count(), slowest.took.count());
+}
+
 TEST("T-082 T-083 what isn't TCPStore is closed at once, with a line that names the peer") {
   World world;
   const std::string tls("\x16\x03\x01\x02\x00\x01", 6);
@@ -547,6 +562,29 @@ TEST("T-085 a writer that would fill the table is closed, with both numbers in t
   CHECK(world.connect().ping());
 }
 
+TEST("T-081 a request above a client's limit is closed when its length is read") {
+  ServerOptions options;
+  options.tcpStore.limits.requestBytes = 100'000;
+  World world(std::move(options));
+  Client other = world.connect();
+  const std::string value(60'000, 'x');
+  std::string pairs;
+  for (const char* key : {"/a", "/b"}) {
+    appendString(pairs, key);
+    appendString(pairs, value);
+  }
+  std::string multiSet;
+  appendRequest(multiSet, Dialect::D, {.op = Op::MultiSet, .list = {pairs.data(), 4}});
+
+  Client greedy = world.connect();
+  // Its second value is announced, and none of it sent.
+  greedy.write(multiSet.substr(0, multiSet.size() - value.size()));
+
+  CHECK(greedy.closed());
+  CHECK(world.nextLine().find("request too large") != std::string::npos);
+  CHECK_EQ(other.request({.op = Op::GetNumKeys}).read(8), i64(0));
+}
+
 TEST("unfinished requests are bounded over all connections") {
   ServerOptions options;
   options.heldBytes = 1 << 20;
@@ -568,8 +606,10 @@ TEST("a flood of bad peers doesn't flood the log") {
   for (int i = 0; i < 10; i++) CHECK_EQ(world.nextLine().substr(0, 6), "closed");
 }
 
-TEST("T-067 when descriptors run out, connections are refused, and taken again later") {
+TEST("T-067 out of descriptors, connections are refused while others go on, and taken later") {
   World world;
+  Client live = world.connect();
+  REQUIRE(live.ping());
   std::vector<Fd> sockets;
   for (int i = 0; i < 4; i++)
     sockets.emplace_back(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
@@ -590,6 +630,8 @@ TEST("T-067 when descriptors run out, connections are refused, and taken again l
     refused.emplace_back(world.address.port, "127.0.0.1", std::move(socket));
   for (Client& client : refused) CHECK(client.closed());
   CHECK_EQ(world.nextLine(), "no descriptor for a connection, errno 24");
+  CHECK_EQ(world.stats().refused, 4);
+  CHECK(live.ping());
 
   limit.rlim_cur = before;
   ::setrlimit(RLIMIT_NOFILE, &limit);

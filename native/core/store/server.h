@@ -2,6 +2,7 @@
 
 #include <sys/types.h>
 
+#include <array>
 #include <chrono>
 #include <functional>
 #include <memory>
@@ -23,7 +24,11 @@ struct ServerOptions {
   /// Asked before TCPStore, for connections that begin with another byte than 0 to 11.
   std::vector<ProtocolFactory> protocols;
 
-  /// A peer that leaves as much unread isn't served until it has read all.
+  // What one client can make the server hold. Its input: a request, of at most
+  // `tcpStore.limits.requestBytes`, and one turn's bytes; what announces more is closed when the
+  // length is read. Its output: `unreadBytes` and one reply, of at most `table.replyBytes`.
+
+  /// A peer that leaves as much unread is neither read from nor served until it has read on.
   size_t unreadBytes = 1 << 20;
   /// A peer that leaves something unread, and reads no byte of it for this long, is closed.
   /// TCP's own timers (keep-alive, TCP_USER_TIMEOUT) are set to it too. Long, since TCPStore's
@@ -42,18 +47,23 @@ struct TableAddress {
   uint16_t port;
 };
 
+/// The store thread counts as it serves; a reset keeps what counts from the start.
 struct TableStats {
   uint64_t clients = 0;
   uint64_t keys = 0;
   uint64_t waiters = 0;
   uint64_t bytes = 0;     // what the table's limit is about
   uint64_t accepted = 0;  // connections, ever
+  uint64_t refused = 0;   // connections that no descriptor was left for
   uint64_t faults = 0;    // connections closed by us for what they sent or left unread
   uint64_t bytesIn = 0;
   uint64_t bytesOut = 0;
   std::array<uint64_t, kOpCount> requests{};
+  SlowestOp slowest;
   std::array<uint64_t, kDialectCount> dialects{};  // of `clients`
 };
+
+class Engine;
 
 /// Serves tables, each on a port of its own, from one thread.
 ///
@@ -82,7 +92,6 @@ class StoreServer {
   void close();
 
  private:
-  class Engine;
   StoreServer(std::unique_ptr<Engine> engine, Thread thread);
   bool call(const std::function<void()>& task);
 

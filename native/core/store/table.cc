@@ -1,49 +1,8 @@
 #include "core/store/table.h"
 
-#include <charconv>
+#include "core/store/counter.h"
 
 namespace regroup::store {
-
-namespace {
-
-/// What a slot, a queued value and a waiter cost beside their bytes: nodes, buckets, malloc's
-/// headers. Rounded up; the limit is about orders of magnitude.
-constexpr uint64_t kSlotBytes = 192;
-constexpr uint64_t kQueuedBytes = 64;
-constexpr uint64_t kWaiterBytes = 48;
-
-constexpr size_t kKeptWaiters = 4;
-
-/// As C's strtoll does in base 10, which is what stock servers call: blanks, a sign, digits, and
-/// whatever follows. Nothing where there are no digits, or too many.
-std::optional<int64_t> parseCounter(std::string_view text) {
-  size_t i = 0;
-  while (i < text.size() && (text[i] == ' ' || (text[i] >= '\t' && text[i] <= '\r'))) i++;
-  bool negative = false;
-  if (i < text.size() && (text[i] == '-' || text[i] == '+')) negative = text[i++] == '-';
-  const size_t firstDigit = i;
-  // Kept negative, since INT64_MIN has no positive counterpart.
-  int64_t value = 0;
-  for (; i < text.size() && text[i] >= '0' && text[i] <= '9'; i++) {
-    if (__builtin_mul_overflow(value, 10, &value)) return std::nullopt;
-    if (__builtin_sub_overflow(value, text[i] - '0', &value)) return std::nullopt;
-  }
-  if (i == firstDigit) return std::nullopt;
-  if (!negative && __builtin_sub_overflow(0, value, &value)) return std::nullopt;
-  return value;
-}
-
-/// The least decimal text.
-struct CounterText {
-  explicit CounterText(int64_t value) : end(std::to_chars(digits, std::end(digits), value).ptr) {}
-  operator std::string_view() const { return {digits, static_cast<size_t>(end - digits)}; }
-  char digits[20];
-  char* end;
-};
-
-constexpr Refusal kNotANumber{"stoll: the key's value isn't a number"};
-
-}  // namespace
 
 std::string Refusal::describe() const {
   std::string text = reason;
@@ -207,66 +166,6 @@ Table::Outcome Table::multiSet(const Request& request) {
   return {};
 }
 
-Table::Outcome Table::wait(Client& client, const Request& request, std::string& reply) {
-  bool allExist = true;
-  uint64_t bytes = 0;
-  for (const std::string_view key : request.list) {
-    const Entry* entry = lookup(key);
-    allExist = allExist && entry != nullptr && entry->second.exists();
-    bytes += key.size() + kWaiterBytes;
-  }
-  if (allExist) {
-    reply += kStatusOk;
-    return {};
-  }
-
-  if (auto refusal = admit(request.list.size(), bytes)) return refusal;
-  client.waiters_.reserve(request.list.size());
-  for (const std::string_view key : request.list) enlist(client, entryOf(key), false);
-  waiting_++;
-  return {};
-}
-
-Table::Outcome Table::queuePush(const Request& request) {
-  if (auto refusal = admit(1, request.key.size() + request.value.size() + kQueuedBytes))
-    return refusal;
-  Entry& entry = entryOf(request.key);
-  Slot& slot = entry.second;
-  const bool existed = slot.exists();
-  if (!slot.queue) slot.queue = std::make_unique<std::deque<std::string>>();
-  slot.queue->emplace_back(request.value);
-  bytes_ += request.value.size() + kQueuedBytes;
-  if (!existed) appeared(entry);
-
-  // One element, one client: the others keep waiting, although the queue isn't empty.
-  for (Waiter* waiter = slot.first; waiter != nullptr; waiter = waiter->after) {
-    if (waiter->atBarrier || waiter->client->missing_ > 0) continue;
-    release(*waiter->client);
-    break;
-  }
-  return {};
-}
-
-Table::Outcome Table::queuePop(const Request& request, std::string& reply) {
-  const auto found = slots_.find(request.key);
-  if (found == slots_.end() || !found->second.queue) {
-    appendI64(reply, 0);
-    return {};
-  }
-
-  Slot& slot = found->second;
-  appendI64(reply, static_cast<int64_t>(slot.queue->size()));
-  appendString(reply, slot.queue->front());
-  bytes_ -= slot.queue->front().size() + kQueuedBytes;
-  slot.queue->pop_front();
-  if (slot.queue->empty()) {
-    slot.queue.reset();
-    if (!slot.exists()) vanished(*found);
-    eraseIfEmpty(*found);
-  }
-  return {};
-}
-
 Table::Outcome Table::listKeys(std::string& reply) {
   uint64_t bytes = 8;
   for (const auto& [key, slot] : slots_) bytes += slot.value ? 8 + key.size() : 0;
@@ -277,46 +176,6 @@ Table::Outcome Table::listKeys(std::string& reply) {
   for (const auto& [key, slot] : slots_) {
     if (slot.value) appendString(reply, key);
   }
-  return {};
-}
-
-Table::Outcome Table::barrier(Client& client, const Request& request, std::string& reply) {
-  const Entry* known = lookup(request.key);
-  int64_t arrived = 0;
-  if (known != nullptr && known->second.value) {
-    const auto counter = parseCounter(*known->second.value);
-    if (!counter) return kNotANumber;
-    arrived = *counter;
-  }
-  (void)__builtin_add_overflow(arrived, 1, &arrived);
-  const CounterText text(arrived);
-  if (auto refusal = admit(1, request.key.size() + std::string_view(text).size() + kWaiterBytes))
-    return refusal;
-
-  Entry& entry = entryOf(request.key);
-  if (arrived >= request.number) {
-    write(entry, text);  // wakes everybody at this key
-    reply += kStatusOk;
-    return {};
-  }
-
-  // Not write(): those who arrived before are still to wait. Whoever waits for the key with
-  // WAIT is released, as a WAIT that came now would be (T-075).
-  Slot& slot = entry.second;
-  if (slot.value) {
-    bytes_ += std::string_view(text).size();
-    bytes_ -= slot.value->size();
-    slot.value->assign(text);
-  } else {
-    const bool existed = slot.exists();
-    slot.value.emplace(text);
-    bytes_ += slot.value->size();
-    keys_++;
-    if (!existed) appeared(entry);
-    wake(entry, Whom::NotAtBarrier);
-  }
-  enlist(client, entry, true);
-  waiting_++;
   return {};
 }
 
@@ -331,24 +190,6 @@ int64_t Table::remove(std::string_view key) {
   if (!slot.exists()) vanished(*found);
   eraseIfEmpty(*found);
   return 1;
-}
-
-void Table::forget(Client& client) {
-  if (!client.waiting()) return;
-  for (Waiter& waiter : client.waiters_) {
-    Entry& entry = *waiter.entry;
-    Slot& slot = entry.second;
-    (waiter.before != nullptr ? waiter.before->after : slot.first) = waiter.after;
-    (waiter.after != nullptr ? waiter.after->before : slot.last) = waiter.before;
-    bytes_ -= kWaiterBytes;
-    // A key that's waited for twice is still in the list, so that its slot stays until then.
-    eraseIfEmpty(entry);
-  }
-  // A few places are kept for the next wait; many would be a silent connection's for weeks.
-  if (client.waiters_.capacity() > kKeptWaiters) client.waiters_ = {};
-  client.waiters_.clear();
-  client.missing_ = 0;
-  waiting_--;
 }
 
 void Table::clear() {
@@ -413,46 +254,6 @@ void Table::write(Entry& entry, std::string_view value) {
   bytes_ += value.size();
   if (!existed) appeared(entry);
   wake(entry, Whom::Everybody);
-}
-
-void Table::appeared(Entry& entry) {
-  for (Waiter* waiter = entry.second.first; waiter != nullptr; waiter = waiter->after)
-    waiter->client->missing_ -= !waiter->atBarrier;
-}
-
-void Table::vanished(Entry& entry) {
-  for (Waiter* waiter = entry.second.first; waiter != nullptr; waiter = waiter->after)
-    waiter->client->missing_ += !waiter->atBarrier;
-}
-
-/// Releases those that wait for nothing else and, if they're meant too, those at the barrier.
-/// The key exists, so that its slot stays.
-void Table::wake(Entry& entry, Whom whom) {
-  for (Waiter* waiter = entry.second.first; waiter != nullptr;) {
-    Client& client = *waiter->client;
-    const bool ready = waiter->atBarrier ? whom == Whom::Everybody : client.missing_ == 0;
-    waiter = waiter->after;
-    if (!ready) continue;
-    // A client's waiters at one key are neighbours; step over those that go with it.
-    while (waiter != nullptr && waiter->client == &client) waiter = waiter->after;
-    release(client);
-  }
-}
-
-void Table::release(Client& client) {
-  forget(client);
-  released_.push_back(&client);
-}
-
-void Table::enlist(Client& client, Entry& entry, bool atBarrier) {
-  Slot& slot = entry.second;
-  client.waiters_.reserve(client.waiters_.size() + 1);
-  Waiter& waiter =
-      client.waiters_.emplace_back(Waiter{&client, &entry, slot.last, nullptr, atBarrier});
-  (slot.last != nullptr ? slot.last->after : slot.first) = &waiter;
-  slot.last = &waiter;
-  client.missing_ += !atBarrier && !slot.exists();
-  bytes_ += kWaiterBytes;
 }
 
 }  // namespace regroup::store

@@ -118,32 +118,43 @@ class Table {
   };
 
   using Outcome = std::optional<Refusal>;
+
+  // table.cc: keys, and room for them.
   Outcome set(const Request& request);
   Outcome compareSet(const Request& request, std::string& reply);
   Outcome add(const Request& request, std::string& reply);
   Outcome append(const Request& request);
   Outcome multiGet(const Request& request, std::string& reply);
   Outcome multiSet(const Request& request);
-  Outcome wait(Client& client, const Request& request, std::string& reply);
-  Outcome queuePush(const Request& request);
-  Outcome queuePop(const Request& request, std::string& reply);
   Outcome listKeys(std::string& reply);
-  Outcome barrier(Client& client, const Request& request, std::string& reply);
   int64_t remove(std::string_view key);
-
   const Entry* lookup(std::string_view key) const;
   Entry& entryOf(std::string_view key);
   void eraseIfEmpty(Entry& entry);
-
+  void write(Entry& entry, std::string_view value);
   Outcome admit(uint64_t moreKeys, uint64_t moreBytes) const;
   Outcome admitReply(uint64_t bytes) const;
-  void write(Entry& entry, std::string_view value);
+
+  // table_queues.cc
+  Outcome queuePush(const Request& request);
+  Outcome queuePop(const Request& request, std::string& reply);
+
+  // table_waits.cc: who waits for a key or at a barrier, and when they go on.
+  Outcome wait(Client& client, const Request& request, std::string& reply);
+  Outcome barrier(Client& client, const Request& request, std::string& reply);
   void appeared(Entry& entry);
   void vanished(Entry& entry);
   enum class Whom { Everybody, NotAtBarrier };
   void wake(Entry& entry, Whom whom);
   void release(Client& client);
   void enlist(Client& client, Entry& entry, bool atBarrier);
+
+  /// What a slot, a queued value and a waiter cost beside their bytes: nodes, buckets, malloc's
+  /// headers. Rounded up; the limit is about orders of magnitude.
+  static constexpr uint64_t kSlotBytes = 192;
+  static constexpr uint64_t kQueuedBytes = 64;
+  static constexpr uint64_t kWaiterBytes = 48;
+  static constexpr Refusal kNotANumber{"stoll: the key's value isn't a number"};
 
   const TableLimits limits_;
   Slots slots_;

@@ -6,6 +6,12 @@
 
 namespace regroup::store {
 
+/// The operation that took longest: parsing, applying, and sending to whom it released.
+struct SlowestOp {
+  Op op = Op::Validate;
+  std::chrono::nanoseconds took{0};  // 0: there was none yet
+};
+
 /// TCPStore, every dialect of it: the parser's requests, applied to the table.
 class TcpStore final : public Protocol {
  public:
@@ -16,7 +22,9 @@ class TcpStore final : public Protocol {
     std::chrono::milliseconds quiet{50};
   };
 
-  TcpStore(Table& table, const Options& options) : table_(table), options_(options) {}
+  /// `table` and `slowest` outlive it.
+  TcpStore(Table& table, const Options& options, SlowestOp& slowest)
+      : table_(table), options_(options), slowest_(slowest) {}
 
   Match match(std::string_view first) const override {
     // 0 to 11: a headerless operation, or VALIDATE. The parser looks closer.
@@ -45,6 +53,7 @@ class TcpStore final : public Protocol {
     Progress onInput(std::string_view input, const Turn& turn, std::string& reply) override {
       Progress progress;
       const size_t fullReply = reply.size() + turn.replyBytes;
+      TimePoint begun = monotonicNow();
       for (size_t served = 0; served < turn.requests && reply.size() < fullReply; served++) {
         const Parsed parsed = parser_.parse(input.substr(progress.consumed));
         if (std::holds_alternative<NeedMore>(parsed)) {
@@ -62,6 +71,7 @@ class TcpStore final : public Protocol {
         progress.consumed += whole.bytes;
         for (Table::Client* released : store_.table_.released())
           static_cast<Client*>(released)->peer_.send({&kStatusOk, 1});
+        begun = store_.note(whole.request.op, begun);
         if (refusal) {
           progress.fault = std::string(nameOf(whole.request.op)) + " " + refusal->describe();
           break;
@@ -87,8 +97,16 @@ class TcpStore final : public Protocol {
     Dialect counted_ = Dialect::Unknown;
   };
 
+  /// Returns when the operation ended, which is when the next one begins.
+  TimePoint note(Op op, TimePoint begun) {
+    const TimePoint ended = monotonicNow();
+    if (ended - begun > slowest_.took) slowest_ = {op, ended - begun};
+    return ended;
+  }
+
   Table& table_;
   const Options options_;
+  SlowestOp& slowest_;
   std::array<uint64_t, kDialectCount> clients_{};
 };
 

@@ -1,0 +1,77 @@
+#pragma once
+
+#include <list>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "core/base/fd.h"
+#include "core/base/loop.h"
+#include "core/base/result.h"
+#include "core/store/address.h"
+#include "core/store/session.h"
+
+namespace regroup::store {
+
+class Engine;
+struct Served;
+
+/// An accepted socket, and what's held for it.
+///
+/// Owner: Served. Thread: store.
+class Connection final : public Loop::Watcher, public Peer {
+ public:
+  Connection(Engine& engine, Served& served, Fd fd, const PeerName& name);
+  ~Connection() override;
+
+  Result<void> watch();
+  /// May drop, and so destroy, this connection.
+  void onReady(uint32_t events) override;
+  /// Goes on with requests that an earlier turn left. May drop this connection, too.
+  void onTurn();
+
+  void send(std::string_view bytes) override;
+  void close() override;
+
+  Served& served() { return served_; }
+
+  // The engine's bookkeeping.
+  size_t place = 0;                                      // in Served::connections
+  std::optional<std::list<Connection*>::iterator> turn;  // in the queue, while it's there
+
+ private:
+  // False: drop.
+  bool receive();
+  bool serveHeld();
+  bool serve(std::string_view input, size_t& consumed);
+  bool choose(std::string_view input);
+  bool fault(const std::string& what);
+  bool sendReply();
+  bool flush();
+  bool update();
+
+  bool paused() const;
+  void noteSent(size_t bytes);
+  void keepUnread(std::string_view bytes);
+  void armStallTimer();
+  void armQuietTimer(std::chrono::milliseconds quiet);
+
+  Engine& engine_;
+  Served& served_;
+  const Fd fd_;
+  std::unique_ptr<Session> session_;  // once the first bytes have told which
+  std::string unserved_;              // an unfinished request, or requests of the next turn
+  std::string unread_;                // replies that the kernel hasn't taken, from `sent_` on
+  size_t sent_ = 0;
+  size_t counted_ = 0;  // our part of Engine::Shared::held
+  TimePoint lastRead_{};
+  Loop::TimerId stallTimer_ = 0;
+  Loop::TimerId quietTimer_ = 0;
+  uint32_t events_;
+  bool more_ = false;  // `unserved_` may begin with a whole request
+  bool eof_ = false;   // the peer sends no more, but has yet to read
+  const PeerName name_;
+};
+
+}  // namespace regroup::store
