@@ -1,7 +1,8 @@
 import type { Entrypoint, LaunchOptions, Streams, StreamsByRank } from '../options.js';
 import { signalName, signalNumber } from '../util/signals.js';
 import { type Action, ArgumentParser, REMAINDER, SUPPRESS } from './argparse.js';
-import { type CommandName, type OptionSpec, optionsOf } from './option-table.js';
+import type { OptionSpec } from './option-spec.js';
+import { type CommandName, optionsOf } from './option-table.js';
 
 /** torchrun's words for LOGLEVEL, by Python's numbers. */
 export type LogLevel = number;
