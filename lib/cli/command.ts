@@ -8,10 +8,11 @@ import { loadedNative } from '../native.js';
 import type { LaunchOptions } from '../options.js';
 import { signalNumber } from '../util/signals.js';
 import { unreachable } from '../util/unreachable.js';
-import { type CliSettings, logLevels, parseCommand } from './args.js';
+import { parseCommand } from './args.js';
 import { writeConsole } from './console.js';
 import type { CommandName } from './option-table.js';
 import { createPrinter, launchBanner, type Printer } from './print.js';
+import { type CliSettings, logLevels } from './settings.js';
 import { type SignalWatch, watchSignals } from './signals.js';
 
 /** The whole command: parse, launch, print, exit code. */

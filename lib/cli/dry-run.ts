@@ -1,7 +1,7 @@
 import { type LaunchPlan, plan, type WorkerPlan } from '../launch.js';
 import type { NativeStream } from '../native.js';
 import type { LaunchOptions } from '../options.js';
-import type { CliSettings } from './args.js';
+import type { CliSettings } from './settings.js';
 
 /** What would be started, for people. @throws as `plan` */
 export function dryRunText(options: LaunchOptions, settings: CliSettings): string {
