@@ -36,7 +36,8 @@ import {
 } from './failures.js';
 import { type Job, roundOf, workerPlans } from './job.js';
 import { copyErrorFile } from './own-error-file.js';
-import { type Action, type Ending, type Exit, type Happening, initialState, step } from './step.js';
+import type { Action, Ending, Exit, Happening } from './state.js';
+import { initialState, step } from './step.js';
 
 /** Of each piped stream, for the failure report: some eighty lines. */
 const tailBytes = 8192;
