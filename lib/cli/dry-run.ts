@@ -1,5 +1,4 @@
 import { type LaunchPlan, plan, type WorkerPlan } from '../launch.js';
-import type { NativeStream } from '../native.js';
 import type { LaunchOptions } from '../options.js';
 import type { CliSettings } from './settings.js';
 
@@ -50,7 +49,7 @@ function describeWorker(worker: WorkerPlan): readonly string[] {
   ];
 }
 
-function describeStream(stream: NativeStream): string {
+function describeStream(stream: WorkerPlan['stdout']): string {
   switch (stream.to) {
     case 'inherit':
       return 'as our own';
