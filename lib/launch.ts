@@ -5,7 +5,7 @@ import { workerEnv } from './agent/worker-env.js';
 import { launchError } from './errors.js';
 import type { AgentEvent, RunResult } from './events.js';
 import { attemptFolder, plannedRunFolder, workerFiles } from './logs/layout.js';
-import type { NativeStream } from './native.js';
+import { loadedNative, type NativeStream } from './native.js';
 import type { DeviceSource } from './nproc.js';
 import { type LaunchOptions, withDefaults } from './options.js';
 import { runPathShim } from './preload/preload.js';
@@ -169,6 +169,14 @@ export function plan(options: LaunchOptions): LaunchPlan {
       };
     }),
   };
+}
+
+/**
+ * Ends the process without Node's tear-down; its `exit` listeners don't run. For our commands only,
+ * when a run is over. Returns if the addon hasn't been needed: then Node ends soon by itself.
+ */
+export function exitNow(code: number): void {
+  loadedNative()?.exitNow(code);
 }
 
 function describe(job: Job, runFolder: string | undefined): RunDescription {

@@ -5,6 +5,9 @@
 // processes see and of how they end.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
 import { Parser } from 'tap-parser';
 import { root } from './test-build.mjs';
 
@@ -45,9 +48,11 @@ export async function runTap(files, { jobs = 2, env = {}, label } = {}) {
 
 async function runFile(file, env) {
   const start = performance.now();
+  const temp = mkdtempSync(join(tmpdir(), 'regroup-file-'));
+  const before = new Set(readdirSync(root));
   const child = spawn(process.execPath, ['--enable-source-maps', file], {
     cwd: root,
-    env: { ...process.env, TAP_TIMEOUT: '120', ...env },
+    env: { ...process.env, TAP_TIMEOUT: '120', TMPDIR: temp, ...env },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   const timer = setTimeout(() => child.kill('SIGKILL'), timeoutMs);
@@ -57,12 +62,25 @@ async function runFile(file, env) {
   const [[code, signal], result] = await Promise.all([once(child, 'close'), counted]);
   clearTimeout(timer);
 
+  const left = [...filesIn(temp), ...filesIn(root).filter(path => !before.has(basename(path)))];
+  rmSync(temp, { recursive: true, force: true });
+  if (left.length > 0) {
+    result.failed++;
+    result.failures.push({ path: [`left behind ${left.join(', ')}`] });
+  }
   // A file that fails without a failed assertion must not look like a success.
   if (code !== 0 && result.failed === 0) {
     result.failed++;
     result.failures.push({ path: [`ended with ${signal ?? code}`] });
   }
   return { ...result, time: performance.now() - start };
+}
+
+/** Without what tools keep for their next run: PyTorch compiled code, prebuildify headers, tap fixtures. */
+function filesIn(folder) {
+  return readdirSync(folder)
+    .filter(name => !/^(torchinductor_.*|prebuildify|\.tap)$/.test(name))
+    .map(name => join(folder, name));
 }
 
 /** What a person needs of a failure: where, and what was there instead; not tap's own bookkeeping. */

@@ -1,4 +1,4 @@
-import { closeSync, fstatSync, openSync, readFileSync, readSync, rmSync, statSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { launchError } from '../errors.js';
 import type { AgentEvent, RunResult, WorkerExit, WorkerIdentity } from '../events.js';
 import {
@@ -10,16 +10,12 @@ import {
   type WorkerFiles,
 } from '../logs/layout.js';
 import {
-  type NativeAddon,
   type NativeEvent,
   type NativeExit,
   type NativeGroupPlan,
-  type NativeStore,
-  type NativeSupervisor,
   type NativeTail,
   native,
 } from '../native.js';
-import { portHolder } from '../store/port-holder.js';
 import { deferred } from '../util/deferred.js';
 import { describeErrno } from '../util/errno.js';
 import { broadcast } from '../util/event-queue.js';
@@ -27,27 +23,21 @@ import { hostname, qualifiedHostname } from '../util/hostname.js';
 import { randomName } from '../util/random.js';
 import { signalName, signalNumber } from '../util/signals.js';
 import { unreachable } from '../util/unreachable.js';
-import {
-  describeFailure,
-  type ErrorFile,
-  parseErrorFile,
-  rootCauseOf,
-  type WorkerFailure,
-} from './failures.js';
+import { describeFailure, rootCauseOf, type WorkerFailure } from './failures.js';
 import { type Job, roundOf, workerPlans } from './job.js';
+import { type Machine, startMachine } from './machine.js';
 import { copyErrorFile } from './own-error-file.js';
-import { type Action, type Ending, type Exit, type Happening, initialState, step } from './step.js';
+import { readErrorFile, tailBytes, tailOf } from './remains.js';
+import { startError } from './start-error.js';
+import type { Action, Ending, Exit, Happening } from './state.js';
+import { initialState, step } from './step.js';
 
-/** Of each piped stream, for the failure report: some eighty lines. */
-const tailBytes = 8192;
 /** For who holds a pipe of a dead worker. Our own strays are killed before; this bounds strangers. */
 const drainMs = 1000;
 /** A killed process with tens of gigabytes or a GPU takes seconds to go; torchrun waits as long. */
 const killWaitMs = 30_000;
 /** Each reader of events may fall this many output events behind before it loses the oldest. */
 const maxOutputEvents = 256;
-/** More than any traceback; a worker that writes more isn't telling us anything. */
-const maxErrorFileBytes = 4 * 1024 * 1024;
 
 export interface Agent {
   readonly result: Promise<RunResult>;
@@ -261,14 +251,15 @@ export function createAgent(job: Job): Agent {
       .map(exit => {
         const { localRank } = exit.worker;
         const errorFile = record?.files?.[localRank]?.errorFile;
+        const stderr = record?.plan.plans[localRank]?.stderr;
+        const tail = record?.tails.find(({ index }) => index === localRank);
         return describeFailure(
           { ...exit, seenAtUnixMs: exit.atMs + unixMinusMonotonicMs },
           {
-            file: errorFile === undefined ? { kind: 'absent' } : readErrorFile(errorFile),
+            file: readErrorFile(errorFile),
             errorFile,
             host,
-            tail:
-              exit.cause === 'own' && record !== undefined ? tailOf(record, localRank) : undefined,
+            tail: exit.cause === 'own' ? tailOf(stderr, tail) : undefined,
           },
         );
       });
@@ -337,185 +328,6 @@ export function createAgent(job: Job): Agent {
   };
 }
 
-/** The addon's threads, for one run, and the store's table of each round. */
-interface Machine {
-  readonly supervisor: NativeSupervisor;
-  /** Gives the port. A fixed port's table is opened once, and serves every round. */
-  openTable(round: number): number;
-  /** Empties a table that an earlier round has used; its workers must be gone. */
-  refreshTable(round: number): void;
-  closeTable(round: number): void;
-  close(): void;
-}
-
-function startMachine(job: Job, onEvents: (events: readonly NativeEvent[]) => void): Machine {
-  const { settings } = job;
-  const addon = native();
-  const disable = settings.disable ?? disabledFeatures(process.env.REGROUP_DISABLE);
-  const supervisor = addon.createSupervisor({ disable }, onEvents);
-  const tables = new Map<number, { readonly table: number; readonly port: number }>();
-  const isFixed = settings.masterPort !== 0;
-  let store: NativeStore | undefined;
-  let used = false;
-  killAtExit(supervisor);
-
-  return {
-    supervisor,
-    openTable(round) {
-      store ??= addon.createStore();
-      const key = isFixed ? 0 : round;
-      const table = tables.get(key) ?? openTable(store, settings.masterAddr, settings.masterPort);
-      tables.set(key, table);
-      return table.port;
-    },
-    refreshTable() {
-      const table = isFixed && used ? tables.get(0) : undefined;
-      if (table !== undefined) store?.resetTable(table.table);
-      used = true;
-    },
-    closeTable(round) {
-      const table = isFixed ? undefined : tables.get(round);
-      if (table === undefined) return;
-      tables.delete(round);
-      store?.closeTable(table.table);
-    },
-    close() {
-      // At once, so that whoever launches next may have the port.
-      store?.close();
-      dontKillAtExit(supervisor);
-      // We may be within a call from its thread. Nothing is left for it to do.
-      setImmediate(() => supervisor.close());
-    },
-  };
-}
-
-/**
- * Workers on this node reach a loopback address by loopback only, so nobody else is served then.
- *
- * @throws ERR_PORT
- */
-function openTable(
-  store: NativeStore,
-  masterAddr: string,
-  port: number,
-): { readonly table: number; readonly port: number } {
-  let failure: unknown;
-  for (const hosts of hostsOf(masterAddr)) {
-    try {
-      return store.openTable({ hosts, port });
-    } catch (error) {
-      failure = error;
-      // Fallback: kernels without IPv6.
-      if (!['EAFNOSUPPORT', 'EADDRNOTAVAIL'].includes(codeOf(error) ?? '')) break;
-    }
-  }
-  const why = portProblem(failure, masterAddr, port);
-  throw launchError('ERR_PORT', [addressOf(masterAddr, port), why], failure);
-}
-
-/** Port 0 is nobody's: any would have done. */
-function addressOf(host: string, port: number): string {
-  if (port === 0) return host;
-  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
-}
-
-/**
- * Lists of addresses to serve, in the order in which they're tried. A name may mean any address of
- * this machine. An address is served as it is: if it isn't this machine's, workers would wait for it
- * until they give up, and so we learn it now.
- */
-function hostsOf(masterAddr: string): readonly (readonly string[])[] {
-  // `localhost` means either of them, depending on the resolver.
-  if (masterAddr === 'localhost' || masterAddr === '127.0.0.1')
-    return [['127.0.0.1', '::1'], ['127.0.0.1']];
-  if (masterAddr.includes(':') || /^\d{1,3}(\.\d{1,3}){3}$/.test(masterAddr)) return [[masterAddr]];
-  return [['::'], ['0.0.0.0']];
-}
-
-function portProblem(error: unknown, masterAddr: string, port: number): string {
-  switch (codeOf(error)) {
-    case 'EADDRNOTAVAIL':
-      return `${masterAddr} is not an address of this machine; give one that is, or localhost`;
-    case 'EINVAL':
-      return `${masterAddr} is not an address; give one of this machine, or localhost`;
-    case 'EADDRINUSE': {
-      const holder = portHolder(port);
-      return `the port is in use${holder === undefined ? '' : ` by ${holder}`}; choose another one, or none for a free one`;
-    }
-    case 'EACCES':
-      return 'ports below 1024 are for the superuser; choose another one, or none for a free one';
-    default:
-      return error instanceof Error ? error.message : String(error);
-  }
-}
-
-function disabledFeatures(list: string | undefined): string[] {
-  return (list ?? '')
-    .split(',')
-    .map(name => name.trim())
-    .filter(name => name !== '');
-}
-
-// One listener for all runs: ten runs in one process are no leak that Node should warn of.
-const supervisors = new Set<NativeSupervisor>();
-
-function killAtExit(supervisor: NativeSupervisor): void {
-  if (supervisors.size === 0) process.on('exit', killAll);
-  supervisors.add(supervisor);
-}
-
-function dontKillAtExit(supervisor: NativeSupervisor): void {
-  supervisors.delete(supervisor);
-  if (supervisors.size === 0) process.off('exit', killAll);
-}
-
-/** process.exit() in the middle of a run: the addon's cleanup hooks don't run then. */
-function killAll(): void {
-  for (const supervisor of supervisors) supervisor.killAll(1000);
-}
-
-function startError(
-  event: Extract<NativeEvent, { event: 'start-failed' }>,
-  plan: NativeGroupPlan,
-): Error {
-  const { step: where, errno, syscall, detail, index } = event;
-  const { code, text } = describeErrno(errno);
-  const cause = Object.assign(new Error(`${syscall}: ${code}`), { code, errno, syscall });
-  if ((where === 'resolve' || where === 'exec') && code === 'ENOENT') {
-    const program = detail === '' ? (plan.plans[index]?.file ?? '') : detail;
-    return launchError('ERR_NO_PROGRAM', [program], cause);
-  }
-  const why =
-    where === 'killed-before-exec'
-      ? 'it was killed before its program ran; the machine or its cgroup may be out of memory'
-      : text + adviceFor(code);
-  return launchError(
-    'ERR_SPAWN',
-    [index, detail === '' ? where : `${where} ${detail}`, why],
-    cause,
-  );
-}
-
-function adviceFor(code: string): string {
-  switch (code) {
-    case 'EAGAIN':
-      return '; the limit of processes is reached: see `ulimit -u` and pids.max of the cgroup';
-    case 'EMFILE':
-    case 'ENFILE':
-      return '; the limit of open files is reached: see `ulimit -n`';
-    case 'ENOMEM':
-      return '; there is too little memory';
-    case 'EACCES':
-      return '; it must be executable, and every folder above it searchable';
-    case 'ENOEXEC':
-      return '; it is neither a program nor a script with #! in its first line';
-    case 'E2BIG':
-      return '; arguments and environment together are too large';
-    default:
-      return '';
-  }
-}
-
 function exitOf(exit: NativeExit): WorkerExit {
   if (exit.how !== 'signaled') return exit;
   const { signal: number, coreDumped } = exit;
@@ -523,60 +335,7 @@ function exitOf(exit: NativeExit): WorkerExit {
   return { how: 'signaled', signal, signalNumber: number, coreDumped };
 }
 
-function readErrorFile(path: string): ErrorFile {
-  try {
-    const found = statSync(path);
-    // A named pipe would make us wait for its writer.
-    if (!found.isFile()) return { kind: 'malformed', reason: "isn't a file" };
-    if (found.size > maxErrorFileBytes) {
-      return { kind: 'malformed', reason: `has ${found.size} bytes` };
-    }
-    return parseErrorFile(readFileSync(path, 'utf8'));
-  } catch (error) {
-    return codeOf(error) === 'ENOENT'
-      ? { kind: 'absent' }
-      : { kind: 'malformed', reason: `can't be read: ${codeOf(error)}` };
-  }
-}
-
-/** The last whole lines of a worker's stderr, from the pump or from the file that it went to. */
-function tailOf(record: RoundRecord, localRank: number): string | undefined {
-  const stderr = record.plan.plans[localRank]?.stderr;
-  const bytes =
-    stderr?.to === 'file'
-      ? readTail(stderr.path)
-      : record.tails.find(tail => tail.index === localRank)?.stderr;
-  if (bytes === undefined) return undefined;
-
-  const text = bytes.toString('utf8').trimEnd();
-  // A full buffer begins in the middle of a line, as a rule.
-  const lineAt = bytes.length < tailBytes ? 0 : text.indexOf('\n') + 1;
-  return text.slice(lineAt);
-}
-
-function readTail(path: string): Buffer | undefined {
-  let fd: number | undefined;
-  try {
-    fd = openSync(path, 'r');
-    const { size } = fstatSync(fd);
-    const bytes = Buffer.alloc(Math.min(size, tailBytes));
-    return bytes.subarray(0, readSync(fd, bytes, 0, bytes.length, size - bytes.length));
-  } catch {
-    // The worker may have removed it; the report goes without.
-    return undefined;
-  } finally {
-    if (fd !== undefined) closeSync(fd);
-  }
-}
-
-function codeOf(error: unknown): string | undefined {
-  return (error as { code?: string } | undefined)?.code; // fs and addon errors have it
-}
-
-let addon: NativeAddon | undefined;
-
 /** The addon's clock. Before it's loaded nothing has happened that could be compared with. */
 function nowMs(): number {
-  addon ??= native();
-  return addon.monotonicMs();
+  return native().monotonicMs();
 }

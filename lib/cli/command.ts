@@ -3,15 +3,15 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { RegroupError } from '../errors.js';
 import type { AgentEvent, RunResult } from '../events.js';
-import { launch, type RunDescription } from '../launch.js';
-import { loadedNative } from '../native.js';
+import { exitNow, launch, type RunDescription } from '../launch.js';
 import type { LaunchOptions } from '../options.js';
 import { signalNumber } from '../util/signals.js';
 import { unreachable } from '../util/unreachable.js';
-import { type CliSettings, logLevels, parseCommand } from './args.js';
+import { parseCommand } from './args.js';
 import { writeConsole } from './console.js';
 import type { CommandName } from './option-table.js';
 import { createPrinter, launchBanner, type Printer } from './print.js';
+import { type CliSettings, logLevels } from './settings.js';
 import { type SignalWatch, watchSignals } from './signals.js';
 
 /** The whole command: parse, launch, print, exit code. */
@@ -97,7 +97,7 @@ async function runJob(
   // Whatever it was that the run came to: who sent this signal expects us to die of it.
   if (ending?.by === 'dying') return signals.dieBy(ending.signal);
   // No worker, file or port is left that a cleanup hook would have to see to.
-  loadedNative()?.exitNow(Number(process.exitCode));
+  exitNow(Number(process.exitCode));
 }
 
 function printerFor(options: LaunchOptions, settings: CliSettings): Printer {

@@ -1,7 +1,6 @@
 import { type LaunchPlan, plan, type WorkerPlan } from '../launch.js';
-import type { NativeStream } from '../native.js';
 import type { LaunchOptions } from '../options.js';
-import type { CliSettings } from './args.js';
+import type { CliSettings } from './settings.js';
 
 /** What would be started, for people. @throws as `plan` */
 export function dryRunText(options: LaunchOptions, settings: CliSettings): string {
@@ -50,7 +49,7 @@ function describeWorker(worker: WorkerPlan): readonly string[] {
   ];
 }
 
-function describeStream(stream: NativeStream): string {
+function describeStream(stream: WorkerPlan['stdout']): string {
   switch (stream.to) {
     case 'inherit':
       return 'as our own';

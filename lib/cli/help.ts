@@ -1,4 +1,5 @@
-import { type CommandName, type OptionGroup, type OptionSpec, optionsOf } from './option-table.js';
+import type { OptionGroup, OptionSpec } from './option-spec.js';
+import { type CommandName, optionsOf } from './option-table.js';
 
 const titles: Readonly<Record<OptionGroup, string>> = {
   workers: 'Workers',

@@ -3,7 +3,7 @@ import { failedLine, failureReport, headline, restartsLine } from '../agent/repo
 import type { AgentEvent, WorkerExit, WorkerIdentity } from '../events.js';
 import { signalNumber } from '../util/signals.js';
 import { unreachable } from '../util/unreachable.js';
-import { type LogLevel, logLevels } from './args.js';
+import { type LogLevel, logLevels } from './settings.js';
 
 type LevelName = keyof typeof logLevels;
 

@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readdirSync, rmdirSync, rmSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { launchError } from '../errors.js';
-import { describeErrno } from '../util/errno.js';
+import { codeOf, describeErrno } from '../util/errno.js';
 import { randomName } from '../util/random.js';
 import type { StreamFiles } from './streams.js';
 
@@ -238,8 +238,4 @@ function fileAbove(path: string): string {
     }
   }
   return path;
-}
-
-function codeOf(error: unknown): string | undefined {
-  return (error as { code?: string }).code; // fs errors have it
 }

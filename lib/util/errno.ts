@@ -36,3 +36,8 @@ const texts: Readonly<Record<string, string>> = {
   ESTALE: 'stale file handle',
   ETIME: 'timer expired',
 };
+
+/** `ENOENT` of an error that node:fs or the addon threw. */
+export function codeOf(error: unknown): string | undefined {
+  return (error as { code?: string } | undefined)?.code; // fs and addon errors have it
+}

@@ -2,13 +2,8 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import t from 'tap';
-import {
-  type Action,
-  type AgentState,
-  type Happening,
-  initialState,
-  step,
-} from '../../lib/agent/step.js';
+import type { Action, AgentState, Happening } from '../../lib/agent/state.js';
+import { initialState, step } from '../../lib/agent/step.js';
 import { traceOf } from './trace.js';
 
 const separator = '----\n';

@@ -1,11 +1,5 @@
-import {
-  type Action,
-  type AgentState,
-  type Ending,
-  type Happening,
-  initialState,
-  step,
-} from '../../lib/agent/step.js';
+import type { Action, AgentState, Ending, Happening } from '../../lib/agent/state.js';
+import { initialState, step } from '../../lib/agent/step.js';
 import type { AgentEvent } from '../../lib/events.js';
 import { signalNumber } from '../../lib/util/signals.js';
 

@@ -1,6 +1,7 @@
 import t from 'tap';
-import { type CliSettings, type ParsedCommand, parseCommand } from '../../lib/cli/args.js';
+import { type ParsedCommand, parseCommand } from '../../lib/cli/args.js';
 import type { CommandName } from '../../lib/cli/option-table.js';
+import type { CliSettings } from '../../lib/cli/settings.js';
 import type { LaunchOptions } from '../../lib/options.js';
 
 type Env = Readonly<Record<string, string>>;

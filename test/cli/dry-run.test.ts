@@ -1,6 +1,6 @@
 import t from 'tap';
-import type { CliSettings } from '../../lib/cli/args.js';
 import { describePlan } from '../../lib/cli/dry-run.js';
+import type { CliSettings } from '../../lib/cli/settings.js';
 import type { LaunchPlan } from '../../lib/launch.js';
 
 const settings: CliSettings = {

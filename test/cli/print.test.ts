@@ -1,7 +1,7 @@
 import t from 'tap';
 import type { WorkerFailure } from '../../lib/agent/failures.js';
-import { logLevels } from '../../lib/cli/args.js';
 import { createPrinter, launchBanner, logLines, type Printer } from '../../lib/cli/print.js';
+import { logLevels } from '../../lib/cli/settings.js';
 import type { AgentEvent, WorkerExit } from '../../lib/events.js';
 
 const log = '1124 05:38:29.359000 77 regroup] ';

@@ -10,6 +10,7 @@ import io
 import json
 import os
 import sys
+import tempfile
 import traceback
 import warnings
 
@@ -76,5 +77,7 @@ def outcome(case):
 warnings.simplefilter("ignore")
 BASE = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "OMP_NUM_THREADS": "1"}
 api.LocalElasticAgent = agent
-outcomes = [outcome(case) for case in json.load(sys.stdin)]
+# Each accepted command line makes its folder for logs.
+with tempfile.TemporaryDirectory() as tempfile.tempdir:
+    outcomes = [outcome(case) for case in json.load(sys.stdin)]
 json.dump(outcomes, sys.stdout)

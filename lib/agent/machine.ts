@@ -1,0 +1,90 @@
+import {
+  type NativeEvent,
+  type NativeStore,
+  type NativeStoreAddress,
+  type NativeSupervisor,
+  native,
+} from '../native.js';
+import { openTable } from '../store/open-table.js';
+import type { Job } from './job.js';
+
+/** The addon's threads, for one run, and the store's table of each round. */
+export interface Machine {
+  readonly supervisor: NativeSupervisor;
+  /** Gives the port. A fixed port's table is opened once, and serves every round. */
+  openTable(round: number): number;
+  /** Empties a table that an earlier round has used; its workers must be gone. */
+  refreshTable(round: number): void;
+  closeTable(round: number): void;
+  close(): void;
+}
+
+/** @throws ERR_NATIVE_MISSING */
+export function startMachine(
+  job: Job,
+  onEvents: (events: readonly NativeEvent[]) => void,
+): Machine {
+  const { settings } = job;
+  const addon = native();
+  const disable = settings.disable ?? disabledFeatures(process.env.REGROUP_DISABLE);
+  const supervisor = addon.createSupervisor({ disable }, onEvents);
+  const tables = new Map<number, NativeStoreAddress>();
+  const isFixed = settings.masterPort !== 0;
+  let store: NativeStore | undefined;
+  let used = false;
+  killAtExit(supervisor);
+
+  return {
+    supervisor,
+    openTable(round) {
+      store ??= addon.createStore();
+      const key = isFixed ? 0 : round;
+      const table = tables.get(key) ?? openTable(store, settings.masterAddr, settings.masterPort);
+      tables.set(key, table);
+      return table.port;
+    },
+    refreshTable() {
+      const table = isFixed && used ? tables.get(0) : undefined;
+      if (table !== undefined) store?.resetTable(table.table);
+      used = true;
+    },
+    closeTable(round) {
+      const table = isFixed ? undefined : tables.get(round);
+      if (table === undefined) return;
+      tables.delete(round);
+      store?.closeTable(table.table);
+    },
+    close() {
+      // At once, so that whoever launches next may have the port.
+      store?.close();
+      dontKillAtExit(supervisor);
+      // We may be within a call from its thread. Nothing is left for it to do.
+      setImmediate(() => supervisor.close());
+    },
+  };
+}
+
+function disabledFeatures(list: string | undefined): string[] {
+  return (list ?? '')
+    .split(',')
+    .map(name => name.trim())
+    .filter(name => name !== '');
+}
+
+// One listener for all runs: ten runs in one process are no leak that Node should warn of.
+const supervisors = new Set<NativeSupervisor>();
+
+function killAtExit(supervisor: NativeSupervisor): void {
+  if (supervisors.size === 0) process.on('exit', killAll);
+  supervisors.add(supervisor);
+}
+
+function dontKillAtExit(supervisor: NativeSupervisor): void {
+  supervisors.delete(supervisor);
+  if (supervisors.size === 0) process.off('exit', killAll);
+}
+
+/** process.exit() in the middle of a run: the addon's cleanup hooks don't run then. */
+function killAll(): void {
+  for (const supervisor of supervisors) supervisor.killAll(1000);
+}

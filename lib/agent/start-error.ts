@@ -1,0 +1,50 @@
+import { launchError } from '../errors.js';
+import type { NativeEvent, NativeGroupPlan } from '../native.js';
+import { describeErrno } from '../util/errno.js';
+
+/**
+ * Why a group couldn't start, and what to do about it.
+ *
+ * @returns ERR_NO_PROGRAM or ERR_SPAWN
+ */
+export function startError(
+  event: Extract<NativeEvent, { event: 'start-failed' }>,
+  plan: NativeGroupPlan,
+): Error {
+  const { step: where, errno, syscall, detail, index } = event;
+  const { code, text } = describeErrno(errno);
+  const cause = Object.assign(new Error(`${syscall}: ${code}`), { code, errno, syscall });
+  if ((where === 'resolve' || where === 'exec') && code === 'ENOENT') {
+    const program = detail === '' ? (plan.plans[index]?.file ?? '') : detail;
+    return launchError('ERR_NO_PROGRAM', [program], cause);
+  }
+  const why =
+    where === 'killed-before-exec'
+      ? 'it was killed before its program ran; the machine or its cgroup may be out of memory'
+      : text + adviceFor(code);
+  return launchError(
+    'ERR_SPAWN',
+    [index, detail === '' ? where : `${where} ${detail}`, why],
+    cause,
+  );
+}
+
+function adviceFor(code: string): string {
+  switch (code) {
+    case 'EAGAIN':
+      return '; the limit of processes is reached: see `ulimit -u` and pids.max of the cgroup';
+    case 'EMFILE':
+    case 'ENFILE':
+      return '; the limit of open files is reached: see `ulimit -n`';
+    case 'ENOMEM':
+      return '; there is too little memory';
+    case 'EACCES':
+      return '; it must be executable, and every folder above it searchable';
+    case 'ENOEXEC':
+      return '; it is neither a program nor a script with #! in its first line';
+    case 'E2BIG':
+      return '; arguments and environment together are too large';
+    default:
+      return '';
+  }
+}

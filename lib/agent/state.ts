@@ -1,0 +1,125 @@
+import type { AgentEvent, StopReason, WorkerExit, WorkerIdentity } from '../events.js';
+
+/** The words of `step`: what the agent knows, what happens to it, what it then does. */
+
+export interface Policy {
+  readonly maxRestarts: number;
+  /** From the stop signal to SIGKILL, whatever the reason. */
+  readonly graceMs: number;
+}
+
+/** An end as it was seen, with what we had to do with it. */
+export interface Exit {
+  readonly worker: WorkerIdentity;
+  readonly exit: WorkerExit;
+  readonly cause: 'own' | 'stopped-by-us';
+  /** Whether we had begun to stop the group by then. */
+  readonly duringStop: boolean;
+  readonly durationMs: number;
+  readonly atMs: number;
+}
+
+export interface Stuck {
+  readonly localRank: number;
+  readonly state: string;
+  readonly waitChannel: string;
+}
+
+export interface Round {
+  readonly policy: Policy;
+  readonly round: number;
+  /** Rounds that a failure ended. */
+  readonly restartCount: number;
+  /** By local rank; empty until all have exec'd. */
+  readonly workers: readonly { readonly identity: WorkerIdentity; readonly startedAtMs: number }[];
+  /** In the order in which they were seen. */
+  readonly exits: readonly Exit[];
+}
+
+/** The user's stop: the first one. */
+export interface StopOrder {
+  readonly by: 'signal' | 'caller';
+  readonly signal: string;
+  readonly atMs: number;
+}
+
+export type AgentState =
+  | { readonly phase: 'idle'; readonly policy: Policy }
+  | (Round & { readonly phase: 'starting' })
+  | (Round & { readonly phase: 'running' })
+  | (Round & {
+      readonly phase: 'stopping';
+      /** Why it began; an order may have come on top of it. */
+      readonly reason: StopReason;
+      readonly order?: StopOrder;
+      readonly sinceMs: number;
+      readonly killAtMs: number;
+      /** What we sent, by number: deaths by one of these are our doing. */
+      readonly sent: readonly number[];
+    })
+  | { readonly phase: 'ended'; readonly policy: Policy };
+
+export type Happening =
+  | { readonly event: 'launch' }
+  /** Every worker has exec'd. */
+  | {
+      readonly event: 'started';
+      readonly round: number;
+      readonly atMs: number;
+      readonly workers: Round['workers'];
+      readonly masterAddr: string;
+      readonly masterPort: number;
+    }
+  /** No worker of the round is left, and none ever ran its own code. */
+  | { readonly event: 'start-failed'; readonly round: number; readonly error: unknown }
+  | {
+      readonly event: 'exited';
+      readonly round: number;
+      readonly atMs: number;
+      readonly localRank: number;
+      readonly exit: WorkerExit;
+    }
+  /** No worker of the round is left, save for those stuck in the kernel; output is written. */
+  | {
+      readonly event: 'group-ended';
+      readonly round: number;
+      readonly atMs: number;
+      readonly stuck: readonly Stuck[];
+      readonly strays: number;
+    }
+  /** `signal` is absent if the caller only wants it to be over. */
+  | { readonly event: 'stop'; readonly by: 'signal' | 'caller'; readonly signal?: string };
+
+export type Action =
+  /** Store, folders and plans of a round that will start if nothing comes between. */
+  | { readonly do: 'prepare-round'; readonly round: number; readonly restartCount: number }
+  /** Such a round won't start. */
+  | { readonly do: 'discard-round'; readonly round: number; readonly restartCount: number }
+  | { readonly do: 'start-round'; readonly round: number; readonly restartCount: number }
+  | {
+      readonly do: 'stop-group';
+      readonly round: number;
+      readonly signal: string;
+      readonly graceMs: number;
+    }
+  /** The round's workers are gone: its store may go, too. */
+  | { readonly do: 'release-round'; readonly round: number }
+  | { readonly do: 'tell'; readonly event: AgentEvent }
+  /** A `restarting` event; its failure takes reading error files. */
+  | {
+      readonly do: 'tell-restarting';
+      readonly round: number;
+      readonly exits: readonly Exit[];
+      readonly restartsLeft: number;
+      readonly maxRestarts: number;
+      readonly atMs: number;
+    }
+  /** The last one. */
+  | { readonly do: 'finish'; readonly ending: Ending };
+
+export type Ending =
+  | { readonly outcome: 'succeeded' }
+  /** `exits` in the report's order. */
+  | { readonly outcome: 'failed'; readonly round: number; readonly exits: readonly Exit[] }
+  | { readonly outcome: 'stopped'; readonly by: 'signal' | 'caller'; readonly signal: string }
+  | { readonly outcome: 'error'; readonly error: unknown };
