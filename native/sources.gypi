@@ -18,6 +18,8 @@
       "native/core/process/supervisor.cc",
       "native/core/output/lines.cc",
       "native/core/output/console.cc",
+      "native/core/output/pump_streams.cc",
+      "native/core/output/pump_finish.cc",
       "native/core/output/pump.cc",
       "native/core/store/protocol.cc",
       "native/core/store/counter.cc",
