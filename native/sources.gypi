@@ -38,6 +38,8 @@
       "native/addon/channel.cc",
       "native/addon/convert.cc",
       "native/addon/errors.cc",
+      "native/addon/events.cc",
+      "native/addon/fields.cc",
       "native/addon/launcher.cc",
       "native/addon/store.cc"
     ]
