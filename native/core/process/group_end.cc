@@ -23,9 +23,10 @@ bool endedWell(const ExitStatus& status) {
 }  // namespace
 
 void Supervisor::Impl::onWorkerReady(Worker& worker) {
-  if (worker.group != nullptr) return onGone(worker);
+  if (!worker.stuck) return onGone(worker);
 
   // One that we gave up on has come loose.
+  worker.stuck = false;
   (void)statusOf(worker.process, Reap::Yes);
   if (worker.process.pidfd) loop_->remove(worker.process.pidfd.get(), &worker);
   if (worker.waiter.joinable()) worker.waiter.join();
@@ -80,7 +81,9 @@ void Supervisor::Impl::killStrays(Group& group) {
 void Supervisor::Impl::sweep(Group& group) {
   std::vector<pid_t> leaders;
   for (const auto& worker : group.workers) {
-    if (worker->held) leaders.push_back(worker->process.pid);
+    // Nobody has reaped a stuck one either. It's told as such, and reading its environment could
+    // get us stuck as well.
+    if (worker->held || worker->stuck) leaders.push_back(worker->process.pid);
   }
   auto strays = findStrays(group.cookie, leaders, features_);
   if (strays.empty()) return drain(group);

@@ -44,11 +44,11 @@ class Supervisor::Impl {
 
   struct Worker final : Loop::Watcher {
     Impl* owner;
-    Group* group;  // null once we gave up on it
+    Group* group;  // null once it has ended
     size_t index;
     Process process;
     std::optional<ExitStatus> status;  // once it's gone
-    bool stuck = false;
+    bool stuck = false;  // we gave up on it, and it hasn't come loose
     bool held = false;  // a zombie that keeps its pid ours
     std::optional<StreamId> streams[2];
     Thread waiter;  // where no pidfd tells of its end
