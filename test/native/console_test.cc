@@ -123,15 +123,10 @@ TEST("a terminal whose other side is gone is EIO, told once, and takes nothing m
     options.mayReopen = mayReopen;
     options.onChange = [&] { (*loop)->stop(); };
     Console console(**loop, terminal.slave.get(), options);
-    console.write(1, "seen\n");
-    if (console.queuedBytes() > 0) {
-      (*loop)->run();
-      continue;
-    }
-    CHECK_EQ(terminal.read(), "seen\n");
     terminal.master.reset();
 
     console.write(1, "unseen\n");
+    if (console.queuedBytes() > 0) (*loop)->run();  // this way writes only when epoll says so
 
     CHECK_EQ(console.state(), Console::State::Dead);
     CHECK_EQ(console.queuedBytes(), 0u);
