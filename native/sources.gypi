@@ -12,9 +12,14 @@
       "native/core/spawn/spawn.cc",
       "native/core/process/signals.cc",
       "native/core/process/strays.cc",
+      "native/core/process/group_start.cc",
+      "native/core/process/group_stop.cc",
+      "native/core/process/group_end.cc",
       "native/core/process/supervisor.cc",
       "native/core/output/lines.cc",
       "native/core/output/console.cc",
+      "native/core/output/pump_streams.cc",
+      "native/core/output/pump_finish.cc",
       "native/core/output/pump.cc",
       "native/core/store/protocol.cc",
       "native/core/store/counter.cc",
@@ -33,6 +38,8 @@
       "native/addon/channel.cc",
       "native/addon/convert.cc",
       "native/addon/errors.cc",
+      "native/addon/events.cc",
+      "native/addon/fields.cc",
       "native/addon/launcher.cc",
       "native/addon/store.cc"
     ]

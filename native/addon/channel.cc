@@ -1,6 +1,6 @@
 #include "addon/channel.h"
 
-#include "addon/convert.h"
+#include "addon/events.h"
 
 namespace regroup {
 

@@ -2,87 +2,19 @@
 
 #include <math.h>
 
+#include "addon/fields.h"
+
 namespace regroup {
 
 namespace {
 
 using std::chrono::milliseconds;
 
-/// 2^53: beyond it numbers aren't integers any more.
-constexpr double kMaxSafeInteger = 9007199254740991.0;
 /// Protects timers from overflow: 24 days, as JS's own.
 constexpr double kMaxMs = 2147483647.0;
 /// Protects us from a plan that would take all memory.
 constexpr double kMaxTailBytes = 64.0 * 1024 * 1024;
 constexpr uint32_t kMaxWorkers = 65'536;
-
-std::nullopt_t typeError(Napi::Env env, const std::string& message) {
-  // A getter's own exception goes first.
-  if (!env.IsExceptionPending()) Napi::TypeError::New(env, message).ThrowAsJavaScriptException();
-  return std::nullopt;
-}
-
-std::optional<Napi::Object> toObject(Napi::Value value, const std::string& what) {
-  if (!value.IsObject()) return typeError(value.Env(), what + " must be an object");
-  return value.As<Napi::Object>();
-}
-
-/// Without an exception; the caller looks for one.
-Napi::Value get(Napi::Object object, const char* name) {
-  const Napi::Value value = object.Get(name);
-  return value.IsEmpty() ? object.Env().Undefined() : value;
-}
-
-/// Strings go to the kernel, where a NUL would end them early.
-std::optional<std::string> toString(Napi::Value value, const std::string& what) {
-  if (value.Env().IsExceptionPending()) return std::nullopt;
-  if (!value.IsString()) return typeError(value.Env(), what + " must be a string");
-  std::string text = value.As<Napi::String>().Utf8Value();
-  if (text.find('\0') != std::string::npos)
-    return typeError(value.Env(), what + " must not contain a NUL character");
-  return text;
-}
-
-std::optional<double> toNumber(Napi::Value value, const std::string& what, double lowest,
-                               double highest, bool whole) {
-  if (value.Env().IsExceptionPending()) return std::nullopt;
-  const double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : NAN;
-  if (!(number >= lowest && number <= highest) || (whole && number != ::floor(number)))
-    return typeError(value.Env(), what + " must be " + (whole ? "an integer" : "a number") +
-                                      " from " + std::to_string(static_cast<int64_t>(lowest)) +
-                                      " to " + std::to_string(static_cast<int64_t>(highest)));
-  return number;
-}
-
-/// Leaves `target` as it is when the field is absent. @returns false with an exception pending
-bool readOptional(Napi::Object object, const char* name, const std::string& what,
-                  std::string& target) {
-  const Napi::Value value = get(object, name);
-  if (object.Env().IsExceptionPending()) return false;
-  if (value.IsUndefined()) return true;
-  auto text = toString(value, what + "." + name);
-  if (!text) return false;
-  target = *std::move(text);
-  return true;
-}
-
-std::optional<std::vector<std::string>> toStringList(Napi::Value value, const std::string& what) {
-  Napi::Env env = value.Env();
-  if (env.IsExceptionPending()) return std::nullopt;
-  if (!value.IsArray()) return typeError(env, what + " must be an array of strings");
-  const Napi::Array array = value.As<Napi::Array>();
-  const uint32_t length = array.Length();
-  std::vector<std::string> strings;
-  for (uint32_t i = 0; i < length; i++) {
-    Napi::HandleScope scope(env);
-    const Napi::Value item = array.Get(i);
-    if (env.IsExceptionPending()) return std::nullopt;
-    auto text = toString(item, what + "[" + std::to_string(i) + "]");
-    if (!text) return std::nullopt;
-    strings.push_back(*std::move(text));
-  }
-  return strings;
-}
 
 std::optional<StreamPlan> toStreamPlan(Napi::Value value, const std::string& what) {
   auto object = toObject(value, what);
@@ -121,7 +53,7 @@ std::optional<StreamPlan> toStreamPlan(Napi::Value value, const std::string& wha
   const Napi::Value filters = get(*object, "filters");
   if (value.Env().IsExceptionPending()) return std::nullopt;
   if (!filters.IsUndefined()) {
-    auto list = toStringList(filters, what + ".filters");
+    auto list = toStrings(filters, what + ".filters");
     if (!list) return std::nullopt;
     plan.sinks.filters = *std::move(list);
   }
@@ -133,10 +65,10 @@ std::optional<WorkerPlan> toWorkerPlan(Napi::Value value, const std::string& wha
   if (!object) return std::nullopt;
   auto file = toString(get(*object, "file"), what + ".file");
   if (!file) return std::nullopt;
-  auto argv = toStringList(get(*object, "argv"), what + ".argv");
+  auto argv = toStrings(get(*object, "argv"), what + ".argv");
   if (!argv) return std::nullopt;
   if (argv->empty()) return typeError(value.Env(), what + ".argv must not be empty");
-  auto env = toStringList(get(*object, "env"), what + ".env");
+  auto env = toStrings(get(*object, "env"), what + ".env");
   if (!env) return std::nullopt;
   auto input = toString(get(*object, "stdin"), what + ".stdin");
   if (!input) return std::nullopt;
@@ -167,148 +99,7 @@ std::optional<WorkerPlan> toWorkerPlan(Napi::Value value, const std::string& wha
   return plan;
 }
 
-const char* nameOf(StartStep step) {
-  switch (step) {
-    case StartStep::Resolve:
-      return "resolve";
-    case StartStep::Output:
-      return "output";
-    case StartStep::Spawn:
-      return "spawn";
-    case StartStep::Session:
-      return "session";
-    case StartStep::ParentDeath:
-      return "parent-death";
-    case StartStep::Stdio:
-      return "stdio";
-    case StartStep::Rlimits:
-      return "rlimits";
-    case StartStep::Cwd:
-      return "cwd";
-    case StartStep::Signals:
-      return "signals";
-    case StartStep::Exec:
-      return "exec";
-    case StartStep::KilledBeforeExec:
-      return "killed-before-exec";
-  }
-  return "";
-}
-
-/// Fills one NativeEvent. Thread: JS.
-class EventWriter {
- public:
-  EventWriter(Napi::Env env, Napi::Object object) : env_(env), object_(object) {}
-
-  void operator()(const Started& started) {
-    name("started");
-    Napi::Array pids = Napi::Array::New(env_, started.pids.size());
-    Napi::Array at = Napi::Array::New(env_, started.at.size());
-    for (uint32_t i = 0; i < started.pids.size(); i++) {
-      pids.Set(i, Napi::Number::New(env_, started.pids[i]));
-      at.Set(i, Napi::Number::New(env_, toMs(started.at[i])));
-    }
-    object_.Set("pids", pids);
-    object_.Set("startedAtMs", at);
-  }
-
-  void operator()(const StartFailed& failed) {
-    name("start-failed");
-    number("index", static_cast<double>(failed.index));
-    text("step", nameOf(failed.step));
-    error(failed.error);
-    text("detail", failed.detail);
-  }
-
-  void operator()(const Exited& exited) {
-    name("exited");
-    number("index", static_cast<double>(exited.index));
-    number("pid", exited.pid);
-    EventWriter exit(env_, Napi::Object::New(env_));
-    switch (exited.status.how) {
-      case ExitStatus::How::Exited:
-        exit.text("how", "exited");
-        exit.number("code", exited.status.code);
-        break;
-      case ExitStatus::How::Signaled:
-        exit.text("how", "signaled");
-        exit.number("signal", exited.status.code);
-        exit.object_.Set("coreDumped", Napi::Boolean::New(env_, exited.status.coreDumped));
-        break;
-      case ExitStatus::How::Unknown:
-        exit.text("how", "unknown");
-        break;
-    }
-    object_.Set("exit", exit.object_);
-  }
-
-  void operator()(const Ended& ended) {
-    name("ended");
-    Napi::Array stuck = Napi::Array::New(env_, ended.stuck.size());
-    for (uint32_t i = 0; i < ended.stuck.size(); i++) {
-      EventWriter item(env_, Napi::Object::New(env_));
-      item.number("index", static_cast<double>(ended.stuck[i].index));
-      item.number("pid", ended.stuck[i].pid);
-      item.text("state", std::string(1, ended.stuck[i].state));
-      item.text("waitChannel", ended.stuck[i].waitChannel);
-      stuck.Set(i, item.object_);
-    }
-    object_.Set("stuck", stuck);
-    number("strays", static_cast<double>(ended.strays));
-    object_.Set("tails", tails(ended));
-  }
-
-  void operator()(const OutputFailed& failed) {
-    name("output-trouble");
-    number("index", static_cast<double>(failed.index));
-    text("path", failed.path);
-    error(failed.error);
-    number("droppedLines", static_cast<double>(failed.droppedLines));
-  }
-
- private:
-  void name(const char* event) { text("event", event); }
-  void text(const char* key, const std::string& value) {
-    object_.Set(key, Napi::String::New(env_, value));
-  }
-  void number(const char* key, double value) { object_.Set(key, Napi::Number::New(env_, value)); }
-  void error(const Error& error) {
-    text("syscall", error.op);
-    number("errno", error.code);
-  }
-
-  /// One object per worker that has a piped stream.
-  Napi::Array tails(const Ended& ended) {
-    Napi::Array list = Napi::Array::New(env_);
-    uint32_t count = 0;
-    size_t previous = SIZE_MAX;
-    Napi::Object item;
-    for (const Ended::Tail& tail : ended.tails) {
-      if (count == 0 || tail.index != previous) {
-        item = Napi::Object::New(env_);
-        item.Set("index", Napi::Number::New(env_, static_cast<double>(tail.index)));
-        list.Set(count++, item);
-        previous = tail.index;
-      }
-      item.Set(tail.stream == 0 ? "stdout" : "stderr",
-               Napi::Buffer<char>::Copy(env_, tail.bytes.data(), tail.bytes.size()));
-    }
-    return list;
-  }
-
-  Napi::Env env_;
-  Napi::Object object_;
-};
-
 }  // namespace
-
-double toMs(TimePoint time) {
-  return std::chrono::duration<double, std::milli>(time.time_since_epoch()).count();
-}
-
-std::optional<std::vector<std::string>> toStrings(Napi::Value value, const char* what) {
-  return toStringList(value, what);
-}
 
 std::optional<GroupId> toGroupId(Napi::Value value) {
   auto number = toNumber(value, "group", 0, kMaxSafeInteger, true);
@@ -378,27 +169,6 @@ std::optional<GroupPlan> toGroupPlan(Napi::Value value) {
     plan.workers.push_back(*std::move(worker));
   }
   return plan;
-}
-
-Napi::Value toJs(Napi::Env env, std::vector<SupervisorEvent> events) {
-  Napi::EscapableHandleScope scope(env);
-  Napi::Array batch = Napi::Array::New(env, events.size());
-  for (uint32_t i = 0; i < events.size(); i++) {
-    Napi::HandleScope inner(env);
-    Napi::Object object = Napi::Object::New(env);
-    object.Set("group", Napi::Number::New(env, static_cast<double>(events[i].group)));
-    object.Set("atMs", Napi::Number::New(env, toMs(events[i].at)));
-    std::visit(EventWriter(env, object), events[i].what);
-    batch.Set(i, object);
-  }
-  return scope.Escape(batch);
-}
-
-Napi::Value toJs(Napi::Env env, const Features& features) {
-  Napi::Object object = Napi::Object::New(env);
-  for (const FeatureName& feature : featureNames())
-    object.Set(std::string(feature.name), Napi::Boolean::New(env, features.*feature.flag));
-  return object;
 }
 
 }  // namespace regroup

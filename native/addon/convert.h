@@ -3,31 +3,20 @@
 #include <napi.h>
 
 #include <optional>
-#include <string>
-#include <vector>
 
-#include "core/base/features.h"
 #include "core/process/supervisor.h"
 
 namespace regroup {
 
-// JS ⇄ core structs, one function per struct; lib/native.ts has the types. What doesn't fit
+// JS → core structs, one function per struct; lib/native.ts has the types. What doesn't fit
 // gives nothing, and a TypeError is pending that names the field.
 
 std::optional<GroupPlan> toGroupPlan(Napi::Value value);
 std::optional<StopRequest> toStopRequest(Napi::Value value);
-std::optional<std::vector<std::string>> toStrings(Napi::Value value, const char* what);
 /// A group's number: a non-negative integer.
 std::optional<GroupId> toGroupId(Napi::Value value);
 std::optional<int> toSignal(Napi::Value value);
 std::optional<Target> toTarget(Napi::Value value);
 std::optional<std::chrono::milliseconds> toMilliseconds(Napi::Value value, const char* what);
-
-/// NativeEvent[]. Empty if an exception is pending.
-Napi::Value toJs(Napi::Env env, std::vector<SupervisorEvent> events);
-Napi::Value toJs(Napi::Env env, const Features& features);
-
-/// A clock's time as `atMs`.
-double toMs(TimePoint time);
 
 }  // namespace regroup

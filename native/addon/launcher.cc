@@ -5,6 +5,8 @@
 #include "addon/channel.h"
 #include "addon/convert.h"
 #include "addon/errors.h"
+#include "addon/events.h"
+#include "addon/fields.h"
 
 namespace regroup {
 

@@ -4,10 +4,9 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <vector>
 
-#include "addon/convert.h"
 #include "addon/errors.h"
+#include "addon/fields.h"
 #include "core/store/server.h"
 
 namespace regroup {
@@ -58,13 +57,8 @@ class Store {
   std::shared_ptr<Store> self_;  // until the end
 };
 
-std::nullopt_t typeError(Napi::Env env, const char* what) {
-  Napi::TypeError::New(env, what).ThrowAsJavaScriptException();
-  return std::nullopt;
-}
-
 /// A whole number from 0 to `most`.
-std::optional<uint32_t> toNumber(Napi::Value value, uint32_t most, const char* what) {
+std::optional<uint32_t> toWhole(Napi::Value value, uint32_t most, const char* what) {
   if (!value.IsNumber()) return typeError(value.Env(), what);
   const double number = value.As<Napi::Number>().DoubleValue();
   if (!(number >= 0 && number <= most) || number != std::floor(number))
@@ -73,7 +67,7 @@ std::optional<uint32_t> toNumber(Napi::Value value, uint32_t most, const char* w
 }
 
 std::optional<uint32_t> toTable(Napi::Value value) {
-  return toNumber(value, UINT32_MAX, "table must be a number that openTable gave");
+  return toWhole(value, UINT32_MAX, "table must be a number that openTable gave");
 }
 
 /// openTable({ hosts, port }): { table, port }
@@ -90,7 +84,7 @@ Napi::Value openTable(Store& store, const Napi::CallbackInfo& info) {
   if (!hosts) return {};
   const Napi::Value portNumber = options.Get("port");
   if (env.IsExceptionPending()) return {};
-  const auto port = toNumber(portNumber, UINT16_MAX, "options.port must be from 0 to 65535");
+  const auto port = toWhole(portNumber, UINT16_MAX, "options.port must be from 0 to 65535");
   if (!port) return {};
 
   auto address = store.server().openTable(*hosts, static_cast<uint16_t>(*port));

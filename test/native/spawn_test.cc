@@ -1,6 +1,7 @@
 #include "core/spawn/spawn.h"
 
 #include <signal.h>
+#include <sys/inotify.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
@@ -121,6 +122,35 @@ TEST("a program that stays open for writing is ETXTBSY after a few tries") {
   writeFile(command.file, "#!/bin/sh\n", 0755);
   Fd writer(::open(command.file.c_str(), O_WRONLY | O_CLOEXEC));
   checkFailure(command, ChildStep::Exec, ETXTBSY);
+}
+
+TEST("a program that was open for writing a moment ago is started after all") {
+  TempDir folder;
+  Command command = fixture({});
+  command.file = folder.file("busy");
+  writeFile(command.file, "#!/bin/sh\nexit 7\n", 0755);
+  Spawner spawner = makeSpawner();
+  bool started = false;
+  // More than once, since the retries may be over before a busy machine lets us close it.
+  for (int round = 0; round < 50 && !started; round++) {
+    Fd writer(::open(command.file.c_str(), O_WRONLY | O_CLOEXEC));
+    Fd events(::inotify_init1(IN_CLOEXEC));
+    REQUIRE(::inotify_add_watch(events.get(), command.file.c_str(), IN_CLOSE_NOWRITE) >= 0);
+    bool tried = false;
+    std::thread closer([&] {
+      // An execve that fails has opened the program, and closes it.
+      tried = waitReadable(events, kLong);
+      writer.reset();
+    });
+
+    auto outcome = spawn(spawner, command);
+
+    closer.join();
+    REQUIRE(tried);
+    started = std::holds_alternative<Process>(outcome);
+    if (started) CHECK_EQ(reap(outcome).code, 7);
+  }
+  CHECK(started);
 }
 
 TEST("a working folder that's gone is ENOENT at cwd") {

@@ -14,7 +14,7 @@ __asm__(".hidden __libc_single_threaded");
 
 /// GLIBCXX_3.4.29, of every std::vector. Without exceptions it can only abort.
 namespace std {
-[[noreturn]] void __throw_bad_array_new_length() { ::abort(); }
+void __throw_bad_array_new_length() { ::abort(); }
 }  // namespace std
 __asm__(".hidden _ZSt28__throw_bad_array_new_lengthv");
 

@@ -25,7 +25,7 @@ constexpr int kTextBusyRetries = 3;
 
 [[gnu::always_inline]] inline long pointer(const void* p) { return reinterpret_cast<long>(p); }
 
-CHILD [[noreturn]] void giveUp(ChildReport* report, long error) {
+[[noreturn]] CHILD void giveUp(ChildReport* report, long error) {
   report->error = static_cast<int>(-error);
   while (true) rawCall(SYS_exit_group, 127);
 }

@@ -1,0 +1,167 @@
+#include "addon/events.h"
+
+namespace regroup {
+
+namespace {
+
+const char* nameOf(StartStep step) {
+  switch (step) {
+    case StartStep::Resolve:
+      return "resolve";
+    case StartStep::Output:
+      return "output";
+    case StartStep::Spawn:
+      return "spawn";
+    case StartStep::Session:
+      return "session";
+    case StartStep::ParentDeath:
+      return "parent-death";
+    case StartStep::Stdio:
+      return "stdio";
+    case StartStep::Rlimits:
+      return "rlimits";
+    case StartStep::Cwd:
+      return "cwd";
+    case StartStep::Signals:
+      return "signals";
+    case StartStep::Exec:
+      return "exec";
+    case StartStep::KilledBeforeExec:
+      return "killed-before-exec";
+  }
+  return "";
+}
+
+/// Fills one NativeEvent. Thread: JS.
+class EventWriter {
+ public:
+  EventWriter(Napi::Env env, Napi::Object object) : env_(env), object_(object) {}
+
+  void operator()(const Started& started) {
+    name("started");
+    Napi::Array pids = Napi::Array::New(env_, started.pids.size());
+    Napi::Array at = Napi::Array::New(env_, started.at.size());
+    for (uint32_t i = 0; i < started.pids.size(); i++) {
+      pids.Set(i, Napi::Number::New(env_, started.pids[i]));
+      at.Set(i, Napi::Number::New(env_, toMs(started.at[i])));
+    }
+    object_.Set("pids", pids);
+    object_.Set("startedAtMs", at);
+  }
+
+  void operator()(const StartFailed& failed) {
+    name("start-failed");
+    number("index", static_cast<double>(failed.index));
+    text("step", nameOf(failed.step));
+    error(failed.error);
+    text("detail", failed.detail);
+  }
+
+  void operator()(const Exited& exited) {
+    name("exited");
+    number("index", static_cast<double>(exited.index));
+    number("pid", exited.pid);
+    EventWriter exit(env_, Napi::Object::New(env_));
+    switch (exited.status.how) {
+      case ExitStatus::How::Exited:
+        exit.text("how", "exited");
+        exit.number("code", exited.status.code);
+        break;
+      case ExitStatus::How::Signaled:
+        exit.text("how", "signaled");
+        exit.number("signal", exited.status.code);
+        exit.object_.Set("coreDumped", Napi::Boolean::New(env_, exited.status.coreDumped));
+        break;
+      case ExitStatus::How::Unknown:
+        exit.text("how", "unknown");
+        break;
+    }
+    object_.Set("exit", exit.object_);
+  }
+
+  void operator()(const Ended& ended) {
+    name("ended");
+    Napi::Array stuck = Napi::Array::New(env_, ended.stuck.size());
+    for (uint32_t i = 0; i < ended.stuck.size(); i++) {
+      EventWriter item(env_, Napi::Object::New(env_));
+      item.number("index", static_cast<double>(ended.stuck[i].index));
+      item.number("pid", ended.stuck[i].pid);
+      item.text("state", std::string(1, ended.stuck[i].state));
+      item.text("waitChannel", ended.stuck[i].waitChannel);
+      stuck.Set(i, item.object_);
+    }
+    object_.Set("stuck", stuck);
+    number("strays", static_cast<double>(ended.strays));
+    object_.Set("tails", tails(ended));
+  }
+
+  void operator()(const OutputFailed& failed) {
+    name("output-trouble");
+    number("index", static_cast<double>(failed.index));
+    text("path", failed.path);
+    error(failed.error);
+    number("droppedLines", static_cast<double>(failed.droppedLines));
+  }
+
+ private:
+  void name(const char* event) { text("event", event); }
+  void text(const char* key, const std::string& value) {
+    object_.Set(key, Napi::String::New(env_, value));
+  }
+  void number(const char* key, double value) { object_.Set(key, Napi::Number::New(env_, value)); }
+  void error(const Error& error) {
+    text("syscall", error.op);
+    number("errno", error.code);
+  }
+
+  /// One object per worker that has a piped stream.
+  Napi::Array tails(const Ended& ended) {
+    Napi::Array list = Napi::Array::New(env_);
+    uint32_t count = 0;
+    size_t previous = SIZE_MAX;
+    Napi::Object item;
+    for (const Ended::Tail& tail : ended.tails) {
+      if (count == 0 || tail.index != previous) {
+        item = Napi::Object::New(env_);
+        item.Set("index", Napi::Number::New(env_, static_cast<double>(tail.index)));
+        list.Set(count++, item);
+        previous = tail.index;
+      }
+      item.Set(tail.stream == 0 ? "stdout" : "stderr",
+               Napi::Buffer<char>::Copy(env_, tail.bytes.data(), tail.bytes.size()));
+    }
+    return list;
+  }
+
+  Napi::Env env_;
+  Napi::Object object_;
+};
+
+}  // namespace
+
+double toMs(TimePoint time) {
+  return std::chrono::duration<double, std::milli>(time.time_since_epoch()).count();
+}
+
+Napi::Value toJs(Napi::Env env, std::vector<SupervisorEvent> events) {
+  Napi::EscapableHandleScope scope(env);
+  Napi::Array batch = Napi::Array::New(env, events.size());
+  for (uint32_t i = 0; i < events.size(); i++) {
+    Napi::HandleScope inner(env);
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("group", Napi::Number::New(env, static_cast<double>(events[i].group)));
+    object.Set("atMs", Napi::Number::New(env, toMs(events[i].at)));
+    std::visit(EventWriter(env, object), events[i].what);
+    batch.Set(i, object);
+  }
+  return scope.Escape(batch);
+}
+
+Napi::Value toJs(Napi::Env env, const Features& features) {
+  Napi::Object object = Napi::Object::New(env);
+  for (const FeatureName& feature : featureNames())
+    object.Set(std::string(feature.name), Napi::Boolean::New(env, features.*feature.flag));
+  return object;
+}
+
+}  // namespace regroup

@@ -1,0 +1,21 @@
+#pragma once
+
+#include <napi.h>
+
+#include <vector>
+
+#include "core/base/features.h"
+#include "core/process/supervisor.h"
+
+namespace regroup {
+
+// Core structs → JS; lib/native.ts has the types.
+
+/// NativeEvent[]. Empty if an exception is pending.
+Napi::Value toJs(Napi::Env env, std::vector<SupervisorEvent> events);
+Napi::Value toJs(Napi::Env env, const Features& features);
+
+/// A clock's time as `atMs`.
+double toMs(TimePoint time);
+
+}  // namespace regroup

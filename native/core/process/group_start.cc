@@ -1,0 +1,219 @@
+#include <errno.h>
+#include <fcntl.h>
+
+#include <algorithm>
+#include <bit>
+
+#include "core/process/supervisor_impl.h"
+
+namespace regroup {
+
+using namespace std::chrono_literals;
+
+namespace {
+
+/// Sixteen times the default; doubles the throughput.
+constexpr int kPipeBytes = 1024 * 1024;
+/// An unprivileged user has 64 MiB of pipe buffers altogether (fs.pipe-user-pages-soft); beyond
+/// it new pipes get a single page. Half of it is for others.
+constexpr size_t kAllPipesBytes = 32 * 1024 * 1024;
+constexpr int kDefaultPipeBytes = 64 * 1024;
+
+StartStep toStartStep(const SpawnFailure& failure) {
+  if (failure.killed) return StartStep::KilledBeforeExec;
+  switch (failure.step) {
+    case ChildStep::None:
+      return StartStep::Spawn;
+    case ChildStep::Session:
+      return StartStep::Session;
+    case ChildStep::ParentDeath:
+      return StartStep::ParentDeath;
+    case ChildStep::Stdio:
+      return StartStep::Stdio;
+    case ChildStep::Signals:
+      return StartStep::Signals;
+    case ChildStep::Rlimits:
+      return StartStep::Rlimits;
+    case ChildStep::Cwd:
+      return StartStep::Cwd;
+    case ChildStep::Exec:
+      return StartStep::Exec;
+  }
+  return StartStep::Spawn;
+}
+
+}  // namespace
+
+void Supervisor::Impl::start(GroupPlan plan) {
+  auto owned = std::make_unique<Group>();
+  Group& group = *owned;
+  group.id = plan.group;
+  group.cookie = std::move(plan.cookie);
+  group.drain = plan.drain;
+  if (!groups_.emplace(group.id, std::move(owned)).second) {
+    emit(plan.group, loop_->now(), StartFailed{0, StartStep::Resolve, {"startGroup", EEXIST}, {}});
+    return;
+  }
+
+  spawner_.refresh();
+  const int pipeSize = pipeBytes(plan);
+  Started started;
+  group.workers.reserve(plan.workers.size());
+  for (size_t i = 0; i < plan.workers.size() && !group.failure; i++) {
+    group.failure = startWorker(group, plan.workers[i], i, plan.tailBytes, pipeSize);
+    if (group.failure) break;
+    started.pids.push_back(group.workers.back()->process.pid);
+    started.at.push_back(loop_->now());
+  }
+  group.null.reset();
+
+  if (!group.failure) {
+    emit(group.id, loop_->now(), std::move(started));
+    if (group.live == 0) onAllGone(group);  // a group of none
+    return;
+  }
+  group.drain = 0ms;
+  if (group.live == 0) return drain(group);
+  kill(group);
+}
+
+int Supervisor::Impl::pipeBytes(const GroupPlan& plan) const {
+  size_t pipes = streams_.size();
+  for (const WorkerPlan& worker : plan.workers) {
+    for (const StreamPlan& stream : worker.streams) pipes += stream.to == StreamPlan::To::Pipe;
+  }
+  if (pipes == 0) return kDefaultPipeBytes;
+  return static_cast<int>(std::bit_floor(std::min<size_t>(kPipeBytes, kAllPipesBytes / pipes)));
+}
+
+Result<int> Supervisor::Impl::nullFd(Group& group) {
+  if (!group.null) {
+    auto null = openFile("/dev/null", O_RDWR);
+    if (!null) return null.error();
+    group.null = *std::move(null);
+  }
+  return group.null.get();
+}
+
+std::optional<StartFailed> Supervisor::Impl::openStream(Group& group, StreamPlan& plan,
+                                                        Worker& worker, int stream,
+                                                        size_t tailBytes, int pipeBytes, Fd& ours,
+                                                        int& fd) {
+  const auto fail = [&](const Error& error, std::string detail) {
+    return StartFailed{worker.index, StartStep::Output, error, std::move(detail)};
+  };
+  switch (plan.to) {
+    case StreamPlan::To::Inherit:
+      fd = stream + 1;
+      if (isOpen(fd)) return {};
+      [[fallthrough]];  // a daemon's closed stdout: its workers get none either
+    case StreamPlan::To::Null: {
+      auto null = nullFd(group);
+      if (!null) return fail(null.error(), "/dev/null");
+      fd = *null;
+      return {};
+    }
+    case StreamPlan::To::File: {
+      const char* const path = plan.sinks.file.c_str();
+      auto file = openFile(path, O_WRONLY | O_CREAT | O_APPEND, 0666);
+      if (!file) return fail(file.error(), plan.sinks.file);
+      ours = *std::move(file);
+      fd = ours.get();
+      return {};
+    }
+    case StreamPlan::To::Pipe:
+      break;
+  }
+
+  if (!pump_) {
+    auto pump = Pump::start(
+        {.onTrouble =
+             [this](OutputTrouble trouble) {
+               post([trouble = std::move(trouble)](Impl& self) { self.onTrouble(trouble); });
+             },
+         .stdoutFd = options_.stdoutFd,
+         .stderrFd = options_.stderrFd});
+    if (!pump) return fail(pump.error(), {});
+    pump_ = *std::move(pump);
+  }
+  auto pipe = makePipe();
+  if (!pipe) return fail(pipe.error(), {});
+  // EPERM: the user's budget is spent; the pipe works, if slower.
+  if (pipeBytes > kDefaultPipeBytes) (void)setPipeSize(pipe->write, pipeBytes);
+  plan.sinks.tailBytes = tailBytes;
+  std::string path = plan.sinks.file.empty() ? plan.sinks.filteredFile : plan.sinks.file;
+  auto id = pump_->add(std::move(pipe->read), std::move(plan.sinks));
+  if (!id) return fail(id.error(), std::move(path));
+  worker.streams[stream] = *id;
+  streams_[*id] = {group.id, worker.index};
+  ours = std::move(pipe->write);
+  fd = ours.get();
+  return {};
+}
+
+std::optional<StartFailed> Supervisor::Impl::startWorker(Group& group, WorkerPlan& plan,
+                                                         size_t index, size_t tailBytes,
+                                                         int pipeBytes) {
+  group.workers.push_back(std::make_unique<Worker>());
+  Worker& worker = *group.workers.back();
+  worker.owner = this;
+  worker.group = &group;
+  worker.index = index;
+  // Not live until it's spawned.
+  worker.status = ExitStatus{};
+
+  int fds[3] = {0, 1, 2};
+  Fd ours[2];  // closed when it's spawned
+  if (!plan.inheritStdin || !isOpen(0)) {
+    auto null = nullFd(group);
+    if (!null) return StartFailed{index, StartStep::Output, null.error(), "/dev/null"};
+    fds[0] = *null;
+  }
+  for (int i = 0; i < 2; i++) {
+    auto failed =
+        openStream(group, plan.streams[i], worker, i, tailBytes, pipeBytes, ours[i], fds[i + 1]);
+    if (failed) return failed;
+  }
+
+  auto command = PreparedCommand::prepare(plan.command, fds);
+  if (!command) return StartFailed{index, StartStep::Resolve, command.error(), plan.command.file};
+  auto spawned = spawner_.spawn(*command);
+  if (auto* failure = std::get_if<SpawnFailure>(&spawned)) {
+    const bool cwd = failure->step == ChildStep::Cwd;
+    return StartFailed{index, toStartStep(*failure), failure->error,
+                       cwd ? plan.command.cwd : command->path()};
+  }
+  worker.process = std::move(*std::get_if<Process>(&spawned));
+  auto watched = watch(worker);
+  if (!watched) {
+    // Out of epoll watches or threads: nobody would tell us of its end, so it ends here.
+    killWorker(worker.process, features_);
+    (void)waitForExit(worker.process.pid, Reap::Yes, true);
+    return StartFailed{index, StartStep::Spawn, watched.error(), {}};
+  }
+  worker.status.reset();
+  worker.held = true;
+  group.live++;
+  return {};
+}
+
+Result<void> Supervisor::Impl::watch(Worker& worker) {
+  if (worker.process.pidfd) return loop_->add(worker.process.pidfd.get(), EPOLLIN, &worker);
+
+  // Fallback: kernel < 5.3 has no pollable pidfd.
+  auto waiter = Thread::start([loop = loop_, this, pid = worker.process.pid, at = &worker] {
+    (void)waitForExit(pid, Reap::No, true);
+    // Unrun if the loop has ended, and `this` with it.
+    loop->post([this, at] { onWorkerReady(*at); });
+  });
+  if (!waiter) return waiter.error();
+  worker.waiter = *std::move(waiter);
+  return {};
+}
+
+/// A waiter can't be called back; it holds nothing of ours but the loop.
+void Supervisor::Impl::leaveWaiter(Worker& worker) {
+  if (worker.waiter.joinable()) worker.waiter.leave();
+}
+
+}  // namespace regroup

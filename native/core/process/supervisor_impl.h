@@ -1,0 +1,167 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+#include "core/base/fd.h"
+#include "core/base/thread.h"
+#include "core/process/process.h"
+#include "core/process/strays.h"
+#include "core/process/supervisor.h"
+#include "core/spawn/spawn.h"
+
+namespace regroup {
+
+/// Thread: supervisor, but for the constructor, startThread(), post() and stopThread().
+class Supervisor::Impl {
+ public:
+  using milliseconds = std::chrono::milliseconds;
+
+  Impl(Options options, const Features& features, std::shared_ptr<Loop> loop, Spawner spawner);
+  ~Impl();
+  Result<void> startThread();
+
+  /// Thread: any.
+  void post(std::function<void(Impl&)> task) {
+    loop_->post([this, task = std::move(task)] { task(*this); });
+  }
+
+  /// Thread: any but the supervisor's.
+  void stopThread();
+
+  void start(GroupPlan plan);
+  void stop(GroupId id, const StopRequest& request);
+  void signal(GroupId id, int signal, Target target);
+  void killAll(milliseconds atMost, std::shared_ptr<Fd> done);
+
+ private:
+  struct Group;
+
+  struct Worker final : Loop::Watcher {
+    Impl* owner;
+    Group* group;  // null once it has ended
+    size_t index;
+    Process process;
+    std::optional<ExitStatus> status;  // once it's gone
+    bool stuck = false;  // we gave up on it, and it hasn't come loose
+    bool held = false;  // a zombie that keeps its pid ours
+    std::optional<StreamId> streams[2];
+    Thread waiter;  // where no pidfd tells of its end
+
+    bool live() const { return !status && !stuck; }
+    void onReady(uint32_t) override { owner->onWorkerReady(*this); }
+  };
+
+  struct StrayWatch final : Loop::Watcher {
+    Impl* owner;
+    Group* group;
+    Stray stray;
+    void onReady(uint32_t) override { owner->onStrayGone(*this); }
+  };
+
+  enum class Phase : uint8_t { Running, Sweeping, Draining };
+
+  struct Stop {
+    Target target;
+    TimePoint killAt;
+    milliseconds killWait;
+  };
+
+  struct Group {
+    GroupId id;
+    std::string cookie;
+    milliseconds drain;
+    Phase phase = Phase::Running;
+    std::vector<std::unique_ptr<Worker>> workers;
+    size_t live = 0;
+    std::optional<Stop> stop;
+    std::optional<StartFailed> failure;
+    bool killing = false;                // SIGKILL was sent, or strays get nothing milder
+    std::optional<Loop::TimerId> timer;  // the grace, or the wait after SIGKILL, or the strays'
+    std::vector<StuckWorker> stuck;
+    std::vector<std::unique_ptr<StrayWatch>> strayWatches;
+    TimePoint straysKillAt;
+    std::unordered_set<pid_t> strays;
+    Fd null;
+  };
+
+  /// From SIGKILL to giving up, where no stop says it.
+  static constexpr milliseconds kKillWait{5000};
+
+  Group* find(GroupId id) {
+    const auto found = groups_.find(id);
+    return found == groups_.end() ? nullptr : found->second.get();
+  }
+
+  void emit(GroupId group, TimePoint at, decltype(SupervisorEvent::what) what) {
+    options_.onEvent({group, at, std::move(what)});
+  }
+
+  void setTimer(Group& group, TimePoint due, void (Impl::*then)(Group&)) {
+    cancelTimer(group);
+    group.timer = loop_->setTimer(due, [this, &group, then] {
+      group.timer.reset();
+      (this->*then)(group);
+    });
+  }
+  void cancelTimer(Group& group) {
+    if (group.timer) loop_->cancelTimer(*group.timer);
+    group.timer.reset();
+  }
+  static milliseconds killWait(const Group& group) {
+    return group.stop ? group.stop->killWait : kKillWait;
+  }
+
+  // group_start.cc
+  std::optional<StartFailed> startWorker(Group& group, WorkerPlan& plan, size_t index,
+                                         size_t tailBytes, int pipeBytes);
+  std::optional<StartFailed> openStream(Group& group, StreamPlan& plan, Worker& worker, int stream,
+                                        size_t tailBytes, int pipeBytes, Fd& ours, int& fd);
+  Result<int> nullFd(Group& group);
+  int pipeBytes(const GroupPlan& plan) const;
+  Result<void> watch(Worker& worker);
+  static void leaveWaiter(Worker& worker);
+
+  Result<std::optional<ExitStatus>> statusOf(const Process& process, Reap reap) const {
+    // Fallback: kernel < 5.4 has no P_PIDFD.
+    return process.pidfd && features_.pidfdWait ? waitForExit(process.pidfd, reap)
+                                                : waitForExit(process.pid, reap);
+  }
+
+  // group_stop.cc
+  void kill(Group& group);
+  void giveUp(Group& group);
+
+  // group_end.cc
+  void onWorkerReady(Worker& worker);
+  void onGone(Worker& worker);
+  void onAllGone(Group& group);
+  void sweep(Group& group);
+  void killStrays(Group& group);
+  void onStrayGone(StrayWatch& watch);
+  void dropStrayWatches(Group& group);
+  void drain(Group& group);
+  void end(Group& group, std::vector<std::string> tails);
+
+  // supervisor.cc
+  void tellIdle();
+  void onTrouble(OutputTrouble trouble);
+
+  const Options options_;
+  const Features features_;
+  const std::shared_ptr<Loop> loop_;  // shared with waiters, which may outlive us
+  Spawner spawner_;
+  std::unique_ptr<Pump> pump_;
+  std::map<GroupId, std::unique_ptr<Group>> groups_;
+  std::map<StreamId, std::pair<GroupId, size_t>> streams_;  // whose they are
+  std::vector<std::unique_ptr<Worker>> abandoned_;          // stuck; reaped if they ever end
+  std::vector<std::shared_ptr<Fd>> idle_;                   // told when no group is left
+  Thread thread_;
+};
+
+}  // namespace regroup
