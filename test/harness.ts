@@ -35,7 +35,7 @@ export interface CliOptions {
   /** Added to the tests' own environment; undefined removes. */
   readonly env?: Readonly<Record<string, string | undefined>>;
   readonly cwd?: string;
-  readonly command?: 'regroup' | 'regroup-launch';
+  readonly command?: 'regroup' | 'regroup-launch' | 'regroup-store';
   /** A command in front that executes the rest, and so keeps the pid: `prlimit`, `setpriv`, a shell. */
   readonly under?: readonly string[];
   /** What the command reads from its stdin; without it, /dev/null. */
