@@ -39,6 +39,7 @@ const longestTimerMs = 2 ** 31 - 1;
 /** @param address for errors: `host:port` */
 export function createCalls(address: string, defaultTimeoutMs: number): Calls {
   const running = new Set<AbortController>();
+  const signals = createFanOut();
   let isClosed = false;
 
   return {
@@ -49,11 +50,9 @@ export function createCalls(address: string, defaultTimeoutMs: number): Calls {
 
       const startedAt = performance.now();
       const controller = new AbortController();
-      const stop = (reason: unknown) => controller.abort(reason);
-      const stopByCaller = () => stop(options.signal?.reason);
-      options.signal?.addEventListener('abort', stopByCaller, { once: true });
-      const expire = () => stop(new Deadline());
+      const expire = () => controller.abort(new Deadline());
       const timer = timeoutMs <= longestTimerMs ? setTimeout(expire, timeoutMs) : undefined;
+      if (options.signal !== undefined) signals.add(options.signal, controller);
       running.add(controller);
       const call = createCall(controller.signal);
       try {
@@ -63,13 +62,43 @@ export function createCalls(address: string, defaultTimeoutMs: number): Calls {
         throw explain(error, call, { what, address, afterMs });
       } finally {
         clearTimeout(timer);
-        options.signal?.removeEventListener('abort', stopByCaller);
+        if (options.signal !== undefined) signals.delete(options.signal, controller);
         running.delete(controller);
       }
     },
     close() {
       isClosed = true;
       for (const controller of running) controller.abort(new Closed());
+    },
+  };
+}
+
+/**
+ * Aborts controllers by a signal that many calls may share. One listener for them all: Node warns of
+ * more than ten.
+ */
+function createFanOut() {
+  const groups = new Map<AbortSignal, { members: Set<AbortController>; abort: () => void }>();
+  return {
+    add(signal: AbortSignal, controller: AbortController): void {
+      let group = groups.get(signal);
+      if (group === undefined) {
+        const members = new Set<AbortController>();
+        const abort = () => {
+          for (const member of members) member.abort(signal.reason);
+        };
+        group = { members, abort };
+        groups.set(signal, group);
+        signal.addEventListener('abort', abort, { once: true });
+      }
+      group.members.add(controller);
+    },
+    delete(signal: AbortSignal, controller: AbortController): void {
+      const group = groups.get(signal);
+      group?.members.delete(controller);
+      if (group === undefined || group.members.size > 0) return;
+      groups.delete(signal);
+      signal.removeEventListener('abort', group.abort);
     },
   };
 }

@@ -176,6 +176,26 @@ for (const dialect of ['A', 'B', 'D'] as const) {
   );
 }
 
+t.test('one signal may end any number of calls', async t => {
+  const store = await connected(t, await serveStore(t));
+  const warnings: Error[] = [];
+  const onWarning = (warning: Error) => warnings.push(warning);
+  process.on('warning', onWarning);
+  t.teardown(() => process.removeListener('warning', onWarning));
+
+  const controller = new AbortController();
+  const { signal } = controller;
+  const waits = Array.from({ length: 30 }, (_, i) => store.wait(`k${i}`, { signal }));
+  await store.set('k', 'v', { signal });
+  controller.abort(new Error('all of them'));
+
+  for (const { status, ...rest } of await Promise.allSettled(waits)) {
+    t.equal(status, 'rejected');
+    t.match(rest, { reason: { message: 'all of them' } });
+  }
+  t.strictSame(warnings, [], 'Node warns of nothing');
+});
+
 t.test(
   'T-026 an add to what is no number has an unknown outcome, and breaks nothing else',
   async t => {
