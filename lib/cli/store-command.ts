@@ -76,25 +76,24 @@ function parse(args: readonly string[]): Parsed {
 const everyAddress = '*';
 
 function serve(host: string, port: number): void {
-  const store = native().createStore();
-  // The store's thread doesn't keep Node alive; this does.
-  const alive = setInterval(() => {}, 2 ** 31 - 1);
-  function end(): void {
-    clearInterval(alive);
-    store.close();
-    process.exit(0);
-  }
-
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, end);
-  endWithStdin(end);
   try {
+    const store = native().createStore();
+    // The store's thread doesn't keep Node alive; this does.
+    setInterval(() => {}, 2 ** 31 - 1);
+    function end(): void {
+      store.close();
+      process.exit(0);
+    }
+
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, end);
     const table = openTable(store, host, port);
     const shown = host.includes(':') ? `[${host}]` : host === everyAddress ? '0.0.0.0' : host;
     writeConsole(1, `ready ${shown}:${table.port}\n`);
+    endWithStdin(end);
   } catch (error) {
-    store.close();
-    if (!(error instanceof RegroupError)) throw error;
-    writeConsole(2, `regroup-store: error: ${error.message}\n`);
+    const what = error instanceof RegroupError ? error.message : String(error).split('\n')[0];
+    writeConsole(2, `regroup-store: error: ${what}\n`);
+    // The addon's cleanup hook ends the store's thread.
     process.exit(1);
   }
 }
