@@ -96,6 +96,22 @@ export function runCli(t: Test, args: readonly string[], options?: CliOptions): 
   return startCli(t, args, options).ended;
 }
 
+export interface Served {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** Our store on a port of its own, or on one that was its before; ends with the test. */
+export async function serveStore(t: Test, port = 0): Promise<Served & { readonly run: CliRun }> {
+  const run = startCli(t, ['--host=127.0.0.1', `--port=${port}`], { command: 'regroup-store' });
+  t.teardown(async () => {
+    run.kill('SIGTERM');
+    await run.ended;
+  });
+  const line = await run.line(/^ready /);
+  return { host: '127.0.0.1', port: Number(line.split(':').at(-1)), run };
+}
+
 /**
  * For tests that call launch() in their own process: the environment and TMPDIR to give to
  * workers. Checks at the test's end as startCli does, and that this process listens nowhere new.

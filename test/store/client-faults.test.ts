@@ -4,8 +4,8 @@ import fc from 'fast-check';
 import t from 'tap';
 import { connectStore } from '../../lib/store/client.js';
 import type { StoreClient } from '../../lib/store/store.js';
-import { startProgram } from '../harness.js';
-import { servePeer, servePolite, serveStore } from './servers.js';
+import { serveStore, startProgram } from '../harness.js';
+import { servePeer, servePolite } from './peers.js';
 
 const host = '127.0.0.1';
 

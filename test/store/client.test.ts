@@ -2,7 +2,7 @@ import t, { type Test } from 'tap';
 import { connectStore } from '../../lib/store/client.js';
 import type { StoreClient } from '../../lib/store/store.js';
 import type { Dialect } from '../../lib/store/wire.js';
-import { type Served, serveStore } from './servers.js';
+import { type Served, serveStore } from '../harness.js';
 
 /** Closed with the test. */
 async function connected(

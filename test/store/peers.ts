@@ -1,23 +1,7 @@
 import { once } from 'node:events';
 import { createServer, type Server, type Socket } from 'node:net';
 import type { Test } from 'tap';
-import { type CliRun, startCli } from '../harness.js';
-
-export interface Served {
-  readonly host: string;
-  readonly port: number;
-}
-
-/** Our store on a port of its own, or on one that was its before; ends with the test. */
-export async function serveStore(t: Test, port = 0): Promise<Served & { readonly run: CliRun }> {
-  const run = startCli(t, ['--host=127.0.0.1', `--port=${port}`], { command: 'regroup-store' });
-  t.teardown(async () => {
-    run.kill('SIGTERM');
-    await run.ended;
-  });
-  const line = await run.line(/^ready /);
-  return { host: '127.0.0.1', port: Number(line.split(':').at(-1)), run };
-}
+import type { Served } from '../harness.js';
 
 /** Somebody on a port who does to a connection whatever the test wants. */
 export async function servePeer(
