@@ -117,6 +117,21 @@ t.test('after the store was killed', async t => {
   });
 });
 
+t.test('a frozen store holds no call beyond its deadline, and is in step afterwards', async t => {
+  const { port, run } = await serveStore(t);
+  t.teardown(() => run.kill('SIGCONT'));
+
+  await withStore({ host, port }, async store => {
+    await store.set('k', 'v');
+    const waiting = store.wait('never', { timeoutMs: 200 });
+    run.kill('SIGSTOP');
+    await t.rejects(waiting, { code: 'ERR_STORE_TIMEOUT' });
+    await t.rejects(store.get('k', { timeoutMs: 20 }), { code: 'ERR_STORE_TIMEOUT' });
+    run.kill('SIGCONT');
+    t.equal(String(await store.get('k')), 'v');
+  });
+});
+
 /** Greets; hangs up on the first request of each of so many connections. */
 function hangsUp(t: Parameters<typeof servePolite>[0], times: number) {
   let left = times;
