@@ -44,6 +44,27 @@ const messages = {
   /** The store's port can't be had. */
   ERR_PORT: (address: string, why: string) =>
     `cannot serve the workers' store at ${address}: ${why}`,
+  /** Nobody served the store's protocol there until the deadline. */
+  ERR_STORE_CONNECT: (address: string, afterMs: number, why: string) =>
+    `no store answers at ${address}, tried for ${afterMs} ms: ${why}`,
+  /** The deadline of a call that has changed nothing, or of a barrier, where the arrival stays counted. */
+  ERR_STORE_TIMEOUT: (call: string, address: string, afterMs: number) =>
+    `${call} timed out after ${afterMs} ms at the store ${address}`,
+  /** The connection broke, again and again if the call can be repeated. It has changed nothing. */
+  ERR_STORE_LOST: (call: string, address: string, afterMs: number, why: string) =>
+    `${call} lost the store ${address} after ${afterMs} ms: ${why}`,
+  /** A change was sent and never confirmed. Only the caller knows whether it may be repeated. */
+  ERR_STORE_OUTCOME_UNKNOWN: (call: string, address: string, afterMs: number, why: string) =>
+    `${call} was sent to the store ${address} and may or may not have taken effect, after ${afterMs} ms: ${why}`,
+  /** Whoever listens there doesn't answer as a store does. */
+  ERR_STORE_PROTOCOL: (call: string, address: string, why: string) =>
+    `${call}: ${address} doesn't answer as a store does: ${why}`,
+  /** The client was closed before or during the call. */
+  ERR_STORE_CLOSED: (call: string, address: string) =>
+    `${call}: the client of the store ${address} is closed`,
+  /** The server's dialect has no such operation. */
+  ERR_STORE_UNSUPPORTED: (call: string, address: string, dialect: string) =>
+    `${call}: the store ${address} speaks dialect ${dialect}, which has no such operation`,
   /** The addon isn't there or doesn't load. */
   ERR_NATIVE_MISSING: (why: string) => `the native addon can't be loaded: ${why}`,
   /** Not available on this platform. */

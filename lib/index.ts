@@ -16,3 +16,5 @@ export {
   type WorkerPlan,
 } from './launch.js';
 export type { Entrypoint, LaunchOptions, Streams, StreamsByRank } from './options.js';
+export { type ConnectOptions, connectStore } from './store/client.js';
+export type { CallOptions, Store, StoreClient, StoreValue } from './store/store.js';

@@ -17,7 +17,11 @@ import { run } from './steps.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 
-const commands = { 'lib/cli/main.ts': 'regroup', 'lib/cli/launch-main.ts': 'regroup-launch' };
+const commands = {
+  'lib/cli/main.ts': 'regroup',
+  'lib/cli/launch-main.ts': 'regroup-launch',
+  'lib/cli/store-main.ts': 'regroup-store',
+};
 
 /** Builds dist/ anew: what's left of sources that are gone would be shipped. */
 export async function buildTs() {

@@ -20,6 +20,8 @@ export interface CliRun {
    */
   line(pattern: RegExp): Promise<string>;
   kill(signal: NodeJS.Signals): void;
+  /** Writes to a pipe that `typing` keeps at its stdin; nothing closes it. */
+  type(text?: string): void;
   /** Settles when the command and everybody who holds its stdout or stderr is gone. */
   readonly ended: Promise<Ended>;
 }
@@ -35,11 +37,13 @@ export interface CliOptions {
   /** Added to the tests' own environment; undefined removes. */
   readonly env?: Readonly<Record<string, string | undefined>>;
   readonly cwd?: string;
-  readonly command?: 'regroup' | 'regroup-launch';
+  readonly command?: 'regroup' | 'regroup-launch' | 'regroup-store';
   /** A command in front that executes the rest, and so keeps the pid: `prlimit`, `setpriv`, a shell. */
   readonly under?: readonly string[];
   /** What the command reads from its stdin; without it, /dev/null. */
   readonly stdin?: string;
+  /** Keeps a pipe at its stdin open, for CliRun.type(). */
+  readonly typing?: boolean;
   /** Files that may be left in TMPDIR. @default none */
   readonly mayLeave?: RegExp;
 }
@@ -65,13 +69,23 @@ export function cleanEnv(added: CliOptions['env'] = {}): NodeJS.ProcessEnv {
  * TMPDIR, and so no socket; what is left is killed, and fails the test.
  */
 export function startCli(t: Test, args: readonly string[], options: CliOptions = {}): CliRun {
-  const { env, tmp } = guarded(t, options);
   const bin = resolve('dist/bin', `${options.command ?? 'regroup'}.cjs`);
-  const command = [...(options.under ?? []), process.execPath, bin, ...args];
+  return startProgram(t, [process.execPath, bin, ...args], options);
+}
+
+/** The same for any other program that a test needs beside the command. */
+export function startProgram(
+  t: Test,
+  program: readonly string[],
+  options: CliOptions = {},
+): CliRun {
+  const { env, tmp } = guarded(t, options);
+  const command = [...(options.under ?? []), ...program];
+  const hasStdin = options.stdin !== undefined || options.typing === true;
   const child = spawn(command[0] ?? '', command.slice(1), {
     env: { ...env, TMPDIR: options.env?.TMPDIR ?? tmp },
     cwd: options.cwd,
-    stdio: [options.stdin === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
+    stdio: [hasStdin ? 'pipe' : 'ignore', 'pipe', 'pipe'],
   });
   if (options.stdin !== undefined) child.stdin?.end(options.stdin);
   return follow(child);
@@ -80,6 +94,22 @@ export function startCli(t: Test, args: readonly string[], options: CliOptions =
 /** Runs the built command to its end. */
 export function runCli(t: Test, args: readonly string[], options?: CliOptions): Promise<Ended> {
   return startCli(t, args, options).ended;
+}
+
+export interface Served {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** Our store on a port of its own, or on one that was its before; ends with the test. */
+export async function serveStore(t: Test, port = 0): Promise<Served & { readonly run: CliRun }> {
+  const run = startCli(t, ['--host=127.0.0.1', `--port=${port}`], { command: 'regroup-store' });
+  t.teardown(async () => {
+    run.kill('SIGTERM');
+    await run.ended;
+  });
+  const line = await run.line(/^ready /);
+  return { host: '127.0.0.1', port: Number(line.split(':').at(-1)), run };
 }
 
 /**
@@ -169,6 +199,10 @@ function follow(child: ChildProcess): CliRun {
     stderr: () => stderr,
     kill: signal => {
       child.kill(signal);
+    },
+    type: text => {
+      if (text === undefined) child.stdin?.end();
+      else child.stdin?.write(text);
     },
     ended,
     line: async pattern => {

@@ -87,6 +87,7 @@ t.test('the packed tarball', { timeout: 300_000 }, async t => {
       'dist/index.js',
       'dist/index.d.ts',
       'dist/bin/regroup.cjs',
+      'dist/bin/regroup-store.cjs',
       'native/sources.gypi',
       'binding.gyp',
       'LICENSE',

@@ -1,6 +1,3 @@
-import { readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { RegroupError } from '../errors.js';
 import type { AgentEvent, RunResult } from '../events.js';
 import { exitNow, launch, type RunDescription } from '../launch.js';
@@ -13,6 +10,7 @@ import type { CommandName } from './option-table.js';
 import { createPrinter, launchBanner, type Printer } from './print.js';
 import { type CliSettings, logLevels } from './settings.js';
 import { type SignalWatch, watchSignals } from './signals.js';
+import { packageVersion } from './version.js';
 
 /** The whole command: parse, launch, print, exit code. */
 export async function runCommand(command: CommandName): Promise<void> {
@@ -36,7 +34,7 @@ export async function runCommand(command: CommandName): Promise<void> {
       return writeConsole(1, helpText(command));
     }
     case 'version':
-      return writeConsole(1, `regroup ${version()}\n`);
+      return writeConsole(1, `regroup ${packageVersion()}\n`);
     case 'error':
       process.exitCode = parsed.exitCode;
       return writeConsole(2, `${parsed.text}\n`);
@@ -242,10 +240,4 @@ function firstLine(error: unknown): string {
 function endAtOnce(command: CommandName, error: unknown): never {
   writeConsole(2, `${describeError(command, error)}\n`);
   process.exit(1);
-}
-
-function version(): string {
-  const here = dirname(fileURLToPath(import.meta.url));
-  const text = readFileSync(join(here, '../../package.json'), 'utf8');
-  return (JSON.parse(text) as { version: string }).version; // our own package.json
 }

@@ -1,0 +1,106 @@
+import { fstatSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import { RegroupError } from '../errors.js';
+import { native } from '../native.js';
+import { openTable } from '../store/open-table.js';
+import { unreachable } from '../util/unreachable.js';
+import { writeConsole } from './console.js';
+import { packageVersion } from './version.js';
+
+const help = `usage: regroup-store [--host HOST] [--port PORT]
+
+Serves a TCPStore, as torch.distributed.TCPStore(is_master=True) does, to PyTorch 1.13 and any later
+release at once. Prints "ready HOST:PORT" once it listens.
+
+  --host HOST  address or name to serve at. localhost and 127.0.0.1 serve both loopback addresses,
+               another name every address of this machine (default: every address)
+  --port PORT  0 takes a free one (default: 0)
+  --help       print this and exit
+  --version    print the version and exit
+
+Ends with 0 on SIGTERM or SIGINT, or when the pipe at its stdin closes. A stdin that isn't a pipe or
+a socket, such as a terminal or /dev/null, has no say. Exit code 1 if it can't serve, 2 for a
+wrong command line.
+`;
+
+/** The whole command. Whoever reaches the port can read and write the store: it has no passwords. */
+export function runStoreCommand(): void {
+  const parsed = parse(process.argv.slice(2));
+  switch (parsed.do) {
+    case 'print':
+      writeConsole(1, parsed.text);
+      break;
+    case 'refuse':
+      process.exitCode = 2;
+      writeConsole(2, `regroup-store: error: ${parsed.why}\n`);
+      break;
+    case 'serve':
+      serve(parsed.host, parsed.port);
+      break;
+    default:
+      unreachable(parsed);
+  }
+}
+
+type Parsed =
+  | { readonly do: 'serve'; readonly host: string; readonly port: number }
+  | { readonly do: 'print'; readonly text: string }
+  | { readonly do: 'refuse'; readonly why: string };
+
+function parse(args: readonly string[]): Parsed {
+  try {
+    const { values } = parseArgs({
+      args: [...args],
+      options: {
+        host: { type: 'string', default: everyAddress },
+        port: { type: 'string', default: '0' },
+        help: { type: 'boolean', short: 'h' },
+        version: { type: 'boolean' },
+      },
+    });
+    if (values.help) return { do: 'print', text: help };
+    if (values.version) return { do: 'print', text: `regroup-store ${packageVersion()}\n` };
+    const port = Number(values.port);
+    if (!/^\d+$/.test(values.port) || port > 65_535) {
+      return { do: 'refuse', why: `--port: '${values.port}' is not a port; give 0 to 65535` };
+    }
+    if (values.host === '') return { do: 'refuse', why: '--host: give an address or a name' };
+    return { do: 'serve', host: values.host, port };
+  } catch (error) {
+    // parseArgs throws TypeErrors for people; some end with advice in further sentences.
+    return { do: 'refuse', why: (error as Error).message.split('\n')[0] ?? '' };
+  }
+}
+
+/** What `openTable` takes for a name that means any address of this machine. */
+const everyAddress = '*';
+
+function serve(host: string, port: number): void {
+  try {
+    const store = native().createStore();
+    // The store's thread doesn't keep Node alive; this does.
+    setInterval(() => {}, 2 ** 31 - 1);
+    function end(): void {
+      store.close();
+      process.exit(0);
+    }
+
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, end);
+    const table = openTable(store, host, port);
+    const shown = host.includes(':') ? `[${host}]` : host === everyAddress ? '0.0.0.0' : host;
+    writeConsole(1, `ready ${shown}:${table.port}\n`);
+    endWithStdin(end);
+  } catch (error) {
+    const what = error instanceof RegroupError ? error.message : String(error).split('\n')[0];
+    writeConsole(2, `regroup-store: error: ${what}\n`);
+    // The addon's cleanup hook ends the store's thread.
+    process.exit(1);
+  }
+}
+
+/** A pipe or socket that nobody holds any more tells that whoever started us is gone. */
+function endWithStdin(end: () => void): void {
+  const stdin = fstatSync(0);
+  if (!stdin.isFIFO() && !stdin.isSocket()) return;
+  process.stdin.on('end', end).on('error', end).resume();
+}

@@ -1,0 +1,3 @@
+import { runStoreCommand } from './store-command.js';
+
+runStoreCommand();

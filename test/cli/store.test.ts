@@ -1,0 +1,131 @@
+import { readFileSync } from 'node:fs';
+import { connect } from 'node:net';
+import t from 'tap';
+import { type CliOptions, listeningSockets, runCli, startCli } from '../harness.js';
+
+const command: CliOptions = { command: 'regroup-store' };
+const ready = /^ready (.*):(\d+)$/;
+
+/** Resolves once somebody has accepted. */
+function reaches(host: string, port: number): Promise<boolean> {
+  const socket = connect({ host, port });
+  return new Promise(resolve => {
+    socket.on('connect', () => resolve(true)).on('error', () => resolve(false));
+  }).finally(() => socket.destroy()) as Promise<boolean>;
+}
+
+function parts(line: string): { host: string; port: number } {
+  const [, host = '', port] = ready.exec(line) ?? [];
+  return { host, port: Number(port) };
+}
+
+for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+  t.test(`regroup-store serves until ${signal}, and ends with 0`, async t => {
+    const run = startCli(t, [], command);
+    const { host, port } = parts(await run.line(ready));
+
+    t.equal(host, '0.0.0.0');
+    t.ok(await reaches('127.0.0.1', port), 'by IPv4');
+    t.ok(await reaches('::1', port), 'by IPv6');
+    run.kill(signal);
+    t.match(await run.ended, {
+      code: 0,
+      signal: null,
+      stderr: '',
+      stdout: `ready 0.0.0.0:${port}\n`,
+    });
+    t.notOk(await reaches('127.0.0.1', port), 'nobody is left');
+  });
+}
+
+t.test('regroup-store ends with 0 when the pipe at its stdin closes', async t => {
+  const ended = await runCli(t, [], { ...command, stdin: 'whatever it is told\n' });
+
+  t.match(ended, { code: 0, signal: null, stderr: '' });
+});
+
+t.test('a stdin that was closed from the start has no say', async t => {
+  const under = ['bash', '-c', 'exec "$@" <&-', 'bash'];
+  const run = startCli(t, [], { ...command, under });
+  const { port } = parts(await run.line(ready));
+
+  t.ok(await reaches('127.0.0.1', port));
+  run.kill('SIGTERM');
+  t.match(await run.ended, { code: 0 });
+});
+
+t.test('--host=localhost serves loopback addresses only', async t => {
+  const run = startCli(t, ['--host', 'localhost'], command);
+  const { host, port } = parts(await run.line(ready));
+
+  t.equal(host, 'localhost');
+  const addresses = listeningSockets(run.pid).map(row => row.split(':')[0]);
+  t.ok(addresses.includes('0100007F'));
+  t.notOk(addresses.some(address => /^0+$/.test(address ?? '')));
+  t.ok(await reaches('127.0.0.1', port));
+  run.kill('SIGTERM');
+  await run.ended;
+});
+
+t.test('--host=::1 is printed so that it can be told from the port', async t => {
+  const run = startCli(t, ['--host=::1'], command);
+  const { host, port } = parts(await run.line(ready));
+
+  t.equal(host, '[::1]');
+  t.ok(await reaches('::1', port));
+  run.kill('SIGTERM');
+  await run.ended;
+});
+
+t.test('a port in use ends with 1 and one line that names its holder', async t => {
+  const first = startCli(t, ['--host=127.0.0.1'], command);
+  const { port } = parts(await first.line(ready));
+  const second = await runCli(t, ['--host=127.0.0.1', `--port=${port}`], command);
+
+  t.match(second, { code: 1, stdout: '' });
+  t.match(
+    second.stderr,
+    new RegExp(
+      `^regroup-store: error: cannot serve .*:${port}: the port is in use by .*pid ${first.pid}.*\\n$`,
+    ),
+  );
+  first.kill('SIGTERM');
+  await first.ended;
+});
+
+t.test('an address of another machine ends with 1 and one line', async t => {
+  const ended = await runCli(t, ['--host=192.0.2.1'], command);
+
+  t.match(ended, { code: 1, stdout: '' });
+  t.match(
+    ended.stderr,
+    /^regroup-store: error: [^\n]*192\.0\.2\.1 is not an address of this machine[^\n]*\n$/,
+  );
+});
+
+t.test('a wrong command line ends with 2 and one line', async t => {
+  for (const args of [
+    ['--port=70000'],
+    ['--port=-1'],
+    ['--port=x'],
+    ['--port='],
+    ['--port'],
+    ['--host='],
+    ['--bogus'],
+    ['train.py'],
+  ]) {
+    const ended = await runCli(t, args, command);
+    t.match(ended, { code: 2, stdout: '' }, args.join(' '));
+    t.match(ended.stderr, /^regroup-store: error: [^\n]+\n$/, args.join(' '));
+  }
+});
+
+t.test('--help and --version go to stdout, with exit code 0', async t => {
+  const { version } = JSON.parse(readFileSync('package.json', 'utf8')) as { version: string };
+  const help = await runCli(t, ['--help'], command);
+
+  t.match(help, { code: 0, stderr: '' });
+  t.match(help.stdout, /^usage: regroup-store \[--host HOST\] \[--port PORT\]\n/);
+  const printed = await runCli(t, ['--version'], command);
+  t.match(printed, { code: 0, stdout: `regroup-store ${version}\n`, stderr: '' });
+});
