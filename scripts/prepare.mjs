@@ -11,7 +11,7 @@ const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 
 /** npm links the commands of dependencies only; with these, `npx regroup` finds our own as well. */
 function linkCommands() {
-  for (const name of ['regroup', 'regroup-launch']) {
+  for (const name of ['regroup', 'regroup-launch', 'regroup-store']) {
     const link = join(root, 'node_modules/.bin', name);
     rmSync(link, { force: true });
     symlinkSync(`../../dist/bin/${name}.cjs`, link);
