@@ -66,7 +66,8 @@ std::string converse(Headerless headerless, std::string_view input, size_t piece
   Table table(kTableLimits);
   TcpStore::Options options = kOptions;
   options.headerless = headerless;
-  TcpStore store(table, options);
+  SlowestOp slowest;
+  TcpStore store(table, options, slowest);
   Client client(store);
   size_t next = 1;
   while (!input.empty()) {
@@ -85,7 +86,8 @@ void gather(Headerless headerless, std::string_view input) {
   TcpStore::Options options = kOptions;
   options.headerless = headerless;
   {
-    TcpStore store(table, options);
+    SlowestOp slowest;
+    TcpStore store(table, options, slowest);
     std::unique_ptr<Client> clients[3];
     while (!input.empty()) {
       const auto head = static_cast<uint8_t>(input[0]);
