@@ -1,11 +1,10 @@
-import { rmSync } from 'node:fs';
 import { launchError } from '../errors.js';
 import type { AgentEvent, RunResult, WorkerExit, WorkerIdentity } from '../events.js';
 import {
-  attemptFolder,
   createAttempt,
   createRunFolder,
   type RunFolder,
+  removeAttempt,
   removeTempBase,
   type WorkerFiles,
 } from '../logs/layout.js';
@@ -36,6 +35,8 @@ import { initialState, step } from './step.js';
 const drainMs = 1000;
 /** A killed process with tens of gigabytes or a GPU takes seconds to go; torchrun waits as long. */
 const killWaitMs = 30_000;
+/** Blocks the agent, which has nothing else to do by then. */
+const killAtOnceMs = 1000;
 /** Each reader of events may fall this many output events behind before it loses the oldest. */
 const maxOutputEvents = 256;
 
@@ -175,9 +176,7 @@ export function createAgent(job: Job): Agent {
     rounds.delete(round);
     prepared = undefined;
     // Nothing ran there; an attempt that's never been made shouldn't look like one.
-    if (runFolder !== undefined) {
-      rmSync(attemptFolder(runFolder.path, restartCount), { recursive: true, force: true });
-    }
+    if (runFolder !== undefined) removeAttempt(runFolder.path, restartCount);
   }
 
   function startRound(round: number, restartCount: number): void {
@@ -308,6 +307,8 @@ export function createAgent(job: Job): Agent {
 
   function giveUp(error: unknown): void {
     state = { phase: 'ended', policy: state.policy };
+    // If it's a mistake of ours there may be workers still, and whoever hears of it may end at once.
+    machine?.supervisor.killAll(killAtOnceMs);
     tearDown({ keepErrorFiles: false });
     result.reject(error);
   }

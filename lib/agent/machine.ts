@@ -57,9 +57,11 @@ export function startMachine(
     close() {
       // At once, so that whoever launches next may have the port.
       store?.close();
-      dontKillAtExit(supervisor);
-      // We may be within a call from its thread. Nothing is left for it to do.
-      setImmediate(() => supervisor.close());
+      // We may be within a call from its thread.
+      setImmediate(() => {
+        supervisor.close();
+        dontKillAtExit(supervisor);
+      });
     },
   };
 }

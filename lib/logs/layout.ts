@@ -157,6 +157,11 @@ function removeFolders(path: string, levels: number): void {
   rmdirSync(path);
 }
 
+/** Of an attempt whose workers never ran. */
+export function removeAttempt(runFolder: string, attempt: number): void {
+  removeAll(attemptFolder(runFolder, attempt));
+}
+
 function removeAll(path: string): void {
   try {
     rmSync(path, { recursive: true, force: true });

@@ -10,6 +10,9 @@ import {
   readRelease,
 } from './wire.js';
 
+/** Silence after which the kernel asks whether the server's machine is there. */
+const keepAliveMs = 30_000;
+
 /** The connection is gone. `cause` is a MalformedReply, the socket's error, or nothing. */
 export class ConnectionLost extends Error {
   override readonly name = 'ConnectionLost';
@@ -78,6 +81,8 @@ export async function openConnection(
 ): Promise<Connection> {
   // Both families are tried, which torch's client doesn't do if the first one fails late.
   const socket = connect({ host, port, noDelay: true, autoSelectFamily: true });
+  // A wait has nothing on its way; it must notice that the server's machine is gone.
+  socket.setKeepAlive(true, keepAliveMs);
   const connection = overSocket(socket, dialect);
   const abort = () => connection.close();
   signal.addEventListener('abort', abort, { once: true });

@@ -70,7 +70,15 @@ async function attempt(
     // A stock 1.13 server takes our hello for a SET with a key of at least 2⁶³ bytes.
     if (signal.aborted || malformed(error)) throw error;
     const bounded = AbortSignal.any([signal, AbortSignal.timeout(headerlessMs)]);
-    return await greet(address, 'A', ping, bounded).catch(() => Promise.reject(error));
+    const headerless = await greet(address, 'A', ping, bounded).catch(() => Promise.reject(error));
+    // Ours speaks every dialect, and may have hung up for a reason of the moment: ask once more.
+    return await greet(address, 'D', ping, bounded).then(
+      current => {
+        headerless.close();
+        return current;
+      },
+      () => headerless,
+    );
   }
 }
 

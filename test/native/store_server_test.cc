@@ -598,6 +598,26 @@ TEST("unfinished requests are bounded over all connections") {
   CHECK(world.connect().ping());
 }
 
+TEST("T-105 what a large value took is given back, and doesn't count for connections that are idle") {
+  ServerOptions options;
+  options.heldBytes = 8 << 20;
+  World world(std::move(options));
+  std::string set;
+  appendRequest(set, Dialect::D, {.op = Op::Set, .key = "/k", .value = std::string(2 << 20, 'x')});
+  std::string get;
+  appendRequest(get, Dialect::D, {.op = Op::Get, .key = "/k"});
+  std::vector<Client> idle;
+  for (int i = 0; i < 12; i++) {
+    Client client = world.connect();
+    client.write(set);
+    CHECK(client.ping());
+    client.write(get);
+    CHECK_EQ(client.read(8 + (2 << 20)).size(), size_t{8 + (2 << 20)});
+    idle.push_back(std::move(client));
+  }
+  for (Client& client : idle) CHECK(client.ping());
+}
+
 TEST("a flood of bad peers doesn't flood the log") {
   World world;
   for (int i = 0; i < 100; i++) CHECK(Client(world.address.port).write("\xff").closed());

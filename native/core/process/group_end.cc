@@ -92,9 +92,14 @@ void Supervisor::Impl::sweep(Group& group) {
   for (Stray& stray : strays) {
     // In the grace of a group that was signalled as a whole they have had their signal.
     if (group.killing || !group.stop) {
-      group.strays.insert(stray.pid);
-      signalStray(stray, group.killing ? SIGKILL : SIGTERM, features_);
-      if (!group.killing) signalStray(stray, SIGCONT, features_);
+      // Once: where no pidfd can be watched we're here every few milliseconds.
+      const bool isNew = group.strays.insert(stray.pid).second;
+      if (group.killing) {
+        signalStray(stray, SIGKILL, features_);
+      } else if (isNew) {
+        signalStray(stray, SIGTERM, features_);
+        signalStray(stray, SIGCONT, features_);
+      }
     }
     auto watch = std::make_unique<StrayWatch>();
     watch->owner = this;

@@ -14,6 +14,11 @@ namespace {
 
 /// What an idle connection may keep of its buffers.
 constexpr size_t kKeptBytes = 1 << 10;
+
+/// `= {}` would keep the buffer.
+void release(std::string& bytes) {
+  std::string().swap(bytes);
+}
 /// A connection that holds less is never closed for what all of them hold.
 constexpr size_t kModestBytes = 64 << 10;
 
@@ -101,7 +106,7 @@ bool Connection::serveHeld() {
   size_t consumed = 0;
   const bool alive = serve(unserved_, consumed);
   unserved_.erase(0, consumed);
-  if (unserved_.empty() && unserved_.capacity() > kKeptBytes) unserved_ = {};
+  if (unserved_.empty() && unserved_.capacity() > kKeptBytes) release(unserved_);
   return alive;
 }
 
@@ -162,7 +167,7 @@ bool Connection::sendReply() {
   noteSent(taken);
   if (alive && taken < reply.size()) keepUnread(std::string_view(reply).substr(taken));
   reply.clear();
-  if (reply.capacity() > engine_.options().unreadBytes) reply = {};
+  if (reply.capacity() > engine_.options().unreadBytes) release(reply);
   return alive;
 }
 
@@ -175,7 +180,7 @@ bool Connection::flush() {
     noteSent(static_cast<size_t>(sent));
     lastRead_ = engine_.loop().now();
   }
-  unread_ = {};
+  release(unread_);
   sent_ = 0;
   return !eof_;
 }

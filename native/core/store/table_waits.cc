@@ -82,7 +82,8 @@ void Table::forget(Client& client) {
     eraseIfEmpty(entry);
   }
   // A few places are kept for the next wait; many would be a silent connection's for weeks.
-  if (client.waiters_.capacity() > kKeptWaiters) client.waiters_ = {};
+  if (client.waiters_.capacity() > kKeptWaiters)
+    std::vector<Waiter>().swap(client.waiters_);
   client.waiters_.clear();
   client.missing_ = 0;
   waiting_--;
