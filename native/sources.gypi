@@ -31,7 +31,10 @@
       "native/core/store/listener.cc",
       "native/core/store/connection.cc",
       "native/core/store/engine.cc",
-      "native/core/store/server.cc"
+      "native/core/store/server.cc",
+      "native/core/shm/segment.cc",
+      "native/core/shm/shm_writer.cc",
+      "native/core/shm/shm_reader.cc"
     ],
     "addon_files": [
       "native/addon/addon.cc",

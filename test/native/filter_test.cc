@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 
 #include "core/base/clone.h"
+#include "core/shm/shm_writer.h"
 #include "core/spawn/spawn.h"
 #include "test/native/group_harness.h"
 
@@ -82,13 +83,14 @@ void stopAGroup() {
 
 struct Case {
   std::vector<long> calls;
-  bool Features::* off;
+  bool Features::*off;
 };
 const Case kCases[] = {
     {{kSysClone3}, &Features::clone3},
     {{kSysPidfdOpen}, &Features::pidfd},
     {{kSysPidfdSendSignal}, &Features::pidfdSignal},
     {{kSysCloseRange}, &Features::closeRange},
+    {{SYS_memfd_create}, &Features::sealFutureWrite},
     {{kSysClone3, kSysPidfdOpen, kSysPidfdSendSignal, kSysCloseRange}, &Features::pidfd},
 };
 const Case* current;
@@ -120,6 +122,15 @@ TEST("where no thread can be started, a supervisor says so") {
 
     CHECK(!supervisor);
     CHECK_EQ(supervisor.error().code, EPERM);
+  });
+}
+
+TEST("where no memfd can be had, the writer of shared memory says so") {
+  behind({{SYS_memfd_create}, kNotPermitted}, [] {
+    auto writer = shm::Writer::create({}, probeFeatures());
+
+    CHECK(!writer);
+    CHECK_EQ(writer.error().code, EPERM);
   });
 }
 
@@ -165,8 +176,8 @@ TEST("each step of the child that the kernel refuses is named") {
     ChildStep step;
   };
   static const Step kSteps[] = {
-      {SYS_setsid, ChildStep::Session},       {SYS_dup3, ChildStep::Stdio},
-      {SYS_prlimit64, ChildStep::Rlimits},    {SYS_chdir, ChildStep::Cwd},
+      {SYS_setsid, ChildStep::Session},    {SYS_dup3, ChildStep::Stdio},
+      {SYS_prlimit64, ChildStep::Rlimits}, {SYS_chdir, ChildStep::Cwd},
       {SYS_execve, ChildStep::Exec},
   };
   static const Step* step;

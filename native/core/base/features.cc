@@ -1,6 +1,7 @@
 #include "core/base/features.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/syscall.h>
@@ -24,6 +25,7 @@ constexpr FeatureName kNames[] = {
     {"pidfd-signal", &Features::pidfdSignal},
     {"pidfd-wait", &Features::pidfdWait},
     {"close_range", &Features::closeRange},
+    {"seal-future-write", &Features::sealFutureWrite},
 };
 
 [[gnu::no_sanitize("address", "undefined", "thread")]] void exitAtOnce(void*) {
@@ -42,7 +44,9 @@ bool probeClone(const CloneStack& stack, CloneCall call, uint64_t flags) {
 
 }  // namespace
 
-std::span<const FeatureName> featureNames() { return kNames; }
+std::span<const FeatureName> featureNames() {
+  return kNames;
+}
 
 Features probeFeatures(std::span<const std::string> disable) {
   const auto wanted = [&](std::string_view name) {
@@ -76,6 +80,10 @@ Features probeFeatures(std::span<const std::string> disable) {
   }
 
   features.closeRange = wanted("close_range") && rawCall(kSysCloseRange, ~0u, ~0u, 0) == 0;
+  if (wanted("seal-future-write")) {
+    auto memfd = makeMemfd("regroup-probe");
+    features.sealFutureWrite = memfd && addSeals(*memfd, F_SEAL_FUTURE_WRITE);
+  }
   return features;
 }
 

@@ -10,18 +10,19 @@ namespace regroup {
 /// concluded from a version: distributions backport, filters take away.
 struct Features {
   bool clone3 = false;
-  bool clearSighand = false;  // CLONE_CLEAR_SIGHAND, 5.5; with clone3 only
-  bool clonePidfd = false;    // CLONE_PIDFD of clone(2), 5.2
-  bool pidfd = false;         // pidfd_open, and epoll on it, 5.3
-  bool pidfdSignal = false;   // pidfd_send_signal, 5.1
-  bool pidfdWait = false;     // waitid(P_PIDFD), 5.4
-  bool closeRange = false;    // 5.9
+  bool clearSighand = false;     // CLONE_CLEAR_SIGHAND, 5.5; with clone3 only
+  bool clonePidfd = false;       // CLONE_PIDFD of clone(2), 5.2
+  bool pidfd = false;            // pidfd_open, and epoll on it, 5.3
+  bool pidfdSignal = false;      // pidfd_send_signal, 5.1
+  bool pidfdWait = false;        // waitid(P_PIDFD), 5.4
+  bool closeRange = false;       // 5.9
+  bool sealFutureWrite = false;  // F_SEAL_FUTURE_WRITE on a memfd, 5.1
 };
 
 /// A feature's name in `disable` and in reports.
 struct FeatureName {
   std::string_view name;
-  bool Features::* flag;
+  bool Features::*flag;
 };
 std::span<const FeatureName> featureNames();
 

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -105,13 +106,29 @@ Result<Fd> makeEventFd() {
   return Fd(fd);
 }
 
+Result<Fd> makeMemfd(const char* name) {
+  constexpr unsigned kNoexecSeal = 8;  // MFD_NOEXEC_SEAL
+  int fd = ::memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | kNoexecSeal);
+  // Fallback: kernel < 6.3 has no MFD_NOEXEC_SEAL.
+  if (fd < 0 && errno == EINVAL) fd = ::memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  if (fd < 0) return Error{"memfd_create", errno};
+  return Fd(fd);
+}
+
+Result<void> addSeals(const Fd& memfd, int seals) {
+  if (::fcntl(memfd.get(), F_ADD_SEALS, seals) < 0) return Error{"fcntl(F_ADD_SEALS)", errno};
+  return {};
+}
+
 Result<Fd> duplicateAbove(int fd, int lowest) {
   const int copy = ::fcntl(fd, F_DUPFD_CLOEXEC, lowest);
   if (copy < 0) return Error{"fcntl(F_DUPFD_CLOEXEC)", errno};
   return Fd(copy);
 }
 
-bool isOpen(int fd) { return ::fcntl(fd, F_GETFD) >= 0; }
+bool isOpen(int fd) {
+  return ::fcntl(fd, F_GETFD) >= 0;
+}
 
 Result<std::string> readFile(const char* path, size_t limit) {
   auto file = openFile(path, O_RDONLY);

@@ -61,6 +61,12 @@ Result<void> setPipeSize(const Fd& pipe, int bytes);
 Result<Fd> openFile(const char* path, int flags, mode_t mode = 0);
 Result<Fd> makeEventFd();
 
+/// memfd_create(2), sealable, and never executable where the kernel knows of that (6.3). `name` is
+/// for people who read /proc.
+Result<Fd> makeMemfd(const char* name);
+/// F_ADD_SEALS. F_SEAL_FUTURE_WRITE: EINVAL before 5.1.
+Result<void> addSeals(const Fd& memfd, int seals);
+
 /// A duplicate at `lowest` or above.
 Result<Fd> duplicateAbove(int fd, int lowest);
 
@@ -91,6 +97,8 @@ class SignalBlock {
 /// Those that this process ignores, as a bit mask (bit 0 is signal 1).
 uint64_t ignoredSignals();
 
-constexpr uint64_t signalBit(int signal) { return uint64_t{1} << (signal - 1); }
+constexpr uint64_t signalBit(int signal) {
+  return uint64_t{1} << (signal - 1);
+}
 
 }  // namespace regroup

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <cstddef>
+
+#include "core/base/fd.h"
+#include "core/base/features.h"
+#include "core/base/result.h"
+
+namespace regroup::shm {
+
+/// Memory that we may write and others may only read: a memfd whose size is sealed.
+///
+/// Invariant: the descriptor can't be used to write, map writable or resize. Where the kernel has
+/// F_SEAL_FUTURE_WRITE nobody else can, by no way. Elsewhere a process of the same user could
+/// still open it anew through /proc: protection from accidents only.
+class Segment {
+ public:
+  /// `bytes` are rounded up to pages; they're zero, and take memory when they're touched.
+  /// Fails with the kernel's word: a filter may refuse memfd_create.
+  static Result<Segment> create(size_t bytes, const Features& features);
+  Segment(Segment&& other) noexcept;
+  Segment& operator=(Segment&&) = delete;
+  ~Segment();
+
+  std::byte* memory() const { return memory_; }
+  size_t bytes() const { return bytes_; }
+  /// For the readers.
+  const Fd& fd() const { return fd_; }
+  bool writeSealed() const { return writeSealed_; }
+
+ private:
+  Segment(std::byte* memory, size_t bytes) : memory_(memory), bytes_(bytes) {}
+
+  std::byte* memory_;
+  size_t bytes_;
+  Fd fd_;
+  bool writeSealed_ = false;
+};
+
+}  // namespace regroup::shm
