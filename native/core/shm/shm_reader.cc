@@ -237,13 +237,13 @@ int regroup_shm_open(int fd, regroup_shm_reader** reader) {
   const int seals = ::fcntl(fd, F_GET_SEALS);
   if (seals < 0 && errno != EINVAL) return REGROUP_SHM_ESYSTEM;
   if (seals < 0 || !(seals & F_SEAL_SHRINK)) return REGROUP_SHM_EFORMAT;
-  struct stat status;
-  if (::fstat(fd, &status) < 0) return REGROUP_SHM_ESYSTEM;
-  if (status.st_size < static_cast<off_t>(sizeof(Header)) ||
-      static_cast<uint64_t>(status.st_size) > kMaxSegmentBytes)
+  // fstat() would ask for glibc 2.33.
+  const off_t size = ::lseek(fd, 0, SEEK_END);
+  if (size < 0) return REGROUP_SHM_ESYSTEM;
+  if (size < static_cast<off_t>(sizeof(Header)) || static_cast<uint64_t>(size) > kMaxSegmentBytes)
     return REGROUP_SHM_EFORMAT;
 
-  const size_t bytes = static_cast<size_t>(status.st_size);
+  const size_t bytes = static_cast<size_t>(size);
   void* memory = ::mmap(nullptr, bytes, PROT_READ, MAP_SHARED, fd, 0);
   if (memory == MAP_FAILED) return REGROUP_SHM_ESYSTEM;
   const int answer = makeReader(memory, bytes, true, reader);

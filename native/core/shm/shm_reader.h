@@ -15,7 +15,12 @@
 extern "C" {
 #endif
 
+/* For a library of its own; within the addon nobody looks for them. */
+#ifdef REGROUP_SHM_SHARED
 #define REGROUP_SHM_API __attribute__((visibility("default")))
+#else
+#define REGROUP_SHM_API
+#endif
 
 typedef struct regroup_shm_reader regroup_shm_reader;
 
