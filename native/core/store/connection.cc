@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/base/free_memory.h"
 #include "core/store/engine.h"
 
 namespace regroup::store {
@@ -14,11 +15,6 @@ namespace {
 
 /// What an idle connection may keep of its buffers.
 constexpr size_t kKeptBytes = 1 << 10;
-
-/// `= {}` would keep the buffer.
-void release(std::string& bytes) {
-  std::string().swap(bytes);
-}
 /// A connection that holds less is never closed for what all of them hold.
 constexpr size_t kModestBytes = 64 << 10;
 
@@ -106,7 +102,7 @@ bool Connection::serveHeld() {
   size_t consumed = 0;
   const bool alive = serve(unserved_, consumed);
   unserved_.erase(0, consumed);
-  if (unserved_.empty() && unserved_.capacity() > kKeptBytes) release(unserved_);
+  if (unserved_.empty() && unserved_.capacity() > kKeptBytes) freeMemory(unserved_);
   return alive;
 }
 
@@ -167,7 +163,7 @@ bool Connection::sendReply() {
   noteSent(taken);
   if (alive && taken < reply.size()) keepUnread(std::string_view(reply).substr(taken));
   reply.clear();
-  if (reply.capacity() > engine_.options().unreadBytes) release(reply);
+  if (reply.capacity() > engine_.options().unreadBytes) freeMemory(reply);
   return alive;
 }
 
@@ -180,7 +176,7 @@ bool Connection::flush() {
     noteSent(static_cast<size_t>(sent));
     lastRead_ = engine_.loop().now();
   }
-  release(unread_);
+  freeMemory(unread_);
   sent_ = 0;
   return !eof_;
 }

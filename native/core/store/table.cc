@@ -106,21 +106,23 @@ Table::Outcome Table::compareSet(const Request& request, std::string& reply) {
 }
 
 Table::Outcome Table::add(const Request& request, std::string& reply) {
-  const Entry* entry = lookup(request.key);
   int64_t sum = 0;
-  if (entry != nullptr && entry->second.value) {
-    const auto current = parseCounter(*entry->second.value);
-    if (!current) return kNotANumber;
-    sum = *current;
-  }
-  // Wraps, as stock's does.
-  (void)__builtin_add_overflow(sum, request.number, &sum);
+  if (!addTo(request.key, request.number, sum)) return kNotANumber;
   const CounterText text(sum);
 
   if (auto refusal = admit(1, request.key.size() + std::string_view(text).size())) return refusal;
   write(entryOf(request.key), text);
   appendI64(reply, sum);
   return {};
+}
+
+bool Table::addTo(std::string_view key, int64_t number, int64_t& sum) const {
+  const Entry* const entry = lookup(key);
+  std::optional<int64_t> current = 0;
+  if (entry != nullptr && entry->second.value) current = parseCounter(*entry->second.value);
+  // Wraps, as stock's does.
+  if (current) (void)__builtin_add_overflow(*current, number, &sum);
+  return current.has_value();
 }
 
 Table::Outcome Table::append(const Request& request) {

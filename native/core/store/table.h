@@ -128,6 +128,8 @@ class Table {
   Outcome multiSet(const Request& request);
   Outcome listKeys(std::string& reply);
   int64_t remove(std::string_view key);
+  /// What the key's counter would be then; a missing one is 0. False: it's no number.
+  bool addTo(std::string_view key, int64_t number, int64_t& sum) const;
   const Entry* lookup(std::string_view key) const;
   Entry& entryOf(std::string_view key);
   void eraseIfEmpty(Entry& entry);

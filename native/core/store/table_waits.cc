@@ -1,5 +1,6 @@
 #include "core/store/table.h"
 
+#include "core/base/free_memory.h"
 #include "core/store/counter.h"
 
 namespace regroup::store {
@@ -31,14 +32,8 @@ Table::Outcome Table::wait(Client& client, const Request& request, std::string& 
 }
 
 Table::Outcome Table::barrier(Client& client, const Request& request, std::string& reply) {
-  const Entry* known = lookup(request.key);
   int64_t arrived = 0;
-  if (known != nullptr && known->second.value) {
-    const auto counter = parseCounter(*known->second.value);
-    if (!counter) return kNotANumber;
-    arrived = *counter;
-  }
-  (void)__builtin_add_overflow(arrived, 1, &arrived);
+  if (!addTo(request.key, 1, arrived)) return kNotANumber;
   const CounterText text(arrived);
   if (auto refusal = admit(1, request.key.size() + std::string_view(text).size() + kWaiterBytes))
     return refusal;
@@ -82,8 +77,7 @@ void Table::forget(Client& client) {
     eraseIfEmpty(entry);
   }
   // A few places are kept for the next wait; many would be a silent connection's for weeks.
-  if (client.waiters_.capacity() > kKeptWaiters)
-    std::vector<Waiter>().swap(client.waiters_);
+  if (client.waiters_.capacity() > kKeptWaiters) freeMemory(client.waiters_);
   client.waiters_.clear();
   client.missing_ = 0;
   waiting_--;
