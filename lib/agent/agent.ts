@@ -24,7 +24,7 @@ import { signalName, signalNumber } from '../util/signals.js';
 import { unreachable } from '../util/unreachable.js';
 import { describeFailure, rootCauseOf, type WorkerFailure } from './failures.js';
 import { type Job, roundOf, workerPlans } from './job.js';
-import { type Machine, startMachine } from './machine.js';
+import { killAtOnceMs, type Machine, startMachine } from './machine.js';
 import { copyErrorFile } from './own-error-file.js';
 import { readErrorFile, tailBytes, tailOf } from './remains.js';
 import { startError } from './start-error.js';
@@ -35,8 +35,6 @@ import { initialState, step } from './step.js';
 const drainMs = 1000;
 /** A killed process with tens of gigabytes or a GPU takes seconds to go; torchrun waits as long. */
 const killWaitMs = 30_000;
-/** Blocks the agent, which has nothing else to do by then. */
-const killAtOnceMs = 1000;
 /** Each reader of events may fall this many output events behind before it loses the oldest. */
 const maxOutputEvents = 256;
 

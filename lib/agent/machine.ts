@@ -8,6 +8,9 @@ import {
 import { openTable } from '../store/open-table.js';
 import type { Job } from './job.js';
 
+/** How long a killing blocks the agent, which has nothing else to do by then. */
+export const killAtOnceMs = 1000;
+
 /** The addon's threads, for one run, and the store's table of each round. */
 export interface Machine {
   readonly supervisor: NativeSupervisor;
@@ -57,11 +60,9 @@ export function startMachine(
     close() {
       // At once, so that whoever launches next may have the port.
       store?.close();
+      dontKillAtExit(supervisor);
       // We may be within a call from its thread.
-      setImmediate(() => {
-        supervisor.close();
-        dontKillAtExit(supervisor);
-      });
+      setImmediate(() => supervisor.close());
     },
   };
 }
@@ -88,5 +89,5 @@ function dontKillAtExit(supervisor: NativeSupervisor): void {
 
 /** process.exit() in the middle of a run: the addon's cleanup hooks don't run then. */
 function killAll(): void {
-  for (const supervisor of supervisors) supervisor.killAll(1000);
+  for (const supervisor of supervisors) supervisor.killAll(killAtOnceMs);
 }

@@ -1,4 +1,5 @@
 import type { Entrypoint, LaunchOptions, Streams, StreamsByRank } from '../options.js';
+import { maxTimerMs } from '../util/timers.js';
 import { refusal } from './command-line-error.js';
 import {
   describeConf,
@@ -203,9 +204,6 @@ function splitList(text: string | undefined): readonly string[] {
     .split(',')
     .map(item => item.replaceAll('\0', ','));
 }
-
-/** `launch` takes no more: 24 days, longer than anybody waits. */
-const maxTimerMs = 2 ** 31 - 1;
 
 function parseShutdownTimeout(command: CommandName, values: Values, env: Env): number {
   const accepted = 'seconds from 0';

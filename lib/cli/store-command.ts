@@ -3,6 +3,8 @@ import { parseArgs } from 'node:util';
 import { RegroupError } from '../errors.js';
 import { native } from '../native.js';
 import { openTable } from '../store/open-table.js';
+import { addressOf } from '../util/address.js';
+import { maxTimerMs } from '../util/timers.js';
 import { unreachable } from '../util/unreachable.js';
 import { writeConsole } from './console.js';
 import { packageVersion } from './version.js';
@@ -79,7 +81,7 @@ function serve(host: string, port: number): void {
   try {
     const store = native().createStore();
     // The store's thread doesn't keep Node alive; this does.
-    setInterval(() => {}, 2 ** 31 - 1);
+    setInterval(() => {}, maxTimerMs);
     function end(): void {
       store.close();
       process.exit(0);
@@ -87,8 +89,8 @@ function serve(host: string, port: number): void {
 
     for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, end);
     const table = openTable(store, host, port);
-    const shown = host.includes(':') ? `[${host}]` : host === everyAddress ? '0.0.0.0' : host;
-    writeConsole(1, `ready ${shown}:${table.port}\n`);
+    const shown = host === everyAddress ? '0.0.0.0' : host;
+    writeConsole(1, `ready ${addressOf(shown, table.port)}\n`);
     endWithStdin(end);
   } catch (error) {
     const what = error instanceof RegroupError ? error.message : String(error).split('\n')[0];

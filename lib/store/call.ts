@@ -1,4 +1,5 @@
 import { launchError } from '../errors.js';
+import { maxTimerMs } from '../util/timers.js';
 import { ConnectionLost, malformed } from './connection.js';
 
 export interface CallOptions {
@@ -33,9 +34,6 @@ export interface Calls {
   close(): void;
 }
 
-/** The most that a timer takes: 24.8 days. */
-const longestTimerMs = 2 ** 31 - 1;
-
 /** @param address for errors: `host:port` */
 export function createCalls(address: string, defaultTimeoutMs: number): Calls {
   const running = new Set<AbortController>();
@@ -51,7 +49,7 @@ export function createCalls(address: string, defaultTimeoutMs: number): Calls {
       const startedAt = performance.now();
       const controller = new AbortController();
       const expire = () => controller.abort(new Deadline());
-      const timer = timeoutMs <= longestTimerMs ? setTimeout(expire, timeoutMs) : undefined;
+      const timer = timeoutMs <= maxTimerMs ? setTimeout(expire, timeoutMs) : undefined;
       if (options.signal !== undefined) signals.add(options.signal, controller);
       running.add(controller);
       const call = createCall(controller.signal);

@@ -1,4 +1,5 @@
 import { launchError } from '../errors.js';
+import { addressOf } from '../util/address.js';
 import { type Call, checkTimeout, createCalls } from './call.js';
 import { anybodyThere } from './dial.js';
 import { createStore } from './operations.js';
@@ -53,7 +54,7 @@ export async function connectStore(options: ConnectOptions): Promise<StoreClient
   const valueBytes = options.maxValueBytes ?? 64 * 2 ** 20;
   check('maxValueBytes', valueBytes, valueBytes >= 0, 'a number of bytes');
 
-  const address = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+  const address = addressOf(host, port);
   const calls = createCalls(address, timeoutMs);
   const session = createSession({ host, port }, { dialect, ping });
   const limits = { valueBytes, listKeys: mostListedKeys };

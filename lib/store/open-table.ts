@@ -1,5 +1,6 @@
 import { launchError } from '../errors.js';
 import type { NativeStore, NativeStoreAddress } from '../native.js';
+import { addressOf } from '../util/address.js';
 import { codeOf } from '../util/errno.js';
 import { portHolder } from './port-holder.js';
 
@@ -26,13 +27,12 @@ export function openTable(
     }
   }
   const why = portProblem(failure, masterAddr, port);
-  throw launchError('ERR_PORT', [addressOf(masterAddr, port), why], failure);
+  throw launchError('ERR_PORT', [shownAddress(masterAddr, port), why], failure);
 }
 
 /** Port 0 is nobody's: any would have done. */
-function addressOf(host: string, port: number): string {
-  if (port === 0) return host;
-  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+function shownAddress(host: string, port: number): string {
+  return port === 0 ? host : addressOf(host, port);
 }
 
 /**
