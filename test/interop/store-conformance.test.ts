@@ -1,11 +1,6 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { join } from 'node:path';
-import { text } from 'node:stream/consumers';
 import t, { type Test } from 'tap';
-import { native } from '../../lib/native.js';
-import { cleanEnv } from '../harness.js';
-import { releases, root, type Torch, torchOrSkip } from './torch.js';
+import { type Ended, serveStore, startProgram } from '../harness.js';
+import { releases, type Torch, torchOrSkip } from './torch.js';
 
 // PyTorch's own client is the judge of our store: it must see the same as at PyTorch's own server.
 // T-001…T-006, T-014…T-019, T-021…T-050, T-053…T-057, T-060, T-080, T-081.
@@ -24,24 +19,16 @@ const differences: Readonly<Record<Torch['release'], Readonly<Record<string, str
   },
 };
 
-/** A store of ours, with one empty table. */
-function serve(t: Test): string {
-  const store = native().createStore();
-  t.teardown(() => store.close());
-  return `127.0.0.1:${store.openTable({ hosts: ['127.0.0.1'], port: 0 }).port}`;
+/** The address of a store of ours, with an empty table. */
+async function serve(t: Test): Promise<string> {
+  const { host, port } = await serveStore(t);
+  return `${host}:${port}`;
 }
 
-async function python(torch: Torch, script: string, ...args: readonly string[]) {
-  const child = spawn(torch.python, [join(root, 'test/interop', script), ...args], {
-    env: cleanEnv({ OMP_NUM_THREADS: '1', TORCH_CPP_LOG_LEVEL: 'ERROR' }),
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  const [stdout, stderr, [code]] = await Promise.all([
-    text(child.stdout),
-    text(child.stderr),
-    once(child, 'exit'),
-  ]);
-  return { stdout, stderr, code };
+function python(t: Test, torch: Torch, script: string, ...args: string[]): Promise<Ended> {
+  return startProgram(t, [torch.python, `test/interop/${script}`, ...args], {
+    env: { OMP_NUM_THREADS: '1', TORCH_CPP_LOG_LEVEL: 'ERROR' },
+  }).ended;
 }
 
 for (const release of releases) {
@@ -51,8 +38,8 @@ for (const release of releases) {
 
     t.test("sees the same at our store as at PyTorch's", async t => {
       const script = 'store_conformance.py';
-      const stock = await python(torch, script, 'own');
-      const ours = await python(torch, script, serve(t));
+      const stock = await python(t, torch, script, 'own');
+      const ours = await python(t, torch, script, await serve(t));
       t.equal(stock.code, 0) || t.comment(stock.stderr);
       t.equal(ours.code, 0) || t.comment(ours.stderr);
 
@@ -68,7 +55,13 @@ for (const release of releases) {
 
     for (const world of [2, 8, 64]) {
       t.test(`T-072 ${world} ranks of gloo meet at our store`, async t => {
-        const { stdout, stderr, code } = await python(torch, 'gloo_many.py', serve(t), `${world}`);
+        const { stdout, stderr, code } = await python(
+          t,
+          torch,
+          'gloo_many.py',
+          await serve(t),
+          `${world}`,
+        );
 
         t.equal(code, 0) || t.comment(stderr.slice(-4000));
         t.equal(stdout, `${world} ranks: done\n`);

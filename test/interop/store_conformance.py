@@ -56,8 +56,22 @@ def outcome(action):
     """What it gives, or the kind of its error: texts have addresses in them."""
     try:
         return shown(action())
+    except Absent:
+        raise
     except Exception as error:
         return f"raises {type(error).__name__}"
+
+
+def at_once(actions, meanwhile=lambda: None):
+    """Does all of them in threads of their own; their outcomes, as they come."""
+    seen = []
+    threads = [threading.Thread(target=lambda a=action: seen.append(outcome(a))) for action in actions]
+    for thread in threads:
+        thread.start()
+    meanwhile()
+    for thread in threads:
+        thread.join()
+    return seen
 
 
 def later(action):
@@ -264,15 +278,12 @@ def wait_for_several_late_keys(site):
 @case
 def several_waiters_of_one_key(site):
     clients = [site.client() for _ in range(8)]
-    seen = []
-    threads = [threading.Thread(target=lambda c=c: seen.append(outcome(lambda: c.get(site.key("key"))))) for c in clients]
-    for thread in threads:
-        thread.start()
-    time.sleep(0.1)
-    site.client().set(site.key("key"), "for all")
-    for thread in threads:
-        thread.join()
-    return seen
+
+    def release():
+        time.sleep(0.1)
+        site.client().set(site.key("key"), "for all")
+
+    return at_once([lambda c=c: c.get(site.key("key")) for c in clients], release)
 
 
 @case
@@ -438,11 +449,7 @@ def many_clients(site):
         for _ in range(10):
             store.add(site.key("sum"), 1)
 
-    threads = [threading.Thread(target=use, args=(store,)) for store in clients]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once([lambda s=store: use(s) for store in clients])
     return shown(site.client().get(site.key("sum")))
 
 
@@ -457,33 +464,16 @@ def clone(site):
 
 @case
 def barrier_of_a_store(site):
-    if not hasattr(site.client(), "barrier"):
-        raise Absent("barrier")
     clients = [site.client() for _ in range(4)]
-    seen = []
-    threads = [
-        threading.Thread(target=lambda c=c: seen.append(outcome(lambda: c.barrier(site.key("barrier"), 4, LONG))))
-        for c in clients
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return seen
+    need(clients[0], "barrier")
+    return at_once([lambda c=c: c.barrier(site.key("barrier"), 4, LONG) for c in clients])
 
 
 @case
 def workers_wait_for_each_other(site):
     """`world_size` with `wait_for_workers`, from which clients count themselves in."""
     # Whoever asks counts in the one counter of a table, so that this case must be the only one to do so.
-    seen = []
-    join = lambda: seen.append(outcome(lambda: type(dist.TCPStore(site.host, site.port, 3, False, LONG)).__name__))
-    threads = [threading.Thread(target=join) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return seen
+    return at_once([lambda: type(dist.TCPStore(site.host, site.port, 3, False, LONG)).__name__] * 3)
 
 
 def main():
@@ -498,21 +488,12 @@ def main():
     results = {}
     for name in only:
         try:
-            results[name] = outcome_or_absent(CASES[name], Site(host, int(port), name))
+            results[name] = outcome(lambda: CASES[name](Site(host, int(port), name)))
         except Absent as reason:
             results[name] = f"absent: {reason}"
     print(json.dumps(results), flush=True)
     # Its destructors may wait for threads of abandoned waits.
     os._exit(0)
-
-
-def outcome_or_absent(function, site):
-    try:
-        return shown(function(site))
-    except Absent:
-        raise
-    except Exception as error:
-        return f"raises {type(error).__name__}"
 
 
 main()
