@@ -12,6 +12,20 @@
       "cflags_cc": ["-std=c++20", "-fno-exceptions", "-fno-rtti", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-missing-field-initializers", "-Wno-unused-parameter"],
       "ldflags": ["-Wl,-z,now", "-Wl,--as-needed"],
       "conditions": [["OS!='linux'", { "type": "none", "sources/": [["exclude", ".*"]] }]]
+    },
+    {
+      # For workers: what they load to reach the store through shared memory. Not a .node, since nothing
+      # of Node is in it.
+      "target_name": "regroup_shm",
+      "type": "shared_library",
+      "sources": [
+        "<!@(node -p \"JSON.parse(require('fs').readFileSync('native/sources.gypi', 'utf8')).variables.shm_library_files.join(' ')\")"
+      ],
+      "include_dirs": ["native"],
+      "defines": ["REGROUP_SHM_SHARED"],
+      "cflags_cc": ["-std=gnu++20", "-fno-exceptions", "-fno-rtti", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-missing-field-initializers"],
+      "ldflags": ["-Wl,-z,now", "-Wl,--as-needed"],
+      "conditions": [["OS!='linux'", { "type": "none", "sources/": [["exclude", ".*"]] }]]
     }
   ]
 }

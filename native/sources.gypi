@@ -30,11 +30,22 @@
       "native/core/store/bind.cc",
       "native/core/store/listener.cc",
       "native/core/store/connection.cc",
+      "native/core/store/mirror.cc",
+      "native/core/store/lane_connection.cc",
+      "native/core/store/lane_listener.cc",
       "native/core/store/engine.cc",
       "native/core/store/server.cc",
       "native/core/shm/segment.cc",
       "native/core/shm/shm_writer.cc",
-      "native/core/shm/shm_reader.cc"
+      "native/core/shm/shm_reader.cc",
+      "native/core/shm/shm_handover.cc",
+      "native/core/shm/shm_client.cc",
+      "native/core/shm/lane.cc"
+    ],
+    "shm_library_files": [
+      "native/core/shm/shm_reader.cc",
+      "native/core/shm/shm_handover.cc",
+      "native/core/shm/shm_client.cc"
     ],
     "addon_files": [
       "native/addon/addon.cc",

@@ -2,7 +2,11 @@ import { readdirSync, readFileSync } from 'node:fs';
 import t from 'tap';
 
 interface SourceLists {
-  readonly variables: { readonly core_files: string[]; readonly addon_files: string[] };
+  readonly variables: {
+    readonly core_files: string[];
+    readonly shm_library_files: string[];
+    readonly addon_files: string[];
+  };
 }
 
 // gyp would read more than JSON; CMake doesn't, and neither does this.
@@ -17,6 +21,12 @@ function sourcesBelow(folder: string): string[] {
 
 t.test('every core source is in the list that gyp and CMake read', async t => {
   t.same([...lists.variables.core_files].sort(), sourcesBelow('native/core'));
+});
+
+t.test("the workers' library is a part of the core", async t => {
+  t.ok(lists.variables.shm_library_files.length > 0);
+  for (const file of lists.variables.shm_library_files)
+    t.ok(lists.variables.core_files.includes(file), file);
 });
 
 t.test('every source of the addon is in the list that gyp and CMake read', async t => {

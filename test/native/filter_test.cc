@@ -127,7 +127,7 @@ TEST("where no thread can be started, a supervisor says so") {
 
 TEST("where no memfd can be had, the writer of shared memory says so") {
   behind({{SYS_memfd_create}, kNotPermitted}, [] {
-    auto writer = shm::Writer::create({}, probeFeatures());
+    auto writer = shm::Writer::create({});
 
     CHECK(!writer);
     CHECK_EQ(writer.error().code, EPERM);

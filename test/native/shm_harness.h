@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 
+#include "core/base/features.h"
 #include "core/shm/shm_reader.h"
 #include "core/shm/shm_writer.h"
 #include "test/native/support.h"
@@ -28,7 +29,7 @@ constexpr bool kSanitized = false;
 constexpr uint32_t kLongMs = 20'000;  // a wait that's longer is a bug
 
 inline std::unique_ptr<Writer> makeWriter(size_t bytes = 16 << 20) {
-  auto writer = Writer::create({bytes}, probeFeatures());
+  auto writer = Writer::create({.bytes = bytes});
   return writer ? std::move(*writer) : nullptr;
 }
 

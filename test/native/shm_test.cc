@@ -161,10 +161,8 @@ TEST("a reader of a closed segment is told to ask the store") {
 
 TEST("the descriptor for readers can neither write, nor map writable, nor resize") {
   for (const bool seal : {true, false}) {
-    Features features = probeFeatures();
-    if (seal && !features.sealFutureWrite) continue;
-    features.sealFutureWrite = seal;
-    auto writer = Writer::create({64 << 10}, features);
+    if (seal && !probeFeatures().sealFutureWrite) continue;
+    auto writer = Writer::create({64 << 10, seal});
     REQUIRE(writer);
     const Segment& segment = (*writer)->segment();
     const int fd = segment.fd().get();
@@ -197,7 +195,7 @@ TEST("the descriptor for readers can neither write, nor map writable, nor resize
 
 TEST("sizes out of bounds are refused") {
   for (const size_t bytes : {size_t{0}, size_t{4096}, size_t{kMaxSegmentBytes} + 1}) {
-    auto writer = Writer::create({bytes}, probeFeatures());
+    auto writer = Writer::create({.bytes = bytes});
     REQUIRE(!writer);
     CHECK_EQ(writer.error().code, EINVAL);
   }

@@ -53,7 +53,7 @@ struct Header {
   // On a cache line of its own.
   alignas(64) Word64 generation;  // of the whole table; odd while it's being emptied
   Word32 state;                   // State
-  Word32 reserved;
+  Word32 notice;                  // a futex; what the server tells every reader, 0 at first
 };
 
 /// Where those wait whose keys hash to it.
@@ -89,7 +89,7 @@ static_assert(offsetof(Header, buckets) == 56);
 static_assert(offsetof(Header, slots) == 60);
 static_assert(offsetof(Header, generation) == 64);
 static_assert(offsetof(Header, state) == 72);
-static_assert(offsetof(Header, reserved) == 76);
+static_assert(offsetof(Header, notice) == 76);
 static_assert(sizeof(Bucket) == 8);
 static_assert(offsetof(Bucket, event) == 0);
 static_assert(offsetof(Bucket, leftOut) == 4);

@@ -10,7 +10,7 @@
 
 namespace regroup::shm {
 
-Result<Segment> Segment::create(size_t bytes, const Features& features) {
+Result<Segment> Segment::create(size_t bytes, bool sealFutureWrite) {
   const size_t page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
   bytes = (bytes + page - 1) / page * page;
 
@@ -23,9 +23,11 @@ Result<Segment> Segment::create(size_t bytes, const Features& features) {
   // A forked child that isn't about to exec would be a second writer.
   (void)::madvise(memory, bytes, MADV_DONTFORK);
 
-  if (features.sealFutureWrite) {
-    if (auto sealed = addSeals(*file, F_SEAL_FUTURE_WRITE); !sealed) return sealed.error();
-    segment.writeSealed_ = true;
+  if (sealFutureWrite) {
+    const auto sealed = addSeals(*file, F_SEAL_FUTURE_WRITE);
+    // Fallback: kernels before 5.1.
+    if (!sealed && sealed.error().code != EINVAL) return sealed.error();
+    segment.writeSealed_ = static_cast<bool>(sealed);
   }
   if (auto sealed = addSeals(*file, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL); !sealed)
     return sealed.error();

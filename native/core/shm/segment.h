@@ -3,7 +3,6 @@
 #include <cstddef>
 
 #include "core/base/fd.h"
-#include "core/base/features.h"
 #include "core/base/result.h"
 
 namespace regroup::shm {
@@ -17,7 +16,9 @@ class Segment {
  public:
   /// `bytes` are rounded up to pages; they're zero, and take memory when they're touched.
   /// Fails with the kernel's word: a filter may refuse memfd_create.
-  static Result<Segment> create(size_t bytes, const Features& features);
+  ///
+  /// @param sealFutureWrite false: do as on a kernel without F_SEAL_FUTURE_WRITE
+  static Result<Segment> create(size_t bytes, bool sealFutureWrite = true);
   Segment(Segment&& other) noexcept;
   Segment& operator=(Segment&&) = delete;
   ~Segment();

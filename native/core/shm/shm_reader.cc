@@ -2,15 +2,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/futex.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "core/shm/futex.h"
 #include "core/shm/layout.h"
 
 using namespace regroup::shm;
@@ -52,14 +50,6 @@ struct Query {
 template <typename T>
 T load(const std::atomic<T>& word) {
   return word.load(std::memory_order_acquire);
-}
-
-void relax() {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#else
-  asm volatile("yield");
-#endif
 }
 
 bool isPowerOfTwo(uint64_t n) {
@@ -212,22 +202,6 @@ int makeReader(const void* memory, size_t bytes, bool mapped, regroup_shm_reader
   return REGROUP_SHM_OK;
 }
 
-timespec deadlineIn(uint32_t ms) {
-  timespec time;
-  ::clock_gettime(CLOCK_MONOTONIC, &time);
-  time.tv_sec += ms / 1000;
-  time.tv_nsec += static_cast<long>(ms % 1000) * 1'000'000;
-  if (time.tv_nsec >= 1'000'000'000) time.tv_sec++, time.tv_nsec -= 1'000'000'000;
-  return time;
-}
-
-bool isPast(const timespec& deadline) {
-  timespec now;
-  ::clock_gettime(CLOCK_MONOTONIC, &now);
-  return now.tv_sec > deadline.tv_sec ||
-         (now.tv_sec == deadline.tv_sec && now.tv_nsec >= deadline.tv_nsec);
-}
-
 }  // namespace
 
 int regroup_shm_open(int fd, regroup_shm_reader** reader) {
@@ -272,7 +246,7 @@ int regroup_shm_wait(const regroup_shm_reader* reader, const void* key, size_t k
   if (!makeQuery(reader, key, key_bytes, value, capacity, value_bytes, query))
     return REGROUP_SHM_EARGUMENT;
 
-  const timespec deadline = deadlineIn(timeout_ms);
+  const timespec deadline = monotonicIn(timeout_ms);
   const Bucket& bucket = reader->buckets[query.hash & reader->bucketMask];
   uint64_t first = 0;
   for (bool again = false;; again = true) {
@@ -287,12 +261,29 @@ int regroup_shm_wait(const regroup_shm_reader* reader, const void* key, size_t k
 
     // Here, not by the kernel's word alone: a segment whose word moves all the time never sleeps.
     if (isPast(deadline)) return REGROUP_SHM_TIMED_OUT;
-    // Not FUTEX_PRIVATE: the writer is another process. The bitset form takes a deadline.
-    if (::syscall(SYS_futex, &bucket.event, FUTEX_WAIT_BITSET, event, &deadline, nullptr,
-                  FUTEX_BITSET_MATCH_ANY) == 0)
-      continue;
-    if (errno == EINTR) return REGROUP_SHM_INTERRUPTED;
-    if (errno != EAGAIN && errno != ETIMEDOUT) return REGROUP_SHM_ESYSTEM;
+    const int error = futexWait(bucket.event, event, deadline);
+    if (error == EINTR) return REGROUP_SHM_INTERRUPTED;
+    if (error != 0 && error != EAGAIN && error != ETIMEDOUT) return REGROUP_SHM_ESYSTEM;
+  }
+}
+
+uint32_t regroup_shm_notice(const regroup_shm_reader* reader) {
+  return reader ? load(reader->header->notice) : 0;
+}
+
+int regroup_shm_wait_notice(const regroup_shm_reader* reader, uint32_t known, uint32_t* notice,
+                            uint32_t timeout_ms) {
+  if (!reader || !notice) return REGROUP_SHM_EARGUMENT;
+  const timespec deadline = monotonicIn(timeout_ms);
+  for (;;) {
+    *notice = load(reader->header->notice);
+    if (*notice != known) return REGROUP_SHM_OK;
+    if (load(reader->header->state) != static_cast<uint32_t>(State::Open))
+      return REGROUP_SHM_ASK_TCP;
+    if (isPast(deadline)) return REGROUP_SHM_TIMED_OUT;
+    const int error = futexWait(reader->header->notice, known, deadline);
+    if (error == EINTR) return REGROUP_SHM_INTERRUPTED;
+    if (error != 0 && error != EAGAIN && error != ETIMEDOUT) return REGROUP_SHM_ESYSTEM;
   }
 }
 

@@ -27,9 +27,8 @@ typedef struct regroup_shm_reader regroup_shm_reader;
 /* Answers. */
 #define REGROUP_SHM_OK 0
 #define REGROUP_SHM_NOT_FOUND 1 /* the store had no such key at that moment */
-#define REGROUP_SHM_ASK_TCP                                             \
-  2 /* can't tell from here: left out, being rewritten, emptied, closed \
-     */
+/* Can't tell from here: left out, being rewritten, emptied, closed. */
+#define REGROUP_SHM_ASK_TCP 2
 #define REGROUP_SHM_TOO_SMALL 3 /* the key is there; *value_bytes tells what it takes */
 #define REGROUP_SHM_TIMED_OUT 4
 #define REGROUP_SHM_INTERRUPTED 5 /* a signal came; call again with the time that's left */
@@ -59,6 +58,14 @@ REGROUP_SHM_API int regroup_shm_get(const regroup_shm_reader* reader, const void
 REGROUP_SHM_API int regroup_shm_wait(const regroup_shm_reader* reader, const void* key,
                                      size_t key_bytes, void* value, size_t capacity,
                                      size_t* value_bytes, uint32_t timeout_ms);
+
+/* The word that the server tells all its readers; 0 until it has told one. */
+REGROUP_SHM_API uint32_t regroup_shm_notice(const regroup_shm_reader* reader);
+
+/* Sleeps until that word isn't `known`, `timeout_ms` at most. Gives OK and the word, ASK_TCP (the
+ * server is gone), TIMED_OUT, INTERRUPTED, ESYSTEM, EARGUMENT. */
+REGROUP_SHM_API int regroup_shm_wait_notice(const regroup_shm_reader* reader, uint32_t known,
+                                            uint32_t* notice, uint32_t timeout_ms);
 
 /* Null is ignored. */
 REGROUP_SHM_API void regroup_shm_close(regroup_shm_reader* reader);

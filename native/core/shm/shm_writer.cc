@@ -1,13 +1,11 @@
 #include "core/shm/shm_writer.h"
 
 #include <errno.h>
-#include <limits.h>
-#include <linux/futex.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <bit>
+
+#include "core/shm/futex.h"
 
 namespace regroup::shm {
 
@@ -29,11 +27,10 @@ Word64* wordsAt(const Segment& segment, uint64_t offset) {
 
 }  // namespace
 
-Result<std::unique_ptr<Writer>> Writer::create(const WriterOptions& options,
-                                               const Features& features) {
+Result<std::unique_ptr<Writer>> Writer::create(const WriterOptions& options) {
   if (options.bytes < kMinSegmentBytes || options.bytes > kMaxSegmentBytes)
     return Error{"shared memory size", EINVAL};
-  auto segment = Segment::create(options.bytes, features);
+  auto segment = Segment::create(options.bytes, options.sealFutureWrite);
   if (!segment) return segment.error();
   const uint32_t slots = static_cast<uint32_t>(std::bit_floor(segment->bytes() / kBytesPerSlot));
   return std::unique_ptr<Writer>(new Writer(std::move(*segment), slots / kSlotsPerBucket, slots));
@@ -64,6 +61,7 @@ Writer::Writer(Segment segment, uint32_t buckets, uint32_t slots)
 Writer::~Writer() {
   set(header_->state, State::Closed);
   wakeAll();
+  futexWakeAll(header_->notice);
 }
 
 bool Writer::put(std::string_view key, std::string_view value) {
@@ -82,6 +80,17 @@ bool Writer::put(std::string_view key, std::string_view value) {
 void Writer::remove(std::string_view key) {
   const uint64_t hash = hashKey(key.data(), key.size());
   if (Slot* slot = find(hash, key)) clear(*slot, kRemoved);
+}
+
+void Writer::hide(std::string_view key) {
+  const uint64_t hash = hashKey(key.data(), key.size());
+  leaveOut(find(hash, key), hash);
+}
+
+void Writer::setNotice(uint32_t notice) {
+  if (header_->notice.load(std::memory_order_relaxed) == notice) return;
+  set(header_->notice, notice);
+  futexWakeAll(header_->notice);
 }
 
 void Writer::reset() {
@@ -210,7 +219,7 @@ void Writer::copyIn(uint64_t offset, std::string_view bytes) {
 /// Readers can't say that they wait, since they can't write; so each wake-up is a system call.
 void Writer::wake(Bucket& bucket) {
   set(bucket.event, bucket.event.load(std::memory_order_relaxed) + 1);
-  ::syscall(SYS_futex, &bucket.event, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
+  futexWakeAll(bucket.event);
 }
 
 void Writer::wakeAll() {

@@ -11,7 +11,8 @@
 namespace regroup::shm {
 
 struct WriterOptions {
-  size_t bytes = 16 << 20;  // of the segment; at least 64 KiB, at most kMaxSegmentBytes
+  size_t bytes = 16 << 20;      // of the segment; at least 64 KiB, at most kMaxSegmentBytes
+  bool sealFutureWrite = true;  // false: do as on a kernel without that seal
 };
 
 /// Publishes a store's keys to readers on this machine. What finds no room is left out, and
@@ -24,8 +25,7 @@ struct WriterOptions {
 class Writer {
  public:
   /// EINVAL for sizes out of bounds, else as Segment::create.
-  static Result<std::unique_ptr<Writer>> create(const WriterOptions& options,
-                                                const Features& features);
+  static Result<std::unique_ptr<Writer>> create(const WriterOptions& options);
   /// Tells readers that nothing is true any more, and wakes those that wait.
   ~Writer();
   Writer(const Writer&) = delete;
@@ -34,8 +34,12 @@ class Writer {
   /// @returns whether readers can see it; else its last value is gone from here too
   bool put(std::string_view key, std::string_view value);
   void remove(std::string_view key);
+  /// The store has more to say about this key than readers can see: they're told to ask it.
+  void hide(std::string_view key);
   /// Forgets all keys, those left out too. Those that wait are told to ask the store.
   void reset();
+  /// Sets the word that every reader sees, and wakes who waits for it to change.
+  void setNotice(uint32_t notice);
 
   const Segment& segment() const { return segment_; }
   size_t keys() const { return keys_; }

@@ -20,8 +20,8 @@ constexpr size_t kModestBytes = 64 << 10;
 
 }  // namespace
 
-Connection::Connection(Engine& engine, Served& served, Fd fd, const PeerName& name)
-    : engine_(engine), served_(served), fd_(std::move(fd)), events_(EPOLLIN), name_(name) {}
+Connection::Connection(Engine& engine, Served& served, Fd fd)
+    : engine_(engine), served_(served), fd_(std::move(fd)), events_(EPOLLIN) {}
 
 Connection::~Connection() {
   session_.reset();
@@ -48,17 +48,23 @@ void Connection::onReady(uint32_t events) {
 }
 
 void Connection::onTurn() {
-  if (!serveHeld() || !update()) engine_.drop(*this);
+  const bool alive = more_ ? serveHeld() : receive();
+  if (!alive || !update()) engine_.drop(*this);
 }
 
 void Connection::send(std::string_view bytes) {
   if (unread_.empty()) {
-    const ssize_t sent = ::send(fd_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    const ssize_t sent = write(bytes);
     // A broken connection is dropped by its own event, which is due.
     if (sent < 0 && errno != EAGAIN) return;
     if (sent > 0) noteSent(static_cast<size_t>(sent));
     bytes.remove_prefix(std::max<ssize_t>(sent, 0));
-    if (bytes.empty()) return;
+    if (bytes.empty()) return tell();
+  }
+  const ServerOptions& options = engine_.options();
+  if (unread_.size() - sent_ + bytes.size() > options.unreadBytes + options.table.replyBytes) {
+    (void)fault("leaves too much unread");
+    return close();
   }
   keepUnread(bytes);
   if (!update()) close();
@@ -77,7 +83,7 @@ bool Connection::receive() {
   // Those in hand come first; they're queued for a turn of their own.
   if (paused() || more_) return true;
   char* const buffer = engine_.shared().input;
-  const ssize_t size = ::recv(fd_.get(), buffer, kTurnBytes, 0);
+  const ssize_t size = read(buffer, kTurnBytes);
   if (size < 0) return errno == EAGAIN || errno == EINTR;
   if (size == 0) {
     eof_ = true;
@@ -149,7 +155,7 @@ bool Connection::choose(std::string_view input) {
 
 bool Connection::fault(const std::string& what) {
   served_.totals.faults++;
-  engine_.log("closed " + name_.text() + ": " + what);
+  engine_.log("closed " + name() + ": " + what);
   return false;
 }
 
@@ -157,7 +163,7 @@ bool Connection::fault(const std::string& what) {
 bool Connection::sendReply() {
   std::string& reply = engine_.shared().reply;
   if (reply.empty()) return true;
-  const ssize_t sent = ::send(fd_.get(), reply.data(), reply.size(), MSG_NOSIGNAL);
+  const ssize_t sent = write(reply);
   const bool alive = sent >= 0 || errno == EAGAIN;
   const size_t taken = static_cast<size_t>(std::max<ssize_t>(sent, 0));
   noteSent(taken);
@@ -169,8 +175,7 @@ bool Connection::sendReply() {
 
 bool Connection::flush() {
   while (sent_ < unread_.size()) {
-    const ssize_t sent =
-        ::send(fd_.get(), unread_.data() + sent_, unread_.size() - sent_, MSG_NOSIGNAL);
+    const ssize_t sent = write(std::string_view(unread_).substr(sent_));
     if (sent < 0) return errno == EAGAIN || errno == EINTR;
     sent_ += static_cast<size_t>(sent);
     noteSent(static_cast<size_t>(sent));
@@ -215,12 +220,25 @@ bool Connection::update() {
                  ", max: " + std::to_string(engine_.options().heldBytes));
   }
 
-  if (more_ && !paused() && !turn) engine_.runSoon(*this);
+  if (!paused() && !turn && (more_ || unheard())) engine_.runSoon(*this);
+  tell();
   const uint32_t events =
       (paused() ? 0u : uint32_t{EPOLLIN}) | (unread_.empty() ? 0u : uint32_t{EPOLLOUT});
   if (events == events_) return true;
   events_ = events;
-  return static_cast<bool>(engine_.loop().modify(fd_.get(), events, this));
+  return want(events);
+}
+
+ssize_t TcpConnection::read(char* to, size_t bytes) {
+  return ::recv(fd().get(), to, bytes, 0);
+}
+
+ssize_t TcpConnection::write(std::string_view bytes) {
+  return ::send(fd().get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+}
+
+bool TcpConnection::want(uint32_t events) {
+  return static_cast<bool>(engine().loop().modify(fd().get(), events, this));
 }
 
 }  // namespace regroup::store

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "core/base/fd.h"
 #include "core/base/loop.h"
@@ -17,12 +18,12 @@ namespace regroup::store {
 class Engine;
 struct Served;
 
-/// An accepted socket, and what's held for it.
+/// A client, and what's held for it; how its bytes come and go is up to those derived from it.
 ///
 /// Owner: Served. Thread: store.
-class Connection final : public Loop::Watcher, public Peer {
+class Connection : public Loop::Watcher, public Peer {
  public:
-  Connection(Engine& engine, Served& served, Fd fd, const PeerName& name);
+  Connection(Engine& engine, Served& served, Fd fd);
   ~Connection() override;
 
   Result<void> watch();
@@ -40,13 +41,31 @@ class Connection final : public Loop::Watcher, public Peer {
   size_t place = 0;                                      // in Served::connections
   std::optional<std::list<Connection*>::iterator> turn;  // in the queue, while it's there
 
+ protected:
+  // As recv() and send() do at a non-blocking socket.
+  virtual ssize_t read(char* to, size_t bytes) = 0;
+  virtual ssize_t write(std::string_view bytes) = 0;
+  /// Something can be read that no event will tell of.
+  virtual bool unheard() { return false; }
+  /// Asks for these events, from now on. False: the kernel refused.
+  virtual bool want(uint32_t events) = 0;
+  /// The turn is over: what was written is the peer's to read.
+  virtual void tell() {}
+  /// For the log.
+  virtual std::string name() const = 0;
+  /// Logs why the peer is dropped. Always false.
+  bool fault(const std::string& what);
+
+  Engine& engine() { return engine_; }
+  const Fd& fd() const { return fd_; }
+  size_t unserved() const { return unserved_.size(); }
+
  private:
   // False: drop.
   bool receive();
   bool serveHeld();
   bool serve(std::string_view input, size_t& consumed);
   bool choose(std::string_view input);
-  bool fault(const std::string& what);
   bool sendReply();
   bool flush();
   bool update();
@@ -71,6 +90,20 @@ class Connection final : public Loop::Watcher, public Peer {
   uint32_t events_;
   bool more_ = false;  // `unserved_` may begin with a whole request
   bool eof_ = false;   // the peer sends no more, but has yet to read
+};
+
+/// An accepted TCP socket.
+class TcpConnection final : public Connection {
+ public:
+  TcpConnection(Engine& engine, Served& served, Fd fd, const PeerName& name)
+      : Connection(engine, served, std::move(fd)), name_(name) {}
+
+ private:
+  ssize_t read(char* to, size_t bytes) override;
+  ssize_t write(std::string_view bytes) override;
+  bool want(uint32_t events) override;
+  std::string name() const override { return name_.text(); }
+
   const PeerName name_;
 };
 

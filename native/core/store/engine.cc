@@ -3,7 +3,8 @@
 #include <utility>
 
 #include "core/store/connection.h"
-#include "core/store/listener.h"
+#include "core/store/lane_connection.h"
+#include "core/store/lane_listener.h"
 
 namespace regroup::store {
 
@@ -11,6 +12,11 @@ namespace {
 
 /// Log lines a second; a port scanner could fill a disk otherwise.
 constexpr int kLogBurst = 10;
+
+void tellNotice(Served& served, uint32_t notice) {
+  served.notice = notice;
+  if (served.mirror) served.mirror->writer().setNotice(notice);
+}
 
 }  // namespace
 
@@ -36,13 +42,23 @@ void Engine::makeProtocols(Served& served) {
   served.protocols.push_back(std::move(tcpStore));
 }
 
-Result<void> Engine::open(uint32_t id, std::vector<Fd> listeners) {
+template <typename L>
+Result<void> Engine::listen(Served& served, Fd fd) {
+  auto listener = std::make_unique<L>(*this, served, std::move(fd));
+  const auto watched = listener->watch();
+  if (watched) served.listeners.push_back(std::move(listener));
+  return watched;
+}
+
+Result<void> Engine::open(uint32_t id, std::vector<Fd> listeners, Fd local) {
   auto served = std::make_unique<Served>(*this);
   for (Fd& fd : listeners) {
-    auto listener = std::make_unique<Listener>(*this, *served, std::move(fd));
-    const auto watched = listener->watch();
-    if (!watched) return watched.error();
-    served->listeners.push_back(std::move(listener));
+    if (auto listening = listen<TcpListener>(*served, std::move(fd)); !listening)
+      return listening.error();
+  }
+  if (local) {
+    if (auto listening = listen<LaneListener>(*served, std::move(local)); !listening)
+      return listening.error();
   }
   served_.emplace(id, std::move(served));
   return {};
@@ -58,6 +74,7 @@ void Engine::reset(uint32_t id) {
   served.protocols.clear();
   served.table.clear();
   makeProtocols(served);
+  tellNotice(served, 0);
 }
 
 void Engine::close(uint32_t id) {
@@ -70,6 +87,7 @@ TableStats Engine::stats(uint32_t id) const {
   const Served& served = *found->second;
   TableStats stats = served.totals;
   stats.clients = served.connections.size();
+  stats.lanes = served.lanes.size();
   stats.keys = served.table.keys();
   stats.waiters = served.table.waiters();
   stats.bytes = served.table.bytes();
@@ -78,9 +96,41 @@ TableStats Engine::stats(uint32_t id) const {
   return stats;
 }
 
-void Engine::admit(Served& served, Fd fd, const SocketAddress& address) {
+std::vector<SlotView> Engine::slots(uint32_t id) const {
+  const auto found = served_.find(id);
+  if (found == served_.end()) return {};
+  std::vector<SlotView> views;
+  for (const LaneConnection* lane : found->second->lanes) {
+    const shm::Slot& slot = lane->slot();
+    const uint64_t beats = slot.beats.load(std::memory_order_acquire);
+    if (beats == 0) continue;
+    views.push_back({lane->pid(), slot.rank.load(std::memory_order_relaxed), beats,
+                     slot.beatNs.load(std::memory_order_relaxed),
+                     slot.step.load(std::memory_order_relaxed),
+                     slot.phase.load(std::memory_order_relaxed)});
+  }
+  return views;
+}
+
+void Engine::setNotice(uint32_t id, uint32_t notice) {
+  const auto found = served_.find(id);
+  if (found != served_.end()) tellNotice(*found->second, notice);
+}
+
+Result<Mirror*> Engine::mirrorOf(Served& served) {
+  if (!served.mirror) {
+    const auto& options = options_.sharedMemory;
+    auto mirror = Mirror::create({options.bytes, options.sealFutureWrite});
+    if (!mirror) return mirror.error();
+    served.mirror = *std::move(mirror);
+    served.mirror->writer().setNotice(served.notice);
+    served.table.observe(*served.mirror);
+  }
+  return served.mirror.get();
+}
+
+void Engine::admit(Served& served, std::unique_ptr<Connection> connection) {
   served.totals.accepted++;
-  auto connection = std::make_unique<Connection>(*this, served, std::move(fd), PeerName(address));
   const auto watched = connection->watch();
   if (!watched) return;  // the kernel's limit of watches; the client sees a closed connection
   connection->place = served.connections.size();

@@ -3,18 +3,20 @@
 #include <list>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "core/base/fd.h"
 #include "core/base/loop.h"
-#include "core/store/address.h"
+#include "core/store/mirror.h"
 #include "core/store/server.h"
 
 namespace regroup::store {
 
 class Connection;
 class Engine;
+class LaneConnection;
 class Listener;
 
 /// One turn of one connection.
@@ -27,10 +29,13 @@ struct Served {
   ~Served();
 
   Table table;
+  std::unique_ptr<Mirror> mirror;  // once a lane was asked for
+  uint32_t notice = 0;
   TcpStore* tcpStore;  // the last of `protocols`
   std::vector<std::unique_ptr<Protocol>> protocols;
   TableStats totals;
   std::vector<std::unique_ptr<Listener>> listeners;
+  std::set<LaneConnection*> lanes;                       // those among `connections`
   std::vector<std::unique_ptr<Connection>> connections;  // goes first: sessions use the table
 };
 
@@ -53,21 +58,28 @@ class Engine {
   Loop& loop() { return *loop_; }
   const ServerOptions& options() const { return options_; }
 
-  Result<void> open(uint32_t id, std::vector<Fd> listeners);
+  /// `local`: for lanes, if there are to be any.
+  Result<void> open(uint32_t id, std::vector<Fd> listeners, Fd local);
   void reset(uint32_t id);
   void close(uint32_t id);
   TableStats stats(uint32_t id) const;
+  std::vector<SlotView> slots(uint32_t id) const;
+  void setNotice(uint32_t id, uint32_t notice);
 
   // For the sockets.
   Shared& shared() { return shared_; }
   void makeProtocols(Served& served);
-  void admit(Served& served, Fd fd, const SocketAddress& address);
+  /// Makes it first, if there's none.
+  Result<Mirror*> mirrorOf(Served& served);
+  void admit(Served& served, std::unique_ptr<Connection> connection);
   void drop(Connection& connection);
   void runSoon(Connection& connection);
   void cancelTurn(Connection& connection);
   void log(const std::string& line);
 
  private:
+  template <typename L>
+  Result<void> listen(Served& served, Fd fd);
   void postQueue();
   void runQueued();
 

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "core/store/bind.h"
+#include "core/store/connection.h"
 #include "core/store/engine.h"
 
 namespace regroup::store {
@@ -40,8 +41,7 @@ void Listener::onReady(uint32_t) {
     socklen_t size = sizeof address;
     Fd fd(::accept4(fd_.get(), &address.any, &size, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (fd) {
-      inherit(fd);
-      engine_.admit(served_, std::move(fd), address);
+      take(std::move(fd), address);
       continue;
     }
     switch (errno) {
@@ -97,15 +97,21 @@ void Listener::rest() {
   });
 }
 
+void TcpListener::take(Fd fd, const SocketAddress& address) {
+  inherit(fd);
+  engine().admit(served(), std::make_unique<TcpConnection>(engine(), served(), std::move(fd),
+                                                           PeerName(address)));
+}
+
 /// Fallback: kernels other than Linux (gVisor) don't copy the listener's options.
-void Listener::inherit(const Fd& fd) {
+void TcpListener::inherit(const Fd& fd) {
   if (inherits_ == Inherits::Unknown) {
     int on = 0;
     socklen_t size = sizeof on;
     (void)::getsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, &size);
     inherits_ = on ? Inherits::Yes : Inherits::No;
   }
-  if (inherits_ == Inherits::No) setPeerOptions(fd.get(), engine_.options().stall);
+  if (inherits_ == Inherits::No) setPeerOptions(fd.get(), engine().options().stall);
 }
 
 }  // namespace regroup::store

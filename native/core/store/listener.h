@@ -8,11 +8,12 @@ namespace regroup::store {
 
 class Engine;
 struct Served;
+union SocketAddress;
 
 /// A listening socket: takes connections in or, out of descriptors, refuses them.
 ///
 /// Owner: Served. Thread: store.
-class Listener final : public Loop::Watcher {
+class Listener : public Loop::Watcher {
  public:
   Listener(Engine& engine, Served& served, Fd fd);
   ~Listener() override;
@@ -22,18 +23,33 @@ class Listener final : public Loop::Watcher {
   /// Closes whoever has connected and wasn't accepted.
   void purge();
 
+ protected:
+  virtual void take(Fd fd, const SocketAddress& address) = 0;
+
+  Engine& engine() { return engine_; }
+  Served& served() { return served_; }
+
  private:
   bool refuse(int error);
   void restoreSpare();
   void rest();
-  void inherit(const Fd& fd);
 
-  enum class Inherits { Unknown, Yes, No };
   Engine& engine_;
   Served& served_;
   const Fd fd_;
-  Inherits inherits_ = Inherits::Unknown;
   Loop::TimerId pause_ = 0;
+};
+
+class TcpListener final : public Listener {
+ public:
+  using Listener::Listener;
+
+ private:
+  void take(Fd fd, const SocketAddress& address) override;
+  void inherit(const Fd& fd);
+
+  enum class Inherits { Unknown, Yes, No };
+  Inherits inherits_ = Inherits::Unknown;
 };
 
 }  // namespace regroup::store

@@ -11,6 +11,7 @@
 #include "core/base/loop.h"
 #include "core/store/bind.h"
 #include "core/store/engine.h"
+#include "core/store/lane_listener.h"
 
 namespace regroup::store {
 
@@ -54,9 +55,15 @@ Result<TableAddress> StoreServer::openTable(std::span<const std::string> hosts, 
   auto bound = listenAtAll(hosts, port, engine_->options().stall);
   if (!bound) return bound.error();
 
-  const TableAddress address{nextTable_++, bound->port};
+  LocalSocket local;
+  if (engine_->options().sharedMemory.offered) {
+    // Fallback: a filter forbids Unix sockets. TCP does all that they do.
+    if (auto listening = listenLocally()) local = *std::move(listening);
+  }
+
+  TableAddress address{nextTable_++, bound->port, local.name};
   Result<void> opened;
-  call([&] { opened = engine_->open(address.table, std::move(bound->fds)); });
+  call([&] { opened = engine_->open(address.table, std::move(bound->fds), std::move(local.fd)); });
   if (!opened) return opened.error();
   return address;
 }
@@ -76,6 +83,18 @@ TableStats StoreServer::stats(uint32_t table) {
   TableStats stats;
   call([&] { stats = engine_->stats(table); });
   return stats;
+}
+
+std::vector<SlotView> StoreServer::slots(uint32_t table) {
+  const std::lock_guard lock(callMutex_);
+  std::vector<SlotView> slots;
+  call([&] { slots = engine_->slots(table); });
+  return slots;
+}
+
+void StoreServer::setNotice(uint32_t table, uint32_t notice) {
+  const std::lock_guard lock(callMutex_);
+  call([&] { engine_->setNotice(table, notice); });
 }
 
 void StoreServer::close() {

@@ -18,8 +18,20 @@
 
 namespace regroup::store {
 
+/// What clients on this machine may use instead of TCP; see shm/lane_layout.h.
+struct SharedMemory {
+  bool offered = false;
+  /// Of a table's segment, which is made when the first client asks for it.
+  size_t bytes = 16 << 20;
+  /// Clients of a table. Each maps 132 KiB. Who comes later is refused, and uses TCP.
+  size_t lanes = 1024;
+  /// False: do as on a kernel without F_SEAL_FUTURE_WRITE.
+  bool sealFutureWrite = true;
+};
+
 struct ServerOptions {
   TableLimits table;
+  SharedMemory sharedMemory;
   TcpStore::Options tcpStore;
   /// Asked before TCPStore, for connections that begin with another byte than 0 to 11.
   std::vector<ProtocolFactory> protocols;
@@ -45,16 +57,30 @@ struct ServerOptions {
 struct TableAddress {
   uint32_t table;
   uint16_t port;
+  /// The Unix socket that gives shared memory, `@…`; empty if none is offered.
+  std::string local;
+};
+
+/// What a client told by its slot of shared memory. Nothing in it is checked but `pid`, which was
+/// the client's when it connected.
+struct SlotView {
+  pid_t pid;
+  uint32_t rank;
+  uint64_t beats;   // how often it told
+  uint64_t beatNs;  // CLOCK_MONOTONIC of the last time
+  uint64_t step;
+  uint32_t phase;
 };
 
 /// The store thread counts as it serves; a reset keeps what counts from the start.
 struct TableStats {
   uint64_t clients = 0;
+  uint64_t lanes = 0;  // those of `clients` at shared memory
   uint64_t keys = 0;
   uint64_t waiters = 0;
   uint64_t bytes = 0;     // what the table's limit is about
   uint64_t accepted = 0;  // connections, ever
-  uint64_t refused = 0;   // connections that no descriptor was left for
+  uint64_t refused = 0;   // those that no descriptor or lane was left for, or of another user
   uint64_t faults = 0;    // connections closed by us for what they sent or left unread
   uint64_t bytesIn = 0;
   uint64_t bytesOut = 0;
@@ -88,6 +114,10 @@ class StoreServer {
   void closeTable(uint32_t table);
   /// Unknown tables: zeros.
   TableStats stats(uint32_t table);
+  /// Of the clients at shared memory that have told something. Unknown tables: none.
+  std::vector<SlotView> slots(uint32_t table);
+  /// Sets the word that every client at shared memory sees. A reset sets it to 0.
+  void setNotice(uint32_t table, uint32_t notice);
   /// Ends the thread. Idempotent; later calls do nothing, and openTable fails with EBADF.
   void close();
 

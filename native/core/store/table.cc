@@ -134,6 +134,7 @@ Table::Outcome Table::append(const Request& request) {
   }
   entry.second.value->append(request.value);
   bytes_ += request.value.size();
+  if (observer_) observer_->grew(entry.first, *entry.second.value);
   wake(entry, Whom::Everybody);
   return {};
 }
@@ -189,6 +190,7 @@ int64_t Table::remove(std::string_view key) {
   bytes_ -= slot.value->size();
   slot.value.reset();
   keys_--;
+  if (observer_) slot.queue ? observer_->queued(key) : observer_->removed(key);
   if (!slot.exists()) vanished(*found);
   eraseIfEmpty(*found);
   return 1;
@@ -199,6 +201,17 @@ void Table::clear() {
   released_.clear();
   keys_ = 0;
   bytes_ = 0;
+  if (observer_) observer_->cleared();
+}
+
+void Table::observe(TableObserver& observer) {
+  observer_ = &observer;
+  for (const auto& [key, slot] : slots_) {
+    if (slot.value)
+      observer.changed(key, *slot.value);
+    else if (slot.queue)
+      observer.queued(key);
+  }
 }
 
 std::optional<std::string_view> Table::find(std::string_view key) const {
@@ -254,8 +267,13 @@ void Table::write(Entry& entry, std::string_view value) {
     keys_++;
   }
   bytes_ += value.size();
+  noteChange(entry);
   if (!existed) appeared(entry);
   wake(entry, Whom::Everybody);
+}
+
+void Table::noteChange(const Entry& entry) {
+  if (observer_) observer_->changed(entry.first, *entry.second.value);
 }
 
 }  // namespace regroup::store

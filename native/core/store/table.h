@@ -37,6 +37,21 @@ struct KeyHash {
   size_t operator()(std::string_view key) const { return std::hash<std::string_view>()(key); }
 };
 
+/// Told of each change to what a table's keys are, as it's made.
+class TableObserver {
+ public:
+  virtual void changed(std::string_view key, std::string_view value) = 0;
+  /// The value got longer by an APPEND; `value` is the whole.
+  virtual void grew(std::string_view key, std::string_view value) = 0;
+  virtual void removed(std::string_view key) = 0;
+  /// It exists by its queue only.
+  virtual void queued(std::string_view key) = 0;
+  virtual void cleared() = 0;
+
+ protected:
+  ~TableObserver() = default;
+};
+
 /// Keys, queues, barriers, and who waits for them. Pure: requests in, replies out.
 ///
 /// Where stock's two servers differ, this follows the libuv one, but for its bugs
@@ -97,6 +112,10 @@ class Table {
   /// Drops everything. No client may wait.
   void clear();
 
+  /// Tells `observer` of all that's there, and of every change from now on. It outlives the table's
+  /// use.
+  void observe(TableObserver& observer);
+
   std::optional<std::string_view> find(std::string_view key) const;
   uint64_t keys() const { return keys_; }
   uint64_t bytes() const { return bytes_; }
@@ -134,6 +153,7 @@ class Table {
   Entry& entryOf(std::string_view key);
   void eraseIfEmpty(Entry& entry);
   void write(Entry& entry, std::string_view value);
+  void noteChange(const Entry& entry);
   Outcome admit(uint64_t moreKeys, uint64_t moreBytes) const;
   Outcome admitReply(uint64_t bytes) const;
 
@@ -164,6 +184,7 @@ class Table {
   uint64_t bytes_ = 0;
   uint64_t waiting_ = 0;
   std::vector<Client*> released_;
+  TableObserver* observer_ = nullptr;
   std::array<uint64_t, kOpCount> requests_{};
 };
 

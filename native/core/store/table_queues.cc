@@ -12,6 +12,7 @@ Table::Outcome Table::queuePush(const Request& request) {
   slot.queue->emplace_back(request.value);
   bytes_ += request.value.size() + kQueuedBytes;
   if (!existed) appeared(entry);
+  if (!existed && observer_) observer_->queued(entry.first);
 
   // One element, one client: the others keep waiting, although the queue isn't empty.
   for (Waiter* waiter = slot.first; waiter != nullptr; waiter = waiter->after) {

@@ -52,11 +52,13 @@ Table::Outcome Table::barrier(Client& client, const Request& request, std::strin
     bytes_ += std::string_view(text).size();
     bytes_ -= slot.value->size();
     slot.value->assign(text);
+    noteChange(entry);
   } else {
     const bool existed = slot.exists();
     slot.value.emplace(text);
     bytes_ += slot.value->size();
     keys_++;
+    noteChange(entry);
     if (!existed) appeared(entry);
     wake(entry, Whom::NotAtBarrier);
   }
