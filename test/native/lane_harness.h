@@ -70,7 +70,7 @@ class LaneClient {
     answer = ::regroup_shm_add(client, key.data(), key.size(), delta, &sum, kLongMs);
     return sum;
   }
-  Got get(std::string_view key, uint32_t ms = kLongMs, size_t capacity = 2 << 20) {
+  Got get(std::string_view key, uint32_t ms = kLongMs, size_t capacity = 64 << 10) {
     if (buffer.size() < capacity) buffer.resize(capacity);
     size_t bytes = 0;
     const int got = ::regroup_shm_client_get(client, key.data(), key.size(), buffer.data(),

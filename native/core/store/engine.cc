@@ -13,11 +13,6 @@ namespace {
 /// Log lines a second; a port scanner could fill a disk otherwise.
 constexpr int kLogBurst = 10;
 
-void tellNotice(Served& served, uint32_t notice) {
-  served.notice = notice;
-  if (served.mirror) served.mirror->writer().setNotice(notice);
-}
-
 }  // namespace
 
 Served::Served(Engine& engine) : table(engine.options().table) {
@@ -73,8 +68,10 @@ void Engine::reset(uint32_t id) {
   for (const auto& listener : served.listeners) listener->purge();
   served.protocols.clear();
   served.table.clear();
+  // Its readers are told that it's closed; who comes next gets another one.
+  served.mirror.reset();
+  served.notice = 0;
   makeProtocols(served);
-  tellNotice(served, 0);
 }
 
 void Engine::close(uint32_t id) {
@@ -114,7 +111,10 @@ std::vector<SlotView> Engine::slots(uint32_t id) const {
 
 void Engine::setNotice(uint32_t id, uint32_t notice) {
   const auto found = served_.find(id);
-  if (found != served_.end()) tellNotice(*found->second, notice);
+  if (found == served_.end()) return;
+  Served& served = *found->second;
+  served.notice = notice;
+  if (served.mirror) served.mirror->writer().setNotice(notice);
 }
 
 Result<Mirror*> Engine::mirrorOf(Served& served) {

@@ -29,7 +29,7 @@ struct Served {
   ~Served();
 
   Table table;
-  std::unique_ptr<Mirror> mirror;  // once a lane was asked for
+  std::unique_ptr<Mirror> mirror;  // once a lane was asked for; the table tells it
   uint32_t notice = 0;
   TcpStore* tcpStore;  // the last of `protocols`
   std::vector<std::unique_ptr<Protocol>> protocols;

@@ -32,8 +32,4 @@ void Mirror::queued(std::string_view key) {
   writer_->hide(key);
 }
 
-void Mirror::cleared() {
-  writer_->reset();
-}
-
 }  // namespace regroup::store

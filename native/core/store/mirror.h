@@ -23,7 +23,6 @@ class Mirror final : public TableObserver {
   void grew(std::string_view key, std::string_view value) override;
   void removed(std::string_view key) override;
   void queued(std::string_view key) override;
-  void cleared() override;
 
   const std::unique_ptr<shm::Writer> writer_;
 };

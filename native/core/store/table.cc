@@ -201,7 +201,7 @@ void Table::clear() {
   released_.clear();
   keys_ = 0;
   bytes_ = 0;
-  if (observer_) observer_->cleared();
+  observer_ = nullptr;
 }
 
 void Table::observe(TableObserver& observer) {

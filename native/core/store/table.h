@@ -46,7 +46,6 @@ class TableObserver {
   virtual void removed(std::string_view key) = 0;
   /// It exists by its queue only.
   virtual void queued(std::string_view key) = 0;
-  virtual void cleared() = 0;
 
  protected:
   ~TableObserver() = default;
@@ -109,11 +108,10 @@ class Table {
   /// The client is gone, or waits no more. What it counted at barriers stays counted.
   void forget(Client& client);
 
-  /// Drops everything. No client may wait.
+  /// Drops everything, the observer too. No client may wait.
   void clear();
 
-  /// Tells `observer` of all that's there, and of every change from now on. It outlives the table's
-  /// use.
+  /// Tells `observer` of all that's there, and of every change from now on, until clear().
   void observe(TableObserver& observer);
 
   std::optional<std::string_view> find(std::string_view key) const;
