@@ -94,6 +94,10 @@ int main(int argc, char** argv, char** environ) {
   }
   if (mode == "echo") return say(argv[2]), 0;
   if (mode == "block") ready(), waitForEver();
+  if (mode == "traceable") {  // by anyone, where Yama asks for leave
+    ::prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY);
+    ready(), waitForEver();
+  }
   if (mode == "read") {  // ends when its stdin does
     ready();
     char byte;

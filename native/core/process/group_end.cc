@@ -15,6 +15,8 @@ namespace {
 constexpr milliseconds kStrayGrace = 5s;
 /// Between two looks where no pidfd tells of a stray's end.
 constexpr milliseconds kNoPidfdPause = 5ms;
+/// Between two looks at a worker that has ended, and whose tracer hasn't waited for it.
+constexpr milliseconds kTracedPause = 50ms;
 
 bool endedWell(const ExitStatus& status) {
   return status.how == ExitStatus::How::Exited && status.code == 0;
@@ -23,29 +25,30 @@ bool endedWell(const ExitStatus& status) {
 }  // namespace
 
 void Supervisor::Impl::onWorkerReady(Worker& worker) {
-  if (!worker.stuck) return onGone(worker);
+  if (worker.waiter.joinable()) worker.waiter.join();
+  if (worker.process.pidfd) loop_->remove(worker.process.pidfd.get(), &worker);
+  // Read but not reaped, see Supervisor's comment; but one that we gave up on was told already.
+  auto status = statusOf(worker.process, worker.stuck ? Reap::Yes : Reap::No);
+  if (status && !*status) {
+    // A debugger's: its pidfd is readable as for any zombie, but the status is ours only once the
+    // tracer has waited, or is gone. Watched, the pidfd would wake us again and again, and nothing
+    // is documented to tell of the tracer's wait.
+    loop_->setTimer(loop_->now() + kTracedPause, [this, &worker] { onWorkerReady(worker); });
+    return;
+  }
 
+  if (!worker.stuck) return onGone(worker, status ? *status : std::nullopt);
   // One that we gave up on has come loose.
   worker.stuck = false;
-  (void)statusOf(worker.process, Reap::Yes);
-  if (worker.process.pidfd) loop_->remove(worker.process.pidfd.get(), &worker);
-  if (worker.waiter.joinable()) worker.waiter.join();
   std::erase_if(abandoned_, [&](const auto& other) { return other.get() == &worker; });
 }
 
-void Supervisor::Impl::onGone(Worker& worker) {
+/// `status`: nothing if somebody else took it.
+void Supervisor::Impl::onGone(Worker& worker, std::optional<ExitStatus> status) {
   const TimePoint at = loop_->now();
   Group& group = *worker.group;
-  // Read but not reaped: see Supervisor's comment.
-  auto status = statusOf(worker.process, Reap::No);
-  if (status && !*status) return;  // it lives; the wake-up was for nothing
-  worker.status = status ? **status : ExitStatus{};
-  worker.held = static_cast<bool>(status);
-  if (worker.waiter.joinable()) {
-    worker.waiter.join();
-  } else {
-    loop_->remove(worker.process.pidfd.get(), &worker);
-  }
+  worker.held = status.has_value();
+  worker.status = status.value_or(ExitStatus{});
   group.live--;
   if (!group.failure) emit(group.id, at, Exited{worker.index, worker.process.pid, *worker.status});
 

@@ -139,7 +139,7 @@ class Supervisor::Impl {
 
   // group_end.cc
   void onWorkerReady(Worker& worker);
-  void onGone(Worker& worker);
+  void onGone(Worker& worker, std::optional<ExitStatus> status);
   void onAllGone(Group& group);
   void sweep(Group& group);
   void killStrays(Group& group);
