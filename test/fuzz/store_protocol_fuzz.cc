@@ -1,4 +1,4 @@
-// TCPStore's parser and table, as the server puts them together. The first byte chooses what
+// T-086: TCPStore's parser and table, as the server puts them together. The first byte chooses what
 // headerless connections are, the second how the bytes are cut; the rest is what clients send.
 #include <stdlib.h>
 
@@ -69,6 +69,9 @@ std::string converse(Headerless headerless, std::string_view input, size_t piece
   SlowestOp slowest;
   TcpStore store(table, options, slowest);
   Client client(store);
+  std::string hello;
+  appendHello(hello, Dialect::D);
+  const bool saysHello = input.starts_with(hello);
   size_t next = 1;
   while (!input.empty()) {
     const size_t size = std::min(input.size(), next);
@@ -77,6 +80,7 @@ std::string converse(Headerless headerless, std::string_view input, size_t piece
     next = next >= piece ? 1 : next + 1;
     if (piece > 64) next = piece;
   }
+  if (headerless == Headerless::Refused && !saysHello) expect(table.keys() == 0);
   return std::move(client.received);
 }
 
