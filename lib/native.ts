@@ -39,8 +39,8 @@ export interface NativePlan {
   readonly env: readonly string[];
   readonly cwd?: string;
   /**
-   * Soft limit of open files. Node raises its own to the hard limit, and nothing remembers what
-   * it was; without this the worker gets ours. One above ours changes nothing.
+   * Soft limit of open files. One above ours changes nothing. Without it the worker gets ours, as it
+   * was before `raiseNofile`; but Node raises it at its start, and nothing remembers what it was then.
    */
   readonly nofileSoft?: number;
   readonly stdin: 'inherit' | 'null';
@@ -245,6 +245,11 @@ export interface NativeAddon {
     onEvents: (events: readonly NativeEvent[]) => void,
   ): NativeSupervisor;
   createStore(): NativeStore;
+  /**
+   * Raises this process's soft limit of open files to its hard one, where Node hasn't, and not for
+   * workers.
+   */
+  raiseNofile(): void;
   /** What this kernel offers, after `REGROUP_DISABLE`. */
   features(disable: readonly string[]): Readonly<Record<string, boolean>>;
   /** Clock of `atMs`. */

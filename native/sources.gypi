@@ -7,6 +7,7 @@
       "native/core/base/loop.cc",
       "native/core/base/clone.cc",
       "native/core/base/features.cc",
+      "native/core/base/nofile.cc",
       "native/core/spawn/plan.cc",
       "native/core/spawn/child.cc",
       "native/core/spawn/spawn.cc",

@@ -281,6 +281,22 @@ t.test(
   },
 );
 
+t.test(
+  'T-067 a limit of open files that Node has not raised is raised, but not for workers',
+  async t => {
+    const limit = () =>
+      /^Max open files +(\d+) +(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'));
+    const [, , hard] = limit() ?? [];
+    execFileSync('prlimit', ['--pid', `${process.pid}`, '--nofile=512:']);
+    t.equal(limit()?.[1], '512');
+
+    const run = launch(shell(t, '[ "$(ulimit -Sn)" = 512 ] && [ "$(ulimit -Hn)" != 512 ]'));
+
+    t.strictSame(await run.result, { outcome: 'succeeded' });
+    t.equal(limit()?.[1], hard);
+  },
+);
+
 t.test('twenty runs at once warn of no leak', async t => {
   const warnings: Error[] = [];
   const warn = (warning: Error) => warnings.push(warning);

@@ -5,7 +5,7 @@ import {
   type NativeSupervisor,
   native,
 } from '../native.js';
-import { openTable } from '../store/open-table.js';
+import { createStore, openTable } from '../store/open-table.js';
 import type { Job } from './job.js';
 
 /** How long a killing blocks the agent, which has nothing else to do by then. */
@@ -40,7 +40,7 @@ export function startMachine(
   return {
     supervisor,
     openTable(round) {
-      store ??= addon.createStore();
+      store ??= createStore();
       const key = isFixed ? 0 : round;
       const table = tables.get(key) ?? openTable(store, settings.masterAddr, settings.masterPort);
       tables.set(key, table);

@@ -1,8 +1,7 @@
 import { fstatSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { RegroupError } from '../errors.js';
-import { native } from '../native.js';
-import { openTable } from '../store/open-table.js';
+import { createStore, openTable } from '../store/open-table.js';
 import { addressOf } from '../util/address.js';
 import { maxTimerMs } from '../util/timers.js';
 import { unreachable } from '../util/unreachable.js';
@@ -79,7 +78,7 @@ const everyAddress = '*';
 
 function serve(host: string, port: number): void {
   try {
-    const store = native().createStore();
+    const store = createStore();
     // The store's thread doesn't keep Node alive; this does.
     setInterval(() => {}, maxTimerMs);
     function end(): void {

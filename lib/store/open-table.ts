@@ -1,8 +1,14 @@
 import { launchError } from '../errors.js';
-import type { NativeStore, NativeStoreAddress } from '../native.js';
+import { type NativeStore, type NativeStoreAddress, native } from '../native.js';
 import { addressOf } from '../util/address.js';
 import { codeOf } from '../util/errno.js';
 import { portHolder } from './port-holder.js';
+
+/** A store, for as many clients as this process may have descriptors. @throws ERR_NATIVE_MISSING */
+export function createStore(): NativeStore {
+  native().raiseNofile();
+  return native().createStore();
+}
 
 /**
  * Opens the table that a round's workers will meet in, at the job's master address.

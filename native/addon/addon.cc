@@ -4,6 +4,7 @@
 
 #include "addon/launcher.h"
 #include "addon/store.h"
+#include "core/base/nofile.h"
 
 namespace regroup {
 
@@ -31,6 +32,11 @@ Napi::Object signals(Napi::Env env) {
   return object;
 }
 
+/// raiseNofile(): void
+void raiseOurNofile(const Napi::CallbackInfo&) {
+  raiseNofile();
+}
+
 /// exitNow(code: number): never. For a command that has closed all that it had: Node's own tear-down
 /// only frees what the kernel frees as well, and joins V8's threads, for some milliseconds.
 void exitNow(const Napi::CallbackInfo& info) {
@@ -50,6 +56,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   Napi::Object constants = Napi::Object::New(env);
   constants.Set("signals", signals(env));
   exports.Set("constants", constants);
+  exports.Set("raiseNofile", Napi::Function::New(env, raiseOurNofile, "raiseNofile"));
   exports.Set("exitNow", Napi::Function::New(env, exitNow, "exitNow"));
   return exports;
 }

@@ -21,7 +21,7 @@ const round: Round = {
 
 const options = { inherited: {}, errorFile: '/logs/1/error.json', virtualLocalRank: false };
 
-t.test('L-036 L-037 L-038 a worker gets every variable of the contract', t => {
+t.test('L-036 L-037 L-038 T-090 a worker gets every variable of the contract', t => {
   t.strictSame(workerEnv(round, 1, options), {
     LOCAL_RANK: '1',
     RANK: '5',

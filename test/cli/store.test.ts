@@ -54,7 +54,20 @@ t.test('a stdin that was closed from the start has no say', async t => {
   t.match(await run.ended, { code: 0 });
 });
 
-t.test('--host=localhost serves loopback addresses only', async t => {
+t.test('T-067 it takes as many clients as the hard limit of open files allows', async t => {
+  const under = ['bash', '-c', 'ulimit -Sn 64; exec "$@"', 'bash'];
+  const run = startCli(t, [], { ...command, under });
+  await run.line(ready);
+
+  const limits = readFileSync(`/proc/${run.pid}/limits`, 'utf8');
+  const [, soft, hard] = /^Max open files +(\d+) +(\d+)/m.exec(limits) ?? [];
+  t.ok(soft);
+  t.equal(soft, hard);
+  run.kill('SIGTERM');
+  await run.ended;
+});
+
+t.test('T-087 --host=localhost serves loopback addresses only', async t => {
   const run = startCli(t, ['--host', 'localhost'], command);
   const { host, port } = parts(await run.line(ready));
 

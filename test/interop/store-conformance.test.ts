@@ -3,7 +3,7 @@ import { type Ended, serveStore, startProgram } from '../harness.js';
 import { releases, type Torch, torchOrSkip } from './torch.js';
 
 // PyTorch's own client is the judge of our store: it must see the same as at PyTorch's own server.
-// T-001…T-006, T-014…T-019, T-021…T-050, T-053…T-057, T-060, T-080, T-081.
+// T-001…T-006, T-014…T-019, T-021…T-050, T-053…T-057, T-060, T-074, T-080, T-081.
 
 t.setTimeout(400_000);
 

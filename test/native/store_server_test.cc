@@ -9,7 +9,9 @@
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 
+#include <atomic>
 #include <thread>
 #include <utility>
 
@@ -289,6 +291,14 @@ TEST("T-018 T-019 every dialect is served on one port, from one table") {
   CHECK_EQ(stats.dialects[static_cast<size_t>(Dialect::D)], 1);
 }
 
+TEST("T-017 a client that says hello and never PING is served") {
+  World world;
+  Client client(world.address.port);
+  client.hello().request({.op = Op::Set, .key = "/k", .value = "v"});
+  CHECK_EQ(client.write(listRequest(Op::Wait, {"/k"})).read(1), kOk);
+  CHECK_EQ(client.request({.op = Op::Get, .key = "/k"}).read(9), vec("v"));
+}
+
 TEST("T-020 a connection that's silent is kept, and costs no thread") {
   World world;
   Client silent(world.address.port);
@@ -389,6 +399,34 @@ TEST("T-068 a peer that stops in the middle of a request delays nobody") {
   CHECK_EQ(other.write(listRequest(Op::Check, {"/k"})).read(1), kOk);
 }
 
+TEST("T-066 PING and CANCEL_WAIT are answered in the middle of another client's flood") {
+  World world;
+  Client flood = world.connect();
+  std::string requests;
+  for (int i = 0; i < 10'000; i++)
+    appendRequest(requests, Dialect::D, {.op = Op::Add, .number = 1, .key = "/n"});
+  std::atomic<bool> enough = false;
+  std::thread writer([&] {
+    while (!enough) flood.write(requests);
+    ::shutdown(flood.fd.get(), SHUT_WR);
+  });
+  std::thread reader([&] { CHECK(flood.closed()); });
+  const auto flooded = [&] { return world.stats().requests[static_cast<size_t>(Op::Add)]; };
+
+  Client client = world.connect();
+  for (int i = 0; i < 100; i++) {
+    const uint64_t before = flooded();
+    client.write(listRequest(Op::Wait, {"/never"})).request({.op = Op::CancelWait});
+    if (!CHECK_EQ(client.read(1), std::string(1, kStatusWaitCancelled))) break;
+    if (!CHECK(client.ping())) break;
+    while (flooded() == before) continue;  // or it would be no flood
+  }
+
+  enough = true;
+  writer.join();
+  reader.join();
+}
+
 TEST("T-069 a peer that doesn't read is held within limits, delays nobody, and is closed") {
   ServerOptions options;
   options.unreadBytes = 64 << 10;
@@ -438,6 +476,25 @@ TEST("T-070 closing the server closes its connections and its port") {
   REQUIRE(!late);
   CHECK_EQ(late.error().code, EBADF);
   world.server->close();
+}
+
+TEST("T-071 a worker's death ends its connections, and the store serves the others") {
+  World world;
+  std::optional<Client> held = world.connect();
+  REQUIRE(held->ping());
+  const pid_t worker = ::fork();
+  if (worker == 0) {
+    for (;;) ::pause();
+  }
+  held.reset();  // so that the worker has it alone
+  CHECK(world.connect().ping());
+  CHECK(world.stats().clients > 0);
+
+  ::kill(worker, SIGKILL);
+  (void)::waitpid(worker, nullptr, 0);
+
+  CHECK(world.connect().ping());
+  while (world.stats().clients > 0) continue;
 }
 
 TEST("T-091 T-093 a reset table is empty, its old connections are gone, its port stays") {

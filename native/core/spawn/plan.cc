@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <string_view>
 
+#include "core/base/nofile.h"
 #include "core/base/syscall.h"
 
 namespace regroup {
@@ -64,7 +65,7 @@ Result<PreparedCommand> PreparedCommand::prepare(const Command& command,
   if (!path) return path.error();
   prepared.path_ = *std::move(path);
   prepared.cwd_ = command.cwd;
-  prepared.nofileSoft_ = command.nofileSoft;
+  prepared.nofileSoft_ = command.nofileSoft ? command.nofileSoft : nofileBeforeRaise();
 
   const size_t args = command.argv.size();
   prepared.strings_.reserve(args + command.env.size());

@@ -21,7 +21,7 @@ struct Command {
   std::vector<std::string> argv;
   std::vector<std::string> env;  // NAME=value; the whole environment
   std::string cwd;               // empty: ours
-  std::optional<rlim_t> nofileSoft;  // Node raised ours to the hard limit; lowered, if it's there
+  std::optional<rlim_t> nofileSoft;  // lowered to it; nothing: ours, as it was before we raised it
 };
 
 /// A step between clone and execve, in the order of the list in child.cc.
