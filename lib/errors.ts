@@ -42,8 +42,7 @@ const messages = {
   /** The log folder can't be used. */
   ERR_LOG_DIR: (path: string, why: string) => `log_dir: ${path} ${why}`,
   /** The store's port can't be had. */
-  ERR_PORT: (address: string, why: string) =>
-    `cannot serve the workers' store at ${address}: ${why}`,
+  ERR_PORT: (address: string, why: string) => `cannot serve the store at ${address}: ${why}`,
   /** Nobody served the store's protocol there until the deadline. */
   ERR_STORE_CONNECT: (address: string, afterMs: number, why: string) =>
     `no store answers at ${address}, tried for ${afterMs} ms: ${why}`,
@@ -66,7 +65,8 @@ const messages = {
   ERR_STORE_UNSUPPORTED: (call: string, address: string, dialect: string) =>
     `${call}: the store ${address} speaks dialect ${dialect}, which has no such operation`,
   /** The addon isn't there or doesn't load. */
-  ERR_NATIVE_MISSING: (why: string) => `the native addon can't be loaded: ${why}`,
+  ERR_NATIVE_MISSING: (folder: string, why: string) =>
+    `the native addon can't be loaded from ${folder}: ${why}; \`npm rebuild regroup\` builds it, with a compiler, make and Python`,
   /** Not available on this platform. */
   ERR_PLATFORM: (why: string) => why,
   /** Our own mistake. */

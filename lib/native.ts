@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { launchError } from './errors.js';
 
 /**
  * The addon, loaded and typed. Nobody else imports it.
@@ -261,7 +262,7 @@ export interface NativeAddon {
 
 let loaded: NativeAddon | undefined;
 
-/** Loads the addon on first use. @throws ERR_NATIVE_MISSING through `errors.ts` */
+/** Loads the addon on first use. @throws ERR_NATIVE_MISSING */
 export function native(): NativeAddon {
   loaded ??= load();
   return loaded;
@@ -275,6 +276,13 @@ export function loadedNative(): NativeAddon | undefined {
 function load(): NativeAddon {
   const here = dirname(fileURLToPath(import.meta.url));
   const require = createRequire(import.meta.url);
-  // dist/ (or dist/bin/) → the package's root, where node-gyp-build looks.
-  return require('node-gyp-build')(join(here, '..')) as NativeAddon;
+  // dist/ → the package's root, where node-gyp-build looks.
+  const root = join(here, '..');
+  try {
+    return require('node-gyp-build')(root) as NativeAddon;
+  } catch (error) {
+    // Further lines tell again where it was looked for.
+    const why = error instanceof Error ? error.message : String(error);
+    throw launchError('ERR_NATIVE_MISSING', [root, why.split('\n', 1).join('')], error);
+  }
 }

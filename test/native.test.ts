@@ -1,7 +1,10 @@
 import { once } from 'node:events';
+import { cpSync, symlinkSync } from 'node:fs';
 import { connect } from 'node:net';
+import { join, resolve } from 'node:path';
 import t from 'tap';
 import { native } from '../lib/native.js';
+import { startProgram } from './harness.js';
 
 const hello = Buffer.from('00cef7853c', 'hex');
 const ping = Buffer.from('0d01000000', 'hex');
@@ -43,4 +46,30 @@ t.test('a store that is closed counts nothing, and says so rather than throwing'
 
   t.equal(stats.clients, 0);
   t.same(stats.operations, {});
+});
+
+t.test('without the addon it is said where it was looked for and what to try', async t => {
+  const root = t.testdir();
+  for (const name of ['dist', 'package.json']) cpSync(name, join(root, name), { recursive: true });
+  symlinkSync(resolve('node_modules'), join(root, 'node_modules'));
+  const why = `the native addon can't be loaded from ${root}: No native build was found for .*; \`npm rebuild regroup\` builds it, .*`;
+
+  for (const [command, ...args] of [
+    ['regroup', '--no-python', 'true'],
+    ['regroup-launch', '--use-env', '--no-python', 'true'],
+    ['regroup-store'],
+  ] as const) {
+    const program = [process.execPath, join(root, `dist/bin/${command}.cjs`), ...args];
+    const ended = await startProgram(t, program).ended;
+
+    t.match(ended, { code: 1, signal: null, stdout: '' }, command);
+    t.match(ended.stderr, new RegExp(`(^|\n)${command}: error: ${why}\n$`), command);
+  }
+  const script = `
+    import { launch } from ${JSON.stringify(join(root, 'dist/index.js'))};
+    const run = launch({ entrypoint: { program: 'true' } });
+    await run.result.catch(({ code, message }) => console.log(code, message));`;
+  const program = [process.execPath, '--input-type=module', '-e', script];
+  const { stdout } = await startProgram(t, program).ended;
+  t.match(stdout, new RegExp(`^ERR_NATIVE_MISSING ${why}\n$`));
 });

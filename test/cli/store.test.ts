@@ -99,7 +99,7 @@ t.test('a port in use ends with 1 and one line that names its holder', async t =
   t.match(
     second.stderr,
     new RegExp(
-      `^regroup-store: error: cannot serve .*:${port}: the port is in use by .*pid ${first.pid}.*\\n$`,
+      `^regroup-store: error: cannot serve the store at .*:${port}: the port is in use by .*pid ${first.pid}.*\\n$`,
     ),
   );
   first.kill('SIGTERM');
