@@ -13,6 +13,12 @@ import {
 /** Silence after which the kernel asks whether the server's machine is there. */
 const keepAliveMs = 30_000;
 
+/**
+ * Bytes that the kernel hasn't taken, beyond which requests wait their turn. Enough for any network
+ * to be busy; one request may exceed it.
+ */
+const mostUnsentBytes = 16 * 2 ** 20;
+
 /** The connection is gone. `cause` is a MalformedReply, the socket's error, or nothing. */
 export class ConnectionLost extends Error {
   override readonly name = 'ConnectionLost';
@@ -46,10 +52,10 @@ export interface Connection {
   readonly dialect: Dialect;
   readonly isOpen: () => boolean;
   /**
-   * Sends at once, whatever is still unanswered. Of several requests only the last is one that's
-   * answered. Rejects with ConnectionLost.
+   * Sends at once, whatever is still unanswered, or in turn if too much is unsent. Of several
+   * requests only the last is one that's answered. Rejects with ConnectionLost.
    */
-  request<T>(requests: readonly Request[], reading: Reading<T>): Promise<T>;
+  request<T>(requests: readonly Request[], reading: Reading<T>, turn?: Turn): Promise<T>;
   /** Nothing else may be sent until it's settled: a server takes the next request as its end. */
   wait(request: Request): Waiting;
   /** Unanswered requests reject with ConnectionLost. Idempotent. */
@@ -58,12 +64,20 @@ export interface Connection {
   readonly closed: Promise<void>;
 }
 
+/** What a request does that waits its turn. */
+export interface Turn {
+  /** Takes it out of the queue; without effect once it's sent. */
+  readonly signal: AbortSignal;
+  onSent(): void;
+}
+
 /** An answer that's due from the server. */
 interface Due {
   readonly requests: readonly Request[];
   readonly reading: Reading<unknown>;
   /** How many bytes `reading` asks for. */
   needs: number;
+  readonly turn: Turn | undefined;
   resolve(value: unknown): void;
   reject(error: unknown): void;
 }
@@ -97,7 +111,7 @@ export async function openConnection(
 
 function overSocket(socket: Socket, dialect: Dialect): Connection & { connected: Promise<void> } {
   const due: Due[] = []; // oldest first
-  const held: Due[] = []; // not sent yet
+  const held = new Set<Due>(); // not sent yet, oldest first
   let silent = false; // see needsSilence
   const input = byteQueue();
   const connected = deferred<void>();
@@ -109,6 +123,7 @@ function overSocket(socket: Socket, dialect: Dialect): Connection & { connected:
     if (due.length === 0) socket.unref();
     connected.resolve();
   });
+  socket.on('drain', sendHeld);
   socket.on('data', bytes => {
     input.push(bytes);
     readDue();
@@ -125,7 +140,8 @@ function overSocket(socket: Socket, dialect: Dialect): Connection & { connected:
     lost = why;
     socket.destroy();
     connected.reject(why);
-    for (const each of [...due.splice(0), ...held.splice(0)]) each.reject(why);
+    for (const each of [...due.splice(0), ...held]) each.reject(why);
+    held.clear();
   }
 
   function readDue(): void {
@@ -150,7 +166,7 @@ function overSocket(socket: Socket, dialect: Dialect): Connection & { connected:
     first.resolve(value);
     if (!needsSilence(first)) return;
     silent = false;
-    for (const each of held.splice(0)) dispatch(each);
+    sendHeld();
   }
 
   /** What's written in one turn leaves in one segment. */
@@ -171,12 +187,31 @@ function overSocket(socket: Socket, dialect: Dialect): Connection & { connected:
     return dialect === 'A' && requests[0]?.op === 'deleteKey';
   }
 
-  function dispatch(each: Due): void {
-    if (silent) {
-      held.push(each);
-      return;
+  function mustWait(): boolean {
+    return silent || socket.writableLength >= mostUnsentBytes;
+  }
+
+  function hold(each: Due): void {
+    held.add(each);
+    const signal = each.turn?.signal;
+    const leave = () => {
+      if (held.delete(each)) each.reject(signal?.reason);
+    };
+    if (signal?.aborted) leave();
+    else signal?.addEventListener('abort', leave, { once: true });
+  }
+
+  function sendHeld(): void {
+    for (const each of held) {
+      if (mustWait()) return;
+      held.delete(each);
+      dispatch(each);
     }
+  }
+
+  function dispatch(each: Due): void {
     silent = needsSilence(each);
+    each.turn?.onSent();
     // The first step of a reading only asks: every reply begins with a byte.
     each.needs = Number(each.reading.next().value);
     for (const request of each.requests) write(encodeRequest(dialect, request));
@@ -184,11 +219,13 @@ function overSocket(socket: Socket, dialect: Dialect): Connection & { connected:
     due.push(each);
   }
 
-  function send<T>(requests: readonly Request[], reading: Reading<T>): Promise<T> {
+  function send<T>(requests: readonly Request[], reading: Reading<T>, turn?: Turn): Promise<T> {
     if (lost !== undefined) return Promise.reject(lost);
     const { promise, resolve, reject } = deferred<T>();
     // It's `reading` that returns what the promise is of.
-    dispatch({ requests, reading, needs: 0, resolve: value => resolve(value as T), reject });
+    const each = { requests, reading, needs: 0, turn, resolve: resolve as Due['resolve'], reject };
+    if (held.size > 0 || mustWait()) hold(each);
+    else dispatch(each);
     return promise;
   }
 

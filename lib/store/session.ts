@@ -147,13 +147,19 @@ export function createSession(address: StoreAddress, firstHello: Hello): Session
         const connection = await first(call);
         // It may have broken since; so far nothing was sent.
         if (!connection.isOpen()) continue;
-        call.atRisk = !how.repeatable;
+        let isSent = false;
+        const onSent = () => {
+          isSent = true;
+          call.atRisk = !how.repeatable;
+        };
+        const turn = { signal: call.signal, onSent };
         try {
-          const reply = await call.race(connection.request(requests, reading()));
+          const reply = await call.race(connection.request(requests, reading(), turn));
           call.atRisk = false;
           return reply;
         } catch (error) {
-          checkLoss(error, how, sends);
+          if (isSent || !isLoss(error)) checkLoss(error, how, sends);
+          else sends--; // the next connection takes it
         }
       }
     },

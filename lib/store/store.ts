@@ -16,6 +16,8 @@ export type StoreValue = string | Uint8Array;
  * Changes resolve once the server has applied them. The protocol itself doesn't confirm SET, APPEND,
  * MULTI_SET and QUEUE_PUSH, so a question about nothing goes behind each of them.
  *
+ * Once 16 MiB wait to be sent, calls wait their turn; a deadline or a signal takes them out of it.
+ *
  * **When the connection breaks** it's dialled again, for whichever call needs it next:
  * - `get`, `multiGet`, `check`, `wait`, `numKeys`, `listKeys` and `queueLen` change nothing. They're
  *   sent again, at most three times, until their deadline.

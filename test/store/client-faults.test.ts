@@ -132,6 +132,69 @@ t.test('a frozen store holds no call beyond its deadline, and is in step afterwa
   });
 });
 
+const mebi = 2 ** 20;
+
+t.test('what a server does not read is bounded, and the rest is never sent', async t => {
+  const { port } = await servePolite(t, socket => socket.pause());
+
+  await withStore({ host, port, timeoutMs: 60_000 }, async store => {
+    const value = Buffer.alloc(mebi);
+    const sets = Array.from({ length: 200 }, (_, i) =>
+      store.set(`${i}`, value, { timeoutMs: 500 }).catch(error => error.code),
+    );
+    const codes = await Promise.all(sets);
+
+    const sent = codes.indexOf('ERR_STORE_TIMEOUT');
+    t.ok(sent >= 16, 'so much is sent ahead');
+    t.ok(sent < 200, 'and not all');
+    t.ok(codes.slice(0, sent).every(code => code === 'ERR_STORE_OUTCOME_UNKNOWN'));
+    t.ok(codes.slice(sent).every(code => code === 'ERR_STORE_TIMEOUT'));
+  });
+});
+
+t.test(
+  'calls that wait their turn are served in their order, but those that a signal ended',
+  async t => {
+    const { port, run } = await serveStore(t);
+    t.teardown(() => run.kill('SIGCONT'));
+
+    await withStore({ host, port }, async store => {
+      run.kill('SIGSTOP');
+      const calls: Promise<unknown>[] = [];
+      for (let i = 0; i < 20; i++) calls.push(store.set(`${i}`, Buffer.alloc(mebi)));
+      for (let i = 0; i < 5; i++) calls.push(store.append('order', `${i}`));
+      const impatient = new AbortController();
+      const ended = store.append('order', 'never', { signal: impatient.signal });
+      calls.push(store.append('order', 'last'));
+      impatient.abort(new Error('enough'));
+      await t.rejects(ended, { message: 'enough' });
+      run.kill('SIGCONT');
+      await Promise.all(calls);
+
+      t.equal(String(await store.get('order')), '01234last');
+    });
+  },
+);
+
+t.test('a change that waits its turn goes to the next connection if this one breaks', async t => {
+  let first: Socket | undefined;
+  const { port } = await servePolite(t, socket => {
+    first ??= socket;
+    if (socket === first) socket.destroy();
+    else socket.write(Buffer.from([0])); // CHECK: all there
+  });
+
+  await withStore({ host, port }, async store => {
+    const large = Array.from({ length: 16 }, (_, i) => store.set(`${i}`, Buffer.alloc(mebi)));
+    const small = store.set('small', 'v');
+
+    for (const each of large) {
+      await t.rejects(each, { code: 'ERR_STORE_OUTCOME_UNKNOWN' });
+    }
+    await t.resolves(small);
+  });
+});
+
 /** Greets; hangs up on the first request of each of so many connections. */
 function hangsUp(t: Parameters<typeof servePolite>[0], times: number) {
   let left = times;
