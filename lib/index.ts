@@ -16,5 +16,6 @@ export {
   type WorkerPlan,
 } from './launch.js';
 export type { Entrypoint, LaunchOptions, Streams, StreamsByRank } from './options.js';
-export { type ConnectOptions, connectStore } from './store/client.js';
+export type { ConnectOptions } from './store/client.js';
+export { connectStore } from './store/lazy.js';
 export type { CallOptions, Store, StoreClient, StoreValue } from './store/store.js';

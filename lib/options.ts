@@ -1,4 +1,5 @@
 import { launchError } from './errors.js';
+import { maxTimerMs } from './util/timers.js';
 
 /** What a worker runs. */
 export type Entrypoint =
@@ -188,10 +189,9 @@ const rules: Readonly<Record<keyof LaunchOptions, Rule>> = {
   ],
   duplicateStdoutFilters: texts,
   duplicateStderrFilters: texts,
-  // Native timers take it; 2³¹ ms are 24 days.
   shutdownTimeoutMs: [
-    value => typeof value === 'number' && value >= 0 && value < 2 ** 31,
-    'milliseconds from 0 to 2147483647',
+    value => typeof value === 'number' && value >= 0 && value <= maxTimerMs,
+    `milliseconds from 0 to ${maxTimerMs}`,
   ],
   signalTarget: oneOf('leader', 'group'),
   virtualLocalRank: flag,

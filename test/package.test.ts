@@ -86,6 +86,8 @@ t.test('the packed tarball', { timeout: 300_000 }, async t => {
     for (const path of [
       'dist/index.js',
       'dist/index.d.ts',
+      'dist/store.js',
+      'dist/store.d.ts',
       'dist/bin/regroup.cjs',
       'dist/bin/regroup-store.cjs',
       'native/sources.gypi',
@@ -126,6 +128,8 @@ t.test('the packed tarball', { timeout: 300_000 }, async t => {
     const imported = 'import("regroup").then(m => console.log(typeof m.launch))';
 
     t.equal(run(process.execPath, ['-e', imported], installed).trim(), 'function');
+    const store = 'import("regroup/store").then(m => console.log(typeof m.connectStore))';
+    t.equal(run(process.execPath, ['-e', store], installed).trim(), 'function');
     const required = ['--no-warnings', '-p', 'typeof require("regroup").launch'];
     t.equal(run(process.execPath, required, installed).trim(), 'function');
   });
