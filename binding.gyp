@@ -26,6 +26,15 @@
       "cflags_cc": ["-std=gnu++20", "-fno-exceptions", "-fno-rtti", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-missing-field-initializers"],
       "ldflags": ["-Wl,-z,now", "-Wl,--as-needed"],
       "conditions": [["OS!='linux'", { "type": "none", "sources/": [["exclude", ".*"]] }]]
+    },
+    {
+      # prebuildify packs what lies there, beside the addon.
+      "target_name": "artifacts",
+      "type": "none",
+      "dependencies": ["regroup_shm"],
+      "conditions": [["OS=='linux'", {
+        "copies": [{ "destination": "<(module_root_dir)/build/artifacts", "files": ["<(PRODUCT_DIR)/regroup_shm.so"] }]
+      }]]
     }
   ]
 }

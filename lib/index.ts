@@ -18,4 +18,5 @@ export {
 export type { Entrypoint, LaunchOptions, Streams, StreamsByRank } from './options.js';
 export type { ConnectOptions } from './store/client.js';
 export { connectStore } from './store/lazy.js';
+export { openSharedStore, type SharedStore } from './store/shared.js';
 export type { CallOptions, Store, StoreClient, StoreValue } from './store/store.js';

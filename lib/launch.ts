@@ -141,7 +141,13 @@ export function plan(options: LaunchOptions): LaunchPlan {
           workerFiles(attemptFolder(runFolder, 0), localRank),
         );
   const { masterPort } = settings;
-  const round = roundOf(job, { round: 0, restartCount: 0, masterPort, cookie: 'XXXXXXXX' });
+  const round = roundOf(job, {
+    round: 0,
+    restartCount: 0,
+    masterPort,
+    local: '@regroup-store-XXXXXXXX',
+    cookie: 'XXXXXXXX',
+  });
   return {
     ...describe(job, runFolder),
     worldSize: round.worldSize,

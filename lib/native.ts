@@ -188,12 +188,29 @@ export interface NativeSupervisor {
 export interface NativeStoreAddress {
   readonly table: number;
   readonly port: number;
+  /** `@…`, the Unix socket that gives shared memory; absent if none is offered. */
+  readonly local?: string;
+}
+
+/** What a worker told by its slot of shared memory. Only `pid` is checked by anybody. */
+export interface NativeStoreSlot {
+  /** The worker's when it connected. */
+  readonly pid: number;
+  readonly rank: number;
+  /** How often it told. */
+  readonly beats: number;
+  /** CLOCK_MONOTONIC of the last time. */
+  readonly beatAtMs: number;
+  readonly step: number;
+  readonly phase: number;
 }
 
 /** One table's counters. */
 export interface NativeStoreStats {
   /** Connections, now. */
   readonly clients: number;
+  /** Those of them at shared memory. */
+  readonly lanes: number;
   readonly keys: number;
   /** Clients whose WAIT or BARRIER isn't answered yet. */
   readonly waiters: number;
@@ -201,7 +218,7 @@ export interface NativeStoreStats {
   readonly bytes: number;
   /** Connections, ever. */
   readonly accepted: number;
-  /** Connections closed at once, since no descriptor was left for them. */
+  /** Connections closed at once: no descriptor or lane was left, or shared memory of another user. */
   readonly refused: number;
   /** Connections closed for what they sent or left unread. */
   readonly faults: number;
@@ -232,7 +249,19 @@ export interface NativeStore {
   closeTable(table: number): void;
   /** Unknown tables: zeros. The thread goes on serving, before and after it tells them. */
   stats(table: number): NativeStoreStats;
+  /** Of the clients at shared memory that have told something. Unknown tables: none. */
+  slots(table: number): readonly NativeStoreSlot[];
+  /** The word that every client at shared memory sees; below 2³². A reset sets it to 0. */
+  setNotice(table: number, notice: number): void;
   /** Ends the thread. Idempotent. */
+  close(): void;
+}
+
+/** A store's shared memory, as somebody else's server gives it. */
+export interface NativeSharedStore {
+  /** Undefined: there's no such key; null: only the server can tell. */
+  get(key: string): Buffer | undefined | null;
+  notice(): number;
   close(): void;
 }
 
@@ -245,12 +274,18 @@ export interface NativeAddon {
     options: { readonly disable: readonly string[] },
     onEvents: (events: readonly NativeEvent[]) => void,
   ): NativeSupervisor;
-  createStore(): NativeStore;
   /**
    * Raises this process's soft limit of open files to its hard one, where Node hasn't, and not for
    * workers.
    */
   raiseNofile(): void;
+  /** @param onLog gets a line about each client that's closed or refused, ten a second at most */
+  createStore(
+    options: { readonly disable: readonly string[]; readonly sharedMemory: boolean },
+    onLog: (line: string) => void,
+  ): NativeStore;
+  /** @throws with `code`: ECONNREFUSED: nobody's there, or refuses us; EACCES: it's another user's */
+  openSharedStore(name: string): NativeSharedStore;
   /** What this kernel offers, after `REGROUP_DISABLE`. */
   features(disable: readonly string[]): Readonly<Record<string, boolean>>;
   /** Clock of `atMs`. */
@@ -259,6 +294,10 @@ export interface NativeAddon {
   exitNow(code: number): never;
   readonly constants: { readonly signals: Readonly<Record<string, number>> };
 }
+
+const require = createRequire(import.meta.url);
+/** dist/'s parent, where node-gyp-build looks. */
+export const packageRoot = join(dirname(fileURLToPath(import.meta.url)), '..');
 
 let loaded: NativeAddon | undefined;
 
@@ -274,15 +313,16 @@ export function loadedNative(): NativeAddon | undefined {
 }
 
 function load(): NativeAddon {
-  const here = dirname(fileURLToPath(import.meta.url));
-  const require = createRequire(import.meta.url);
-  // dist/ → the package's root, where node-gyp-build looks.
-  const root = join(here, '..');
   try {
-    return require('node-gyp-build')(root) as NativeAddon;
+    return require('node-gyp-build')(packageRoot) as NativeAddon;
   } catch (error) {
     // Further lines tell again where it was looked for.
     const why = error instanceof Error ? error.message : String(error);
-    throw launchError('ERR_NATIVE_MISSING', [root, why.split('\n', 1).join('')], error);
+    throw launchError('ERR_NATIVE_MISSING', [packageRoot, why.split('\n', 1).join('')], error);
   }
+}
+
+/** What workers load to reach the store through shared memory: it lies beside the addon. */
+export function sharedMemoryLibrary(): string {
+  return join(dirname(require('node-gyp-build').path(packageRoot) as string), 'regroup_shm.so');
 }

@@ -56,6 +56,7 @@
       "native/addon/events.cc",
       "native/addon/fields.cc",
       "native/addon/launcher.cc",
+      "native/addon/shared_store.cc",
       "native/addon/store.cc"
     ]
   }

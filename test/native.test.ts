@@ -10,7 +10,7 @@ const hello = Buffer.from('00cef7853c', 'hex');
 const ping = Buffer.from('0d01000000', 'hex');
 
 t.test('T-106 the store tells clients, bytes, operations and the slowest', async t => {
-  const store = native().createStore();
+  const store = native().createStore({ disable: [], sharedMemory: false }, () => {});
   t.teardown(() => store.close());
   const { table, port } = store.openTable({ hosts: ['127.0.0.1'], port: 0 });
   t.notOk(store.stats(table).slowest);
@@ -24,6 +24,7 @@ t.test('T-106 the store tells clients, bytes, operations and the slowest', async
   const { slowest, ...counters } = store.stats(table);
   t.same(counters, {
     clients: 1,
+    lanes: 0,
     keys: 0,
     waiters: 0,
     bytes: 0,
@@ -38,7 +39,7 @@ t.test('T-106 the store tells clients, bytes, operations and the slowest', async
 });
 
 t.test('a store that is closed counts nothing, and says so rather than throwing', async t => {
-  const store = native().createStore();
+  const store = native().createStore({ disable: [], sharedMemory: false }, () => {});
   const { table } = store.openTable({ hosts: ['127.0.0.1'], port: 0 });
   store.close();
 

@@ -67,7 +67,7 @@ export function createAgent(job: Job): Agent {
   const { settings } = job;
   const result = deferred<RunResult>();
   const told = broadcast<AgentEvent>({
-    droppable: event => event.event === 'output-trouble',
+    droppable: ({ event }) => event === 'output-trouble' || event === 'store-trouble',
     maxDroppable: maxOutputEvents,
   });
   const rounds = new Map<number, RoundRecord>();
@@ -142,20 +142,20 @@ export function createAgent(job: Job): Agent {
 
   function prepare(round: number, restartCount: number): Prepared {
     try {
-      machine ??= startMachine(job, onNativeEvents);
+      machine ??= startMachine(job, onNativeEvents, onStoreLog);
       runFolder ??= createRunFolder(job.logs, job.runId);
       const files =
         runFolder === undefined
           ? undefined
           : createAttempt(runFolder.path, restartCount, job.localWorldSize);
-      const masterPort = machine.openTable(round);
+      const { port: masterPort, local } = machine.openTable(round);
       const cookie = randomName(24);
       const plan: NativeGroupPlan = {
         group: round,
         cookie,
         plans: workerPlans(
           job,
-          roundOf(job, { round, restartCount, masterPort, cookie }),
+          roundOf(job, { round, restartCount, masterPort, local, cookie }),
           files,
           hostname,
         ),
@@ -186,6 +186,10 @@ export function createAgent(job: Job): Agent {
     }
     machine?.refreshTable(round);
     machine?.supervisor.startGroup(next.plan);
+  }
+
+  function onStoreLog(line: string): void {
+    told.publish({ event: 'store-trouble', line, atMs: nowMs() });
   }
 
   function onNativeEvents(events: readonly NativeEvent[]): void {

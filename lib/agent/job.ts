@@ -70,6 +70,7 @@ export function roundOf(
     readonly round: number;
     readonly restartCount: number;
     readonly masterPort: number;
+    readonly local: string | undefined;
     readonly cookie: string;
   },
 ): Round {

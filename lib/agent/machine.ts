@@ -6,6 +6,7 @@ import {
   native,
 } from '../native.js';
 import { createStore, openTable } from '../store/open-table.js';
+import { disabledFeatures } from '../util/features.js';
 import type { Job } from './job.js';
 
 /** How long a killing blocks the agent, which has nothing else to do by then. */
@@ -14,8 +15,8 @@ export const killAtOnceMs = 1000;
 /** The addon's threads, for one run, and the store's table of each round. */
 export interface Machine {
   readonly supervisor: NativeSupervisor;
-  /** Gives the port. A fixed port's table is opened once, and serves every round. */
-  openTable(round: number): number;
+  /** A fixed port's table is opened once, and serves every round. */
+  openTable(round: number): NativeStoreAddress;
   /** Empties a table that an earlier round has used; its workers must be gone. */
   refreshTable(round: number): void;
   closeTable(round: number): void;
@@ -26,10 +27,11 @@ export interface Machine {
 export function startMachine(
   job: Job,
   onEvents: (events: readonly NativeEvent[]) => void,
+  onStoreLog: (line: string) => void,
 ): Machine {
   const { settings } = job;
   const addon = native();
-  const disable = settings.disable ?? disabledFeatures(process.env.REGROUP_DISABLE);
+  const disable = settings.disable ?? disabledFeatures();
   const supervisor = addon.createSupervisor({ disable }, onEvents);
   const tables = new Map<number, NativeStoreAddress>();
   const isFixed = settings.masterPort !== 0;
@@ -40,11 +42,12 @@ export function startMachine(
   return {
     supervisor,
     openTable(round) {
-      store ??= createStore();
+      const sharedMemory = !disable.includes('shared-memory');
+      store ??= createStore({ disable, sharedMemory }, onStoreLog);
       const key = isFixed ? 0 : round;
       const table = tables.get(key) ?? openTable(store, settings.masterAddr, settings.masterPort);
       tables.set(key, table);
-      return table.port;
+      return table;
     },
     refreshTable() {
       const table = isFixed && used ? tables.get(0) : undefined;
@@ -65,13 +68,6 @@ export function startMachine(
       setImmediate(() => supervisor.close());
     },
   };
-}
-
-function disabledFeatures(list: string | undefined): string[] {
-  return (list ?? '')
-    .split(',')
-    .map(name => name.trim())
-    .filter(name => name !== '');
 }
 
 // One listener for all runs: ten runs in one process are no leak that Node should warn of.

@@ -1,4 +1,5 @@
 import { launchError } from '../errors.js';
+import { sharedStoreEnv } from '../store/shared.js';
 
 /** The numbers of one round that its workers are told. Valid within this round only. */
 export interface Round {
@@ -18,6 +19,8 @@ export interface Round {
   readonly roleWorldSize: number;
   readonly masterAddr: string;
   readonly masterPort: number;
+  /** The socket that gives the store's shared memory, if it offers any. */
+  readonly local: string | undefined;
   /** Found in the environment of whatever this round left behind. */
   readonly cookie: string;
 }
@@ -70,6 +73,7 @@ export function workerEnv(
       : {}),
     REGROUP_COOKIE: round.cookie,
     REGROUP_ROUND: String(round.round),
+    ...sharedStoreEnv(round.local),
   };
 }
 

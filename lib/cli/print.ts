@@ -125,6 +125,9 @@ export function createPrinter(options: PrinterOptions): Printer {
       case 'output-trouble':
         log('WARNING', describeTrouble(event));
         break;
+      case 'store-trouble':
+        log('WARNING', `store: ${event.line}`);
+        break;
       case 'error-file-trouble':
         log('WARNING', event.reason);
         break;

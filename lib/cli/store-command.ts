@@ -3,12 +3,13 @@ import { parseArgs } from 'node:util';
 import { RegroupError } from '../errors.js';
 import { createStore, openTable } from '../store/open-table.js';
 import { addressOf } from '../util/address.js';
+import { disabledFeatures } from '../util/features.js';
 import { maxTimerMs } from '../util/timers.js';
 import { unreachable } from '../util/unreachable.js';
 import { writeConsole } from './console.js';
 import { packageVersion } from './version.js';
 
-const help = `usage: regroup-store [--host HOST] [--port PORT]
+const help = `usage: regroup-store [--host HOST] [--port PORT] [--shared-memory]
 
 Serves a TCPStore, as torch.distributed.TCPStore(is_master=True) does, to PyTorch 1.13 and any later
 release at once. Prints "ready HOST:PORT" once it listens.
@@ -16,6 +17,8 @@ release at once. Prints "ready HOST:PORT" once it listens.
   --host HOST  address or name to serve at. localhost and 127.0.0.1 serve both loopback addresses,
                another name every address of this machine (default: every address)
   --port PORT  0 takes a free one (default: 0)
+  --shared-memory
+               also serve this user's processes through shared memory: "ready HOST:PORT @NAME"
   --help       print this and exit
   --version    print the version and exit
 
@@ -36,15 +39,22 @@ export function runStoreCommand(): void {
       writeConsole(2, `regroup-store: error: ${parsed.why}\n`);
       break;
     case 'serve':
-      serve(parsed.host, parsed.port);
+      serve(parsed);
       break;
     default:
       unreachable(parsed);
   }
 }
 
+interface Serve {
+  readonly do: 'serve';
+  readonly host: string;
+  readonly port: number;
+  readonly sharedMemory: boolean;
+}
+
 type Parsed =
-  | { readonly do: 'serve'; readonly host: string; readonly port: number }
+  | Serve
   | { readonly do: 'print'; readonly text: string }
   | { readonly do: 'refuse'; readonly why: string };
 
@@ -55,6 +65,7 @@ function parse(args: readonly string[]): Parsed {
       options: {
         host: { type: 'string', default: everyAddress },
         port: { type: 'string', default: '0' },
+        'shared-memory': { type: 'boolean', default: false },
         help: { type: 'boolean', short: 'h' },
         version: { type: 'boolean' },
       },
@@ -66,7 +77,7 @@ function parse(args: readonly string[]): Parsed {
       return { do: 'refuse', why: `--port: '${values.port}' is not a port; give 0 to 65535` };
     }
     if (values.host === '') return { do: 'refuse', why: '--host: give an address or a name' };
-    return { do: 'serve', host: values.host, port };
+    return { do: 'serve', host: values.host, port, sharedMemory: values['shared-memory'] };
   } catch (error) {
     // parseArgs throws TypeErrors for people; some end with advice in further sentences.
     return { do: 'refuse', why: (error as Error).message.split('\n')[0] ?? '' };
@@ -76,9 +87,12 @@ function parse(args: readonly string[]): Parsed {
 /** What `openTable` takes for a name that means any address of this machine. */
 const everyAddress = '*';
 
-function serve(host: string, port: number): void {
+function serve({ host, port, sharedMemory }: Serve): void {
   try {
-    const store = createStore();
+    const disable = disabledFeatures();
+    const store = createStore({ disable, sharedMemory }, line =>
+      writeConsole(2, `regroup-store: ${line}\n`),
+    );
     // The store's thread doesn't keep Node alive; this does.
     setInterval(() => {}, maxTimerMs);
     function end(): void {
@@ -89,7 +103,8 @@ function serve(host: string, port: number): void {
     for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, end);
     const table = openTable(store, host, port);
     const shown = host === everyAddress ? '0.0.0.0' : host;
-    writeConsole(1, `ready ${addressOf(shown, table.port)}\n`);
+    const local = table.local === undefined ? '' : ` ${table.local}`;
+    writeConsole(1, `ready ${addressOf(shown, table.port)}${local}\n`);
     endWithStdin(end);
   } catch (error) {
     const what = error instanceof RegroupError ? error.message : String(error).split('\n')[0];

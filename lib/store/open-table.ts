@@ -5,9 +5,12 @@ import { codeOf } from '../util/errno.js';
 import { portHolder } from './port-holder.js';
 
 /** A store, for as many clients as this process may have descriptors. @throws ERR_NATIVE_MISSING */
-export function createStore(): NativeStore {
+export function createStore(
+  options: { readonly disable: readonly string[]; readonly sharedMemory: boolean },
+  onLog: (line: string) => void,
+): NativeStore {
   native().raiseNofile();
-  return native().createStore();
+  return native().createStore(options, onLog);
 }
 
 /**

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "addon/launcher.h"
+#include "addon/shared_store.h"
 #include "addon/store.h"
 #include "core/base/nofile.h"
 
@@ -53,6 +54,7 @@ void exitNow(const Napi::CallbackInfo& info) {
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   initLauncher(env, exports);
   initStore(env, exports);
+  initSharedStore(env, exports);
   Napi::Object constants = Napi::Object::New(env);
   constants.Set("signals", signals(env));
   exports.Set("constants", constants);

@@ -15,12 +15,13 @@ const char* errnoName(int code) {
     const char* name;
   } kNames[] = {
 #define NAME(e) {e, #e}
-      NAME(EACCES),     NAME(EADDRINUSE), NAME(EADDRNOTAVAIL), NAME(EAFNOSUPPORT), NAME(EAGAIN),
-      NAME(EBADF),      NAME(EBUSY),      NAME(ECHILD),        NAME(EEXIST),       NAME(EFAULT),
-      NAME(EINTR),      NAME(EINVAL),     NAME(EIO),           NAME(EISDIR),       NAME(EMFILE),
-      NAME(ENAMETOOLONG), NAME(ENFILE),   NAME(ENODEV),        NAME(ENOENT),       NAME(ENOEXEC),
-      NAME(ENOMEM),     NAME(ENOSPC),     NAME(ENOSYS),        NAME(ENOTDIR),      NAME(EPERM),
-      NAME(EPIPE),      NAME(EROFS),      NAME(ESRCH),         NAME(ETXTBSY),
+      NAME(EACCES),  NAME(EADDRINUSE),   NAME(EADDRNOTAVAIL), NAME(EAFNOSUPPORT), NAME(EAGAIN),
+      NAME(EBADF),   NAME(EBUSY),        NAME(ECHILD),        NAME(ECONNREFUSED), NAME(EEXIST),
+      NAME(EFAULT),  NAME(EINTR),        NAME(EINVAL),        NAME(EIO),          NAME(EISDIR),
+      NAME(EMFILE),  NAME(ENAMETOOLONG), NAME(ENFILE),        NAME(ENODEV),       NAME(ENOENT),
+      NAME(ENOEXEC), NAME(ENOMEM),       NAME(ENOSPC),        NAME(ENOSYS),       NAME(ENOTDIR),
+      NAME(EPERM),   NAME(EPIPE),        NAME(EPROTO),        NAME(ETIMEDOUT),    NAME(EROFS),
+      NAME(ESRCH),   NAME(ETXTBSY),
 #undef NAME
   };
   for (const auto& known : kNames) {

@@ -1,5 +1,6 @@
 #include "addon/store.h"
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
 #include <optional>
@@ -16,22 +17,56 @@ namespace {
 using store::StoreServer;
 using store::TableStats;
 
+/// The server's lines, on their way to JS. The server says few a second, so the queue is short.
+napi_threadsafe_function makeLog(Napi::Env env, Napi::Function onLog) {
+  napi_threadsafe_function log = nullptr;
+  const auto call = [](napi_env env, napi_value onLog, void*, void* data) {
+    const std::unique_ptr<std::string> line(static_cast<std::string*>(data));
+    if (env == nullptr) return;
+    const napi_value text = Napi::String::New(env, *line);
+    napi_value result;
+    (void)napi_call_function(env, Napi::Env(env).Undefined(), onLog, 1, &text, &result);
+    napi_value error;
+    if (Napi::Env(env).IsExceptionPending() &&
+        napi_get_and_clear_last_exception(env, &error) == napi_ok)
+      (void)napi_fatal_exception(env, error);
+  };
+  if (napi_create_threadsafe_function(env, onLog, nullptr, Napi::String::New(env, "regroup store"),
+                                      0, 1, nullptr, nullptr, nullptr, call, &log) != napi_ok) {
+    Napi::Error::New(env, "napi_create_threadsafe_function failed").ThrowAsJavaScriptException();
+    return nullptr;
+  }
+  (void)napi_unref_threadsafe_function(env, log);
+  return log;
+}
+
 /// The server, and the hook that ends its thread with the environment. The hook holds a share,
 /// so that the garbage collector can't end a store whose port is in use: close() does.
 ///
 /// Thread: JS.
 class Store {
  public:
-  static std::shared_ptr<Store> create(Napi::Env env) {
-    auto server = StoreServer::create();
+  static std::shared_ptr<Store> create(Napi::Env env, store::ServerOptions options,
+                                       Napi::Function onLog) {
+    napi_threadsafe_function log = makeLog(env, onLog);
+    if (!log) return nullptr;
+    options.onLog = [log](std::string_view line) {
+      auto text = std::make_unique<std::string>(line);
+      if (napi_call_threadsafe_function(log, text.get(), napi_tsfn_nonblocking) == napi_ok)
+        (void)text.release();
+    };
+    auto server = StoreServer::create(std::move(options));
     if (!server) {
+      (void)napi_release_threadsafe_function(log, napi_tsfn_abort);
       throwError(env, server.error());
       return nullptr;
     }
     auto store = std::make_shared<Store>();
     store->env_ = env;
     store->server_ = *std::move(server);
+    store->log_ = log;
     store->self_ = store;
+    // After the function's own hook, and so run before it: the thread stops first.
     (void)napi_add_env_cleanup_hook(env, onEnvironmentEnd, store.get());
     return store;
   }
@@ -50,9 +85,11 @@ class Store {
   void end() {
     const auto keep = std::move(self_);
     server_->close();
+    (void)napi_release_threadsafe_function(log_, napi_tsfn_abort);
   }
 
   napi_env env_ = nullptr;
+  napi_threadsafe_function log_ = nullptr;
   std::unique_ptr<StoreServer> server_;
   std::shared_ptr<Store> self_;  // until the end
 };
@@ -70,7 +107,7 @@ std::optional<uint32_t> toTable(Napi::Value value) {
   return toWhole(value, UINT32_MAX, "table must be a number that openTable gave");
 }
 
-/// openTable({ hosts, port }): { table, port }
+/// openTable({ hosts, port }): { table, port, local? }
 Napi::Value openTable(Store& store, const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   if (!info[0].IsObject()) {
@@ -95,7 +132,41 @@ Napi::Value openTable(Store& store, const Napi::CallbackInfo& info) {
   Napi::Object object = Napi::Object::New(env);
   object.Set("table", Napi::Number::New(env, address->table));
   object.Set("port", Napi::Number::New(env, address->port));
+  if (!address->local.empty()) object.Set("local", Napi::String::New(env, address->local));
   return object;
+}
+
+/// slots(table): NativeStoreSlot[]
+Napi::Value slots(Store& store, const Napi::CallbackInfo& info) {
+  const auto table = toTable(info[0]);
+  if (!table) return {};
+  const auto views = store.server().slots(*table);
+  Napi::Env env = info.Env();
+  Napi::Array array = Napi::Array::New(env, views.size());
+  for (uint32_t i = 0; i < views.size(); i++) {
+    const store::SlotView& view = views[i];
+    Napi::Object object = Napi::Object::New(env);
+    const auto set = [&](const char* name, double value) {
+      object.Set(name, Napi::Number::New(env, value));
+    };
+    set("pid", view.pid);
+    set("rank", view.rank);
+    set("beats", static_cast<double>(view.beats));
+    set("beatAtMs", static_cast<double>(view.beatNs) / 1e6);
+    set("step", static_cast<double>(view.step));
+    set("phase", view.phase);
+    array.Set(i, object);
+  }
+  return array;
+}
+
+/// setNotice(table, notice)
+Napi::Value setNotice(Store& store, const Napi::CallbackInfo& info) {
+  const auto table = toTable(info[0]);
+  if (!table) return {};
+  if (const auto notice = toWhole(info[1], UINT32_MAX, "notice must be a number below 2^32"))
+    store.server().setNotice(*table, *notice);
+  return {};
 }
 
 /// { SET: 3, … }: those that there were.
@@ -120,6 +191,7 @@ Napi::Value stats(Store& store, const Napi::CallbackInfo& info) {
     object.Set(name, Napi::Number::New(env, static_cast<double>(value)));
   };
   set("clients", stats.clients);
+  set("lanes", stats.lanes);
   set("keys", stats.keys);
   set("waiters", stats.waiters);
   set("bytes", stats.bytes);
@@ -153,10 +225,30 @@ Napi::Value close(Store& store, const Napi::CallbackInfo&) {
   return {};
 }
 
-/// createStore(): NativeStore
+/// createStore({ disable, sharedMemory }, onLog): NativeStore
 Napi::Value createStore(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
-  const auto store = Store::create(env);
+  const auto given = toObject(info[0], "options");
+  if (!given) return {};
+  const Napi::Value list = get(*given, "disable");
+  if (env.IsExceptionPending()) return {};
+  const auto disable = toStrings(list, "options.disable");
+  if (!disable) return {};
+  const Napi::Value offered = get(*given, "sharedMemory");
+  if (env.IsExceptionPending()) return {};
+  if (!offered.IsBoolean()) {
+    (void)typeError(env, "options.sharedMemory must be a boolean");
+    return {};
+  }
+  if (!info[1].IsFunction()) {
+    (void)typeError(env, "onLog must be a function");
+    return {};
+  }
+  store::ServerOptions options;
+  options.sharedMemory.offered = offered.As<Napi::Boolean>();
+  options.sharedMemory.sealFutureWrite =
+      std::find(disable->begin(), disable->end(), "seal-future-write") == disable->end();
+  const auto store = Store::create(env, std::move(options), info[1].As<Napi::Function>());
   if (!store) return {};
 
   Napi::Object object = Napi::Object::New(env);
@@ -171,6 +263,8 @@ Napi::Value createStore(const Napi::CallbackInfo& info) {
   method("resetTable", resetTable);
   method("closeTable", closeTable);
   method("stats", stats);
+  method("slots", slots);
+  method("setNotice", setNotice);
   method("close", close);
   return object;
 }

@@ -16,6 +16,7 @@ const round: Round = {
   roleWorldSize: 3,
   masterAddr: 'node0',
   masterPort: 29500,
+  local: undefined,
   cookie: 'c00kie',
 };
 
@@ -44,7 +45,16 @@ t.test('L-036 L-037 L-038 T-090 a worker gets every variable of the contract', t
     OMP_NUM_THREADS: '1',
     REGROUP_COOKIE: 'c00kie',
     REGROUP_ROUND: '3',
+    REGROUP_STORE: '',
   });
+  t.end();
+});
+
+t.test('a worker is told where shared memory is, and what to load for it', t => {
+  const env = workerEnv({ ...round, local: '@name' }, 0, options);
+  t.equal(env.REGROUP_STORE, '@name');
+  t.match(env.REGROUP_PYTHONPATH, /\/python$/);
+  t.match(env.REGROUP_SHM, /\/regroup_shm\.so$/);
   t.end();
 });
 

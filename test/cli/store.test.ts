@@ -1,6 +1,9 @@
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import t from 'tap';
+import { connectStore } from '../../lib/store/client.js';
+import { openSharedStore } from '../../lib/store/shared.js';
 import { type CliOptions, listeningSockets, runCli, startCli } from '../harness.js';
 
 const command: CliOptions = { command: 'regroup-store' };
@@ -138,7 +141,34 @@ t.test('--help and --version go to stdout, with exit code 0', async t => {
   const help = await runCli(t, ['--help'], command);
 
   t.match(help, { code: 0, stderr: '' });
-  t.match(help.stdout, /^usage: regroup-store \[--host HOST\] \[--port PORT\]\n/);
+  t.match(
+    help.stdout,
+    /^usage: regroup-store \[--host HOST\] \[--port PORT\] \[--shared-memory\]\n/,
+  );
   const printed = await runCli(t, ['--version'], command);
   t.match(printed, { code: 0, stdout: `regroup-store ${version}\n`, stderr: '' });
 });
+
+t.test(
+  '--shared-memory also tells the socket that gives it; clients that break rules are named',
+  async t => {
+    const run = startCli(t, ['--host', 'localhost', '--shared-memory'], command);
+    const [, port = '', local = ''] =
+      /^ready localhost:(\d+) (@regroup-store-[0-9a-f]{32})$/.exec(await run.line(/^ready/)) ?? [];
+    await using client = await connectStore({ host: '127.0.0.1', port: Number(port) });
+    await client.set('key', 'value');
+    using shared = openSharedStore(local);
+    t.equal(String(shared.get('key')), 'value');
+
+    const socket = connect(Number(port), '127.0.0.1').on('error', () => {});
+    socket.write('GET / HTTP/1.1\r\n\r\n');
+    await once(socket, 'close');
+    run.kill('SIGTERM');
+    const { stderr } = await run.ended;
+    t.match(
+      stderr,
+      /^regroup-store: closed 127\.0\.0\.1:\d+: not a protocol that's served here\n$/,
+    );
+    t.equal(shared.get('key'), 'unknown', 'the server is gone');
+  },
+);

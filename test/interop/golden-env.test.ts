@@ -286,6 +286,24 @@ const allowedVariables: Readonly<Record<string, readonly Allowance[]>> = {
       holds: (theirs, ours) => theirs === undefined && typeof ours === 'string',
     },
   ],
+  REGROUP_STORE: [
+    {
+      why: "ours: the socket that gives the store's shared memory",
+      holds: (theirs, ours) => theirs === undefined && `${ours}`.startsWith('@regroup-store-'),
+    },
+  ],
+  REGROUP_SHM: [
+    {
+      why: 'ours: what to load for shared memory',
+      holds: (theirs, ours) => theirs === undefined && `${ours}`.endsWith('/regroup_shm.so'),
+    },
+  ],
+  REGROUP_PYTHONPATH: [
+    {
+      why: 'ours: where the Python module for shared memory is',
+      holds: (theirs, ours) => theirs === undefined && `${ours}`.endsWith('/python'),
+    },
+  ],
 };
 
 /** Of the process: fact → why it may differ, and how. */
