@@ -28,12 +28,26 @@
       "conditions": [["OS!='linux'", { "type": "none", "sources/": [["exclude", ".*"]] }]]
     },
     {
+      # A program without libc; see its source. Linking a static libc would need one to be installed.
+      "target_name": "regroup_guardian",
+      "type": "executable",
+      "sources": [
+        "<!@(node -p \"JSON.parse(require('fs').readFileSync('native/sources.gypi', 'utf8')).variables.guardian_files.join(' ')\")"
+      ],
+      "include_dirs": ["native"],
+      "cflags!": ["-pthread", "-fno-omit-frame-pointer"],
+      "cflags_cc": ["-std=gnu++20", "-ffreestanding", "-fno-exceptions", "-fno-rtti", "-fno-stack-protector", "-fno-asynchronous-unwind-tables", "-fno-tree-loop-distribute-patterns", "-fno-pie", "-Wall", "-Wextra"],
+      "ldflags!": ["-pthread", "-rdynamic"],
+      "ldflags": ["-nostdlib", "-static", "-no-pie"],
+      "conditions": [["OS!='linux'", { "type": "none", "sources/": [["exclude", ".*"]] }]]
+    },
+    {
       # prebuildify packs what lies there, beside the addon.
       "target_name": "artifacts",
       "type": "none",
-      "dependencies": ["regroup_shm"],
+      "dependencies": ["regroup_shm", "regroup_guardian"],
       "conditions": [["OS=='linux'", {
-        "copies": [{ "destination": "<(module_root_dir)/build/artifacts", "files": ["<(PRODUCT_DIR)/regroup_shm.so"] }]
+        "copies": [{ "destination": "<(module_root_dir)/build/artifacts", "files": ["<(PRODUCT_DIR)/regroup_shm.so", "<(PRODUCT_DIR)/regroup_guardian"] }]
       }]]
     }
   ]

@@ -79,6 +79,8 @@ export type AgentEvent =
       readonly droppedLines: number;
       readonly atMs: number;
     }
+  /** Should this process be killed, only the workers themselves go with it, not what they started. */
+  | { readonly event: 'unguarded'; readonly reason: string; readonly atMs: number }
   /** The store closed or refused a client: which, and why. Ten a second at most. */
   | { readonly event: 'store-trouble'; readonly line: string; readonly atMs: number }
   /** The root cause could not be copied to where `errorFile` wants it; the result stays as it is. */

@@ -165,6 +165,14 @@ export type NativeEvent =
       readonly syscall: string;
       readonly errno: number;
       readonly droppedLines: number;
+    }
+  /** The guardian couldn't be started. Told once, with the first group. */
+  | {
+      readonly event: 'unguarded';
+      readonly group: number;
+      readonly atMs: number;
+      readonly syscall: string;
+      readonly errno: number;
     };
 
 /** The supervisor thread, and the pump thread once something is piped. */
@@ -269,9 +277,10 @@ export interface NativeAddon {
   /**
    * @param onEvents called with batches, in order. It keeps Node alive only while a group does.
    * @param options.disable features to do without: `clone3`, `pidfd`, `pidfd-wait`, `close_range`, …
+   * @param options.guardian the guardian's program; absent: there's none
    */
   createSupervisor(
-    options: { readonly disable: readonly string[] },
+    options: { readonly disable: readonly string[]; readonly guardian?: string },
     onEvents: (events: readonly NativeEvent[]) => void,
   ): NativeSupervisor;
   /**
@@ -324,5 +333,14 @@ function load(): NativeAddon {
 
 /** What workers load to reach the store through shared memory: it lies beside the addon. */
 export function sharedMemoryLibrary(): string {
-  return join(dirname(require('node-gyp-build').path(packageRoot) as string), 'regroup_shm.so');
+  return besideAddon('regroup_shm.so');
+}
+
+/** The program that outlives a killed agent, and then kills what's left of its workers. */
+export function guardianProgram(): string {
+  return besideAddon('regroup_guardian');
+}
+
+function besideAddon(name: string): string {
+  return join(dirname(require('node-gyp-build').path(packageRoot) as string), name);
 }

@@ -13,6 +13,7 @@
       "native/core/spawn/spawn.cc",
       "native/core/process/signals.cc",
       "native/core/process/strays.cc",
+      "native/core/process/guardian.cc",
       "native/core/process/group_start.cc",
       "native/core/process/group_stop.cc",
       "native/core/process/group_end.cc",
@@ -48,6 +49,7 @@
       "native/core/shm/shm_handover.cc",
       "native/core/shm/shm_client.cc"
     ],
+    "guardian_files": ["native/guardian/guardian.cc"],
     "addon_files": [
       "native/addon/addon.cc",
       "native/addon/channel.cc",

@@ -91,6 +91,15 @@ export function startProgram(
   return follow(child);
 }
 
+/** Dead ones whose new parent, init, hasn't got round to them yet don't count. */
+export function isAlive(pid: number): boolean {
+  try {
+    return !/^State:\s+[ZX]/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
+  } catch {
+    return false;
+  }
+}
+
 /** Runs the built command to its end. */
 export function runCli(t: Test, args: readonly string[], options?: CliOptions): Promise<Ended> {
   return startCli(t, args, options).ended;

@@ -5,6 +5,7 @@ interface SourceLists {
   readonly variables: {
     readonly core_files: string[];
     readonly shm_library_files: string[];
+    readonly guardian_files: string[];
     readonly addon_files: string[];
   };
 }
@@ -27,6 +28,10 @@ t.test("the workers' library is a part of the core", async t => {
   t.ok(lists.variables.shm_library_files.length > 0);
   for (const file of lists.variables.shm_library_files)
     t.ok(lists.variables.core_files.includes(file), file);
+});
+
+t.test('the guardian has a list of its own', async t => {
+  t.same(lists.variables.guardian_files, sourcesBelow('native/guardian'));
 });
 
 t.test('every source of the addon is in the list that gyp and CMake read', async t => {

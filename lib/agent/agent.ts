@@ -229,6 +229,11 @@ export function createAgent(job: Job): Agent {
         happen({ event: 'group-ended', round, atMs, stuck, strays: event.strays });
         return;
       }
+      case 'unguarded': {
+        const { code } = describeErrno(event.errno);
+        told.publish({ event: 'unguarded', reason: `${event.syscall}: ${code}`, atMs });
+        return;
+      }
       case 'output-trouble': {
         const worker = record.workers[event.index];
         if (worker === undefined) return;

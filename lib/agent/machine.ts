@@ -1,4 +1,5 @@
 import {
+  guardianProgram,
   type NativeEvent,
   type NativeStore,
   type NativeStoreAddress,
@@ -32,7 +33,8 @@ export function startMachine(
   const { settings } = job;
   const addon = native();
   const disable = settings.disable ?? disabledFeatures();
-  const supervisor = addon.createSupervisor({ disable }, onEvents);
+  const guardian = disable.includes('guardian') ? {} : { guardian: guardianProgram() };
+  const supervisor = addon.createSupervisor({ disable, ...guardian }, onEvents);
   const tables = new Map<number, NativeStoreAddress>();
   const isFixed = settings.masterPort !== 0;
   let store: NativeStore | undefined;

@@ -125,6 +125,12 @@ export function createPrinter(options: PrinterOptions): Printer {
       case 'output-trouble':
         log('WARNING', describeTrouble(event));
         break;
+      case 'unguarded':
+        log(
+          'WARNING',
+          `no guardian (${event.reason}): should regroup be killed, what its workers have started may live on`,
+        );
+        break;
       case 'store-trouble':
         log('WARNING', `store: ${event.line}`);
         break;

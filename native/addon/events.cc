@@ -103,6 +103,11 @@ class EventWriter {
     number("droppedLines", static_cast<double>(failed.droppedLines));
   }
 
+  void operator()(const Unguarded& unguarded) {
+    name("unguarded");
+    error(unguarded.error);
+  }
+
  private:
   void name(const char* event) { text("event", event); }
   void text(const char* key, const std::string& value) {

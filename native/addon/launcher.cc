@@ -19,12 +19,13 @@ namespace {
 class Launcher : public std::enable_shared_from_this<Launcher> {
  public:
   static std::shared_ptr<Launcher> create(Napi::Env env, std::vector<std::string> disable,
-                                          Napi::Function onEvents) {
+                                          std::string guardian, Napi::Function onEvents) {
     auto launcher = std::make_shared<Launcher>();
     launcher->channel_ = Channel::create(env, onEvents);
     if (!launcher->channel_) return nullptr;
     auto supervisor = Supervisor::start({
         .disable = std::move(disable),
+        .guardian = std::move(guardian),
         .onEvent = [channel = launcher->channel_](
                        SupervisorEvent event) { channel->push(std::move(event)); },
     });
@@ -81,11 +82,14 @@ Napi::Value createSupervisor(const Napi::CallbackInfo& info) {
   if (env.IsExceptionPending()) return {};
   auto disable = toStrings(list, "options.disable");
   if (!disable) return {};  // toStrings left the TypeError pending
+  std::string guardian;
+  if (!readOptional(info[0].As<Napi::Object>(), "guardian", "options.guardian", guardian)) return {};
   if (!info[1].IsFunction()) {
     Napi::TypeError::New(env, "onEvents must be a function").ThrowAsJavaScriptException();
     return {};
   }
-  auto launcher = Launcher::create(env, *std::move(disable), info[1].As<Napi::Function>());
+  auto launcher = Launcher::create(env, *std::move(disable), std::move(guardian),
+                                   info[1].As<Napi::Function>());
   if (!launcher) return {};
 
   Napi::Object object = Napi::Object::New(env);

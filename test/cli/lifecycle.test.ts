@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import t, { type Test } from 'tap';
-import { type CliRun, runCli, startCli } from '../harness.js';
+import { type CliRun, isAlive, runCli, startCli } from '../harness.js';
 
 const fixture = (name: string) => resolve('test/fixtures', name);
 const waits = fixture('waits.py');
@@ -33,15 +33,6 @@ async function startWaiting(
     ),
   );
   return { ...run, workers: lines.map(line => Number(/pid (\d+)/.exec(line)?.[1])) };
-}
-
-/** Dead ones whose new parent, init, hasn't got round to them yet don't count. */
-function isAlive(pid: number): boolean {
-  try {
-    return !/^State:\s+[ZX]/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
-  } catch {
-    return false;
-  }
 }
 
 t.test('success and failure', async t => {

@@ -177,6 +177,7 @@ void Supervisor::Impl::end(Group& group, std::vector<std::string> tails) {
   }
   auto failure = std::move(group.failure);
   groups_.erase(id);
+  if (guardian_) guardian_->end(id);
   if (failure) {
     emit(id, loop_->now(), *std::move(failure));
   } else {

@@ -56,6 +56,7 @@ void Supervisor::Impl::start(GroupPlan plan) {
   }
 
   spawner_.refresh();
+  guard(group);
   const int pipeSize = pipeBytes(plan);
   Started started;
   group.workers.reserve(plan.workers.size());
@@ -66,6 +67,7 @@ void Supervisor::Impl::start(GroupPlan plan) {
     started.at.push_back(loop_->now());
   }
   group.null.reset();
+  if (guardian_) guardian_->watch(group.id, started.pids);
 
   if (!group.failure) {
     emit(group.id, loop_->now(), std::move(started));
@@ -75,6 +77,29 @@ void Supervisor::Impl::start(GroupPlan plan) {
   group.drain = 0ms;
   if (group.live == 0) return drain(group);
   kill(group);
+}
+
+/// Makes the guardian know of the group; a guardian that somebody has killed is replaced.
+void Supervisor::Impl::guard(Group& group) {
+  if (options_.guardian.empty() || unguardable_) return;
+  if (!guardian_ || !guardian_->alive()) {
+    auto guardian = Guardian::start(spawner_, options_.guardian, features_);
+    if (!guardian) {
+      unguardable_ = true;
+      guardian_.reset();
+      emit(group.id, loop_->now(), Unguarded{guardian.error()});
+      return;
+    }
+    guardian_ = *std::move(guardian);
+    for (const auto& [id, other] : groups_) {
+      if (other.get() == &group) continue;
+      std::vector<pid_t> leaders;
+      for (const auto& worker : other->workers) leaders.push_back(worker->process.pid);
+      guardian_->begin(id, other->cookie);
+      guardian_->watch(id, leaders);
+    }
+  }
+  guardian_->begin(group.id, group.cookie);
 }
 
 int Supervisor::Impl::pipeBytes(const GroupPlan& plan) const {

@@ -46,6 +46,7 @@ void Supervisor::Impl::stopThread() {
   thread_.join();
   // No pump, no thread of it: its last tasks were posted to a loop that has ended.
   pump_.reset();
+  guardian_.reset();
 }
 
 void Supervisor::Impl::killAll(milliseconds atMost, std::shared_ptr<Fd> done) {

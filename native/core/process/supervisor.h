@@ -113,10 +113,15 @@ struct OutputFailed {
   uint64_t droppedLines;
 };
 
+/// There's no guardian; told once, with the first group.
+struct Unguarded {
+  Error error;
+};
+
 struct SupervisorEvent {
   GroupId group;
   TimePoint at;
-  std::variant<Started, StartFailed, Exited, Ended, OutputFailed> what;
+  std::variant<Started, StartFailed, Exited, Ended, OutputFailed, Unguarded> what;
 };
 
 /// Starts, watches and ends worker groups, on a thread of its own: it works while JS is
@@ -130,6 +135,7 @@ class Supervisor {
  public:
   struct Options {
     std::vector<std::string> disable;  // names of features to do without
+    std::string guardian;              // the guardian's program; empty: none
     /// Called on the supervisor's thread, once per event, in order.
     std::function<void(SupervisorEvent)> onEvent;
     int stdoutFd = 1;  // the console's, for tests

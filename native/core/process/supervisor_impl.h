@@ -10,6 +10,7 @@
 
 #include "core/base/fd.h"
 #include "core/base/thread.h"
+#include "core/process/guardian.h"
 #include "core/process/process.h"
 #include "core/process/strays.h"
 #include "core/process/supervisor.h"
@@ -118,6 +119,7 @@ class Supervisor::Impl {
   }
 
   // group_start.cc
+  void guard(Group& group);
   std::optional<StartFailed> startWorker(Group& group, WorkerPlan& plan, size_t index,
                                          size_t tailBytes, int pipeBytes);
   std::optional<StartFailed> openStream(Group& group, StreamPlan& plan, Worker& worker, int stream,
@@ -157,6 +159,8 @@ class Supervisor::Impl {
   const std::shared_ptr<Loop> loop_;  // shared with waiters, which may outlive us
   Spawner spawner_;
   std::unique_ptr<Pump> pump_;
+  std::unique_ptr<Guardian> guardian_;
+  bool unguardable_ = false;  // it was tried
   std::map<GroupId, std::unique_ptr<Group>> groups_;
   std::map<StreamId, std::pair<GroupId, size_t>> streams_;  // whose they are
   std::vector<std::unique_ptr<Worker>> abandoned_;          // stuck; reaped if they ever end

@@ -122,10 +122,12 @@ CHILD void runChild(void* task) {
   CHECKED(rawCall(SYS_setsid));
 
   report->step = ChildStep::ParentDeath;
-  // The signal follows the *thread* that spawned; ours lives as long as the supervisor.
-  CHECKED(rawCall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL));
-  // The agent may have died before the line above took effect; nobody would tell us.
-  if (rawCall(SYS_getppid) != plan.agentPid) giveUp(report, -ESRCH);
+  if (!plan.outlivesUs) {
+    // The signal follows the *thread* that spawned; ours lives as long as the supervisor.
+    CHECKED(rawCall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL));
+    // The agent may have died before the line above took effect; nobody would tell us.
+    if (rawCall(SYS_getppid) != plan.agentPid) giveUp(report, -ESRCH);
+  }
 
   report->step = ChildStep::Stdio;
   becomeStdio(plan, report);

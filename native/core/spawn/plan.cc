@@ -65,6 +65,7 @@ Result<PreparedCommand> PreparedCommand::prepare(const Command& command,
   if (!path) return path.error();
   prepared.path_ = *std::move(path);
   prepared.cwd_ = command.cwd;
+  prepared.outlivesUs_ = command.outlivesUs;
   prepared.nofileSoft_ = command.nofileSoft ? command.nofileSoft : nofileBeforeRaise();
 
   const size_t args = command.argv.size();
@@ -105,6 +106,7 @@ SpawnPlan PreparedCommand::plan() const {
   plan.fds = fds_.data();
   plan.fdCount = static_cast<int>(fds_.size());
   plan.nofileSoft = nofileSoft_ ? &*nofileSoft_ : nullptr;
+  plan.outlivesUs = outlivesUs_;
   return plan;
 }
 

@@ -22,6 +22,7 @@ struct Command {
   std::vector<std::string> env;  // NAME=value; the whole environment
   std::string cwd;               // empty: ours
   std::optional<rlim_t> nofileSoft;  // lowered to it; nothing: ours, as it was before we raised it
+  bool outlivesUs = false;           // else it's killed when the thread that spawned it ends
 };
 
 /// A step between clone and execve, in the order of the list in child.cc.
@@ -58,6 +59,7 @@ struct SpawnPlan {
   uint64_t resetSignals;     // to default, as a bit mask
   const rlim_t* nofileSoft;  // null: ours
   pid_t agentPid;
+  bool outlivesUs;
   bool closeRange;
 };
 static_assert(std::is_trivially_destructible_v<SpawnPlan>);
@@ -90,6 +92,7 @@ class PreparedCommand {
   std::vector<Fd> moved_;
   std::vector<int> fds_;
   std::optional<rlim_t> nofileSoft_;
+  bool outlivesUs_ = false;
 };
 
 }  // namespace regroup

@@ -1,0 +1,51 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "core/base/features.h"
+#include "core/base/result.h"
+#include "core/process/process.h"
+#include "core/spawn/spawn.h"
+
+namespace regroup {
+
+/// Our end of the guardian, a process that outlives us if we're killed, and then kills whatever is left
+/// of the groups that it was told of. See native/guardian.
+///
+/// What it can't be told, because it's gone or doesn't read, is lost to it: the workers' parent-death
+/// signal is the other half.
+///
+/// Owner: Supervisor. Thread: supervisor.
+class Guardian {
+ public:
+  /// Starts it. @param program its executable's path
+  static Result<std::unique_ptr<Guardian>> start(Spawner& spawner, const std::string& program,
+                                                 const Features& features);
+  /// Says goodbye, and waits for its end, but not for long.
+  ~Guardian();
+  Guardian(const Guardian&) = delete;
+  Guardian& operator=(const Guardian&) = delete;
+
+  /// Before the group's first worker, so that no moment is unguarded.
+  void begin(uint64_t group, const std::string& cookie);
+  void watch(uint64_t group, std::span<const pid_t> leaders);
+  /// Nothing is left of it.
+  void end(uint64_t group);
+
+  bool alive() const;
+  pid_t pid() const { return process_.pid; }
+
+ private:
+  Guardian(Process process, Fd socket, const Features& features)
+      : process_(std::move(process)), socket_(std::move(socket)), features_(features) {}
+  void tell(const std::string& lines);
+
+  Process process_;
+  const Fd socket_;
+  const Features features_;
+};
+
+}  // namespace regroup
