@@ -5,7 +5,10 @@ import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { abandonAll, findLaunchers, machine, repo } from './lib.mjs';
 
-const names = ['startup', 'launch', 'death', 'end', 'many', 'memory', 'idle', 'output', 'restarts'];
+const names = [
+  ...['startup', 'launch', 'death', 'end', 'many', 'memory', 'idle', 'output', 'restarts'],
+  ...['store-ops', 'store-meet', 'store-replay', 'store-memory'],
+];
 
 const { values: options } = parseArgs({
   options: {
@@ -23,12 +26,14 @@ if (options.help) {
   process.exit(0);
 }
 
-const only = options.only?.split(',') ?? names;
-for (const name of only)
-  if (!names.includes(name)) {
-    console.error(`--only: no benchmark ${name}; there are ${names.join(', ')}`);
-    process.exit(2);
-  }
+/** `store` names all that begin with `store-`. */
+const named = wanted => {
+  const found = names.filter(name => name === wanted || name.startsWith(`${wanted}-`));
+  if (found.length > 0) return found;
+  console.error(`--only: no benchmark ${wanted}; there are ${names.join(', ')}`);
+  process.exit(2);
+};
+const only = options.only?.split(',').flatMap(named) ?? names;
 const factor = Number(options.runs);
 if (!(factor > 0)) {
   console.error(`--runs ${options.runs}: expected a factor above 0`);
@@ -148,7 +153,8 @@ function writeReadme() {
   if (from < 0 || to < from) throw new Error(`README.md has no ${begin} … ${end}`);
 
   const columns = launchers.filter(l => !l.old).map(l => l.name);
-  const lines = [header(columns), ...rows.map(r => cells(r, columns))].map(
+  const shown = rows.filter(r => !r.detail);
+  const lines = [header(columns), ...shown.map(r => cells(r, columns))].map(
     line => `| ${line.join(' | ')} |`,
   );
   lines.splice(1, 0, `| --- |${' ---: |'.repeat(columns.length + 1)} --- | --- |`);
@@ -158,7 +164,7 @@ function writeReadme() {
     `Python ${m.python}, PyTorch ${m.torch} (CPU); all launchers in one run, in turns. ` +
     'p50 (min–p90). *Floor*: a C program that only vforks, execs and waits. ' +
     'How, and the raw numbers: [bench/](bench/README.md).';
-  const notes = rows.flatMap(r => (r.note ? [`- ${r.what}: ${r.note}`] : []));
+  const notes = shown.flatMap(r => (r.note ? [`- ${r.what}: ${r.note}`] : []));
   const body = [begin, about, '', ...lines, ...(notes.length ? ['', ...notes] : []), end].join(
     '\n',
   );
