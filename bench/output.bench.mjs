@@ -3,7 +3,8 @@
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { collect, interleave, ms, row, startJob, workersDir } from './lib.mjs';
+import { collect, interleave, ms, row, startJob } from './lib.mjs';
+import { workersDir } from './machine.mjs';
 
 export const name = 'output';
 

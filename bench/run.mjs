@@ -3,7 +3,8 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
-import { abandonAll, findLaunchers, machine, repo } from './lib.mjs';
+import { abandonAll, findLaunchers } from './lib.mjs';
+import { machine, repo } from './machine.mjs';
 
 const names = [
   ...['startup', 'launch', 'death', 'end', 'many', 'memory', 'idle', 'output', 'restarts'],

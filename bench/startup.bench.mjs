@@ -9,9 +9,6 @@ import {
   collect,
   interleave,
   ms,
-  regroupBin,
-  regroupRoot,
-  repo,
   row,
   sleep,
   startJob,
@@ -19,6 +16,7 @@ import {
   timeCommand,
   tiny,
 } from './lib.mjs';
+import { regroupBin, regroupRoot, repo } from './machine.mjs';
 
 export const name = 'startup';
 

@@ -1,5 +1,6 @@
 // Claim: an idle client takes at most 4 KB of our store's heap.
-import { collect, compileWithCore, interleave, row } from './lib.mjs';
+import { collect, interleave, row } from './lib.mjs';
+import { compileWithCore } from './machine.mjs';
 import { hold, load, startProgram, startServer } from './store.mjs';
 
 export const name = 'store-memory';

@@ -5,7 +5,7 @@
 import { spawn } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
-import { compile, environment, python, regroupRoot, systemPython, workersDir } from './lib.mjs';
+import { compile, environment, python, regroupRoot, systemPython, workersDir } from './machine.mjs';
 
 /** Past this, a measurement is an error. */
 const patienceSeconds = 60;
@@ -21,7 +21,7 @@ const commands = {
   torchrun: () => [python, host],
   'torchrun-1.13': () => [systemPython, host],
   regroup: () => [process.execPath, path.join(regroupRoot, 'dist', 'bin', 'regroup-store.cjs')],
-  floor: sizes => [compile('store_echo.c'), ...sizes],
+  floor: sizes => [compile('store_echo.c'), '10:4', ...sizes],
 };
 const dialects = { torchrun: 'D', 'torchrun-1.13': 'A', regroup: 'D', floor: 'echo' };
 
@@ -101,7 +101,7 @@ async function listening(argv, env) {
 /**
  * The server that a launcher stands for.
  *
- * @param sizes of the floor: `request:reply` in bytes, of the messages that it will get
+ * @param sizes of the floor: `request:reply` in bytes, of the messages that it will get after the hello
  * @param namesPeers let PyTorch's server ask the machine's DNS for each peer's name, as it's made to
  */
 export async function startServer(launcher, { sizes = ['1:1'], namesPeers = false } = {}) {

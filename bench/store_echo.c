@@ -1,6 +1,7 @@
-// The floor under a store: an epoll server that answers so many bytes by so many, whatever they say.
+// The floor under a store: an epoll server that answers so many bytes by so many, whatever they
+// say.
 //
-//   store_echo REQUEST:REPLY…    bytes of each request and of its reply, over again for each connection
+//   store_echo HELLO:REPLY REQUEST:REPLY…    bytes of each; all but the hello over and over again
 //
 // Says `ready HOST:PORT`, and ends when stdin does.
 #include <arpa/inet.h>
@@ -15,9 +16,7 @@
 
 enum { kMaxPairs = 8, kMaxDescriptors = 1 << 16, kBytes = 64 << 10 };
 
-static struct Pair {
-  size_t request, reply;
-} pairs[kMaxPairs];
+static struct Pair { size_t request, reply; } pairs[kMaxPairs];
 static int pairCount = 0;
 
 /// By descriptor.
@@ -37,7 +36,7 @@ static size_t answer(int fd, size_t size) {
     if (connections[fd].have < pair.request) return reply;
     if (reply + pair.reply > sizeof output) abort();
     connections[fd].have -= pair.request;
-    connections[fd].pair = (connections[fd].pair + 1) % pairCount;
+    if (++connections[fd].pair == pairCount) connections[fd].pair = 1;
     reply += pair.reply;
   }
 }
@@ -67,8 +66,9 @@ static void acceptAll(int listener, int loop) {
 
 int main(int argc, char** argv) {
   for (int i = 1; i < argc && pairCount < kMaxPairs; i++, pairCount++)
-    if (sscanf(argv[i], "%zu:%zu", &pairs[pairCount].request, &pairs[pairCount].reply) != 2) return 2;
-  if (pairCount == 0) return 2;
+    if (sscanf(argv[i], "%zu:%zu", &pairs[pairCount].request, &pairs[pairCount].reply) != 2)
+      return 2;
+  if (pairCount < 2) return 2;
 
   const int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   const int on = 1;
@@ -93,9 +93,12 @@ int main(int argc, char** argv) {
     const int count = epoll_wait(loop, events, 512, -1);
     for (int i = 0; i < count; i++) {
       const int fd = events[i].data.fd;
-      if (fd == listener) acceptAll(listener, loop);
-      else if (fd == 0 && read(0, input, sizeof input) <= 0) return 0;
-      else if (fd != 0) serve(fd);
+      if (fd == listener)
+        acceptAll(listener, loop);
+      else if (fd == 0 && read(0, input, sizeof input) <= 0)
+        return 0;
+      else if (fd != 0)
+        serve(fd);
     }
   }
 }

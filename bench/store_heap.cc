@@ -1,4 +1,5 @@
-// Our store without Node, for what its heap holds: `heap BYTES` for each line at stdin, whose end ends it.
+// Our store without Node, for what its heap holds: `heap BYTES` for each line at stdin, whose end
+// ends it.
 #include <malloc.h>
 #include <stdio.h>
 

@@ -1,4 +1,5 @@
-// The store's load generator: clients of a TCPStore in one epoll loop, and the modes that drive them.
+// The store's load generator: clients of a TCPStore in one epoll loop, and the modes that drive
+// them.
 #pragma once
 
 #include <stdbool.h>
@@ -7,8 +8,8 @@
 
 // ---- wire.c: requests and replies --------------------------------------------------------------
 
-/// What a client's bytes look like. Echo sends D's, without its hello: for the floor, which answers
-/// by count alone.
+/// What a client's bytes look like. Echo is D for the floor, whose answers are of the right size
+/// and mean nothing.
 enum Dialect { kDialectA, kDialectD, kEcho };
 extern enum Dialect dialect;
 
@@ -87,8 +88,8 @@ void callLater(struct Client* client);
 void awaitReply(struct Client* client);
 /// Connects and says hello, blocking; the client stays out of the loop.
 void connectAlone(struct Client* client);
-/// Connects clients with their hellos, in the loop, at most `atOnce` at a time. @param addInit adds 1
-/// to `init/` as well, as a client that knows its world size does
+/// Connects clients with their hellos, in the loop, at most `atOnce` at a time. @param addInit adds
+/// 1 to `init/` as well, as a client that knows its world size does
 void gather(uint32_t atOnce, bool addInit);
 
 int64_t now(void);

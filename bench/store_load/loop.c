@@ -91,7 +91,7 @@ void sendRequest(struct Client* client, struct Replies replies) {
 }
 
 bool sendHello(struct Client* client) {
-  if (dialect != kDialectD) return false;
+  if (dialect == kDialectA) return false;
   // Two sends, as in torch's client, which then waits.
   putValidate(&out);
   sendSilent(client);
@@ -120,7 +120,8 @@ static uint32_t firstResting = 0, restingCount = 0;
 
 void callLater(struct Client* client) {
   if (!resting) resting = calloc(clientCount, sizeof *resting);
-  resting[(firstResting + restingCount++) % clientCount] = (struct Resting){client, now() + kRestNs};
+  resting[(firstResting + restingCount++) % clientCount] =
+      (struct Resting){client, now() + kRestNs};
 }
 
 /// Milliseconds until the next has to be called; -1: there's none.
@@ -144,8 +145,10 @@ void runLoop(void) {
     if (count < 0 && errno != EINTR) fail("epoll_wait: %s", strerror(errno));
     for (int i = 0; i < count; i++) {
       struct Client* client = events[i].data.ptr;
-      if (client->connecting) finishConnect(client);
-      else if (!receive(client)) continue;
+      if (client->connecting)
+        finishConnect(client);
+      else if (!receive(client))
+        continue;
       onReply(client);
     }
   }
@@ -190,8 +193,10 @@ static void onGathered(struct Client* client) {
       }
   }
   client->step = 0;
-  if (++present == clientCount) stopLoop();
-  else beginNext();
+  if (++present == clientCount)
+    stopLoop();
+  else
+    beginNext();
 }
 
 void gather(uint32_t atOnce, bool addInit) {

@@ -1,13 +1,11 @@
 // store_load MODE HOST PORT [NAME=VALUE…]: one measurement against one server, as a line of JSON.
 //
-//   ops      `op` (get, set, add, read, mix) from each of `clients` for `ms`, `depth` in flight per client
-//   wake     one client sets a key that `clients` wait for, for `ms`
-//   connect  `clients` connect, one after the other
-//   meet     `clients` connect at once, and all wait until the last has arrived
-//   storm    get by a quiet client, while `clients` - 1 others meet (op=meet), or read for `ms`
-//   replay   what `clients` ranks say in init_process_group("gloo")
-//   idle     connects `clients`, prints a line, and holds them until stdin ends
-//   fill     sets `keys` keys
+//   ops      `op` (get, set, add, read, mix) from each of `clients` for `ms`, `depth` in flight per
+//   client wake     one client sets a key that `clients` wait for, for `ms` connect  `clients`
+//   connect, one after the other meet     `clients` connect at once, and all wait until the last
+//   has arrived storm    get by a quiet client, while `clients` - 1 others meet (op=meet), or read
+//   for `ms` replay   what `clients` ranks say in init_process_group("gloo") idle     connects
+//   `clients`, prints a line, and holds them until stdin ends fill     sets `keys` keys
 //
 // Ends with 1, and says why, on a wrong answer, and when `limit` seconds are over.
 #include <arpa/inet.h>
@@ -24,7 +22,8 @@
 
 #include "load.h"
 
-struct Options options = {.op = "get", .clients = 1, .depth = 1, .ms = 200, .keys = 1, .value = 128};
+struct Options options = {
+    .op = "get", .clients = 1, .depth = 1, .ms = 200, .keys = 1, .value = 128};
 int64_t began = 0, ended = 0;
 
 static uint32_t* samples = NULL;  // ns
@@ -131,18 +130,30 @@ static bool readOption(const char* text) {
   if (sscanf(text, "%15[a-z]=%n", name, &used) != 1 || used == 0) return false;
   const char* value = text + used;
   const uint32_t number = (uint32_t)strtoul(value, NULL, 10);
-  if (!strcmp(name, "op")) options.op = value;
-  else if (!strcmp(name, "clients")) options.clients = number;
-  else if (!strcmp(name, "depth")) options.depth = number;
-  else if (!strcmp(name, "ms")) options.ms = number;
-  else if (!strcmp(name, "round")) options.round = number;
-  else if (!strcmp(name, "keys")) options.keys = number;
-  else if (!strcmp(name, "value")) options.value = number;
-  else if (!strcmp(name, "limit")) limitSeconds = number;
-  else if (!strcmp(name, "dialect") && !strcmp(value, "A")) dialect = kDialectA;
-  else if (!strcmp(name, "dialect") && !strcmp(value, "D")) dialect = kDialectD;
-  else if (!strcmp(name, "dialect") && !strcmp(value, "echo")) dialect = kEcho;
-  else return false;
+  if (!strcmp(name, "op"))
+    options.op = value;
+  else if (!strcmp(name, "clients"))
+    options.clients = number;
+  else if (!strcmp(name, "depth"))
+    options.depth = number;
+  else if (!strcmp(name, "ms"))
+    options.ms = number;
+  else if (!strcmp(name, "round"))
+    options.round = number;
+  else if (!strcmp(name, "keys"))
+    options.keys = number;
+  else if (!strcmp(name, "value"))
+    options.value = number;
+  else if (!strcmp(name, "limit"))
+    limitSeconds = number;
+  else if (!strcmp(name, "dialect") && !strcmp(value, "A"))
+    dialect = kDialectA;
+  else if (!strcmp(name, "dialect") && !strcmp(value, "D"))
+    dialect = kDialectD;
+  else if (!strcmp(name, "dialect") && !strcmp(value, "echo"))
+    dialect = kEcho;
+  else
+    return false;
   return true;
 }
 
@@ -150,9 +161,9 @@ int main(int argc, char** argv) {
   static const struct {
     const char* name;
     void (*run)(void);
-  } modes[] = {{"ops", runOps},     {"wake", runWake},     {"connect", runConnect},
-               {"meet", runMeet},   {"storm", runStorm},   {"replay", runReplay},
-               {"idle", runIdle},   {"fill", runFill}};
+  } modes[] = {{"ops", runOps},   {"wake", runWake},   {"connect", runConnect},
+               {"meet", runMeet}, {"storm", runStorm}, {"replay", runReplay},
+               {"idle", runIdle}, {"fill", runFill}};
   if (argc < 4) return 2;
   options.mode = argv[1];
   options.host = argv[2];

@@ -24,7 +24,8 @@ void runConnect(void) {
 uint32_t meetingSize = 0;
 static uint32_t met = 0;
 
-/// As a worker with a world size comes, and torch's store-based barrier: BARRIER is too new for 1.13.
+/// As a worker with a world size comes, and torch's store-based barrier: BARRIER is too new
+/// for 1.13.
 static void onMeeting(struct Client* client) {
   enum { kConnected, kHello, kInit, kCount, kWaits };
   char key[kKeyBytes];
@@ -39,12 +40,12 @@ static void onMeeting(struct Client* client) {
       return sendRequest(client, (struct Replies){kNumber, 1, 0});
     case kInit:
       client->step = kCount;
-      snprintf(key, sizeof key, "/barrier/%u", options.round);
+      snprintf(key, sizeof key, "/barrier/%08u", options.round);
       putAdd(&out, key, 1);
       return sendRequest(client, (struct Replies){kNumber, 1, 0});
     case kCount:
       client->step = kWaits;
-      snprintf(key, sizeof key, "/barrier/%u:last_worker", options.round);
+      snprintf(key, sizeof key, "/barrier/%08u:last_worker", options.round);
       if (client->reader.number == meetingSize) {
         putSet(&out, key, "1", 1);
         sendSilent(client);

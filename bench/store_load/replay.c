@@ -1,6 +1,6 @@
-// What ranks say to the store in init_process_group("gloo"), as 4 ranks of 2.13.0 and of 1.13 said it
-// through a proxy that kept a record. Gloo's addresses are of 154 + 8N bytes and of 136(N - 1) bytes,
-// as seen at N = 2, 4 and 8.
+// What ranks say to the store in init_process_group("gloo"), as 4 ranks of 2.13.0 and of 1.13 said
+// it through a proxy that kept a record. Gloo's addresses are of 154 + 8N bytes and of 136(N - 1)
+// bytes, as seen at N = 2, 4 and 8.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,7 +38,8 @@ static const struct Block blocks113[] = {
     {kEarlier, {{kWait, GROUP "0/0/rank_%u"}, {kGet, GROUP "0/0/rank_%u", 2}}},
     {kNone, {{kSet, GROUP "0/0/%u", 0, 136}}},
     {kOthers, {{kWait, GROUP "0/0/%u"}, {kWait, GROUP "0/0/%u"}, {kGet, GROUP "0/0/%u", 0, 136}}},
-    {kNone, {{kAdd, GROUP "store_based_barrier_key:1"}, {kPoll, GROUP "store_based_barrier_key:1"}}},
+    {kNone,
+     {{kAdd, GROUP "store_based_barrier_key:1"}, {kPoll, GROUP "store_based_barrier_key:1"}}},
     {kIfFirst, {{kSet, GROUP "0/SEQ_NUM_STORE_KEY", 8}}},
     {kIfNotFirst,
      {{kWait, GROUP "0/SEQ_NUM_STORE_KEY"},
@@ -56,7 +57,7 @@ static uint32_t left;
 static struct Place {
   bool greeted, rested;
   uint32_t block, peer, line;
-}* places;
+} * places;
 
 /// Whether the block is about `peer`, for `rank`.
 static bool concerns(enum Peers peers, uint32_t peer, uint32_t rank) {

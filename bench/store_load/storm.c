@@ -1,5 +1,5 @@
-// A quiet client's gets, while all others storm: they come all at once and meet, or they're there and
-// ask as fast as they're answered.
+// A quiet client's gets, while all others storm: they come all at once and meet, or they're there
+// and ask as fast as they're answered.
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>

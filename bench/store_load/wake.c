@@ -31,8 +31,9 @@ void runWake(void) {
       putWait(&out, key);
       sendRequest(&clients[i], (struct Replies){kStatus, 1, 0});
     }
-    // Nothing answers a WAIT that's heard. What was sent before this is likely served before it, and
-    // the pause makes it certain enough: a server with a queue of waiting clients sleeps by then.
+    // Nothing answers a WAIT that's heard. What was sent before this is likely served before it,
+    // and the pause makes it certain enough: a server with a queue of waiting clients sleeps by
+    // then.
     putAdd(&out, "/wake/rounds", 1);
     sendRequest(&setter, (struct Replies){kNumber, 1, 0});
     awaitReply(&setter);
