@@ -31,19 +31,18 @@ export function compile(source, { shared = false } = {}) {
   return to;
 }
 
-/** Compiles a C++ file of bench/ with those folders of native/core. */
+/** Compiles a C++ file of bench/ with the addon's objects of those folders of native/core. */
 export function compileWithCore(source, folders) {
   const from = path.join(benchDir, source);
   const to = path.join(buildDir, path.basename(source, '.cc'));
-  const { core_files } = JSON.parse(
-    fs.readFileSync(path.join(repo, 'native', 'sources.gypi'), 'utf8'),
-  ).variables;
-  const core = core_files
-    .filter(file => folders.some(folder => file.startsWith(`native/core/${folder}/`)))
-    .map(file => path.join(repo, file));
+  const core = folders.flatMap(folder => {
+    const built = path.join(regroupRoot, 'build/Release/obj.target/regroup/native/core', folder);
+    const objects = fs.readdirSync(built).filter(name => name.endsWith('.o'));
+    return objects.map(name => path.join(built, name));
+  });
   if (isNewer(to, [from, ...core])) return to;
   const flags = ['-O2', '-std=c++20', '-fno-exceptions', '-fno-rtti', '-pthread'];
-  const include = ['-I', path.join(repo, 'native')];
+  const include = ['-I', path.join(regroupRoot, 'native')];
   execFileSync('c++', [...flags, ...include, '-o', to, from, ...core], { stdio: 'inherit' });
   return to;
 }

@@ -43,7 +43,7 @@ export async function run({ launchers, scale }) {
 
   const ours = stores.filter(l => l.name === 'regroup');
   const ofHeap = async launcher => {
-    const server = await startProgram([compileWithCore('store_heap.cc', ['base', 'store'])]);
+    const server = await startProgram([compileWithCore('store_heap.cc', ['base', 'shm', 'store'])]);
     const size = async () => {
       server.child.stdin.write('\n');
       return Number((await server.line()).split(' ')[1]);
