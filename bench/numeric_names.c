@@ -1,8 +1,7 @@
 // Preloaded into PyTorch's server: peers get no names, only numbers.
 //
-// Its libuv server asks for the name of each peer, on the thread that serves
-// (torch/csrc/distributed/ c10d/socket.cpp, v2.13.0). What that takes is the machine's DNS server,
-// which isn't what we measure.
+// Its libuv server asks for the name of each peer, on the thread that serves (socket.cpp of c10d,
+// v2.13.0). What that takes is the machine's DNS server, which isn't what we measure.
 #include <arpa/inet.h>
 #include <dlfcn.h>
 #include <netdb.h>

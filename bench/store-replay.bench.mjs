@@ -12,7 +12,7 @@ export async function run({ launchers, scale, quick }) {
   const replay = async (launcher, dialect, clients) => {
     const server = await startServer(launcher);
     try {
-      const result = await load(server, 'replay', { clients, dialect, limit: 180 });
+      const result = await load(server, 'replay', { clients, dialect, limit: 300 });
       samples.add(dialect, launcher.name, result.seconds * 1_000);
       samples.add(`${dialect} cpu`, launcher.name, result.cpuUs);
     } finally {

@@ -140,9 +140,10 @@ const argvOf = (server, mode, options) => [
 
 /** One measurement: `{ seconds, requests, p50Us, p99Us, maxUs, cpuUs }`; the last is per request. */
 export async function load(server, mode, options) {
-  const before = server.cpuNs();
   const client = start(argvOf(server, mode, options), {});
   try {
+    await client.line(); // `began`
+    const before = server.cpuNs();
     const result = JSON.parse(await client.line());
     return { ...result, cpuUs: (server.cpuNs() - before) / 1_000 / result.requests };
   } finally {
@@ -153,7 +154,8 @@ export async function load(server, mode, options) {
 /** Clients that stay until `close()`. */
 export async function hold(server, clients) {
   const idle = start(argvOf(server, 'idle', { clients }), {});
-  await idle.line();
+  await idle.line(); // `began`
+  await idle.line(); // and there
   return idle;
 }
 

@@ -1,5 +1,4 @@
-// The floor under a store: an epoll server that answers so many bytes by so many, whatever they
-// say.
+// The floor under a store: an epoll server that answers so many bytes by so many.
 //
 //   store_echo HELLO:REPLY REQUEST:REPLY…    bytes of each; all but the hello over and over again
 //

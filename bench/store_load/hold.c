@@ -9,14 +9,10 @@ enum { kAtOnce = 256, kBatch = 64 };
 
 void runIdle(void) {
   makeClients(0, options.clients);
-  began = now();
+  begin();
   gather(kAtOnce, true);
   countRequests(options.clients);
   report();
-  char byte;
-  alarm(0);
-  while (read(0, &byte, 1) > 0) {
-  }
   closeClients();
 }
 
@@ -25,7 +21,7 @@ void runFill(void) {
   char* value = calloc(1, options.value);
   char key[kKeyBytes];
   connectAlone(&client);
-  began = now();
+  begin();
   for (uint32_t i = 0; i < options.keys; i++) {
     snprintf(key, sizeof key, "/default_pg/0//cpu//0/%08u", i);
     putSet(&out, key, value, options.value);

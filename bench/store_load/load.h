@@ -1,5 +1,4 @@
-// The store's load generator: clients of a TCPStore in one epoll loop, and the modes that drive
-// them.
+// The store's load generator: clients of a TCPStore in one epoll loop, and what drives them.
 #pragma once
 
 #include <stdbool.h>
@@ -105,24 +104,29 @@ struct Options {
 extern struct Options options;
 extern int64_t began, ended;  // of what's timed
 
+/// What's timed begins now.
+void begin(void);
+
 /// One sample of latency.
 void record(int64_t ns);
 /// Requests answered, where that isn't the number of samples.
 void countRequests(uint64_t count);
-/// Prints what was counted, since `began`.
+/// Prints what was counted, and waits for stdin's end, so that nobody is measured while we leave.
 void report(void);
 
 enum { kMaxProcesses = 64 };
 /// What processes share, so that 10,000 clients needn't fit into one's descriptors.
 struct Shared {
   _Atomic uint32_t ready, done;
-  _Atomic bool go, stop;
+  _Atomic bool go, stop, leave;
   int64_t ends[kMaxProcesses];  // when they were done
 };
 /// Forks as many as `count` clients take, and runs `body` in each; returns at once.
 struct Shared* spread(uint32_t first, uint32_t count, void (*body)(struct Shared*));
-/// Waits until the processes of spread() have ended, well.
-void join(void);
+/// Waits until the processes of spread() are done, and are as they should be.
+void awaitDone(struct Shared* shared);
+/// Lets them end.
+void join(struct Shared* shared);
 
 // ---- The modes ---------------------------------------------------------------------------------
 

@@ -1,11 +1,14 @@
-// store_load MODE HOST PORT [NAME=VALUE…]: one measurement against one server, as a line of JSON.
+// store_load MODE HOST PORT [NAME=VALUE…]: one measurement against one server. Says `began`, then
+// the result, a line of JSON, and leaves once stdin ends.
 //
-//   ops      `op` (get, set, add, read, mix) from each of `clients` for `ms`, `depth` in flight per
-//   client wake     one client sets a key that `clients` wait for, for `ms` connect  `clients`
-//   connect, one after the other meet     `clients` connect at once, and all wait until the last
-//   has arrived storm    get by a quiet client, while `clients` - 1 others meet (op=meet), or read
-//   for `ms` replay   what `clients` ranks say in init_process_group("gloo") idle     connects
-//   `clients`, prints a line, and holds them until stdin ends fill     sets `keys` keys
+//   ops      `op` (get, set, add, read, mix) from each of `clients` for `ms`, `depth` deep
+//   wake     one client sets a key that `clients` wait for, for `ms`
+//   connect  `clients` connect, one after the other
+//   meet     `clients` connect at once, and all wait until the last has arrived
+//   storm    get by a quiet client, while `clients` - 1 others meet (op=meet), or read for `ms`
+//   replay   what `clients` ranks say in init_process_group("gloo")
+//   idle     `clients` connect, and are there
+//   fill     sets `keys` keys
 //
 // Ends with 1, and says why, on a wrong answer, and when `limit` seconds are over.
 #include <arpa/inet.h>
@@ -71,6 +74,12 @@ static double percentileUs(double q) {
   return samples[at] / 1e3;
 }
 
+void begin(void) {
+  printf("began\n");
+  fflush(stdout);
+  began = now();
+}
+
 void report(void) {
   if (ended == 0) ended = now();
   const double seconds = (double)(ended - began) / 1e9;
@@ -83,6 +92,11 @@ void report(void) {
   }
   printf("}\n");
   fflush(stdout);
+
+  alarm(0);
+  char byte;
+  while (read(0, &byte, 1) > 0) {
+  }
 }
 
 // ---- Processes ---------------------------------------------------------------------------------
@@ -100,25 +114,34 @@ struct Shared* spread(uint32_t first, uint32_t count, void (*body)(struct Shared
   getrlimit(RLIMIT_NOFILE, &descriptors);
   const uint32_t room = (uint32_t)descriptors.rlim_cur - kSpareDescriptors;
   const uint32_t each = (count + (count - 1) / room) / (1 + (count - 1) / room);
-  for (uint32_t begin = 0; begin < count; begin += each) {
+  for (uint32_t at = 0; at < count; at += each) {
     processes++;
     const pid_t pid = fork();
     if (pid < 0) fail("fork");
     if (pid > 0) continue;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     alarm(limitSeconds);
-    makeClients(first + begin, count - begin < each ? count - begin : each);
+    makeClients(first + at, count - at < each ? count - at : each);
     body(shared);
+    shared->ends[processes - 1] = now();
+    shared->done++;
+    while (!shared->leave) usleep(1000);
     _exit(0);
   }
   while (shared->ready < processes) usleep(100);
   return shared;
 }
 
-void join(void) {
-  for (; processes > 0; processes--) {
-    int status;
-    if (wait(&status) < 0 || status != 0) _exit(1);  // it has said why
+void awaitDone(struct Shared* shared) {
+  while (shared->done < processes) {
+    if (waitpid(-1, NULL, WNOHANG) != 0) _exit(1);  // it has said why
+    usleep(100);
+  }
+}
+
+void join(struct Shared* shared) {
+  shared->leave = true;
+  while (wait(NULL) > 0) {
   }
 }
 

@@ -6,7 +6,7 @@
 
 void runConnect(void) {
   makeClients(0, options.clients);
-  began = now();
+  begin();
   for (uint32_t i = 0; i < clientCount; i++) {
     const int64_t at = now();
     connectAlone(&clients[i]);
@@ -62,18 +62,17 @@ void meet(struct Shared* shared) {
   while (!shared->go) usleep(100);
   for (uint32_t i = 0; i < clientCount; i++) connectClient(&clients[i]);
   runLoop();
-
-  shared->ends[shared->done++] = now();
 }
 
 void runMeet(void) {
   meetingSize = options.clients;
   struct Shared* all = spread(0, options.clients, meet);
-  began = now();
+  begin();
   all->go = true;
-  join();
+  awaitDone(all);
   for (uint32_t i = 0; i < all->done; i++)
     if (all->ends[i] > ended) ended = all->ends[i];
   countRequests(options.clients);
   report();
+  join(all);
 }

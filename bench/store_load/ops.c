@@ -5,10 +5,10 @@
 
 #include "load.h"
 
-enum { kAtOnce = 256, kWarmUpMs = 50 };
+enum { kAtOnce = 256 };
 
 static uint32_t idle = 0;
-static int64_t warm, until;
+static int64_t until;
 static char* value;
 
 /// One round trip, `depth` requests deep. @return its replies
@@ -59,11 +59,10 @@ static void askNext(struct Client* client, int64_t at) {
 
 static void onAnswer(struct Client* client) {
   const int64_t at = now();
-  const bool counts = at >= warm && at < until;
-  if (counts) countRequests(options.depth);
+  countRequests(options.depth);
   if (client->step < 4 && operation->trips[client->step]) return askNext(client, at);
   client->step = 0;
-  if (counts) record(at - client->since);
+  record(at - client->since);
   if (at < until) return askNext(client, at);
   if (++idle == clientCount) stopLoop();
 }
@@ -96,13 +95,10 @@ void runOps(void) {
   }
 
   onReply = onAnswer;
-  const int64_t start = now();
-  warm = start + kWarmUpMs * 1000000LL;
-  until = warm + options.ms * 1000000LL;
+  begin();
+  until = began + options.ms * 1000000LL;
   for (uint32_t i = 0; i < clientCount; i++) askNext(&clients[i], now());
   runLoop();
-  began = warm;
-  ended = until;
   report();
   closeClients();
 }

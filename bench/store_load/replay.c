@@ -147,7 +147,7 @@ void runReplay(void) {
   value = calloc(1, 136 * (size_t)options.clients + 1024);
   makeClients(0, options.clients);
   onReply = onTurn;
-  began = now();
+  begin();
   for (uint32_t i = 0; i < clientCount; i++) connectClient(&clients[i]);
   runLoop();
   report();

@@ -30,8 +30,6 @@ static void storm(struct Shared* all) {
   onReply = onAnswer;
   for (uint32_t i = 0; i < clientCount; i++) ask(&clients[i]);
   runLoop();
-  closeClients();
-  shared->done++;
 }
 
 static void get(struct Client* client) {
@@ -54,7 +52,7 @@ void runStorm(void) {
   const bool comes = options.op[0] == 'm';
   meetingSize = options.clients - 1;
   struct Shared* all = spread(1, options.clients - 1, comes ? meet : storm);
-  began = now();
+  begin();
   all->go = true;
   while (comes ? all->done < all->ready : now() - began < options.ms * 1000000LL) {
     usleep(500 + (useconds_t)(random() % 1000));
@@ -64,7 +62,8 @@ void runStorm(void) {
   }
   ended = now();
   all->stop = true;
-  join();
+  awaitDone(all);
   report();
+  join(all);
   close(quiet.fd);
 }

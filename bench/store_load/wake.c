@@ -23,7 +23,7 @@ void runWake(void) {
 
   onReply = onTold;
   char key[kKeyBytes];
-  began = now();
+  begin();
   for (uint32_t round = 0; now() - began < options.ms * 1000000LL; round++) {
     snprintf(key, sizeof key, "/wake/%u/%u/%u", options.clients, options.round, round);
     told = 0;
