@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include <utility>
@@ -20,6 +21,16 @@ namespace {
 constexpr int kAcceptBatch = 64;
 /// How long a listener rests that can neither accept nor refuse.
 constexpr std::chrono::milliseconds kAcceptPause{100};
+
+/// What to try is only known for the usual case.
+std::string whyNone(int error) {
+  rlimit limit{};
+  if (error != EMFILE || ::getrlimit(RLIMIT_NOFILE, &limit) < 0)
+    return ", errno " + std::to_string(error);
+  return ": all " + std::to_string(limit.rlim_cur) +
+         " of this process are taken (its hard limit is " + std::to_string(limit.rlim_max) +
+         ", see ulimit -Hn)";
+}
 
 }  // namespace
 
@@ -76,7 +87,7 @@ bool Listener::refuse(int error) {
   restoreSpare();
   if (nobody) return false;
   served_.totals.refused += done;
-  engine_.log("no descriptor for a connection, errno " + std::to_string(error));
+  engine_.log("no descriptor for a connection" + whyNone(error));
   if (!done) rest();
   return done;
 }
