@@ -18,9 +18,11 @@ using namespace std::chrono_literals;
 /// A supervisor whose events are awaited one by one.
 class Harness {
  public:
-  explicit Harness(std::vector<std::string> disable = {}) : told_(*makeEventFd()) {
+  explicit Harness(std::vector<std::string> disable = {}, std::string guardian = {})
+      : told_(*makeEventFd()) {
     auto started = Supervisor::start({
         .disable = std::move(disable),
+        .guardian = std::move(guardian),
         .onEvent =
             [this](SupervisorEvent event) {
               std::lock_guard lock(mutex_);
