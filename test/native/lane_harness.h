@@ -27,6 +27,7 @@ struct World {
     options.onLog = [this](std::string_view line) {
       const std::lock_guard lock(mutex);
       log += std::string(line) + "\n";
+      errno = EAGAIN;  // whoever logs may leave anything there
     };
     auto created = StoreServer::create(std::move(options));
     if (!created) return;

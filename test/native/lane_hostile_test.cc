@@ -99,6 +99,30 @@ TEST("counts that can't be cost their client its lane, with one line that names 
         std::string::npos);
 }
 
+TEST("a count that can't be is noticed when a waiting client is released, too") {
+  World world;
+  REQUIRE(world.ok());
+  Hostile waiter(world);
+  REQUIRE_EQ(waiter.answer, REGROUP_SHM_OK);
+  std::string key;
+  appendString(key, "key");
+  std::string out;
+  appendHello(out, Dialect::D);
+  appendRequest(out, Dialect::D, {.op = Op::Wait, .list = Strings(key.data(), 1)});
+  shm::copyToRing(waiter.memory + shm::kRequestOffset, 0, out.data(), out.size());
+  waiter.lane->requestHead = static_cast<uint32_t>(out.size());
+  waiter.ring();
+  while (world.stats().waiters == 0) ::sched_yield();
+
+  waiter.lane->replyTail = 1u << 31;
+  LaneClient other(world);
+  CHECK_EQ(other.set("key", "value"), REGROUP_SHM_OK);
+
+  CHECK(waiter.isDropped());
+  awaitLanes(world, 1);
+  CHECK_EQ(world.stats().faults, 1u);
+}
+
 TEST("bytes that are no request cost their client its lane") {
   World world;
   REQUIRE(world.ok());

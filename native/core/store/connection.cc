@@ -55,8 +55,8 @@ void Connection::onTurn() {
 void Connection::send(std::string_view bytes) {
   if (unread_.empty()) {
     const ssize_t sent = write(bytes);
-    // A broken connection is dropped by its own event, which is due.
-    if (sent < 0 && errno != EAGAIN) return;
+    // Broken, which no event tells of at shared memory.
+    if (sent < 0 && errno != EAGAIN) return close();
     if (sent > 0) noteSent(static_cast<size_t>(sent));
     bytes.remove_prefix(std::max<ssize_t>(sent, 0));
     if (bytes.empty()) return tell();

@@ -34,6 +34,7 @@ ssize_t LaneConnection::read(char* to, size_t bytes) {
   if (size >= 0) return size;
   if (errno == EPROTO) {
     (void)fault("its count of requests can't be");
+    errno = EPROTO;  // the log may have changed it
   } else if (gone_) {
     errno = ECONNRESET;
   }
@@ -44,7 +45,10 @@ ssize_t LaneConnection::write(std::string_view bytes) {
   // Nobody reads it, but requests that it left are still to be served.
   if (gone_) return static_cast<ssize_t>(bytes.size());
   const ssize_t size = lane_.write(bytes);
-  if (size < 0 && errno == EPROTO) (void)fault("its count of replies can't be");
+  if (size < 0 && errno == EPROTO) {
+    (void)fault("its count of replies can't be");
+    errno = EPROTO;  // the log may have changed it
+  }
   return size;
 }
 
