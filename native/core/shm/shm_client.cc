@@ -7,6 +7,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "core/shm/futex.h"
 #include "core/shm/shm_handover.h"
 
@@ -90,7 +92,8 @@ int sleepUntil(regroup_shm_client& client, const timespec& deadline, Ready ready
         (deadline.tv_sec == look.tv_sec && deadline.tv_nsec < look.tv_nsec))
       look = deadline;
     const int error = futexWait(lane.event, event, look);
-    if (error == ETIMEDOUT) lookAfterServer(client);
+    // Signals that come often enough would put it off for ever.
+    if (error == ETIMEDOUT || error == EINTR) lookAfterServer(client);
     if (error == EINTR) {
       answer = ready() ? REGROUP_SHM_OK : REGROUP_SHM_INTERRUPTED;
       break;
@@ -131,9 +134,12 @@ int writeBytes(regroup_shm_client& client, const void* from, size_t bytes, size_
   while (bytes > 0) {
     const int answer = sleepUntil(client, deadline, [&] { return room(client) > 0; });
     if (answer != REGROUP_SHM_OK) return answer;
-    const uint32_t size = room(client) < bytes ? room(client) : static_cast<uint32_t>(bytes);
+    // What's written to a closed lane is lost.
+    if (isGone(client)) return REGROUP_SHM_ECLOSED;
+    // Looked at once: it may have grown by the next look.
+    const size_t size = std::min<size_t>(room(client), bytes);
     copyToRing(client.memory + kRequestOffset, client.requestHead, at, size);
-    client.requestHead += size;
+    client.requestHead += static_cast<uint32_t>(size);
     publishRequests(client);
     at += size;
     bytes -= size;
@@ -148,9 +154,9 @@ int readBytes(regroup_shm_client& client, void* to, size_t bytes, size_t& done,
   while (bytes > 0) {
     const int answer = sleepUntil(client, deadline, [&] { return replies(client) > 0; });
     if (answer != REGROUP_SHM_OK) return answer;
-    const uint32_t size = replies(client) < bytes ? replies(client) : static_cast<uint32_t>(bytes);
+    const size_t size = std::min<size_t>(replies(client), bytes);
     copyFromRing(client.memory + kReplyOffset, client.replyTail, at, size);
-    client.replyTail += size;
+    client.replyTail += static_cast<uint32_t>(size);
     client.lane->replyTail.store(client.replyTail, std::memory_order_seq_cst);
     if (client.lane->serverBlocked.load(std::memory_order_seq_cst)) ring(client);
     at += size;
@@ -295,9 +301,10 @@ int regroup_shm_client_get(regroup_shm_client* client, const void* key, size_t k
     const uint32_t left = msUntil(deadline);
     answer = ::regroup_shm_wait(client->reader, key, key_bytes, value, capacity, value_bytes,
                                 left < kLookMs ? left : kLookMs);
-    if (answer != REGROUP_SHM_TIMED_OUT) return answer;
+    if (answer != REGROUP_SHM_TIMED_OUT && answer != REGROUP_SHM_INTERRUPTED) return answer;
     lookAfterServer(*client);
     if (isGone(*client)) return REGROUP_SHM_ECLOSED;
+    if (answer == REGROUP_SHM_INTERRUPTED) return answer;
     if (left > kLookMs) answer = REGROUP_SHM_OK;
   }
   return answer;
