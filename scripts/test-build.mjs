@@ -51,12 +51,18 @@ export function buildTests() {
   symlinkSync('../../Release', join(js, 'build/Release'));
 }
 
-/** The native tests and fuzz targets, into build/FOLDER. @param sanitize as -fsanitize takes it */
-export function buildNative(folder, { sanitize = '' } = {}) {
+/**
+ * The native tests and fuzz targets, into build/FOLDER.
+ *
+ * @param sanitize as -fsanitize takes it
+ * @param target one of them. @default all
+ */
+export function buildNative(folder, { sanitize = '', target = 'all' } = {}) {
   const out = join(root, 'build', folder);
-  say(`building the native tests${sanitize && ` with -fsanitize=${sanitize}`}`);
+  const what = target === 'all' ? 'the native tests' : target;
+  say(`building ${what}${sanitize && ` with -fsanitize=${sanitize}`}`);
   quietly('cmake', ['-S', 'native', '-B', out, `-DREGROUP_SANITIZE=${sanitize}`]);
-  quietly('cmake', ['--build', out, '-j2']);
+  quietly('cmake', ['--build', out, '-j2', '--target', target]);
 }
 
 /** The addon with ASan and UBSan in it. Gives the environment that makes Node load it. */

@@ -94,6 +94,7 @@ async function build(chosen) {
     await buildTs();
   }
   if (needs('native', 'fallbacks', 'fuzz')) buildNative('native-tests');
+  else if (needs('interop')) buildNative('native-tests', { target: 'store_main' });
   buildTests();
 }
 
