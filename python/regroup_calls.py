@@ -42,14 +42,16 @@ class Calls:
 
     def _reset(self):
         self._lane = None
+        self._spare = []  # lanes that nobody uses, for waiting
+        self._lanes = weakref.WeakSet()  # all of them
         self._lock = threading.RLock()
         self._unsettled = False  # what this client wrote may not be readable yet
         self._busy = False  # an exchange has begun
 
     def _forked(self):
-        lane = self._lane
+        lanes = list(self._lanes)
         self._reset()
-        if lane:
+        for lane in lanes:
             lane.discard()
 
     def _deadline(self, timeout):
@@ -65,8 +67,7 @@ class Calls:
             if self._lane is not None and self._lane.pid != os.getpid():
                 self._forked()  # not by os.fork()
             if self._lane is None:
-                timeout = self.timeout if deadline is None else deadline - time.monotonic()
-                self._lane = Lane(self._library, self._name, timeout)
+                self._lane = self._new_lane(self._deadline(None) if deadline is None else deadline)
             return self._lane
 
     def _settled(self, deadline):
@@ -164,7 +165,10 @@ class Calls:
                 if not lane.run(exchange, deadline):
                     raise error_of(TIMED_OUT, what, self._name)
             except BaseException as error:
-                done = self._tidy(lane, exchange, error)
+                current, self._lane = self._lane, None
+                done = self._finish(lane, exchange, error)
+                if done is not None:
+                    self._lane = current
                 if not done or not isinstance(error, StoreTimeoutError):
                     raise
             finally:
@@ -173,26 +177,51 @@ class Calls:
                 self._unsettled = False
             return exchange
 
+    def _ask_and_wait(self, what, request, deadline):
+        """The same for what the server may answer late, over a lane of its own: nobody waits for us."""
+        exchange = Exchange(request, 1, waits=True)
+        self._settled(deadline)
+        try:
+            lane = self._spare.pop() if self._spare else self._new_lane(deadline)
+        except (IndexError, StoreError):
+            # None is left for us. Then as the others do it.
+            return self._ask(what, exchange, deadline)
+        in_step = False
+        try:
+            if not lane.run(exchange, deadline):
+                raise error_of(TIMED_OUT, what, self._name)
+            in_step = True
+        except BaseException as error:
+            released = self._finish(lane, exchange, error)
+            in_step = released is not None
+            if not released or not isinstance(error, StoreTimeoutError):
+                raise
+        finally:
+            if in_step and not self._closed:
+                self._spare.append(lane)
+        return exchange
+
+    def _new_lane(self, deadline):
+        lane = Lane(self._library, self._name, deadline - time.monotonic())
+        self._lanes.add(lane)
+        return lane
+
     def _idle(self, what, deadline):
         if self._busy:
             raise StoreError("%s: called by a signal's handler, in the middle of another call" % what)
         return self._connected(deadline)
 
-    def _tidy(self, lane, exchange, error):
-        """Brings the lane back into step, or gives it up. True: what was asked for is done."""
-        if isinstance(error, StoreClosedError):
-            self._gone = True
-        if self._gone or self._lane is not lane:
-            return False
-        self._lane = None
+    def _finish(self, lane, exchange, error):
+        """Whether what was asked for is done after all. None: the lane isn't in step, and useless."""
+        self._gone = self._gone or isinstance(error, StoreClosedError)
+        # Without its memory: we're in a fork that a signal's handler made.
+        if self._gone or self._closed or lane.client is None:
+            return None
         try:
-            done = lane.finish(exchange, _TIDY)
+            return lane.finish(exchange, _TIDY)
         except StoreError as failure:
             self._gone = isinstance(failure, StoreClosedError)
-            return False
-        if not self._closed:
-            self._lane = lane
-        return done
+            return None
 
     def _failed(self, answer, what, code=0):
         # Not connected again: it may be the next attempt's store by now.

@@ -41,9 +41,8 @@ _libraries = {}
 class Client(Calls):
     """One client of a store. Any number of threads may share it.
 
-    Reading and waiting for keys needs no lock. The other calls are served one after the other, so
-    that a barrier, say, keeps the other threads' writes waiting: clone() for those. A forked child
-    gets a lane of its own at its first call.
+    Nobody is kept waiting by another thread that waits, for a key or at a barrier. A forked child gets a
+    lane of its own at its first call.
     """
 
     @classmethod
@@ -80,9 +79,10 @@ class Client(Calls):
     def close(self):
         """Closes the lane. Who waits in another thread gets a StoreError within a second."""
         self._closed = True
-        lane, self._lane = self._lane, None
-        if lane:
+        for lane in list(self._lanes):
             lane.abandoned = True
+        self._lane = None
+        self._spare.clear()
 
     # Keys
 
@@ -102,7 +102,7 @@ class Client(Calls):
         deadline = self._deadline(timeout)
         value = self._await(key, deadline)
         if value is None:
-            self._ask("get", Exchange(WAIT + _list([key]), 1, waits=True), deadline)
+            self._ask_and_wait("get", WAIT + _list([key]), deadline)
             value = self._ask("get", Exchange(GET + _string(key), 0, 1), deadline).values()[0]
         return value
 
@@ -174,8 +174,7 @@ class Client(Calls):
         while True:
             for key in keys:
                 if self._await(key, deadline, False) is None:
-                    wait = Exchange(WAIT + _list(keys), 1, waits=True)
-                    self._ask("wait", wait, deadline)
+                    self._ask_and_wait("wait", WAIT + _list(keys), deadline)
                     return
             if len(keys) < 2 or self.check(keys, timeout):
                 return
@@ -214,8 +213,7 @@ class Client(Calls):
         deadline = self._deadline(timeout)
         while True:
             if block:
-                wait = Exchange(WAIT + _list([key]), 1, waits=True)
-                self._ask("queue_pop", wait, deadline)
+                self._ask_and_wait("queue_pop", WAIT + _list([key]), deadline)
             popped = Exchange(QUEUE_POP + _string(key), 8, lambda length: int(length > 0))
             values = self._ask("queue_pop", popped, deadline).values()
             # Another client may have been first.
@@ -229,7 +227,7 @@ class Client(Calls):
     def barrier(self, key, world_size, timeout=None):
         """Returns once so many have called it with this key. Who times out stays counted."""
         request = BARRIER + _string(key) + struct.pack("<q", world_size)
-        self._ask("barrier", Exchange(request, 1, waits=True), self._deadline(timeout))
+        self._ask_and_wait("barrier", request, self._deadline(timeout))
 
     # The agent
 

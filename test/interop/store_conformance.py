@@ -1,7 +1,7 @@
 """What PyTorch's own client sees at a store, case by case, as one JSON object.
 
-`store_conformance.py own|HOST:PORT [CASE...]`: at PyTorch's server of this release, or at a server that's
-already there, with an empty table. Runs on torch 1.13 and later; a case that this release's client can't ask
+`store_conformance.py own|HOST:PORT|@NAME [CASE...]`: at PyTorch's server of this release, or at a server that's
+already there, with an empty table; `@NAME` is one of ours, over its shared memory. Runs on torch 1.13 and later; a case that this release's client can't ask
 for is `absent`. Two servers are alike if what's printed is the same.
 """
 
@@ -15,6 +15,9 @@ import threading
 import time
 
 import torch.distributed as dist
+
+if sys.argv[1].startswith("@"):
+    from regroup_torch import SharedMemoryStore
 
 # 1.13 counts whole seconds while it connects.
 SHORT = datetime.timedelta(seconds=1)
@@ -30,11 +33,20 @@ def case(function):
 class Site:
     """Where a case finds its server, and keys of its own there."""
 
-    def __init__(self, host, port, name):
-        self.host, self.port, self.name = host, port, name
+    def __init__(self, where, name):
+        self.where, self.name = where, name
 
     def client(self, timeout=LONG):
-        return dist.TCPStore(self.host, self.port, is_master=False, timeout=timeout, wait_for_workers=False)
+        if self.where.startswith("@"):
+            return SharedMemoryStore(self.where, timeout=timeout)
+        host, port = self.where.rsplit(":", 1)
+        return dist.TCPStore(host, int(port), is_master=False, timeout=timeout, wait_for_workers=False)
+
+    def worker(self, world_size):
+        if self.where.startswith("@"):
+            return SharedMemoryStore(self.where, timeout=LONG, world_size=world_size)
+        host, port = self.where.rsplit(":", 1)
+        return dist.TCPStore(host, int(port), world_size, False, LONG)
 
     def key(self, name):
         return f"{self.name}/{name}"
@@ -473,22 +485,20 @@ def barrier_of_a_store(site):
 def workers_wait_for_each_other(site):
     """`world_size` with `wait_for_workers`, from which clients count themselves in."""
     # Whoever asks counts in the one counter of a table, so that this case must be the only one to do so.
-    return at_once([lambda: type(dist.TCPStore(site.host, site.port, 3, False, LONG)).__name__] * 3)
+    return at_once([lambda: isinstance(site.worker(3), dist.Store)] * 3)
 
 
 def main():
     where = sys.argv[1]
     if where == "own":
         server = dist.TCPStore("127.0.0.1", 0, is_master=True, timeout=LONG, wait_for_workers=False)
-        host, port = "127.0.0.1", server.port
-    else:
-        host, port = where.rsplit(":", 1)
+        where = f"127.0.0.1:{server.port}"
 
     only = sys.argv[2:] or CASES
     results = {}
     for name in only:
         try:
-            results[name] = outcome(lambda: CASES[name](Site(host, int(port), name)))
+            results[name] = outcome(lambda: CASES[name](Site(where, name)))
         except Absent as reason:
             results[name] = f"absent: {reason}"
     print(json.dumps(results), flush=True)

@@ -13,9 +13,11 @@ using namespace regroup::store;
 
 void printStats(StoreServer& server, uint32_t table) {
   const TableStats stats = server.stats(table);
-  ::printf("clients=%lu lanes=%lu keys=%lu waiters=%lu accepted=%lu faults=%lu in=%lu out=%lu",
-           stats.clients, stats.lanes, stats.keys, stats.waiters, stats.accepted, stats.faults,
-           stats.bytesIn, stats.bytesOut);
+  ::printf(
+      "clients=%lu lanes=%lu keys=%lu waiters=%lu accepted=%lu refused=%lu faults=%lu in=%lu "
+      "out=%lu",
+      stats.clients, stats.lanes, stats.keys, stats.waiters, stats.accepted, stats.refused,
+      stats.faults, stats.bytesIn, stats.bytesOut);
   for (size_t op = 0; op < kOpCount; op++) {
     if (stats.requests[op] > 0)
       ::printf(" %s=%lu", nameOf(static_cast<Op>(op)), stats.requests[op]);

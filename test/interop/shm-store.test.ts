@@ -1,0 +1,152 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { type CliRun, type Ended, startProgram } from '../harness.js';
+import { releases, root, type Torch, torchOrSkip } from './torch.js';
+
+// The store over shared memory, from Python: as a client and as torch's store.
+// T-021…T-050, T-053…T-057, T-093.
+
+t.setTimeout(400_000);
+
+const storeMain = join(
+  root,
+  process.env['REGROUP_NATIVE_TESTS'] ?? 'build/native-tests',
+  'store_main',
+);
+const library = join(root, 'build/Release/regroup_shm.so');
+
+/** Where shared memory answers otherwise than PyTorch's own store, and why. */
+const differences: Readonly<Record<Torch['release'], Readonly<Record<string, string>>>> = {
+  newest: {
+    wait_not_woken_by_a_failed_compare_set:
+      'T-043: stock wakes a waiter although nothing was stored, and it finds no key',
+  },
+  '1.13': {
+    wait_woken_by_compare_set:
+      "T-043: stock doesn't wake a waiter whose key compare_set has created",
+  },
+};
+
+const env = {
+  PYTHONPATH: join(root, 'python'),
+  PYTHONDONTWRITEBYTECODE: '1',
+  REGROUP_SHM: library,
+  STORE_MAIN: storeMain,
+  OMP_NUM_THREADS: '1',
+  TORCH_CPP_LOG_LEVEL: 'ERROR',
+};
+
+/** A server by itself; it ends with the test. */
+async function serve(t: Test): Promise<{ port: string; name: string }> {
+  const server = startProgram(t, [storeMain], { typing: true });
+  t.teardown(async () => {
+    server.type();
+    await server.ended;
+  });
+  const [, address = '', name = ''] = (await server.line(/^ready /)).split(' ');
+  return { port: address.split(':').at(-1) ?? '', name };
+}
+
+function python(
+  t: Test,
+  torch: Torch,
+  script: string,
+  args: readonly string[],
+  added: Readonly<Record<string, string | undefined>> = {},
+): CliRun {
+  return startProgram(t, [torch.python, `test/interop/${script}`, ...args], {
+    env: { ...env, ...added },
+  });
+}
+
+const failed = (t: Test, { stdout, stderr }: Ended) =>
+  t.comment(`${stdout}\n${stderr}`.slice(-6000));
+
+const casesOf = (script: string): string[] =>
+  [
+    ...readFileSync(join(root, 'test/interop', script), 'utf8').matchAll(/^@case\ndef (\w+)/gm),
+  ].flatMap(([, name]) => name ?? []);
+
+for (const script of ['shm_clients.py', 'shm_faults.py']) {
+  t.test(`the client of ${script}`, async t => {
+    const torch = torchOrSkip(t, 'newest');
+    if (!torch) return;
+    t.ok(existsSync(storeMain), 'the stand-alone server is built');
+
+    for (const name of casesOf(script)) {
+      t.test(name.replaceAll('_', ' '), async t => {
+        const ended = await python(t, torch, script, [name]).ended;
+
+        t.equal(ended.code, 0) || failed(t, ended);
+        if (ended.stdout.startsWith('left out')) t.comment(ended.stdout);
+        else t.equal(ended.stdout, `${name}: held\n`);
+      });
+    }
+  });
+}
+
+t.test('the files for workers parse in the oldest Python that they are for', async t => {
+  const torch = torchOrSkip(t, 'newest');
+  if (!torch) return;
+  const parse =
+    'import ast, sys; [ast.parse(open(f).read(), f, feature_version=(3, 8)) for f in sys.argv[1:]]';
+  const files = readdirSync('python').filter(name => name.endsWith('.py'));
+  const run = startProgram(t, [torch.python, '-c', parse, ...files.map(name => `python/${name}`)]);
+
+  t.equal((await run.ended).code, 0);
+});
+
+for (const release of releases) {
+  t.test(`torch's store over shared memory, PyTorch ${release}`, async t => {
+    const torch = torchOrSkip(t, release);
+    if (!torch) return;
+
+    t.test("sees the same as at PyTorch's own", async t => {
+      const { name: where } = await serve(t);
+      const stock = await python(t, torch, 'store_conformance.py', ['own']).ended;
+      const ours = await python(t, torch, 'store_conformance.py', [where]).ended;
+      t.equal(stock.code, 0) || failed(t, stock);
+      t.equal(ours.code, 0) || failed(t, ours);
+
+      const expected = JSON.parse(stock.stdout) as Record<string, unknown>;
+      const seen = JSON.parse(ours.stdout) as Record<string, unknown>;
+      t.ok(Object.keys(expected).length >= 40, 'all cases ran');
+      for (const [name, value] of Object.entries(expected)) {
+        const reason = differences[release][name];
+        // What this release's own client can't be asked for, ours can.
+        if (`${value}`.startsWith('absent')) t.notMatch(seen[name], /^absent/, name);
+        else if (reason === undefined) t.strictSame(seen[name], value, name);
+        else t.not(JSON.stringify(seen[name]), JSON.stringify(value), `${name}: ${reason}`);
+      }
+    });
+
+    for (const world of [2, 4]) {
+      t.test(
+        `${world} ranks of gloo meet there${world > 2 ? ', the last one over TCP' : ''}`,
+        async t => {
+          const { port, name } = await serve(t);
+          const ranks = Array.from({ length: world }, (_, rank) =>
+            python(t, torch, 'gloo_shared.py', [], {
+              REGROUP_STORE: world > 2 && rank === world - 1 ? '@nobody' : name,
+              RANK: `${rank}`,
+              WORLD_SIZE: `${world}`,
+              MASTER_ADDR: '127.0.0.1',
+              MASTER_PORT: port,
+              TORCHELASTIC_USE_AGENT_STORE: 'True',
+            }),
+          );
+
+          for (const [rank, { ended }] of ranks.entries()) {
+            const { code, stdout, stderr } = await ended;
+            const overTcp = world > 2 && rank === world - 1;
+            t.equal(code, 0) || t.comment(stderr.slice(-4000));
+            t.equal(stdout, `rank ${rank}: done, ${overTcp ? 'TCPStore' : 'SharedMemoryStore'}\n`);
+            const reasons = stderr.match(/^regroup: the store is used over TCP: .*@nobody/gm) ?? [];
+            t.equal(reasons.length, overTcp ? 1 : 0, 'the reason is said once');
+          }
+        },
+      );
+    }
+  });
+}
