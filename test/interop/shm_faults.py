@@ -6,7 +6,7 @@ import threading
 import time
 
 from regroup_store import StoreClosedError, StoreError, StoreTimeoutError
-from shm_harness import RANDOM, Broken, case, raises, run, signals
+from shm_harness import RANDOM, Broken, case, fork, raises, run, signals
 
 
 @case
@@ -110,10 +110,6 @@ def signals_that_use_the_store(server):
 @case
 def killed_clients(server):
     """500 clients die at random instants; who goes on reads whole values, and the server keeps nothing."""
-    checker = server.client()
-    checker.set("mine", "0")
-    over = threading.Event()
-    checked = []
 
     def victim():
         client = server.client()
@@ -125,50 +121,49 @@ def killed_clients(server):
             client.queue_pop("queue", block=False)
             client.multi_get(["mine", "sum"])
             if RANDOM.random() < 0.2:
-                client.get("missing", 0.001) if RANDOM.random() < 0.5 else client.barrier("never", 1 << 40)
+                wait = RANDOM.choice([lambda: client.get("missing", 0.001), lambda: client.barrier("never", 1 << 40, 0.001)])
+                raises(StoreTimeoutError, wait)
 
     def check():
-        count = 0
-        while not over.is_set():
+        client, count = server.client(), 0
+        while client.try_get("over") is None:
             count += 1
-            checker.set("mine", str(count))
-            assert checker.get("mine") == str(count).encode()
+            client.set("mine", str(count))
+            assert client.get("mine") == str(count).encode()
             for n in range(4):
-                value = checker.try_get(f"shared {n}")
+                value = client.try_get(f"shared {n}")
                 assert not value or value == value[:1] * len(value)
-            assert checker.add("mine", 0) == count
-        checked.append(count)
+            assert client.add("mine", 0) == count
+        assert count > 500
 
-    # In tens: threads and forks don't mix, so that the checker starts once its victims are there.
-    for _ in range(50):
-        pids = [fork_victim(victim, RANDOM.random()) for _ in range(10)]
-        over.clear()
-        thread = threading.Thread(target=check)
-        thread.start()
-        for pid in pids:
-            time.sleep(RANDOM.uniform(0, 0.01))
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-        over.set()
-        thread.join()
-    assert len(checked) == 50, "a check failed"
+    client = server.client()
+    client.set("mine", "0")
+    checker = fork(check)
+    victims = [fork_victim(victim, seed) for seed in range(2)]
+    for seed in range(498):
+        time.sleep(RANDOM.uniform(0, 0.01))
+        kill(victims.pop(RANDOM.randrange(len(victims))))
+        victims.append(fork_victim(victim, 2 + seed))
+    while victims:
+        kill(victims.pop())
+    client.set("over", "1")
+    assert os.waitpid(checker, 0)[1] == 0, "a check failed"
     stats = server.stats()
     assert stats["lanes"] == 1 and stats["clients"] == 1 and stats["waiters"] == 0, stats
-    assert checker.get("mine") is not None and stats["SET"] > 500, stats
+    assert stats["SET"] > 500 and client.get("sum") is not None, stats
+
+
+def kill(pid):
+    os.kill(pid, signal.SIGKILL)
+    assert os.waitpid(pid, 0)[1] == signal.SIGKILL, "it was gone already"
 
 
 def fork_victim(victim, seed):
-    pid = os.fork()
-    if pid == 0:
-        try:
-            RANDOM.seed(seed)
-            victim()
-        except StoreTimeoutError:
-            pass
-        finally:
-            # Killed it should be, not gone.
-            signal.pause()
-    return pid
+    def run_victim():
+        RANDOM.seed(seed)
+        victim()
+
+    return fork(run_victim)
 
 
 @case

@@ -80,8 +80,8 @@ def raises(kind, action):
     raise AssertionError(f"{action} raised no {kind.__name__}")
 
 
-def in_child(action):
-    """Its exit code, in a fork of this process."""
+def fork(action):
+    """The pid of a child that does it, and ends with 0 if it could."""
     pid = os.fork()
     if pid == 0:
         code = 1
@@ -92,7 +92,12 @@ def in_child(action):
             sys.stderr.write(f"in the child: {error!r}\n")
         finally:
             os._exit(code)
-    return os.waitpid(pid, 0)[1]
+    return pid
+
+
+def in_child(action):
+    """Its exit code."""
+    return os.waitpid(fork(action), 0)[1]
 
 
 def run():
@@ -100,6 +105,8 @@ def run():
     server = Server()
     try:
         left_out = CASES[name](server)
-    finally:
         server.end()
+    finally:
+        # A child that's left over may hold its stdin.
+        server.process.kill()
     print(f"left out: {left_out}" if left_out else f"{name}: held", flush=True)
