@@ -275,6 +275,8 @@ TEST("in a forked child only the reader works") {
   CHECK_EQ(client.add("n", 1), 1);
   Child child([&] {
     if (client.set("key", "") != REGROUP_SHM_EFORKED) return 1;
+    if (client.get("missing").answer != REGROUP_SHM_EFORKED) return 1;
+    if (client.get("n").answer != REGROUP_SHM_OK) return 1;
     char value[8];
     size_t bytes = 0;
     return ::regroup_shm_get(client.reader(), "n", 1, value, sizeof value, &bytes);
