@@ -50,6 +50,7 @@ constexpr size_t kMaxCookie = 96;
 constexpr long kPatienceSeconds = 30;
 /// Of /proc's clock: USER_HZ, the same wherever we run.
 constexpr uint64_t kTicksPerSecond = 100;
+constexpr uint64_t kReuseTicks = 5;
 constexpr size_t kMaxEnvironBytes = 8 << 20;
 
 struct Group {
@@ -214,9 +215,10 @@ bool readStat(uint32_t pid, Stat& stat) {
 }
 
 /// A session's number stays its leader's while anybody is in it, and the agent held the leader's until
-/// it ended. So who was in it by then is ours; later the number may be a stranger's.
+/// it ended. So who was in it by then is ours. Numbers are given in turn: a stranger could have this one
+/// only after tens of thousands of others, which takes longer than kReuseTicks.
 bool isInSession(const Stat& stat) {
-  if (stat.startTick >= agentEndTick) return false;
+  if (stat.startTick > agentEndTick + kReuseTicks) return false;
   for (size_t i = 0; i < leaderCount; i++) {
     if (leaders[i].pid == stat.session) return true;
   }

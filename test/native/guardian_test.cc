@@ -53,11 +53,11 @@ TEST("what belongs to no group of the agent is left alone") {
   TempDir folder;
   Witness witness(folder);
   Witness others(folder, "others");
+  const pid_t agent = startAgent(witness, {{"block"}});
+  REQUIRE(!witness.reader().line().empty());
   Harness other;
   other->startGroup(group(7, others, {{"block"}}));
   const Started started = other.next<Started>();
-  const pid_t agent = startAgent(witness, {{"block"}});
-  REQUIRE(!witness.reader().line().empty());
 
   killAndReap(agent);
 

@@ -252,4 +252,36 @@ TEST("T-105 lanes that come and go leave no descriptor, mapping or memory") {
   CHECK_EQ(mappedLanes(), 0);
 }
 
+TEST("who forked from a client that's gone can't go on with its lane") {
+  World world;
+  REQUIRE(world.ok());
+  Hostile hostile(world);
+  REQUIRE_EQ(hostile.answer, REGROUP_SHM_OK);
+  std::string out;
+  appendHello(out, Dialect::D);
+  appendRequest(out, Dialect::D, {.op = Op::Set, .key = "before", .value = "x"});
+  shm::copyToRing(hostile.memory + shm::kRequestOffset, 0, out.data(), out.size());
+  hostile.lane->requestHead = static_cast<uint32_t>(out.size());
+  auto more = Thread::start([&] {
+    // As long as the server looks, there's something new in the ring.
+    std::string again;
+    appendRequest(again, Dialect::D, {.op = Op::Add, .number = 1, .key = "after"});
+    uint32_t head = static_cast<uint32_t>(out.size());
+    while (hostile.lane->closed.load() == 0) {
+      if (head - hostile.lane->requestTail.load() > shm::kRingBytes - again.size()) continue;
+      shm::copyToRing(hostile.memory + shm::kRequestOffset, head, again.data(), again.size());
+      head += static_cast<uint32_t>(again.size());
+      hostile.lane->requestHead.store(head);
+    }
+  });
+  REQUIRE(more);
+  ::close(hostile.handed.socket);
+  hostile.handed.socket = -1;
+
+  awaitLanes(world, 0);
+  more->join();
+  LaneClient next(world);
+  CHECK(next.get("before") == (Got{REGROUP_SHM_OK, "x"}));
+}
+
 TAP_MAIN

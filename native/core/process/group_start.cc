@@ -63,11 +63,13 @@ void Supervisor::Impl::start(GroupPlan plan) {
   for (size_t i = 0; i < plan.workers.size() && !group.failure; i++) {
     group.failure = startWorker(group, plan.workers[i], i, plan.tailBytes, pipeSize);
     if (group.failure) break;
-    started.pids.push_back(group.workers.back()->process.pid);
+    const pid_t pid = group.workers.back()->process.pid;
+    // At once, not for all together: it may start others before its neighbour has started.
+    if (guardian_) guardian_->watch(group.id, {&pid, 1});
+    started.pids.push_back(pid);
     started.at.push_back(loop_->now());
   }
   group.null.reset();
-  if (guardian_) guardian_->watch(group.id, started.pids);
 
   if (!group.failure) {
     emit(group.id, loop_->now(), std::move(started));

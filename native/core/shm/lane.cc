@@ -51,6 +51,7 @@ ServerLane::ServerLane(ServerLane&& other) noexcept
     : memory_(std::exchange(other.memory_, nullptr)),
       lane_(other.lane_),
       fd_(std::move(other.fd_)),
+      last_(other.last_),
       requestTail_(other.requestTail_),
       replyHead_(other.replyHead_),
       applied_(other.applied_),
@@ -67,7 +68,7 @@ ServerLane::~ServerLane() {
 
 ssize_t ServerLane::read(char* to, size_t bytes) {
   lane_->serverSleeps.store(0, std::memory_order_relaxed);
-  const uint32_t waiting = lane_->requestHead.load(std::memory_order_acquire) - requestTail_;
+  const uint32_t waiting = requestHead() - requestTail_;
   if (waiting > kRingBytes) {
     errno = EPROTO;
     return -1;
@@ -111,7 +112,8 @@ ssize_t ServerLane::write(std::string_view bytes) {
 }
 
 bool ServerLane::hasInput() {
-  if (lane_->requestHead.load(std::memory_order_acquire) != requestTail_) return true;
+  if (requestHead() != requestTail_) return true;
+  if (last_) return false;
   lane_->serverSleeps.store(1, std::memory_order_seq_cst);
   return lane_->requestHead.load(std::memory_order_seq_cst) != requestTail_;
 }

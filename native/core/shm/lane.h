@@ -2,6 +2,7 @@
 
 #include <sys/types.h>
 
+#include <optional>
 #include <string_view>
 
 #include "core/base/fd.h"
@@ -35,6 +36,9 @@ class ServerLane {
   ssize_t write(std::string_view bytes);
   /// Whether there's something to read. If not, the client will ring.
   bool hasInput();
+  /// The client is gone: what it has written by now is all. Whoever still maps the lane, such as a
+  /// child that it forked, can't go on with it.
+  void noteGone() { last_ = lane_->requestHead.load(std::memory_order_acquire); }
   /// Wakes the client if something is new to it. `unserved`: read, but not applied yet.
   void tell(size_t unserved);
 
@@ -48,6 +52,11 @@ class ServerLane {
   std::byte* memory_;
   Lane* lane_;
   Fd fd_;
+  uint32_t requestHead() const {
+    return last_ ? *last_ : lane_->requestHead.load(std::memory_order_acquire);
+  }
+
+  std::optional<uint32_t> last_;
   uint32_t requestTail_ = 0;
   uint32_t replyHead_ = 0;
   uint32_t applied_ = 0;

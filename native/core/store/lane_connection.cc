@@ -23,6 +23,7 @@ void LaneConnection::onReady(uint32_t) {
   const ssize_t rung = ::recv(fd().get(), rings, sizeof rings, 0);
   if (rung == 0 || (rung < 0 && errno != EAGAIN && errno != EINTR)) {
     gone_ = true;
+    lane_.noteGone();
     engine().loop().remove(fd().get(), this);
   }
   // Requests, or room for replies, or both: the bell has one sound.
