@@ -8,7 +8,7 @@ import { machine, repo } from './machine.mjs';
 
 const names = [
   ...['startup', 'launch', 'death', 'end', 'many', 'memory', 'idle', 'output', 'restarts'],
-  ...['store-ops', 'store-meet', 'store-replay', 'store-memory'],
+  ...['store-ops', 'store-meet', 'store-replay', 'store-memory', 'shm'],
 ];
 
 const { values: options } = parseArgs({
