@@ -214,11 +214,26 @@ t.test('ports', async t => {
     );
   }
 
-  t.test('garbage on the store’s port hurts nobody who speaks its protocol', async t => {
-    const ended = await runCli(t, ['--standalone', fixture('abuses_store.py')]);
+  t.test(
+    'garbage on the store’s port hurts nobody who speaks its protocol, and is named',
+    async t => {
+      const ended = await runCli(t, ['--standalone', fixture('abuses_store.py')]);
 
-    t.match(ended, { code: 0, stdout: 'before 1\nafter 2\nanew 3\n', stderr: '' });
-  });
+      t.match(ended, { code: 0, stdout: 'before 1\nafter 2\nanew 3\n' });
+      const lines = ended.stderr.trimEnd().split('\n');
+      for (const line of lines)
+        t.match(line, /^W\d{4} .* regroup\] store: closed 127\.0\.0\.1:\d+: \w/);
+      for (const why of [
+        /not a protocol that's served/,
+        /unknown operation: 254/,
+        /Invalid string size/,
+      ])
+        t.ok(
+          lines.some(line => why.test(line)),
+          `${why}`,
+        );
+    },
+  );
 });
 
 t.test('error files', async t => {
