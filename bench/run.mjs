@@ -6,10 +6,24 @@ import { parseArgs } from 'node:util';
 import { abandonAll, findLaunchers } from './lib.mjs';
 import { machine, repo } from './machine.mjs';
 
-const names = [
-  ...['startup', 'launch', 'death', 'end', 'many', 'memory', 'idle', 'output', 'restarts'],
-  ...['store-ops', 'store-meet', 'store-replay', 'store-memory', 'shm'],
+/** Each has a table in README.md, between `<!-- MARK:begin -->` and `<!-- MARK:end -->`. */
+const parts = [
+  {
+    names: ['startup', 'launch', 'death', 'end', 'many', 'memory', 'idle', 'output', 'restarts'],
+    mark: 'bench',
+    file: 'bench/results/latest.json',
+    floor: '*Floor*: a C program that only vforks, execs and waits.',
+  },
+  {
+    names: ['store-ops', 'store-meet', 'store-replay', 'store-memory', 'shm'],
+    mark: 'bench-store',
+    file: 'bench/results/store.json',
+    floor:
+      "*torchrun* is PyTorch's TCPStore here. *Floor*: a bare epoll server that echoes as many bytes; " +
+      'at shared memory, one over a Unix socket.',
+  },
 ];
+const names = parts.flatMap(part => part.names);
 
 const { values: options } = parseArgs({
   options: {
@@ -72,11 +86,19 @@ for (const name of only) {
 }
 report.machine.loadAfter = os.loadavg().map(load => Math.round(load * 100) / 100);
 
-const whole = !options.only && !options.quick && !options.launchers && broken === 0;
-const resultFile = whole ? 'bench/results/latest.json' : 'build/bench/last.json';
-fs.mkdirSync(path.dirname(path.join(repo, resultFile)), { recursive: true });
-fs.writeFileSync(path.join(repo, resultFile), `${JSON.stringify(report, null, 2)}\n`);
-console.log(`\nwritten to ${resultFile}`);
+/** Whose results are kept: those that were run whole. */
+const whole = parts.filter(
+  part =>
+    !options.quick &&
+    !options.launchers &&
+    part.names.every(name => Array.isArray(report.benchmarks[name])),
+);
+console.log();
+for (const part of whole) {
+  const benchmarks = Object.fromEntries(part.names.map(name => [name, report.benchmarks[name]]));
+  write(part.file, { ...report, benchmarks });
+}
+if (whole.length === 0) write('build/bench/last.json', report);
 
 const rows = Object.values(report.benchmarks).flatMap(r => (Array.isArray(r) ? r : []));
 const missed = rows.filter(r => r.verdict === 'missed');
@@ -85,7 +107,7 @@ for (const r of missed)
   console.log(
     `missed: ${r.what}: ${r.figures.regroup[r.stat]} ${r.unit} ${r.stat}, target ${r.target} = ${r.limit}`,
   );
-if (options.readme) writeReadme();
+if (options.readme) for (const part of whole) writeReadme(part);
 process.exitCode = broken > 0 ? 1 : 0;
 
 function printMachine(m) {
@@ -145,16 +167,22 @@ function textTable(rows) {
 }
 
 /** Rewrites what stands between the two marks in README.md. */
-function writeReadme() {
+function write(file, results) {
+  fs.mkdirSync(path.dirname(path.join(repo, file)), { recursive: true });
+  fs.writeFileSync(path.join(repo, file), `${JSON.stringify(results, null, 2)}\n`);
+  console.log(`written to ${file}`);
+}
+
+function writeReadme({ names, mark, floor }) {
   const file = path.join(repo, 'README.md');
-  const [begin, end] = ['<!-- bench:begin -->', '<!-- bench:end -->'];
+  const [begin, end] = [`<!-- ${mark}:begin -->`, `<!-- ${mark}:end -->`];
   const text = fs.readFileSync(file, 'utf8');
   const from = text.indexOf(begin);
   const to = text.indexOf(end);
   if (from < 0 || to < from) throw new Error(`README.md has no ${begin} … ${end}`);
 
   const columns = launchers.filter(l => !l.old).map(l => l.name);
-  const shown = rows.filter(r => !r.detail);
+  const shown = names.flatMap(name => report.benchmarks[name]).filter(r => !r.detail);
   const lines = [header(columns), ...shown.map(r => cells(r, columns))].map(
     line => `| ${line.join(' | ')} |`,
   );
@@ -163,12 +191,12 @@ function writeReadme() {
   const about =
     `Measured ${m.date} on ${m.cpu}, ${m.memoryGb} GB, Linux ${m.kernel}, Node ${m.node}, ` +
     `Python ${m.python}, PyTorch ${m.torch} (CPU); all launchers in one run, in turns. ` +
-    'p50 (min–p90). *Floor*: a C program that only vforks, execs and waits. ' +
+    `p50 (min–p90). ${floor} ` +
     'How, and the raw numbers: [bench/](bench/README.md).';
   const notes = shown.flatMap(r => (r.note ? [`- ${r.what}: ${r.note}`] : []));
   const body = [begin, about, '', ...lines, ...(notes.length ? ['', ...notes] : []), end].join(
     '\n',
   );
   fs.writeFileSync(file, text.slice(0, from) + body + text.slice(to + end.length));
-  console.log('README.md: table rewritten');
+  console.log(`README.md: table ${mark} rewritten`);
 }
