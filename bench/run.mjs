@@ -9,7 +9,18 @@ import { machine, repo } from './machine.mjs';
 /** Each has a table in README.md, between `<!-- MARK:begin -->` and `<!-- MARK:end -->`. */
 const parts = [
   {
-    names: ['startup', 'launch', 'death', 'end', 'many', 'memory', 'idle', 'output', 'restarts'],
+    names: [
+      'startup',
+      'launch',
+      'death',
+      'end',
+      'many',
+      'memory',
+      'idle',
+      'output',
+      'kill',
+      'restarts',
+    ],
     mark: 'bench',
     file: 'bench/results/latest.json',
     floor: '*Floor*: a C program that only vforks, execs and waits.',

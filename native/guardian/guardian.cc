@@ -265,25 +265,22 @@ bool hasCookie(uint32_t pid) {
 }
 
 bool isLeft(uint32_t pid) {
+  // The dead have no environment any more.
+  if (hasCookie(pid)) return true;
   Stat stat{};
-  if (!readStat(pid, stat) || stat.state == 'Z' || stat.state == 'X') return false;
-  return isInSession(stat) || hasCookie(pid);
+  return readStat(pid, stat) && stat.state != 'Z' && stat.state != 'X' && isInSession(stat);
 }
 
 /// @returns whether there was something to kill
 bool killIfLeft(uint32_t pid) {
-  if (!isLeft(pid)) return false;
+  // First: should the pid change hands meanwhile, the signal goes to one that's dead, not to a stranger.
   const long pidfd = rawCall(kSysPidfdOpen, pid, 0);
-  if (pidfd < 0) {
-    // Fallback: kernel < 5.3. Its pid was right a moment ago. ESRCH: it's gone.
-    if (pidfd != -3) rawCall(SYS_kill, pid, SIGKILL);
-    return true;
-  }
-  // Asked again, now that the pid is pinned.
-  if (isLeft(pid) && rawCall(kSysPidfdSendSignal, pidfd, SIGKILL, 0, 0) < 0)
-    rawCall(SYS_kill, pid, SIGKILL);
-  rawCall(SYS_close, pidfd);
-  return true;
+  const bool left = isLeft(pid);
+  // Fallback: kernel < 5.3 has no pidfds. Its pid was right a moment ago.
+  if (left && pidfd < 0) rawCall(SYS_kill, pid, SIGKILL);
+  if (left && pidfd >= 0) rawCall(kSysPidfdSendSignal, pidfd, SIGKILL, 0, 0);
+  if (pidfd >= 0) rawCall(SYS_close, pidfd);
+  return left;
 }
 
 struct DirEntry {  // linux_dirent64
@@ -344,6 +341,8 @@ bool anyGroup() {
 }
 
 void avenge() {
+  // Before those whom it kills; only root may ask for it.
+  rawCall(SYS_setpriority, 0, 0, -20);
   const timespec boot = now(CLOCK_BOOTTIME);
   agentEndTick = static_cast<uint64_t>(boot.tv_sec) * kTicksPerSecond +
                  static_cast<uint64_t>(boot.tv_nsec) / (1'000'000'000 / kTicksPerSecond);
