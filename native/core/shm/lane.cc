@@ -13,15 +13,6 @@
 
 namespace regroup::shm {
 
-namespace {
-
-template <typename T, typename V>
-void set(std::atomic<T>& word, V value) {
-  word.store(static_cast<T>(value), std::memory_order_release);
-}
-
-}  // namespace
-
 Result<ServerLane> ServerLane::create() {
   auto file = makeMemfd("regroup-lane");
   if (!file) return file.error();

@@ -100,6 +100,17 @@ static_assert(offsetof(Entry, block) == 16);
 static_assert(offsetof(Entry, keyBytes) == 24);
 static_assert(offsetof(Entry, valueBytes) == 28);
 
+/// Each word that changes is read and written by these two.
+template <typename T>
+T load(const std::atomic<T>& word) {
+  return word.load(std::memory_order_acquire);
+}
+
+template <typename T, typename V>
+void set(std::atomic<T>& word, V value) {
+  word.store(static_cast<T>(value), std::memory_order_release);
+}
+
 constexpr uint64_t padded(uint64_t bytes) {
   return (bytes + 7) & ~uint64_t{7};
 }

@@ -42,11 +42,6 @@ constexpr uint32_t kSpins = 300;
 /// if it was killed.
 constexpr uint32_t kLookMs = 1000;
 
-template <typename T>
-T load(const std::atomic<T>& word) {
-  return word.load(std::memory_order_acquire);
-}
-
 /// A server that was killed has closed nothing, but its socket is.
 void lookAfterServer(regroup_shm_client& client) {
   char byte;

@@ -47,11 +47,6 @@ struct Query {
   size_t* valueBytes;
 };
 
-template <typename T>
-T load(const std::atomic<T>& word) {
-  return word.load(std::memory_order_acquire);
-}
-
 bool isPowerOfTwo(uint64_t n) {
   return n != 0 && (n & (n - 1)) == 0;
 }

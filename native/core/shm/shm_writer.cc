@@ -16,11 +16,6 @@ constexpr size_t kMinSegmentBytes = 64 << 10;
 constexpr size_t kBytesPerSlot = 512;
 constexpr uint32_t kSlotsPerBucket = 32;
 
-template <typename T, typename V>
-void set(std::atomic<T>& word, V value) {
-  word.store(static_cast<T>(value), std::memory_order_release);
-}
-
 Word64* wordsAt(const Segment& segment, uint64_t offset) {
   return reinterpret_cast<Word64*>(segment.memory() + offset);
 }
