@@ -1,5 +1,16 @@
 import { launchError } from './errors.js';
-import { maxTimerMs } from './util/timers.js';
+import {
+  flag,
+  isList,
+  isRecord,
+  isText,
+  isWhole,
+  milliseconds,
+  oneOf,
+  type Rule,
+  text,
+  texts,
+} from './option-rules.js';
 
 /** What a worker runs. */
 export type Entrypoint =
@@ -139,14 +150,6 @@ function check(name: string, value: unknown): void {
   if (!fits(value)) throw launchError('ERR_OPTION', [name, value, accepted]);
 }
 
-type Rule = readonly [fits: (value: unknown) => boolean, accepted: string];
-
-const text: Rule = [
-  value => isText(value) && value !== '',
-  'a text that has no NUL and is not empty',
-];
-const texts: Rule = [value => isList(value) && value.every(isText), 'a list of texts without NUL'];
-const flag: Rule = [value => typeof value === 'boolean', 'true or false'];
 const streams: Rule = [
   value =>
     isStreams(value) ||
@@ -189,10 +192,7 @@ const rules: Readonly<Record<keyof LaunchOptions, Rule>> = {
   ],
   duplicateStdoutFilters: texts,
   duplicateStderrFilters: texts,
-  shutdownTimeoutMs: [
-    value => typeof value === 'number' && value >= 0 && value <= maxTimerMs,
-    `milliseconds from 0 to ${maxTimerMs}`,
-  ],
+  shutdownTimeoutMs: milliseconds,
   signalTarget: oneOf('leader', 'group'),
   virtualLocalRank: flag,
   passLocalRankArg: flag,
@@ -205,10 +205,6 @@ const rules: Readonly<Record<keyof LaunchOptions, Rule>> = {
   ],
 };
 
-function oneOf(...words: readonly string[]): Rule {
-  return [value => words.includes(value as string), words.map(word => `'${word}'`).join(' or ')]; // includes compares anything
-}
-
 function isEntrypoint(value: unknown): boolean {
   if (!isRecord(value)) return false;
   const [kind, ...more] = Object.keys(value);
@@ -217,22 +213,6 @@ function isEntrypoint(value: unknown): boolean {
     ['script', 'module', 'program', 'runPath'].includes(kind ?? '') &&
     text[0](value[kind as string]) // includes has just told
   );
-}
-
-function isText(value: unknown): value is string {
-  return typeof value === 'string' && !value.includes('\0');
-}
-
-function isList(value: unknown): value is readonly unknown[] {
-  return Array.isArray(value);
-}
-
-function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-function isWhole(value: unknown, from: number, to = Number.MAX_SAFE_INTEGER): boolean {
-  return Number.isSafeInteger(value) && (value as number) >= from && (value as number) <= to; // isSafeInteger has just told
 }
 
 function isStreams(value: unknown): boolean {

@@ -3,9 +3,13 @@ import { type CommandName, optionsOf } from './option-table.js';
 
 const titles: Readonly<Record<OptionGroup, string>> = {
   workers: 'Workers',
+  placement: 'CPUs, memory and GPUs',
+  limits: 'Limits of workers',
   entrypoint: 'What they run',
   nodes: 'Nodes and where workers meet',
   output: 'Output and logs',
+  failures: 'After failures',
+  health: 'Hangs',
   stopping: 'Stopping and exit code',
   about: 'About',
 };
@@ -16,11 +20,11 @@ const lineWidth = 96;
 /** All of `--help`, for people. Ends with a line break. */
 export function helpText(command: CommandName): string {
   const options = optionsOf(command);
-  const groups = (Object.keys(titles) as OptionGroup[]).flatMap(group => [
-    `${titles[group]}:`,
-    ...options.filter(option => option.group === group).flatMap(describeOption),
-    '',
-  ]);
+  const groups = (Object.keys(titles) as OptionGroup[]).flatMap(group => {
+    const ofGroup = options.filter(option => option.group === group);
+    if (ofGroup.length === 0) return [];
+    return [`${titles[group]}:`, ...ofGroup.flatMap(describeOption), ''];
+  });
   return [...introduction(command), '', ...groups, ...epilogue, ''].join('\n');
 }
 

@@ -1,6 +1,7 @@
 import type { Entrypoint, LaunchOptions, Streams, StreamsByRank } from '../options.js';
 import { maxTimerMs } from '../util/timers.js';
 import { refusal } from './command-line-error.js';
+import { readFeatures } from './features.js';
 import {
   describeConf,
   type Meeting,
@@ -88,7 +89,6 @@ export function resolve(command: CommandName, values: Values, env: Env): LaunchC
   const { TORCHELASTIC_ERROR_FILE: errorFile } = env;
   const template =
     values.text('log_line_prefix_template') || env.TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE;
-  const signalTarget = values.text('signal_target');
   const startMethod = values.text('start_method');
   const stdoutFilters = splitList(values.text('duplicate_stdout_filters'));
   const stderrFilters = splitList(values.text('duplicate_stderr_filters'));
@@ -111,7 +111,7 @@ export function resolve(command: CommandName, values: Values, env: Env): LaunchC
     duplicateStderrFilters: stderrFilters,
     shutdownTimeoutMs,
     ...(errorFile ? { errorFile } : {}),
-    ...(signalTarget === 'leader' || signalTarget === 'group' ? { signalTarget } : {}),
+    ...readFeatures(values, env),
     virtualLocalRank: values.flag('virtual_local_rank'),
     passLocalRankArg: isLaunch && !values.flag('use_env'),
     ...(startMethod === 'fork' || startMethod === 'forkserver' || startMethod === 'spawn'

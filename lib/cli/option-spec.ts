@@ -21,7 +21,17 @@ export interface OptionSpec {
   readonly help: string;
 }
 
-export type OptionGroup = 'workers' | 'nodes' | 'entrypoint' | 'output' | 'stopping' | 'about';
+export type OptionGroup =
+  | 'workers'
+  | 'placement'
+  | 'limits'
+  | 'nodes'
+  | 'entrypoint'
+  | 'output'
+  | 'failures'
+  | 'health'
+  | 'stopping'
+  | 'about';
 
 /** `--some-name` and `--some_name`. */
 export function both(dashed: string): readonly string[] {

@@ -1,17 +1,9 @@
+import { features } from './features.js';
 import { both, type OptionSpec } from './option-spec.js';
 import { torchrunOptions } from './torchrun-options.js';
 
 const ownOptions: readonly OptionSpec[] = [
-  {
-    names: ['--signal-target'],
-    dest: 'signal_target',
-    takes: 'text',
-    choices: ['leader', 'group'],
-    env: false,
-    origin: 'regroup',
-    group: 'stopping',
-    help: 'Who gets a stop signal: the worker alone (default for Python) or its whole process group (default with --no-python).',
-  },
+  ...features.flatMap(feature => feature.options),
   {
     names: ['--exit-code'],
     dest: 'exit_code',

@@ -1,0 +1,19 @@
+import type { LaunchOptions } from '../options.js';
+import { signalTarget } from './features/signal-target.js';
+import type { OptionSpec } from './option-spec.js';
+import type { Env, Values } from './values.js';
+
+/** Options of ours that belong together: what people may say, and what it means for `launch`. */
+export interface Feature {
+  readonly options: readonly OptionSpec[];
+  /** Absent options are left away, so that the defaults stand in one place. @throws CommandLineError */
+  read(values: Values, env: Env): Partial<LaunchOptions>;
+}
+
+/** In the order of the help. */
+export const features: readonly Feature[] = [signalTarget];
+
+/** @throws CommandLineError */
+export function readFeatures(values: Values, env: Env): Partial<LaunchOptions> {
+  return Object.assign({}, ...features.map(feature => feature.read(values, env)));
+}
