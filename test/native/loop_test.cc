@@ -67,6 +67,28 @@ TEST("tasks posted before stop run, later ones don't") {
   CHECK_EQ(ran, 1);
 }
 
+TEST("a loop that lingers misses neither events, tasks nor timers") {
+  auto loop = makeLoop();
+  loop->lingerFor(1h);
+  Pipe pipe;
+  Counter counter(pipe.read);
+  std::string order;
+  counter.then = [&] {
+    order += 'e';
+    if (counter.ready < 3) return;
+    loop->setTimer(loop->now() + 1ms, [&] {
+      order += 't';
+      loop->post([&] { order += 'p', loop->stop(); });
+    });
+  };
+  CHECK(loop->add(pipe.read.get(), EPOLLIN, &counter));
+  CHECK_EQ(::write(pipe.write.get(), "abc", 3), 3);
+
+  loop->run();
+
+  CHECK_EQ(order, "eeetp");
+}
+
 TEST("timers fire in the order of their times, cancelled ones don't") {
   auto loop = makeLoop();
   std::string order;

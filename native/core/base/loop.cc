@@ -12,6 +12,9 @@ namespace {
 
 /// Events per epoll_wait: enough that a storm of exits costs few calls.
 constexpr int kBatchEvents = 256;
+/// Events follow each other closely if the next ones came within so many times `linger_`: what's
+/// longer is hardly ever caught by looking again, and would only cost the time.
+constexpr int kClose = 4;
 
 }  // namespace
 
@@ -132,10 +135,25 @@ void Loop::runTimers() {
   }
 }
 
+int Loop::wait(epoll_event* events) {
+  if (linger_ <= linger_.zero())
+    return ::epoll_wait(epoll_.get(), events, kBatchEvents, timeoutMs());
+
+  const TimePoint from = clock_();
+  TimePoint until = from + linger_;
+  if (!timers_.empty()) until = std::min(until, timers_.begin()->first.first);
+  int n = 0;
+  while (close_ && n == 0 && clock_() < until)
+    n = ::epoll_wait(epoll_.get(), events, kBatchEvents, 0);
+  if (n == 0) n = ::epoll_wait(epoll_.get(), events, kBatchEvents, timeoutMs());
+  close_ = n > 0 && clock_() - from < kClose * linger_;
+  return n;
+}
+
 void Loop::run() {
   epoll_event events[kBatchEvents];
   while (!stopped_) {
-    const int n = ::epoll_wait(epoll_.get(), events, kBatchEvents, timeoutMs());
+    const int n = wait(events);
     batch_ = events;
     batchSize_ = std::max(n, 0);  // EINTR: nothing ready; a debugger or a stray signal
     bool woken = false;

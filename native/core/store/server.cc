@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/prctl.h>
 
 #include <atomic>
@@ -15,9 +16,21 @@
 
 namespace regroup::store {
 
+namespace {
+
+/// While we look again and again on the only CPU, nobody could send us anything.
+bool hasSeveralCpus() {
+  cpu_set_t cpus;
+  // EINVAL: more than the mask holds.
+  return ::sched_getaffinity(0, sizeof cpus, &cpus) < 0 || CPU_COUNT(&cpus) > 1;
+}
+
+}  // namespace
+
 Result<std::unique_ptr<StoreServer>> StoreServer::create(ServerOptions options) {
   auto loop = Loop::create();
   if (!loop) return loop.error();
+  if (hasSeveralCpus()) (*loop)->lingerFor(options.linger);
   Fd spare(::open("/dev/null", O_RDONLY | O_CLOEXEC));
   if (!spare) return Error{"open", errno};
   auto engine = std::make_unique<Engine>(std::move(*loop), std::move(options), std::move(spare));

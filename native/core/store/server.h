@@ -49,6 +49,9 @@ struct ServerOptions {
   /// Unfinished requests and unread replies of all connections. Past it, those that add are closed.
   size_t heldBytes = 1 << 30;
 
+  /// See Loop::lingerFor. As long as one wake-up takes; not where this process has a single CPU.
+  std::chrono::microseconds linger{20};
+
   /// Says, at most ten times a second, which peer was closed and why. Thread: store; must not
   /// call the server.
   std::function<void(std::string_view line)> onLog;
