@@ -44,9 +44,24 @@ export interface NativePlan {
    * was before `raiseNofile`; but Node raises it at its start, and nothing remembers what it was then.
    */
   readonly nofileSoft?: number;
+  /** The only CPUs that it may run on. Those that it may not have are cut off; EINVAL if none is left. */
+  readonly cpus?: readonly number[];
+  readonly memoryPolicy?: NativeMemoryPolicy;
+  /** `cpus` and `memoryPolicy` that the kernel refuses are told by `started`, which comes all the same. */
+  readonly optionalBinding?: boolean;
   readonly stdin: 'inherit' | 'null';
   readonly stdout: NativeStream;
   readonly stderr: NativeStream;
+}
+
+/** Where the kernel takes a worker's memory from. set_mempolicy(2) tells the modes. */
+export interface NativeMemoryPolicy {
+  readonly mode: 'bind' | 'preferred' | 'interleave' | 'local';
+  /**
+   * None for `local`, and at least one else. `preferred`: before Linux 5.15, which can prefer
+   * several, the first alone.
+   */
+  readonly nodes: readonly number[];
 }
 
 export interface NativeGroupPlan {
@@ -87,6 +102,8 @@ export type NativeStep =
   | 'spawn'
   | 'session'
   | 'parent-death'
+  | 'affinity'
+  | 'memory'
   | 'stdio'
   | 'rlimits'
   | 'cwd'
@@ -94,6 +111,14 @@ export type NativeStep =
   | 'exec'
   /** SIGKILLed before execve, without a word: the OOM killer, or a killed cgroup. */
   | 'killed-before-exec';
+
+/** A worker whose CPUs or memory policy the kernel refused. */
+export interface NativeUnbound {
+  readonly index: number;
+  readonly step: 'affinity' | 'memory';
+  readonly syscall: string;
+  readonly errno: number;
+}
 
 /** A worker that SIGKILL didn't end within `killWaitMs`. */
 export interface NativeStuck {
@@ -121,6 +146,8 @@ export type NativeEvent =
       readonly atMs: number;
       readonly pids: readonly number[];
       readonly startedAtMs: readonly number[];
+      /** Workers that run without a binding, since it was optional. */
+      readonly unbound: readonly NativeUnbound[];
     }
   /** None is left. `detail` is a path where the step has one. */
   | {

@@ -1,5 +1,5 @@
 import { launchError } from '../errors.js';
-import type { NativeEvent, NativeGroupPlan } from '../native.js';
+import type { NativeEvent, NativeGroupPlan, NativePlan, NativeStep } from '../native.js';
 import { describeErrno } from '../util/errno.js';
 
 /**
@@ -21,14 +21,44 @@ export function startError(
   const why =
     where === 'killed-before-exec'
       ? 'it was killed before its program ran; the machine or its cgroup may be out of memory'
-      : text + adviceFor(code);
+      : text + (adviceAt(where, code) ?? adviceFor(code));
+  const subject = subjectOf(where, plan.plans[index]) ?? detail;
   return launchError(
     'ERR_SPAWN',
-    [index, detail === '' ? where : `${where} ${detail}`, why],
+    [index, subject === '' ? where : `${where} ${subject}`, why],
     cause,
   );
 }
 
+/** What a step was about, where that isn't a path. */
+function subjectOf(step: NativeStep, plan: NativePlan | undefined): string | undefined {
+  switch (step) {
+    case 'affinity':
+      return `of CPUs ${plan?.cpus?.join(',')}`;
+    case 'memory':
+      return `${plan?.memoryPolicy?.mode} ${plan?.memoryPolicy?.nodes.join(',')}`.trimEnd();
+    default:
+      return undefined;
+  }
+}
+
+/** For a step that gives a code a meaning of its own. */
+function adviceAt(step: NativeStep, code: string): string | undefined {
+  switch (`${step} ${code}`) {
+    case 'affinity EINVAL':
+      return '; none of them is ours: Cpus_allowed_list in /proc/self/status has those that are';
+    case 'memory EINVAL':
+      return '; none of these nodes is ours: Mems_allowed_list in /proc/self/status has those that are';
+    case 'memory EPERM':
+      return "; the container's seccomp filter refuses set_mempolicy, unless it has CAP_SYS_NICE";
+    case 'memory ENOSYS':
+      return '; this kernel is built without NUMA';
+    default:
+      return undefined;
+  }
+}
+
+/** For whatever step. */
 function adviceFor(code: string): string {
   switch (code) {
     case 'EAGAIN':

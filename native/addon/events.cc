@@ -16,6 +16,10 @@ const char* nameOf(StartStep step) {
       return "session";
     case StartStep::ParentDeath:
       return "parent-death";
+    case StartStep::Affinity:
+      return "affinity";
+    case StartStep::Memory:
+      return "memory";
     case StartStep::Stdio:
       return "stdio";
     case StartStep::Rlimits:
@@ -47,6 +51,7 @@ class EventWriter {
     }
     object_.Set("pids", pids);
     object_.Set("startedAtMs", at);
+    object_.Set("unbound", unbound(started));
   }
 
   void operator()(const StartFailed& failed) {
@@ -117,6 +122,19 @@ class EventWriter {
   void error(const Error& error) {
     text("syscall", error.op);
     number("errno", error.code);
+  }
+
+  Napi::Array unbound(const Started& started) {
+    Napi::Array list = Napi::Array::New(env_, started.unbound.size());
+    uint32_t count = 0;
+    for (const Unbound& each : started.unbound) {
+      EventWriter item(env_, Napi::Object::New(env_));
+      item.number("index", static_cast<double>(each.index));
+      item.text("step", nameOf(each.step));
+      item.error(each.error);
+      list.Set(count++, item.object_);
+    }
+    return list;
   }
 
   /// One object per worker that has a piped stream.

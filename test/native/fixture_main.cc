@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -26,6 +27,18 @@ static void waitForEver() {
   while (true) ::pause();
 }
 
+/// As get_mempolicy(2) gives them: libnuma isn't static everywhere.
+static void printMemoryPolicy() {
+  int mode = -1;
+  unsigned long nodes[16] = {};
+  ::syscall(SYS_get_mempolicy, &mode, nodes, sizeof nodes * 8, nullptr, 0);
+  std::string list;
+  for (unsigned node = 0; node < sizeof nodes * 8; node++) {
+    if (nodes[node / 64] >> node % 64 & 1) list += (list.empty() ? "" : ",") + std::to_string(node);
+  }
+  say("memory policy " + std::to_string(mode) + " nodes " + list);
+}
+
 static void printStatus() {
   DIR* folder = ::opendir("/proc/self/fd");
   std::string fds;
@@ -40,7 +53,8 @@ static void printStatus() {
   char line[512];
   while (::fgets(line, sizeof line, status) != nullptr) {
     line[strcspn(line, "\n")] = '\0';
-    if (::strncmp(line, "SigBlk", 6) == 0 || ::strncmp(line, "SigIgn", 6) == 0) say(line);
+    for (const char* field : {"SigBlk:", "SigIgn:", "Cpus_allowed_list:"})
+      if (::strncmp(line, field, ::strlen(field)) == 0) say(line);
   }
   ::fclose(status);
 
@@ -59,6 +73,7 @@ static void printStatus() {
   int deathSignal = 0;
   ::prctl(PR_GET_PDEATHSIG, &deathSignal);
   say("death signal " + std::to_string(deathSignal));
+  printMemoryPolicy();
 }
 
 /// A child of the same process group that ignores SIGTERM.

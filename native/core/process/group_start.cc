@@ -19,15 +19,18 @@ constexpr int kPipeBytes = 1024 * 1024;
 constexpr size_t kAllPipesBytes = 32 * 1024 * 1024;
 constexpr int kDefaultPipeBytes = 64 * 1024;
 
-StartStep toStartStep(const SpawnFailure& failure) {
-  if (failure.killed) return StartStep::KilledBeforeExec;
-  switch (failure.step) {
+StartStep toStartStep(ChildStep step) {
+  switch (step) {
     case ChildStep::None:
       return StartStep::Spawn;
     case ChildStep::Session:
       return StartStep::Session;
     case ChildStep::ParentDeath:
       return StartStep::ParentDeath;
+    case ChildStep::Affinity:
+      return StartStep::Affinity;
+    case ChildStep::Memory:
+      return StartStep::Memory;
     case ChildStep::Stdio:
       return StartStep::Stdio;
     case ChildStep::Signals:
@@ -61,7 +64,8 @@ void Supervisor::Impl::start(GroupPlan plan) {
   Started started;
   group.workers.reserve(plan.workers.size());
   for (size_t i = 0; i < plan.workers.size() && !group.failure; i++) {
-    group.failure = startWorker(group, plan.workers[i], i, plan.tailBytes, pipeSize);
+    group.failure =
+        startWorker(group, plan.workers[i], i, plan.tailBytes, pipeSize, started.unbound);
     if (group.failure) break;
     const pid_t pid = group.workers.back()->process.pid;
     // At once, not for all together: it may start others before its neighbour has started.
@@ -180,7 +184,8 @@ std::optional<StartFailed> Supervisor::Impl::openStream(Group& group, StreamPlan
 
 std::optional<StartFailed> Supervisor::Impl::startWorker(Group& group, WorkerPlan& plan,
                                                          size_t index, size_t tailBytes,
-                                                         int pipeBytes) {
+                                                         int pipeBytes,
+                                                         std::vector<Unbound>& unbound) {
   group.workers.push_back(std::make_unique<Worker>());
   Worker& worker = *group.workers.back();
   worker.owner = this;
@@ -204,12 +209,16 @@ std::optional<StartFailed> Supervisor::Impl::startWorker(Group& group, WorkerPla
 
   auto command = PreparedCommand::prepare(plan.command, fds);
   if (!command) return StartFailed{index, StartStep::Resolve, command.error(), plan.command.file};
-  auto spawned = spawner_.spawn(*command);
+  std::vector<RefusedBinding> refused;
+  auto spawned = spawner_.spawn(*command, &refused);
   if (auto* failure = std::get_if<SpawnFailure>(&spawned)) {
     const bool cwd = failure->step == ChildStep::Cwd;
-    return StartFailed{index, toStartStep(*failure), failure->error,
-                       cwd ? plan.command.cwd : command->path()};
+    return StartFailed{index,
+                       failure->killed ? StartStep::KilledBeforeExec : toStartStep(failure->step),
+                       failure->error, cwd ? plan.command.cwd : command->path()};
   }
+  for (const RefusedBinding& each : refused)
+    unbound.push_back({index, toStartStep(each.step), each.error});
   worker.process = std::move(*std::get_if<Process>(&spawned));
   auto watched = watch(worker);
   if (!watched) {

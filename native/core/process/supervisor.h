@@ -61,6 +61,8 @@ enum class StartStep : uint8_t {
   Spawn,
   Session,
   ParentDeath,
+  Affinity,
+  Memory,
   Stdio,
   Rlimits,
   Cwd,
@@ -77,10 +79,18 @@ struct StuckWorker {
   std::string waitChannel;
 };
 
+/// A worker runs without a binding that was optional.
+struct Unbound {
+  size_t index;
+  StartStep step;
+  Error error;
+};
+
 /// All workers have exec'd; element i is of workers[i].
 struct Started {
   std::vector<pid_t> pids;
   std::vector<TimePoint> at;
+  std::vector<Unbound> unbound;
 };
 /// None is left.
 struct StartFailed {

@@ -121,7 +121,8 @@ class Supervisor::Impl {
   // group_start.cc
   void guard(Group& group);
   std::optional<StartFailed> startWorker(Group& group, WorkerPlan& plan, size_t index,
-                                         size_t tailBytes, int pipeBytes);
+                                         size_t tailBytes, int pipeBytes,
+                                         std::vector<Unbound>& unbound);
   std::optional<StartFailed> openStream(Group& group, StreamPlan& plan, Worker& worker, int stream,
                                         size_t tailBytes, int pipeBytes, Fd& ours, int& fd);
   Result<int> nullFd(Group& group);

@@ -89,6 +89,31 @@ CHILD void resetSignals(uint64_t signals, ChildReport* report) {
   }
 }
 
+CHILD long bindMemory(const BindingCalls& binding) {
+  const long error =
+      rawCall(SYS_set_mempolicy, binding.mode, pointer(binding.nodes), binding.nodeBits);
+  if (error != -EINVAL || binding.firstNode == nullptr) return error;
+  // Fallback: kernel < 5.15 prefers one node at most.
+  return rawCall(SYS_set_mempolicy, kPreferred, pointer(binding.firstNode), binding.nodeBits);
+}
+
+/// Before anything of the new image is touched, so that its pages are in the right place.
+CHILD void applyBinding(const BindingCalls& binding, ChildReport* report) {
+  report->step = ChildStep::Affinity;
+  if (binding.cpus != nullptr) {
+    const long error = rawCall(SYS_sched_setaffinity, 0, binding.cpuBytes, pointer(binding.cpus));
+    if (error < 0 && !binding.optional) giveUp(report, error);
+    if (error < 0) report->affinityError = static_cast<int>(-error);
+  }
+
+  report->step = ChildStep::Memory;
+  if (binding.mode >= 0) {
+    const long error = bindMemory(binding);
+    if (error < 0 && !binding.optional) giveUp(report, error);
+    if (error < 0) report->memoryError = static_cast<int>(-error);
+  }
+}
+
 CHILD void lowerNofile(rlim_t soft, ChildReport* report) {
   uint64_t limit[2];
   CHECKED(rawCall(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, pointer(limit)));
@@ -128,6 +153,8 @@ CHILD void runChild(void* task) {
     // The agent may have died before the line above took effect; nobody would tell us.
     if (rawCall(SYS_getppid) != plan.agentPid) giveUp(report, -ESRCH);
   }
+
+  applyBinding(plan.binding, report);
 
   report->step = ChildStep::Stdio;
   becomeStdio(plan, report);

@@ -68,6 +68,8 @@ Result<PreparedCommand> PreparedCommand::prepare(const Command& command,
   prepared.outlivesUs_ = command.outlivesUs;
   prepared.nofileSoft_ = command.nofileSoft ? command.nofileSoft : nofileBeforeRaise();
 
+  prepared.binding_ = PreparedBinding(command.binding);
+
   const size_t args = command.argv.size();
   prepared.strings_.reserve(args + command.env.size());
   prepared.strings_.insert(prepared.strings_.end(), command.argv.begin(), command.argv.end());
@@ -106,6 +108,7 @@ SpawnPlan PreparedCommand::plan() const {
   plan.fds = fds_.data();
   plan.fdCount = static_cast<int>(fds_.size());
   plan.nofileSoft = nofileSoft_ ? &*nofileSoft_ : nullptr;
+  plan.binding = binding_.calls();
   plan.outlivesUs = outlivesUs_;
   return plan;
 }

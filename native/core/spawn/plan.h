@@ -12,6 +12,7 @@
 
 #include "core/base/fd.h"
 #include "core/base/result.h"
+#include "core/spawn/binding.h"
 
 namespace regroup {
 
@@ -22,6 +23,7 @@ struct Command {
   std::vector<std::string> env;  // NAME=value; the whole environment
   std::string cwd;               // empty: ours
   std::optional<rlim_t> nofileSoft;  // lowered to it; nothing: ours, as it was before we raised it
+  Binding binding;
   bool outlivesUs = false;           // else it's killed when the thread that spawned it ends
 };
 
@@ -30,6 +32,8 @@ enum class ChildStep : uint8_t {
   None,
   Session,
   ParentDeath,
+  Affinity,
+  Memory,
   Stdio,
   Signals,
   Rlimits,
@@ -42,6 +46,8 @@ enum class ChildStep : uint8_t {
 struct ChildReport {
   ChildStep step;  // the one begun last
   int error;       // errno, if that one failed
+  int affinityError;  // errno of an optional binding that was refused, and the start went on
+  int memoryError;
 };
 static_assert(std::is_trivially_destructible_v<ChildReport>);
 
@@ -58,6 +64,7 @@ struct SpawnPlan {
   int fdCount;
   uint64_t resetSignals;     // to default, as a bit mask
   const rlim_t* nofileSoft;  // null: ours
+  BindingCalls binding;
   pid_t agentPid;
   bool outlivesUs;
   bool closeRange;
@@ -92,6 +99,7 @@ class PreparedCommand {
   std::vector<Fd> moved_;
   std::vector<int> fds_;
   std::optional<rlim_t> nofileSoft_;
+  PreparedBinding binding_;
   bool outlivesUs_ = false;
 };
 

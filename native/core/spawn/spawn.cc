@@ -32,6 +32,10 @@ const char* callOf(ChildStep step) {
       return "setsid";
     case ChildStep::ParentDeath:
       return "prctl";
+    case ChildStep::Affinity:
+      return "sched_setaffinity";
+    case ChildStep::Memory:
+      return "set_mempolicy";
     case ChildStep::Stdio:
       return "dup2";
     case ChildStep::Signals:
@@ -44,6 +48,14 @@ const char* callOf(ChildStep step) {
       return "execve";
   }
   return "";
+}
+
+void tellRefused(const ChildReport& report, std::vector<RefusedBinding>& refused) {
+  const auto tell = [&](ChildStep step, int error) {
+    if (error != 0) refused.push_back({step, {callOf(step), error}});
+  };
+  tell(ChildStep::Affinity, report.affinityError);
+  tell(ChildStep::Memory, report.memoryError);
 }
 
 /// "Not here": the kernel doesn't know the call or a flag, or a filter is in front of it.
@@ -110,7 +122,8 @@ Cloned Spawner::clone(ChildTask& task) {
   }
 }
 
-std::variant<Process, SpawnFailure> Spawner::spawn(const PreparedCommand& command) {
+std::variant<Process, SpawnFailure> Spawner::spawn(const PreparedCommand& command,
+                                                   std::vector<RefusedBinding>* refused) {
   SpawnPlan plan = command.plan();
   plan.agentPid = agentPid_;
   plan.closeRange = features_.closeRange;
@@ -131,6 +144,7 @@ std::variant<Process, SpawnFailure> Spawner::spawn(const PreparedCommand& comman
     const bool killed = report.error == 0;
     return SpawnFailure{report.step, {callOf(report.step), report.error}, killed};
   }
+  if (refused != nullptr) tellRefused(report, *refused);
   if (process.pidfd || method_ == SpawnMethod::Clone) return process;
 
   auto pidfd = openPidfd(process.pid);

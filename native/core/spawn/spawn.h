@@ -2,6 +2,7 @@
 
 #include <span>
 #include <variant>
+#include <vector>
 
 #include "core/base/clone.h"
 #include "core/base/features.h"
@@ -26,6 +27,12 @@ struct SpawnFailure {
   bool killed = false;  // SIGKILLed before execve, without a word: OOM, or a killed cgroup
 };
 
+/// A binding that was optional, and that the kernel refused.
+struct RefusedBinding {
+  ChildStep step;
+  Error error;
+};
+
 /// Plan in, process or failure out.
 ///
 /// Owner: Supervisor.
@@ -39,7 +46,9 @@ class Spawner {
   /// To be called before a batch: looks up what all its workers share.
   void refresh();
 
-  std::variant<Process, SpawnFailure> spawn(const PreparedCommand& command);
+  /// `refused`: gets what a worker that has started had to do without; null: nobody asks.
+  std::variant<Process, SpawnFailure> spawn(const PreparedCommand& command,
+                                            std::vector<RefusedBinding>* refused = nullptr);
 
   SpawnMethod method() const { return method_; }
   /// For tests: no better way than this one.

@@ -1,0 +1,15 @@
+#pragma once
+
+#include <napi.h>
+
+#include <string>
+
+#include "core/spawn/plan.h"
+
+namespace regroup {
+
+/// Reads what of `object`, a NativePlan, tells a worker's place and limits. Absent fields leave
+/// `command` as it is. @returns false with an exception pending
+bool readLimits(Napi::Object object, const std::string& what, Command& command);
+
+}  // namespace regroup

@@ -1,0 +1,65 @@
+import { constants } from 'node:os';
+import t from 'tap';
+import { startError } from '../../lib/agent/start-error.js';
+import type { NativePlan, NativeStep } from '../../lib/native.js';
+
+const { EACCES, EAGAIN, EINVAL, ENOENT, ENOSYS, EPERM } = constants.errno;
+
+const plan: NativePlan = {
+  file: '/usr/bin/python3',
+  argv: ['python3'],
+  env: [],
+  stdin: 'null',
+  stdout: { to: 'null' },
+  stderr: { to: 'null' },
+};
+
+interface Case {
+  step: NativeStep;
+  errno: number;
+  message: RegExp;
+  detail?: string;
+  plan?: Partial<NativePlan>;
+}
+
+const cases: readonly Case[] = [
+  { step: 'exec', errno: ENOENT, message: /^\[Errno 2\] No such file or directory: '.*python3'$/ },
+  { step: 'exec', errno: EACCES, detail: '/x', message: /^worker 0 .*: exec \/x: .*executable/ },
+  { step: 'spawn', errno: EAGAIN, message: /: spawn: .*ulimit -u/ },
+  {
+    step: 'affinity',
+    errno: EINVAL,
+    plan: { cpus: [40, 41] },
+    message: /: affinity of CPUs 40,41: invalid argument; none of them is ours: Cpus_allowed_list/,
+  },
+  {
+    step: 'memory',
+    errno: EINVAL,
+    plan: { memoryPolicy: { mode: 'bind', nodes: [9] } },
+    message: /: memory bind 9: invalid argument; none of these nodes is ours: Mems_allowed_list/,
+  },
+  {
+    step: 'memory',
+    errno: EPERM,
+    plan: { memoryPolicy: { mode: 'local', nodes: [] } },
+    message: /: memory local: operation not permitted; the container's seccomp filter/,
+  },
+  {
+    step: 'memory',
+    errno: ENOSYS,
+    plan: { memoryPolicy: { mode: 'preferred', nodes: [0, 1] } },
+    message: /: memory preferred 0,1: .*without NUMA/,
+  },
+];
+
+for (const { step, errno, detail = '', message, plan: more } of cases) {
+  t.test(`a start that fails with errno ${errno} at ${step} says ${message.source}`, async t => {
+    const error = startError(
+      { event: 'start-failed', group: 1, atMs: 0, index: 0, step, syscall: 'x', errno, detail },
+      { group: 1, cookie: '', plans: [{ ...plan, ...more }], tailBytes: 0, drainMs: 0 },
+    );
+
+    t.match(error.message, message);
+    t.match(error, { errno, syscall: 'x' });
+  });
+}
