@@ -12,6 +12,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { collect, interleave, row } from './lib.mjs';
 import { environment } from './machine.mjs';
+import { endAll, processesWith } from './marked.mjs';
 
 export const name = 'kill';
 
@@ -21,21 +22,6 @@ const deadlineMs = 2_000;
 const script = `exec 9>"$BENCH_ALIVE"
 for i in $(seq ${loaders}); do setsid -f sleep 60 </dev/null >/dev/null 2>&1; done
 echo ready >&9; exec sleep 60 >/dev/null 2>&1`;
-
-function processesWith(entry) {
-  return fs
-    .readdirSync('/proc')
-    .filter(pid => /^\d+$/.test(pid))
-    .filter(pid => {
-      try {
-        const isZombie = / [ZX] /.test(fs.readFileSync(`/proc/${pid}/stat`, 'utf8').slice(-400));
-        const environ = fs.readFileSync(`/proc/${pid}/environ`, 'utf8');
-        return !isZombie && environ.split('\0').includes(entry);
-      } catch {
-        return false;
-      }
-    });
-}
 
 async function killOnce(launcher) {
   const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'regroup-bench-'));
@@ -74,11 +60,7 @@ async function killOnce(launcher) {
     const left = processesWith(`BENCH_COOKIE=${cookie}`).length;
     return { ms: end === undefined ? undefined : Number(end - began) / 1e6, left };
   } finally {
-    for (const pid of processesWith(`BENCH_COOKIE=${cookie}`)) {
-      try {
-        process.kill(Number(pid), 'SIGKILL');
-      } catch {}
-    }
+    endAll(`BENCH_COOKIE=${cookie}`);
     if (keptOpen !== undefined) fs.closeSync(keptOpen);
     reader.destroy();
     fs.rmSync(dir, { recursive: true, force: true });

@@ -1,4 +1,4 @@
-// npm run bench [-- --only launch,death] [--runs FACTOR] [--quick] [--launchers a,b] [--restarts N] [--readme]
+// npm run bench [-- --only launch,death] [--runs FACTOR] [--quick] [--launchers a,b] [--restarts N] [--kills N] [--readme]
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -19,6 +19,7 @@ const parts = [
       'idle',
       'output',
       'kill',
+      'orphans',
       'restarts',
     ],
     mark: 'bench',
@@ -42,6 +43,7 @@ const { values: options } = parseArgs({
     launchers: { type: 'string' }, // torchrun, torchrun-1.13, regroup, floor
     runs: { type: 'string', default: '1' }, // factor on every number of runs
     restarts: { type: 'string' }, // of regroup, in restarts.bench.mjs
+    kills: { type: 'string' }, // of regroup, in orphans.bench.mjs
     quick: { type: 'boolean', default: false }, // two runs of each: does it work at all?
     readme: { type: 'boolean', default: false }, // rewrite the table in README.md
     help: { type: 'boolean', default: false },
@@ -71,6 +73,7 @@ const context = {
   launchers,
   quick: options.quick,
   restarts: options.restarts ? Number(options.restarts) : undefined,
+  ...(options.kills ? { kills: Number(options.kills) } : {}),
   scale: runs => (options.quick ? Math.min(runs, 2) : Math.max(1, Math.round(runs * factor))),
 };
 
