@@ -1,3 +1,4 @@
+import type { FailReason } from './agent/failure-policy.js';
 import type { WorkerFailure } from './agent/failures.js';
 
 /** How a worker ended. A signal without a name (a real-time one) is given as `SIG<number>`. */
@@ -52,12 +53,17 @@ export type AgentEvent =
       readonly graceMs: number;
       readonly atMs: number;
     }
-  /** A failure that costs one restart. */
+  /** A failure that another round follows. */
   | {
       readonly event: 'restarting';
       readonly failure: WorkerFailure;
       readonly restartsLeft: number;
+      /** Infinity where a window is the only limit. */
       readonly maxRestarts: number;
+      /** Until the next round starts. */
+      readonly delayMs: number;
+      /** The rule that decided, as `3=restart`. */
+      readonly rule?: string;
       readonly atMs: number;
     }
   /** A worker that SIGKILL didn't end: it's stuck in the kernel. */
@@ -101,6 +107,10 @@ export type RunResult =
        * they were seen, then the others by local rank.
        */
       readonly failures: readonly WorkerFailure[];
+      /** Why no further round was tried; `node-unfit`: a worker is stuck in the kernel. */
+      readonly because: FailReason | 'node-unfit';
+      /** The rule that decided, as `3=fail`. */
+      readonly rule?: string;
     }
   | {
       readonly outcome: 'stopped';

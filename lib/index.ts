@@ -1,3 +1,4 @@
+export type { FailReason, RuleAction } from './agent/failure-policy.js';
 export type { WorkerFailure } from './agent/failures.js';
 export { type ErrorCode, RegroupError } from './errors.js';
 export type {
@@ -7,6 +8,8 @@ export type {
   WorkerExit,
   WorkerIdentity,
 } from './events.js';
+export { exitCodes } from './exit-codes.js';
+export type { FailureOptions, FailureRuleOption } from './failure-options.js';
 export {
   type LaunchPlan,
   launch,

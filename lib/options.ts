@@ -1,4 +1,5 @@
 import { launchError } from './errors.js';
+import { type FailureOptions, failureDefaults, failureRules } from './failure-options.js';
 import {
   flag,
   isList,
@@ -33,7 +34,7 @@ export type StreamsByRank = Streams | Readonly<Record<number, Streams>>;
  * All that `launch` can be told. Flat and readonly; every field but `entrypoint` has a default,
  * written beside it.
  */
-export interface LaunchOptions {
+export interface LaunchOptions extends FailureOptions {
   readonly entrypoint: Entrypoint;
   /** Arguments of the entrypoint. `${local_rank}`, `$local_rank` and `$$` are replaced in each. @default [] */
   readonly args?: readonly string[];
@@ -98,6 +99,8 @@ export type Settings = Readonly<
 >;
 
 type MachineOption =
+  | 'restartWindow'
+  | 'backOff'
   | 'runId'
   | 'python'
   | 'env'
@@ -112,6 +115,7 @@ const defaults = {
   args: [],
   nprocPerNode: 1,
   maxRestarts: 0,
+  ...failureDefaults,
   role: 'default',
   masterAddr: '127.0.0.1',
   masterPort: 0,
@@ -166,6 +170,7 @@ const rules: Readonly<Record<keyof LaunchOptions, Rule>> = {
     "a whole number from 1, 'auto', 'cpu', 'gpu' or 'xpu'",
   ],
   maxRestarts: [value => isWhole(value, 0), 'a whole number from 0'],
+  ...failureRules,
   role: [isText, 'a text without NUL'],
   runId: text,
   masterAddr: text,

@@ -1,5 +1,6 @@
 import { launchError } from '../errors.js';
 import type { AgentEvent, RunResult, WorkerExit, WorkerIdentity } from '../events.js';
+import { failurePolicyOf } from '../failure-options.js';
 import {
   createAttempt,
   createRunFolder,
@@ -26,6 +27,7 @@ import { describeFailure, rootCauseOf, type WorkerFailure } from './failures.js'
 import { type Job, roundOf, workerPlans } from './job.js';
 import { killAtOnceMs, type Machine, startMachine } from './machine.js';
 import { copyErrorFile } from './own-error-file.js';
+import { createPauses } from './pauses.js';
 import { readErrorFile, tailBytes, tailOf } from './remains.js';
 import { startError } from './start-error.js';
 import type { Action, Ending, Exit, Happening } from './state.js';
@@ -72,12 +74,13 @@ export function createAgent(job: Job): Agent {
   });
   const rounds = new Map<number, RoundRecord>();
   const happenings: Happening[] = [];
+  const pauses = createPauses();
   let machine: Machine | undefined;
   let runFolder: RunFolder | undefined;
   let prepared: Prepared | undefined;
   let busy = false;
   let state = initialState({
-    maxRestarts: settings.maxRestarts,
+    failures: failurePolicyOf(settings),
     graceMs: settings.shutdownTimeoutMs,
   });
 
@@ -125,13 +128,23 @@ export function createAgent(job: Job): Agent {
         told.publish(action.event);
         return;
       case 'tell-restarting': {
-        const { restartsLeft, maxRestarts, atMs } = action;
+        const { restartsLeft, maxRestarts, delayMs, atMs } = action;
+        const rule = action.rule === undefined ? {} : { rule: action.rule };
         const failure = rootCauseOf(describe(action.round, action.exits));
         rounds.delete(action.round);
         if (failure === undefined) return;
-        told.publish({ event: 'restarting', failure, restartsLeft, maxRestarts, atMs });
+        const restarting = { failure, restartsLeft, maxRestarts, delayMs, ...rule, atMs };
+        told.publish({ event: 'restarting', ...restarting });
         return;
       }
+      case 'begin-pause': {
+        const { round, pause } = action;
+        pauses.begin(pause, () => happen({ event: 'pause-over', round, pause: pause.name }));
+        return;
+      }
+      case 'end-pause':
+        pauses.end();
+        return;
       case 'finish':
         finish(action.ending);
         return;
@@ -226,7 +239,16 @@ export function createAgent(job: Job): Agent {
           state,
           waitChannel,
         }));
-        happen({ event: 'group-ended', round, atMs, stuck, strays: event.strays });
+        happen({
+          event: 'group-ended',
+          round,
+          atMs,
+          stuck,
+          strays: event.strays,
+          words: wordsOf(record),
+          progress: machine?.highestStep(round) ?? 0,
+          chance: Math.random(),
+        });
         return;
       }
       case 'unguarded': {
@@ -245,6 +267,21 @@ export function createAgent(job: Job): Agent {
       default:
         unreachable(event);
     }
+  }
+
+  /** What a pattern of the failure policy may be looked for in. */
+  function wordsOf({ workers, files, plan, tails }: RoundRecord): ReadonlyMap<number, string> {
+    const words = new Map<number, string>();
+    if (!settings.failureRules.some(({ pattern }) => pattern !== undefined)) return words;
+    for (const { localRank } of workers) {
+      const file = readErrorFile(files?.[localRank]?.errorFile);
+      const tail = tailOf(
+        plan.plans[localRank]?.stderr,
+        tails.find(({ index }) => index === localRank),
+      );
+      words.set(localRank, [file.kind === 'read' ? file.message : '', tail ?? ''].join('\n'));
+    }
+    return words;
   }
 
   /** The failures among a round's exits, in their order. */
@@ -295,7 +332,9 @@ export function createAgent(job: Job): Agent {
           const atMs = nowMs();
           if (reason !== undefined) told.publish({ event: 'error-file-trouble', reason, atMs });
         }
-        end({ outcome: 'failed', rootCause, failures });
+        const { because, rule } = ending;
+        const why = { because, ...(rule === undefined ? {} : { rule }) };
+        end({ outcome: 'failed', rootCause, failures, ...why });
         return;
       }
       default:
@@ -314,6 +353,7 @@ export function createAgent(job: Job): Agent {
 
   function giveUp(error: unknown): void {
     state = { phase: 'ended', policy: state.policy };
+    pauses.end();
     // If it's a mistake of ours there may be workers still, and whoever hears of it may end at once.
     machine?.supervisor.killAll(killAtOnceMs);
     tearDown({ keepErrorFiles: false });

@@ -20,6 +20,8 @@ export interface Machine {
   openTable(round: number): NativeStoreAddress;
   /** Empties a table that an earlier round has used; its workers must be gone. */
   refreshTable(round: number): void;
+  /** The highest step that a worker has told by its slot; 0 if none did. */
+  highestStep(round: number): number;
   closeTable(round: number): void;
   close(): void;
 }
@@ -55,6 +57,11 @@ export function startMachine(
       const table = isFixed && used ? tables.get(0) : undefined;
       if (table !== undefined) store?.resetTable(table.table);
       used = true;
+    },
+    highestStep(round) {
+      const table = tables.get(isFixed ? 0 : round);
+      const slots = table === undefined ? [] : (store?.slots(table.table) ?? []);
+      return slots.reduce((highest, slot) => Math.max(highest, slot.step), 0);
     },
     closeTable(round) {
       const table = isFixed ? undefined : tables.get(round);

@@ -1,9 +1,10 @@
 import type { AgentEvent, StopReason, WorkerExit, WorkerIdentity } from '../events.js';
+import type { FailReason, FailurePolicy, Ledger } from './failure-policy.js';
 
 /** The words of `step`: what the agent knows, what happens to it, what it then does. */
 
 export interface Policy {
-  readonly maxRestarts: number;
+  readonly failures: FailurePolicy;
   /** From the stop signal to SIGKILL, whatever the reason. */
   readonly graceMs: number;
 }
@@ -30,6 +31,7 @@ export interface Round {
   readonly round: number;
   /** Rounds that a failure ended. */
   readonly restartCount: number;
+  readonly ledger: Ledger;
   /** By local rank; empty until all have exec'd. */
   readonly workers: readonly { readonly identity: WorkerIdentity; readonly startedAtMs: number }[];
   /** In the order in which they were seen. */
@@ -56,8 +58,21 @@ export type AgentState =
       readonly killAtMs: number;
       /** What we sent, by number: deaths by one of these are our doing. */
       readonly sent: readonly number[];
+      /** Whether the next round has been prepared meanwhile. */
+      readonly prepared: boolean;
+    })
+  /** The round is over; the next one starts when the pauses are. */
+  | (Round & {
+      readonly phase: 'between';
+      /** The first is under way. */
+      readonly pauses: readonly Pause[];
+      readonly prepared: boolean;
+      readonly nextLedger: Ledger;
     })
   | { readonly phase: 'ended'; readonly policy: Policy };
+
+/** What must be over before the next round starts. */
+export type Pause = { readonly name: 'back-off'; readonly ms: number };
 
 export type Happening =
   | { readonly event: 'launch' }
@@ -86,7 +101,14 @@ export type Happening =
       readonly atMs: number;
       readonly stuck: readonly Stuck[];
       readonly strays: number;
+      /** What the failed ones left to read; empty where no rule asks for it. */
+      readonly words?: ReadonlyMap<number, string>;
+      /** The highest step that a worker has told; 0 if none did. */
+      readonly progress?: number;
+      /** Drawn by chance, at least 0 and below 1. */
+      readonly chance?: number;
     }
+  | { readonly event: 'pause-over'; readonly round: number; readonly pause: Pause['name'] }
   /** `signal` is absent if the caller only wants it to be over. */
   | { readonly event: 'stop'; readonly by: 'signal' | 'caller'; readonly signal?: string };
 
@@ -102,6 +124,9 @@ export type Action =
       readonly signal: string;
       readonly graceMs: number;
     }
+  | { readonly do: 'begin-pause'; readonly round: number; readonly pause: Pause }
+  /** It's no longer waited for. */
+  | { readonly do: 'end-pause'; readonly pause: Pause['name'] }
   /** The round's workers are gone: its store may go, too. */
   | { readonly do: 'release-round'; readonly round: number }
   | { readonly do: 'tell'; readonly event: AgentEvent }
@@ -112,6 +137,8 @@ export type Action =
       readonly exits: readonly Exit[];
       readonly restartsLeft: number;
       readonly maxRestarts: number;
+      readonly delayMs: number;
+      readonly rule?: string;
       readonly atMs: number;
     }
   /** The last one. */
@@ -120,6 +147,12 @@ export type Action =
 export type Ending =
   | { readonly outcome: 'succeeded' }
   /** `exits` in the report's order. */
-  | { readonly outcome: 'failed'; readonly round: number; readonly exits: readonly Exit[] }
+  | {
+      readonly outcome: 'failed';
+      readonly round: number;
+      readonly exits: readonly Exit[];
+      readonly because: FailReason | 'node-unfit';
+      readonly rule?: string;
+    }
   | { readonly outcome: 'stopped'; readonly by: 'signal' | 'caller'; readonly signal: string }
   | { readonly outcome: 'error'; readonly error: unknown };

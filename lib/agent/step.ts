@@ -1,12 +1,14 @@
 import type { AgentEvent, StopReason, WorkerExit } from '../events.js';
 import { signalNumber } from '../util/signals.js';
 import { unreachable } from '../util/unreachable.js';
+import { emptyLedger, type Judgement, judge, type Ledger, mayRestart } from './failure-policy.js';
 import type {
   Action,
   AgentState,
   Ending,
   Exit,
   Happening,
+  Pause,
   Policy,
   Round,
   StopOrder,
@@ -42,6 +44,7 @@ export function step(state: AgentState, happening: Happening, nowMs: number): St
     case 'start-failed':
     case 'exited':
     case 'group-ended':
+    case 'pause-over':
       break;
     default:
       return unreachable(happening);
@@ -50,6 +53,9 @@ export function step(state: AgentState, happening: Happening, nowMs: number): St
   // Late news of a round that's over.
   if (state.phase === 'idle' || state.phase === 'ended') return [state, []];
   if (happening.round !== state.round) return [state, []];
+  if (state.phase === 'between') {
+    return happening.event === 'pause-over' ? onPauseOver(state, happening.pause) : [state, []];
+  }
 
   switch (happening.event) {
     // A round starts once, or fails to.
@@ -61,17 +67,20 @@ export function step(state: AgentState, happening: Happening, nowMs: number): St
       return onExited(state, happening, nowMs);
     case 'group-ended':
       return onGroupEnded(state, happening);
+    case 'pause-over':
+      return [state, []];
     default:
       return unreachable(happening);
   }
 }
 
-type Live = Exclude<AgentState, { phase: 'idle' } | { phase: 'ended' }>;
+type Live = Extract<AgentState, { phase: 'starting' | 'running' | 'stopping' }>;
+type Between = Extract<AgentState, { phase: 'between' }>;
 type Stopping = Extract<AgentState, { phase: 'stopping' }>;
 type Of<E extends Happening['event']> = Extract<Happening, { event: E }>;
 
 function onLaunch(state: AgentState): Step {
-  return state.phase === 'idle' ? startRound(state.policy, 0, 0) : [state, []];
+  return state.phase === 'idle' ? startRound(state.policy, 0, emptyLedger) : [state, []];
 }
 
 function onStarted(state: Live, { workers, masterAddr, masterPort, atMs }: Of<'started'>): Step {
@@ -164,6 +173,17 @@ function onStop(state: AgentState, { by, signal }: Of<'stop'>, nowMs: number): S
       return state.order === undefined
         ? joinStop(state, order, nowMs)
         : hurry(state, state.order, { signal, nowMs });
+    case 'between': {
+      const [pause] = state.pauses;
+      return [
+        { phase: 'ended', policy: state.policy },
+        [
+          ...(pause === undefined ? [] : [{ do: 'end-pause', pause: pause.name } as const]),
+          ...(state.prepared ? [discardNext(state)] : []),
+          { do: 'finish', ending: { outcome: 'stopped', ...orderOf(order) } },
+        ],
+      ];
+    }
     case 'ended':
       return [state, []];
     default:
@@ -173,13 +193,15 @@ function onStop(state: AgentState, { by, signal }: Of<'stop'>, nowMs: number): S
 
 /** The first order, while a failure is being dealt with: it ends the run, on the failure's clock. */
 function joinStop(state: Stopping, order: StopOrder, nowMs: number): Step {
-  const { policy, round, restartCount } = state;
   const graceMs = order.signal === 'SIGKILL' ? 0 : Math.max(0, state.killAtMs - nowMs);
-  const discard: Action[] =
-    restartCount < policy.maxRestarts
-      ? [{ do: 'discard-round', round: round + 1, restartCount: restartCount + 1 }]
-      : [];
-  const next = { ...state, order, killAtMs: nowMs + graceMs, sent: sentWith(state, order.signal) };
+  const discard = state.prepared ? [discardNext(state)] : [];
+  const next = {
+    ...state,
+    order,
+    killAtMs: nowMs + graceMs,
+    sent: sentWith(state, order.signal),
+    prepared: false,
+  };
   return [next, [...signalActions(next, order.by, order.signal, graceMs, nowMs), ...discard]];
 }
 
@@ -199,8 +221,9 @@ function hurry(
   return [next, signalActions(next, 'signal', 'SIGKILL', 0, nowMs)];
 }
 
-function onGroupEnded(state: Live, { stuck, strays, atMs }: Of<'group-ended'>): Step {
+function onGroupEnded(state: Live, happening: Of<'group-ended'>): Step {
   const { policy, round, restartCount } = state;
+  const { stuck, strays, atMs } = happening;
   const exits = inOrderOfReport(state.exits);
   const told: Action[] = [
     ...stuck.flatMap(({ localRank, ...where }): Action[] => {
@@ -213,9 +236,9 @@ function onGroupEnded(state: Live, { stuck, strays, atMs }: Of<'group-ended'>): 
       ? [{ do: 'tell', event: { event: 'strays-killed', count: strays, atMs } } as const]
       : []),
   ];
-  const end = (ending: Ending): Step => [
+  const end = (ending: Ending, more: readonly Action[] = []): Step => [
     { phase: 'ended', policy },
-    [...told, { do: 'release-round', round }, { do: 'finish', ending }],
+    [...told, { do: 'release-round', round }, ...more, { do: 'finish', ending }],
   ];
 
   if (state.phase !== 'stopping') {
@@ -225,37 +248,98 @@ function onGroupEnded(state: Live, { stuck, strays, atMs }: Of<'group-ended'>): 
       : end({ outcome: 'error', error: new Error(`round ${round} ended before its workers`) });
   }
 
-  const restartsLeft = policy.maxRestarts - restartCount;
+  const judgement = state.reason === 'failure' ? judgementOf(state, exits, happening) : undefined;
   // Without a restart left the failure had decided the outcome before anybody ordered a stop.
-  if (state.reason === 'failure' && restartsLeft === 0) {
-    return end({ outcome: 'failed', round, exits });
+  if (judgement?.do === 'fail') {
+    const { because, rule } = judgement;
+    const ending: Ending = {
+      outcome: 'failed',
+      round,
+      exits,
+      because,
+      ...(rule === undefined ? {} : { rule }),
+    };
+    return end(ending, state.prepared ? [discardNext(state)] : []);
   }
-  if (state.order !== undefined) return end({ outcome: 'stopped', ...orderOf(state.order) });
+  if (state.order !== undefined || judgement === undefined) {
+    // What isn't stopped for a failure is stopped by an order.
+    return end({ outcome: 'stopped', ...(state.order ?? { by: 'caller', signal: 'SIGTERM' }) });
+  }
 
-  const [next, started] = startRound(policy, round + 1, restartCount + 1);
+  const { ledger, delayMs, rule } = judgement;
+  const { maxRestarts } = policy.failures;
+  const restarting: Action = {
+    do: 'tell-restarting',
+    round,
+    exits,
+    restartsLeft: maxRestarts - ledger.spent,
+    maxRestarts,
+    delayMs,
+    ...(rule === undefined ? {} : { rule }),
+    atMs,
+  };
+  const after: Action[] = [{ do: 'release-round', round }, ...told, restarting];
+  const pauses: Pause[] = delayMs > 0 ? [{ name: 'back-off', ms: delayMs }] : [];
+  const [first] = pauses;
+  if (first !== undefined) {
+    const { workers, prepared } = state;
+    const between: Between = {
+      phase: 'between',
+      policy,
+      round,
+      restartCount,
+      ledger: state.ledger,
+      workers,
+      exits,
+      pauses,
+      prepared,
+      nextLedger: ledger,
+    };
+    return [between, [{ do: 'begin-pause', round, pause: first }, ...after]];
+  }
+  const [next, started] = startRound(policy, round + 1, ledger);
   // New workers first: telling why can wait for the few microseconds.
-  return [
-    next,
-    [
-      ...started,
-      { do: 'release-round', round },
-      ...told,
-      {
-        do: 'tell-restarting',
-        round,
-        exits,
-        restartsLeft: restartsLeft - 1,
-        maxRestarts: policy.maxRestarts,
-        atMs,
-      },
-    ],
-  ];
+  return [next, [...started, ...after]];
 }
 
-function startRound(policy: Policy, round: number, restartCount: number): Step {
+/** A stuck process holds what the next round needs, and no signal frees it. */
+function judgementOf(
+  state: Stopping,
+  exits: readonly Exit[],
+  { stuck, words, progress = 0, chance = 0, atMs }: Of<'group-ended'>,
+): Judgement | { readonly do: 'fail'; readonly because: 'node-unfit'; readonly rule?: string } {
+  if (stuck.length > 0) return { do: 'fail', because: 'node-unfit' };
+  const root = exits.find(({ exit, cause }) => cause === 'own' && !isSuccess(exit)) ?? exits[0];
+  const startedAtMs = Math.min(...state.workers.map(worker => worker.startedAtMs));
+  return judge(state.policy.failures, state.ledger, {
+    round: state.round,
+    exit: root?.exit ?? { how: 'unknown' },
+    words: words?.get(root?.worker.localRank ?? -1) ?? '',
+    ranMs: state.sinceMs - startedAtMs,
+    atMs,
+    step: progress,
+    chance,
+  });
+}
+
+function onPauseOver(state: Between, name: Pause['name']): Step {
+  const [done, ...pauses] = state.pauses;
+  if (done?.name !== name) return [state, []];
+  const [pause] = pauses;
+  return pause === undefined
+    ? startRound(state.policy, state.round + 1, state.nextLedger)
+    : [{ ...state, pauses }, [{ do: 'begin-pause', round: state.round, pause }]];
+}
+
+function discardNext({ round, restartCount }: Round): Action {
+  return { do: 'discard-round', round: round + 1, restartCount: restartCount + 1 };
+}
+
+/** As many restarts as rounds before it, free ones included: attempts have numbers of their own. */
+function startRound(policy: Policy, round: number, ledger: Ledger): Step {
   return [
-    { phase: 'starting', policy, round, restartCount, workers: [], exits: [] },
-    [{ do: 'start-round', round, restartCount }],
+    { phase: 'starting', policy, round, restartCount: round, ledger, workers: [], exits: [] },
+    [{ do: 'start-round', round, restartCount: round }],
   ];
 }
 
@@ -274,11 +358,11 @@ function stopFor(
     sinceMs: nowMs,
     killAtMs: nowMs + graceMs,
     sent: sentWith(undefined, why.signal),
+    prepared: why.reason === 'failure' && mayRestart(policy.failures, state.ledger),
   };
-  const prepare: Action[] =
-    why.reason === 'failure' && restartCount < policy.maxRestarts
-      ? [{ do: 'prepare-round', round: round + 1, restartCount: restartCount + 1 }]
-      : [];
+  const prepare: Action[] = next.prepared
+    ? [{ do: 'prepare-round', round: round + 1, restartCount: restartCount + 1 }]
+    : [];
   // The failed worker may have been the last; then there's nobody to stop and nothing to tell.
   const nobody = state.phase === 'running' && livingOf(state) === 0;
   const signals = nobody ? [] : signalActions(next, why.reason, why.signal, graceMs, nowMs);

@@ -1,5 +1,7 @@
 import { RegroupError } from '../errors.js';
 import type { AgentEvent, RunResult } from '../events.js';
+import { exitCodes } from '../exit-codes.js';
+import { failureRules } from '../failure-options.js';
 import { exitNow, launch, type RunDescription } from '../launch.js';
 import type { LaunchOptions } from '../options.js';
 import { signalNumber } from '../util/signals.js';
@@ -104,6 +106,7 @@ function printerFor(options: LaunchOptions, settings: CliSettings): Printer {
     logLevel: settings.logLevel,
     role,
     maxRestarts,
+    hasPolicy: hasPolicy(options),
     ompIsUnset: options.env?.OMP_NUM_THREADS === undefined,
     pid: process.pid,
     write: text => writeConsole(2, text),
@@ -111,6 +114,11 @@ function printerFor(options: LaunchOptions, settings: CliSettings): Printer {
   });
   for (const { level, text } of settings.notices) printer.log(level, text);
   return printer;
+}
+
+/** Then it's known at a round's end only what follows from a failure. */
+function hasPolicy(options: LaunchOptions): boolean {
+  return Object.keys(failureRules).some(name => name in options);
 }
 
 /** Only now it's known what chance has decided. */
@@ -131,9 +139,21 @@ async function printEvents(
   for await (const event of events) print(event);
 }
 
+/** Endings that torchrun doesn't know. */
+const ownCodes: Readonly<Record<string, number | undefined>> = {
+  'no-requeue': exitCodes.noRequeue,
+  'first-round': exitCodes.noProgress,
+  'no-progress': exitCodes.noProgress,
+  'node-unfit': exitCodes.nodeUnfit,
+};
+
 function exitCodeOf(result: RunResult, convention: CliSettings['exitCode']): number {
-  if (result.outcome === 'succeeded') return 0;
-  if (result.outcome === 'stopped' || convention === 'torchrun') return 1;
+  if (result.outcome === 'succeeded') return exitCodes.succeeded;
+  if (result.outcome === 'failed') {
+    const own = ownCodes[result.because];
+    if (own !== undefined) return own;
+  }
+  if (result.outcome === 'stopped' || convention === 'torchrun') return exitCodes.failed;
 
   const { exit } = result.rootCause;
   switch (exit.how) {
@@ -163,6 +183,7 @@ function tell(
     case 'failed': {
       const { startMethod = 'spawn' } = options;
       const run = { name, binary, ...(isFunction ? { startMethod } : {}) };
+      printer.ended(result);
       printer.failed(run, result.rootCause, result.failures);
       return;
     }

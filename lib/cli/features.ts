@@ -1,4 +1,5 @@
 import type { LaunchOptions } from '../options.js';
+import { failures } from './features/failures.js';
 import { signalTarget } from './features/signal-target.js';
 import type { OptionSpec } from './option-spec.js';
 import type { Env, Values } from './values.js';
@@ -11,7 +12,7 @@ export interface Feature {
 }
 
 /** In the order of the help. */
-export const features: readonly Feature[] = [signalTarget];
+export const features: readonly Feature[] = [failures, signalTarget];
 
 /** @throws CommandLineError */
 export function readFeatures(values: Values, env: Env): Partial<LaunchOptions> {

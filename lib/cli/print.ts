@@ -1,6 +1,6 @@
 import type { WorkerFailure } from '../agent/failures.js';
-import { failedLine, failureReport, headline, restartsLine } from '../agent/report.js';
-import type { AgentEvent, WorkerExit, WorkerIdentity } from '../events.js';
+import { duration, failedLine, failureReport, headline, restartsLine } from '../agent/report.js';
+import type { AgentEvent, RunResult, WorkerExit, WorkerIdentity } from '../events.js';
 import { signalNumber } from '../util/signals.js';
 import { unreachable } from '../util/unreachable.js';
 import { type LogLevel, logLevels } from './settings.js';
@@ -11,6 +11,8 @@ export interface PrinterOptions {
   readonly logLevel: LogLevel;
   readonly role: string;
   readonly maxRestarts: number;
+  /** Whether a failure policy decides, when a round is over, what follows from its failure. */
+  readonly hasPolicy: boolean;
   /** Whether OMP_NUM_THREADS is left to us. */
   readonly ompIsUnset: boolean;
   readonly pid: number;
@@ -33,6 +35,8 @@ export interface RunName {
 export interface Printer {
   log(level: LevelName, text: string): void;
   event(event: AgentEvent): void;
+  /** Why a failed run isn't tried again. */
+  ended(result: Extract<RunResult, { outcome: 'failed' }>): void;
   /** The last words of a failed run: the report comes last and alone. */
   failed(run: RunName, rootCause: WorkerFailure, failures: readonly WorkerFailure[]): void;
 }
@@ -46,7 +50,7 @@ export const ompWarning =
   '*****************************************';
 
 export function createPrinter(options: PrinterOptions): Printer {
-  const { role, maxRestarts } = options;
+  const { role, maxRestarts, hasPolicy } = options;
   let restartCount = 0;
   let living = new Map<number, WorkerIdentity>();
   let stopSignal: string | undefined;
@@ -91,7 +95,7 @@ export function createPrinter(options: PrinterOptions): Printer {
 
     hasFailed = true;
     const what = headline({ ...worker, exit, durationMs });
-    say(`${what}; ${outlook(maxRestarts - restartCount, maxRestarts)}`);
+    say(hasPolicy ? what : `${what}; ${outlook(maxRestarts - restartCount, maxRestarts)}`);
   }
 
   function onStopping({ signal }: Event<'stopping'>): void {
@@ -114,6 +118,7 @@ export function createPrinter(options: PrinterOptions): Printer {
         onStopping(event);
         break;
       case 'restarting':
+        if (hasPolicy) say(describeRestart(event));
         log('INFO', `[${role}] Worker group FAILED. ${attempts(event)}; will restart worker group`);
         break;
       case 'worker-stuck':
@@ -162,7 +167,12 @@ export function createPrinter(options: PrinterOptions): Printer {
     options.write(`${failureReport(run.name, failures)}\n`);
   }
 
-  return { log, event, failed };
+  function ended({ because, rule }: Extract<RunResult, { outcome: 'failed' }>): void {
+    if (because !== 'no-restarts-left' || hasPolicy)
+      say(`the job ends: ${reasons[because]}${by(rule)}`);
+  }
+
+  return { log, event, failed, ended };
 }
 
 type Event<Name extends AgentEvent['event']> = Extract<AgentEvent, { event: Name }>;
@@ -177,6 +187,28 @@ function describeStuck({ worker, state, waitChannel }: Event<'worker-stuck'>): s
 function describeTrouble({ worker, path, code, droppedLines }: Event<'output-trouble'>): string {
   const lost = droppedLines > 0 ? `; ${droppedLines} lines are lost` : '';
   return `output of worker ${worker.rank} can't be written to ${path}: ${code}${lost}`;
+}
+
+const reasons: Readonly<Record<Extract<RunResult, { outcome: 'failed' }>['because'], string>> = {
+  'no-restarts-left': 'no restarts are left',
+  'too-many-at-once': 'too many restarts within the time of --restart-window',
+  rule: 'a rule says so',
+  'no-requeue': 'a rule says so, and that it should not be queued again',
+  'first-round': 'its first round failed within the time of --fail-fast',
+  'no-progress': 'rounds failed one after the other without progress',
+  'node-unfit': 'a worker is stuck in the kernel; this node is not fit for another round',
+};
+
+function describeRestart(event: Event<'restarting'>): string {
+  const { restartsLeft, maxRestarts, delayMs, rule } = event;
+  const what = Number.isFinite(maxRestarts)
+    ? restartsLine(restartsLeft, maxRestarts)
+    : 'restarting';
+  return `${what}${delayMs > 0 ? `, in ${duration(delayMs)}` : ''}${by(rule)}`;
+}
+
+function by(rule: string | undefined): string {
+  return rule === undefined ? '' : ` (${rule})`;
 }
 
 /** As torchrun counts: before the restart. */

@@ -91,7 +91,10 @@ const happening: fc.Arbitrary<Happening> = fc.oneof(
 );
 
 function play(happenings: readonly (readonly [Happening, number])[]): Seen[] {
-  let state = initialState({ maxRestarts, graceMs });
+  let state = initialState({
+    failures: { maxRestarts, rules: [], resetOnProgress: false },
+    graceMs,
+  });
   let nowMs = 0;
   return happenings.map(([next, afterMs]) => {
     nowMs += afterMs;

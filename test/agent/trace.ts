@@ -1,3 +1,4 @@
+import type { FailurePolicy, RuleAction } from '../../lib/agent/failure-policy.js';
 import type { Action, AgentState, Ending, Happening } from '../../lib/agent/state.js';
 import { initialState, step } from '../../lib/agent/step.js';
 import type { AgentEvent } from '../../lib/events.js';
@@ -16,7 +17,7 @@ export function traceOf(script: string): string {
   const lines = script.split('\n').filter(line => line.trim() !== '' && !line.startsWith('#'));
   const policy = parseWords(lines.shift() ?? '');
   let state: AgentState = initialState({
-    maxRestarts: Number(policy.restarts ?? 0),
+    failures: failurePolicyOf(policy),
     graceMs: Number(policy.grace ?? 30_000),
   });
   let nowMs = 0;
@@ -56,8 +57,17 @@ function happeningOf(line: string, state: AgentState, nowMs: number): Happening 
         values.stuck === undefined
           ? []
           : [{ localRank: Number(values.stuck), state: 'D', waitChannel: 'nv_wait' }];
-      return { event: 'group-ended', ...at, stuck, strays: Number(values.strays ?? 0) };
+      return {
+        event: 'group-ended',
+        ...at,
+        stuck,
+        strays: Number(values.strays ?? 0),
+        progress: Number(values.step ?? 0),
+        words: new Map(values.words === undefined ? [] : [[0, values.words]]),
+      };
     }
+    case 'pause-over':
+      return { event: 'pause-over', round: at.round, pause: 'back-off' };
     case 'signal':
     case 'caller': {
       const [signal] = rest;
@@ -67,6 +77,41 @@ function happeningOf(line: string, state: AgentState, nowMs: number): Happening 
     default:
       throw new Error(`no such line in a scenario: ${line}`);
   }
+}
+
+/** `rules=3:fail,5:restart-free,/oom/:fail-without-requeue`, `window=2/10000`, `backoff=1000/8000`, … */
+function failurePolicyOf(words: Record<string, string>): FailurePolicy {
+  const pair = (text: string): [number, number] => {
+    const [one, other] = text.split('/').map(Number);
+    return [one ?? 0, other ?? 0];
+  };
+  const { window, backoff, failfast, noprogress } = words;
+  return {
+    maxRestarts: Number(words.restarts ?? 0),
+    resetOnProgress: words.reset !== undefined,
+    rules: (words.rules ?? '')
+      .split(',')
+      .filter(text => text !== '')
+      .map(text => {
+        const [what = '', action] = text.split(':');
+        const code = Number(what);
+        return {
+          ...(what.startsWith('/')
+            ? { pattern: new RegExp(what.slice(1, -1)) }
+            : { exitCodes: [[code, code] as const] }),
+          action: action as RuleAction, // the scenario's own words
+          text,
+        };
+      }),
+    ...(window === undefined
+      ? {}
+      : { window: { restarts: pair(window)[0], perMs: pair(window)[1] } }),
+    ...(backoff === undefined
+      ? {}
+      : { backOff: { firstMs: pair(backoff)[0], maxMs: pair(backoff)[1] } }),
+    ...(failfast === undefined ? {} : { failFastMs: Number(failfast) }),
+    ...(noprogress === undefined ? {} : { noProgressRounds: Number(noprogress) }),
+  };
 }
 
 function exitOf(values: Record<string, string>): Extract<Happening, { event: 'exited' }>['exit'] {
@@ -94,12 +139,16 @@ export function describeAction(action: Action): string {
       return `${action.do} ${action.round} (restart count ${action.restartCount})`;
     case 'stop-group':
       return `stop-group ${action.round}: ${action.signal}, KILL after ${action.graceMs} ms`;
+    case 'begin-pause':
+      return `begin-pause ${action.pause.name} ${action.pause.ms} ms`;
+    case 'end-pause':
+      return `end-pause ${action.pause}`;
     case 'release-round':
       return `release-round ${action.round}`;
     case 'tell':
       return `tell: ${describeEvent(action.event)}`;
     case 'tell-restarting':
-      return `tell: restarting, ${action.restartsLeft} of ${action.maxRestarts} left; ${action.exits.map(describeExit).join(', ')}`;
+      return `tell: restarting, ${action.restartsLeft} of ${action.maxRestarts} left${action.rule === undefined ? '' : ` (rule ${action.rule})`}; ${action.exits.map(describeExit).join(', ')}`;
     case 'finish':
       return `finish: ${describeEnding(action.ending)}`;
   }
@@ -125,7 +174,7 @@ function describeEvent(event: AgentEvent): string {
 function describeEnding(ending: Ending): string {
   switch (ending.outcome) {
     case 'failed':
-      return `failed; ${ending.exits.map(describeExit).join(', ')}`;
+      return `failed (${ending.because}${ending.rule === undefined ? '' : `: ${ending.rule}`}); ${ending.exits.map(describeExit).join(', ')}`;
     case 'stopped':
       return `stopped by ${ending.by} ${ending.signal}`;
     case 'error':

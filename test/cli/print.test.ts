@@ -277,6 +277,7 @@ function printing(options: {
   const printer = createPrinter({
     logLevel: logLevels.WARNING,
     maxRestarts: 0,
+    hasPolicy: false,
     ompIsUnset: false,
     ...options,
     role: 'default',

@@ -1,0 +1,146 @@
+import type { FailurePolicy, FailureRule, RuleAction } from './agent/failure-policy.js';
+import {
+  flag,
+  isList,
+  isRecord,
+  isText,
+  isWhole,
+  milliseconds,
+  type Rule,
+} from './option-rules.js';
+import { signalNumber } from './util/signals.js';
+
+/** Applies if all that it names fits the root cause of a failed round. */
+export interface FailureRuleOption {
+  /** Exit codes: numbers, or pairs from and to. */
+  readonly exitCodes?: readonly (number | readonly [from: number, to: number])[];
+  /** Names, like SIGSEGV. */
+  readonly signals?: readonly string[];
+  /** A regular expression for the error file's message and the last lines of stderr, where that's captured. */
+  readonly pattern?: string;
+  /** `restart-free` spends no restart; `fail-without-requeue` is `fail` with an exit code of its own. */
+  readonly action: RuleAction;
+}
+
+/** When a failed round is followed by another. */
+export interface FailureOptions {
+  /** The first one that applies decides; without any, `maxRestarts` and what's below. @default [] */
+  readonly failureRules?: readonly FailureRuleOption[];
+  /**
+   * At most so many restarts within any such time. With `maxRestarts` 0 it's the only limit.
+   * @default none
+   */
+  readonly restartWindow?: { readonly restarts: number; readonly perMs: number };
+  /**
+   * A pause before a restart: `firstMs`, doubled with each failure in a row without progress, up to
+   * `maxMs`; between half of it and the whole, by chance. @default none
+   */
+  readonly backOff?: { readonly firstMs: number; readonly maxMs: number };
+  /** A first round that fails within this time ends the job: it's no bad luck. @default 0: none */
+  readonly failFastMs?: number;
+  /** So many failed rounds in a row without progress end the job. @default 0: none */
+  readonly noProgressRounds?: number;
+  /** Whether progress gives all restarts back. Workers tell steps by their slot, see docs/shared-memory.md. @default false */
+  readonly resetOnProgress?: boolean;
+}
+
+export const failureDefaults = {
+  failureRules: [],
+  failFastMs: 0,
+  noProgressRounds: 0,
+  resetOnProgress: false,
+} as const satisfies FailureOptions;
+
+export const ruleActions: readonly RuleAction[] = [
+  'restart',
+  'restart-free',
+  'fail',
+  'fail-without-requeue',
+];
+
+export const failureRules: Readonly<Record<keyof FailureOptions, Rule>> = {
+  failureRules: [
+    value => isList(value) && value.every(isRule),
+    `a list of { exitCodes?, signals?, pattern?, action: ${ruleActions.map(action => `'${action}'`).join(' | ')} }`,
+  ],
+  restartWindow: [
+    value => isRecord(value) && isWhole(value.restarts, 1) && milliseconds[0](value.perMs),
+    '{ restarts, perMs }',
+  ],
+  backOff: [
+    value =>
+      isRecord(value) &&
+      milliseconds[0](value.firstMs) &&
+      milliseconds[0](value.maxMs) &&
+      Number(value.firstMs) <= Number(value.maxMs),
+    '{ firstMs, maxMs }, the first not above the last',
+  ],
+  failFastMs: milliseconds,
+  noProgressRounds: [value => isWhole(value, 0), 'a whole number from 0'],
+  resetOnProgress: flag,
+};
+
+function isRule(value: unknown): boolean {
+  if (!isRecord(value)) return false;
+  const { exitCodes, signals, pattern, action, ...more } = value;
+  const isCode = (code: unknown): boolean => isWhole(code, 0, 255);
+  return (
+    Object.keys(more).length === 0 &&
+    ruleActions.includes(action as RuleAction) && // includes compares anything
+    (exitCodes !== undefined || signals !== undefined || pattern !== undefined) &&
+    (exitCodes === undefined ||
+      (isList(exitCodes) &&
+        exitCodes.every(
+          each => isCode(each) || (isList(each) && each.length === 2 && each.every(isCode)),
+        ))) &&
+    (signals === undefined ||
+      (isList(signals) &&
+        signals.every(name => isText(name) && signalNumber(name) !== undefined))) &&
+    (pattern === undefined || (isText(pattern) && isPattern(pattern)))
+  );
+}
+
+export function isPattern(text: string): boolean {
+  try {
+    return new RegExp(text) !== undefined;
+  } catch {
+    return false;
+  }
+}
+
+/** As `step` takes it. */
+export function failurePolicyOf(
+  options: FailureOptions & { readonly maxRestarts: number },
+): FailurePolicy {
+  const { restartWindow, backOff, failFastMs = 0, noProgressRounds = 0, maxRestarts } = options;
+  const onlyWindow = restartWindow !== undefined && maxRestarts === 0;
+  return {
+    maxRestarts: onlyWindow ? Number.POSITIVE_INFINITY : maxRestarts,
+    rules: (options.failureRules ?? []).map(ruleOf),
+    resetOnProgress: options.resetOnProgress ?? false,
+    ...(restartWindow === undefined ? {} : { window: restartWindow }),
+    ...(backOff === undefined ? {} : { backOff }),
+    ...(failFastMs > 0 ? { failFastMs } : {}),
+    ...(noProgressRounds > 0 ? { noProgressRounds } : {}),
+  };
+}
+
+function ruleOf({ exitCodes, signals, pattern, action }: FailureRuleOption): FailureRule {
+  const codes = exitCodes?.map(each => (typeof each === 'number' ? ([each, each] as const) : each));
+  const text = [
+    ...(codes ?? []).map(([from, to]) => (from === to ? `${from}` : `${from}-${to}`)),
+    ...(signals ?? []),
+    ...(pattern === undefined ? [] : [`/${pattern}/`]),
+  ].join(',');
+  return {
+    ...(codes === undefined ? {} : { exitCodes: codes }),
+    ...(signals === undefined
+      ? {}
+      : {
+          signals: signals.map(name => signalNumber(name)).filter(number => number !== undefined),
+        }),
+    ...(pattern === undefined ? {} : { pattern: new RegExp(pattern) }),
+    action,
+    text: `${text}=${action}`,
+  };
+}
