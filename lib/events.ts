@@ -20,7 +20,10 @@ export interface WorkerIdentity {
   readonly pid: number;
 }
 
-export type StopReason = 'failure' | 'signal' | 'caller';
+export type StopReason = 'failure' | 'signal' | 'caller' | 'preempt';
+
+/** Who told that this machine will soon be taken away. */
+export type PreemptionSource = 'signal' | 'caller' | 'file' | 'url';
 
 /**
  * What happens to a run, in order. Times are milliseconds of CLOCK_MONOTONIC (`atMs`), so that
@@ -51,6 +54,16 @@ export type AgentEvent =
       readonly reason: StopReason;
       readonly signal: string;
       readonly graceMs: number;
+      readonly atMs: number;
+    }
+  /** The notice of preemption has reached the workers: no failure costs a restart any more. */
+  | {
+      readonly event: 'preempting';
+      readonly by: PreemptionSource;
+      /** What the workers got, if anything. */
+      readonly signal?: string;
+      /** From now to SIGTERM, if there's a limit. */
+      readonly limitMs?: number;
       readonly atMs: number;
     }
   /** A failure that another round follows. */
@@ -93,7 +106,7 @@ export type AgentEvent =
   | { readonly event: 'error-file-trouble'; readonly reason: string; readonly atMs: number }
   | {
       readonly event: 'ended';
-      readonly outcome: 'succeeded' | 'failed' | 'stopped';
+      readonly outcome: 'succeeded' | 'failed' | 'stopped' | 'preempted';
       readonly atMs: number;
     };
 
@@ -111,6 +124,12 @@ export type RunResult =
       readonly because: FailReason | 'node-unfit';
       /** The rule that decided, as `3=fail`. */
       readonly rule?: string;
+    }
+  /** After a notice of preemption not all workers ended with 0. If they did, the run succeeded. */
+  | {
+      readonly outcome: 'preempted';
+      /** In the order of a failed run's. */
+      readonly failures: readonly WorkerFailure[];
     }
   | {
       readonly outcome: 'stopped';

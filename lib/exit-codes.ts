@@ -16,6 +16,6 @@ export const exitCodes = {
   noProgress: 82,
   /** A process is stuck in the kernel: this node needs a look before it gets another job. */
   nodeUnfit: 83,
-  /** A preemption notice came, and the workers ended on it. */
+  /** A preemption notice came, and not every worker ended with 0. */
   preempted: 84,
 } as const;

@@ -3,6 +3,7 @@ export type { WorkerFailure } from './agent/failures.js';
 export { type ErrorCode, RegroupError } from './errors.js';
 export type {
   AgentEvent,
+  PreemptionSource,
   RunResult,
   StopReason,
   WorkerExit,

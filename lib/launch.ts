@@ -34,6 +34,18 @@ export interface Run extends AsyncDisposable {
    * @throws ERR_OPTION
    */
   stop(signal?: NodeJS.Signals): Promise<void>;
+  /**
+   * This machine will soon be taken away: every worker gets `preemptSignal`, and the store's notice
+   * word says *checkpoint now*. From then on no failure costs a restart; the run ends when its workers
+   * have. A later call changes nothing.
+   */
+  preempt(by?: 'signal' | 'caller'): void;
+  /**
+   * Passes a signal on to the live workers. It ends nothing.
+   *
+   * @throws ERR_OPTION
+   */
+  forward(signal: NodeJS.Signals): void;
   readonly description: RunDescription;
 }
 
@@ -100,14 +112,12 @@ export function launch(options: LaunchOptions): Run {
   if (signal?.aborted) {
     abort();
   } else {
-    signal?.addEventListener('abort', abort);
     agent.launch();
+    signal?.addEventListener('abort', abort);
   }
 
   const stop = async (name?: NodeJS.Signals): Promise<void> => {
-    if (name !== undefined && signalNumber(name) === undefined) {
-      throw launchError('ERR_OPTION', ['stop', name, 'the name of a signal, like SIGTERM']);
-    }
+    if (name !== undefined) checkSignal('stop', name);
     agent.stop(name === undefined ? 'caller' : 'signal', name);
     // Whether it failed is for those who await the result.
     await agent.result.catch(() => undefined);
@@ -117,6 +127,11 @@ export function launch(options: LaunchOptions): Run {
     result: agent.result,
     events: agent.events,
     stop,
+    preempt: (by = 'caller') => agent.preempt(by),
+    forward(name) {
+      checkSignal('forward', name);
+      agent.forward(name);
+    },
     get description() {
       return describe(job, agent.runFolder());
     },
@@ -183,6 +198,11 @@ export function plan(options: LaunchOptions): LaunchPlan {
  */
 export function exitNow(code: number): void {
   loadedNative()?.exitNow(code);
+}
+
+function checkSignal(what: string, name: string): void {
+  if (signalNumber(name) !== undefined) return;
+  throw launchError('ERR_OPTION', [what, name, 'the name of a signal, like SIGTERM']);
 }
 
 function describe(job: Job, runFolder: string | undefined): RunDescription {

@@ -12,6 +12,12 @@ import {
   text,
   texts,
 } from './option-rules.js';
+import { type GraceOptions, graceDefaults, graceRules } from './options/grace.js';
+import {
+  type PreemptionOptions,
+  preemptionDefaults,
+  preemptionRules,
+} from './options/preemption.js';
 
 /** What a worker runs. */
 export type Entrypoint =
@@ -34,7 +40,7 @@ export type StreamsByRank = Streams | Readonly<Record<number, Streams>>;
  * All that `launch` can be told. Flat and readonly; every field but `entrypoint` has a default,
  * written beside it.
  */
-export interface LaunchOptions extends FailureOptions {
+export interface LaunchOptions extends FailureOptions, PreemptionOptions, GraceOptions {
   readonly entrypoint: Entrypoint;
   /** Arguments of the entrypoint. `${local_rank}`, `$local_rank` and `$$` are replaced in each. @default [] */
   readonly args?: readonly string[];
@@ -108,6 +114,10 @@ type MachineOption =
   | 'logDir'
   | 'signalTarget'
   | 'errorFile'
+  | 'preemptSignal'
+  | 'preemptFile'
+  | 'preemptUrl'
+  | 'preemptLimitMs'
   | 'disable'
   | 'signal';
 
@@ -130,6 +140,8 @@ const defaults = {
   virtualLocalRank: false,
   passLocalRankArg: false,
   startMethod: 'spawn',
+  ...preemptionDefaults,
+  ...graceDefaults,
 } as const satisfies Partial<LaunchOptions>;
 
 /**
@@ -204,6 +216,8 @@ const rules: Readonly<Record<keyof LaunchOptions, Rule>> = {
   startMethod: oneOf('spawn', 'fork', 'forkserver'),
   errorFile: text,
   disable: texts,
+  ...preemptionRules,
+  ...graceRules,
   signal: [
     value => isRecord(value) && typeof value.addEventListener === 'function',
     'an AbortSignal',

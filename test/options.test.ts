@@ -27,6 +27,8 @@ t.test('every option but the entrypoint has a default', t => {
     virtualLocalRank: false,
     passLocalRankArg: false,
     startMethod: 'spawn',
+    preemptUrlIntervalMs: 5000,
+    graceMs: {},
   });
   t.end();
 });
@@ -69,6 +71,13 @@ t.test('L-018 what does not fit is refused, with the option, the value and what 
     ['shutdownTimeoutMs', Number.NaN, 'milliseconds from 0'],
     ['shutdownTimeoutMs', Number.POSITIVE_INFINITY, 'milliseconds from 0'],
     ['signalTarget', 'all', "'leader' or 'group'"],
+    ['graceMs', { failure: -1 }, 'milliseconds for failure, signal'],
+    ['graceMs', { why: 1 }, 'milliseconds for failure, signal'],
+    ['graceMs', 5, 'milliseconds for failure, signal'],
+    ['preemptSignal', 'USR1', 'the name of a signal'],
+    ['preemptUrl', 'file:///etc', 'a URL of http or https'],
+    ['preemptUrl', 'http://', 'a URL of http or https'],
+    ['preemptLimitMs', -1, 'milliseconds from 0'],
     ['virtualLocalRank', 1, 'true or false'],
     ['signal', {}, 'an AbortSignal'],
     ['nproc', 2, 'one of entrypoint, args, nprocPerNode'],

@@ -26,6 +26,7 @@ import { unreachable } from '../util/unreachable.js';
 import { describeFailure, rootCauseOf, type WorkerFailure } from './failures.js';
 import { type Job, roundOf, workerPlans } from './job.js';
 import { killAtOnceMs, type Machine, startMachine } from './machine.js';
+import { type NoticeSources, watchForNotices } from './notice-sources.js';
 import { copyErrorFile } from './own-error-file.js';
 import { createPauses } from './pauses.js';
 import { readErrorFile, tailBytes, tailOf } from './remains.js';
@@ -44,6 +45,10 @@ export interface Agent {
   readonly result: Promise<RunResult>;
   events(): AsyncIterable<AgentEvent>;
   launch(): void;
+  /** This machine will soon be taken away. */
+  preempt(by: 'signal' | 'caller'): void;
+  /** Passes a signal on to the workers; it ends nothing. */
+  forward(signal: string): void;
   stop(by: 'signal' | 'caller', signal?: string): void;
   /** Where logs and error files are; absent before the launch and where logging is off. */
   runFolder(): string | undefined;
@@ -79,9 +84,14 @@ export function createAgent(job: Job): Agent {
   let runFolder: RunFolder | undefined;
   let prepared: Prepared | undefined;
   let busy = false;
+  let preemptLimit: NodeJS.Timeout | undefined;
+  let noticeSources: NoticeSources | undefined;
   let state = initialState({
     failures: failurePolicyOf(settings),
     graceMs: settings.shutdownTimeoutMs,
+    graceByReasonMs: settings.graceMs,
+    ...(settings.preemptSignal === undefined ? {} : { preemptSignal: settings.preemptSignal }),
+    ...(settings.preemptLimitMs === undefined ? {} : { preemptLimitMs: settings.preemptLimitMs }),
   });
 
   function happen(happening: Happening): void {
@@ -121,6 +131,21 @@ export function createAgent(job: Job): Agent {
           killWaitMs,
         });
         return;
+      case 'signal-group':
+        machine?.supervisor.signalGroup(
+          action.round,
+          signalNumber(action.signal) ?? 15,
+          job.signalTarget,
+        );
+        return;
+      case 'set-notice':
+        machine?.setNotice(action.round, action.notice);
+        return;
+      case 'arm-preempt-limit': {
+        const { round, afterMs } = action;
+        preemptLimit = setTimeout(() => happen({ event: 'preempt-limit', round }), afterMs);
+        return;
+      }
       case 'release-round':
         machine?.closeTable(action.round);
         return;
@@ -319,6 +344,9 @@ export function createAgent(job: Job): Agent {
       case 'stopped':
         end({ outcome: 'stopped', by: ending.by, signal: ending.signal });
         return;
+      case 'preempted':
+        end({ outcome: 'preempted', failures: describe(ending.round, ending.exits) });
+        return;
       case 'failed': {
         const failures = describe(ending.round, ending.exits);
         const rootCause = rootCauseOf(failures);
@@ -346,7 +374,7 @@ export function createAgent(job: Job): Agent {
     told.publish({ event: 'ended', outcome: outcome.outcome, atMs: nowMs() });
     // The report names them.
     const keepErrorFiles =
-      outcome.outcome === 'failed' && outcome.failures.some(each => each.errorFile !== undefined);
+      'failures' in outcome && outcome.failures.some(each => each.errorFile !== undefined);
     tearDown({ keepErrorFiles });
     result.resolve(outcome);
   }
@@ -362,6 +390,8 @@ export function createAgent(job: Job): Agent {
 
   function tearDown({ keepErrorFiles }: { readonly keepErrorFiles: boolean }): void {
     told.end();
+    clearTimeout(preemptLimit);
+    noticeSources?.close();
     machine?.close();
     if (runFolder !== undefined && !job.redirected && !keepErrorFiles) removeTempBase(runFolder);
   }
@@ -369,7 +399,13 @@ export function createAgent(job: Job): Agent {
   return {
     result: result.promise,
     events: () => told.subscribe(),
-    launch: () => happen({ event: 'launch' }),
+    launch() {
+      noticeSources = watchForNotices(settings, by => happen({ event: 'notice', by }));
+      happen({ event: 'launch' });
+      noticeSources.look();
+    },
+    preempt: by => happen({ event: 'notice', by }),
+    forward: signal => happen({ event: 'forward', signal }),
     stop: (by, signal) =>
       happen({ event: 'stop', by, ...(signal === undefined ? {} : { signal }) }),
     runFolder: () => runFolder?.path,

@@ -23,6 +23,8 @@ export interface Machine {
   /** The highest step that a worker has told by its slot; 0 if none did. */
   highestStep(round: number): number;
   closeTable(round: number): void;
+  /** The word that a round's clients at shared memory see. */
+  setNotice(round: number, notice: number): void;
   close(): void;
 }
 
@@ -68,6 +70,10 @@ export function startMachine(
       if (table === undefined) return;
       tables.delete(round);
       store?.closeTable(table.table);
+    },
+    setNotice(round, notice) {
+      const table = tables.get(isFixed ? 0 : round);
+      if (table !== undefined) store?.setNotice(table.table, notice);
     },
     close() {
       // At once, so that whoever launches next may have the port.

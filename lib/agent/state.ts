@@ -1,12 +1,24 @@
-import type { AgentEvent, StopReason, WorkerExit, WorkerIdentity } from '../events.js';
+import type {
+  AgentEvent,
+  PreemptionSource,
+  StopReason,
+  WorkerExit,
+  WorkerIdentity,
+} from '../events.js';
+import type { GraceReason } from '../options/grace.js';
 import type { FailReason, FailurePolicy, Ledger } from './failure-policy.js';
 
 /** The words of `step`: what the agent knows, what happens to it, what it then does. */
 
 export interface Policy {
   readonly failures: FailurePolicy;
-  /** From the stop signal to SIGKILL, whatever the reason. */
+  /** From the stop signal to SIGKILL, for reasons that have none of their own. */
   readonly graceMs: number;
+  readonly graceByReasonMs?: Readonly<Partial<Record<GraceReason, number>>>;
+  /** What workers get with a notice of preemption. */
+  readonly preemptSignal?: string;
+  /** From the notice to SIGTERM. */
+  readonly preemptLimitMs?: number;
 }
 
 /** An end as it was seen, with what we had to do with it. */
@@ -36,6 +48,14 @@ export interface Round {
   readonly workers: readonly { readonly identity: WorkerIdentity; readonly startedAtMs: number }[];
   /** In the order in which they were seen. */
   readonly exits: readonly Exit[];
+  /** From then on no failure costs a restart, since none would get far. */
+  readonly notice?: Notice;
+}
+
+/** This machine will soon be taken away: the first notice. */
+export interface Notice {
+  readonly by: PreemptionSource;
+  readonly atMs: number;
 }
 
 /** The user's stop: the first one. */
@@ -109,6 +129,11 @@ export type Happening =
       readonly chance?: number;
     }
   | { readonly event: 'pause-over'; readonly round: number; readonly pause: Pause['name'] }
+  | { readonly event: 'notice'; readonly by: PreemptionSource }
+  /** The time that workers had from the notice on is over. */
+  | { readonly event: 'preempt-limit'; readonly round: number }
+  /** A signal for the workers that ends nothing. */
+  | { readonly event: 'forward'; readonly signal: string }
   /** `signal` is absent if the caller only wants it to be over. */
   | { readonly event: 'stop'; readonly by: 'signal' | 'caller'; readonly signal?: string };
 
@@ -127,6 +152,12 @@ export type Action =
   | { readonly do: 'begin-pause'; readonly round: number; readonly pause: Pause }
   /** It's no longer waited for. */
   | { readonly do: 'end-pause'; readonly pause: Pause['name'] }
+  /** For every live worker at once; stops nothing. */
+  | { readonly do: 'signal-group'; readonly round: number; readonly signal: string }
+  /** The word that the round's clients of the store see. */
+  | { readonly do: 'set-notice'; readonly round: number; readonly notice: number }
+  /** `preempt-limit` happens then. */
+  | { readonly do: 'arm-preempt-limit'; readonly round: number; readonly afterMs: number }
   /** The round's workers are gone: its store may go, too. */
   | { readonly do: 'release-round'; readonly round: number }
   | { readonly do: 'tell'; readonly event: AgentEvent }
@@ -154,5 +185,6 @@ export type Ending =
       readonly because: FailReason | 'node-unfit';
       readonly rule?: string;
     }
+  | { readonly outcome: 'preempted'; readonly round: number; readonly exits: readonly Exit[] }
   | { readonly outcome: 'stopped'; readonly by: 'signal' | 'caller'; readonly signal: string }
   | { readonly outcome: 'error'; readonly error: unknown };

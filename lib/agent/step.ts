@@ -1,13 +1,16 @@
 import type { AgentEvent, StopReason, WorkerExit } from '../events.js';
+import type { GraceReason } from '../options/grace.js';
 import { signalNumber } from '../util/signals.js';
 import { unreachable } from '../util/unreachable.js';
 import { emptyLedger, type Judgement, judge, type Ledger, mayRestart } from './failure-policy.js';
+import { noticeActions } from './preemption.js';
 import type {
   Action,
   AgentState,
   Ending,
   Exit,
   Happening,
+  Notice,
   Pause,
   Policy,
   Round,
@@ -40,11 +43,16 @@ export function step(state: AgentState, happening: Happening, nowMs: number): St
       return onLaunch(state);
     case 'stop':
       return onStop(state, happening, nowMs);
+    case 'notice':
+      return onNotice(state, { by: happening.by, atMs: nowMs });
+    case 'forward':
+      return onForward(state, happening.signal);
     case 'started':
     case 'start-failed':
     case 'exited':
     case 'group-ended':
     case 'pause-over':
+    case 'preempt-limit':
       break;
     default:
       return unreachable(happening);
@@ -69,6 +77,9 @@ export function step(state: AgentState, happening: Happening, nowMs: number): St
       return onGroupEnded(state, happening);
     case 'pause-over':
       return [state, []];
+    case 'preempt-limit':
+      if (state.phase !== 'running' || livingOf(state) === 0) return [state, []];
+      return stopFor(state, { reason: 'preempt', signal: 'SIGTERM' }, nowMs);
     default:
       return unreachable(happening);
   }
@@ -96,7 +107,9 @@ function onStarted(state: Live, { workers, masterAddr, masterPort, atMs }: Of<'s
   };
   // A stop that came before goes on: the core stops the group as soon as it has started.
   const phase = state.phase === 'starting' ? 'running' : state.phase;
-  return [{ ...state, phase, workers } as Live, [{ do: 'tell', event: told }]]; // `running` adds nothing to `starting`
+  const next = { ...state, phase, workers } as Live; // `running` adds nothing to `starting`
+  const late = phase === 'running' && state.notice !== undefined;
+  return [next, [{ do: 'tell', event: told }, ...(late ? noticeActions(next, state.notice) : [])]];
 }
 
 function onStartFailed(state: Live, error: unknown): Step {
@@ -143,7 +156,9 @@ function onExited(state: Live, { localRank, exit, atMs }: Of<'exited'>, nowMs: n
   };
   const exits = [...state.exits, seen];
   // The first failure stops the group; those that follow are its echoes, kept for the report only.
-  if (state.phase !== 'running' || isSuccess(exit)) return [{ ...state, exits }, [told]];
+  // After a notice each worker saves and ends in its own time; one that's done mustn't stop the others.
+  if (state.phase !== 'running' || isSuccess(exit) || state.notice !== undefined)
+    return [{ ...state, exits }, [told]];
 
   const [stopped, actions] = stopFor(
     { ...state, exits },
@@ -173,17 +188,8 @@ function onStop(state: AgentState, { by, signal }: Of<'stop'>, nowMs: number): S
       return state.order === undefined
         ? joinStop(state, order, nowMs)
         : hurry(state, state.order, { signal, nowMs });
-    case 'between': {
-      const [pause] = state.pauses;
-      return [
-        { phase: 'ended', policy: state.policy },
-        [
-          ...(pause === undefined ? [] : [{ do: 'end-pause', pause: pause.name } as const]),
-          ...(state.prepared ? [discardNext(state)] : []),
-          { do: 'finish', ending: { outcome: 'stopped', ...orderOf(order) } },
-        ],
-      ];
-    }
+    case 'between':
+      return endBetween(state, { outcome: 'stopped', ...orderOf(order) });
     case 'ended':
       return [state, []];
     default:
@@ -191,9 +197,53 @@ function onStop(state: AgentState, { by, signal }: Of<'stop'>, nowMs: number): S
   }
 }
 
+function endBetween(state: Between, ending: Ending): Step {
+  const [pause] = state.pauses;
+  return [
+    { phase: 'ended', policy: state.policy },
+    [
+      ...(pause === undefined ? [] : [{ do: 'end-pause', pause: pause.name } as const]),
+      ...(state.prepared ? [discardNext(state)] : []),
+      { do: 'finish', ending },
+    ],
+  ];
+}
+
+function onNotice(state: AgentState, notice: Notice): Step {
+  if (state.phase === 'idle' || state.phase === 'ended') return [state, []];
+  if (state.notice !== undefined) return [state, []];
+
+  switch (state.phase) {
+    case 'starting':
+      return [{ ...state, notice }, []];
+    case 'running':
+      return livingOf(state) === 0
+        ? [state, []]
+        : [{ ...state, notice }, noticeActions(state, notice)];
+    case 'stopping':
+      // Whoever is being stopped saves already. There's no round after this one.
+      return [{ ...state, notice, prepared: false }, state.prepared ? [discardNext(state)] : []];
+    case 'between': {
+      const { round, exits } = state;
+      const ending: Ending = { outcome: 'preempted', round, exits: inOrderOfReport(exits) };
+      return endBetween(state, ending);
+    }
+    default:
+      return unreachable(state);
+  }
+}
+
+/** Workers that haven't exec'd yet have no handler that it could be meant for. */
+function onForward(state: AgentState, signal: string): Step {
+  if (state.phase !== 'running' && state.phase !== 'stopping') return [state, []];
+  if (livingOf(state) === 0) return [state, []];
+  return [state, [{ do: 'signal-group', round: state.round, signal }]];
+}
+
 /** The first order, while a failure is being dealt with: it ends the run, on the failure's clock. */
 function joinStop(state: Stopping, order: StopOrder, nowMs: number): Step {
-  const graceMs = order.signal === 'SIGKILL' ? 0 : Math.max(0, state.killAtMs - nowMs);
+  const left = Math.max(0, state.killAtMs - nowMs);
+  const graceMs = order.signal === 'SIGKILL' ? 0 : Math.min(left, graceOf(state.policy, order.by));
   const discard = state.prepared ? [discardNext(state)] : [];
   const next = {
     ...state,
@@ -243,9 +293,13 @@ function onGroupEnded(state: Live, happening: Of<'group-ended'>): Step {
 
   if (state.phase !== 'stopping') {
     // A group ends by itself only when all are gone, and a failure would have made us stop it.
-    return livingOf(state) === 0
+    if (livingOf(state) > 0) {
+      return end({ outcome: 'error', error: new Error(`round ${round} ended before its workers`) });
+    }
+    // Without a notice there's no failure among them.
+    return exits.every(({ exit }) => isSuccess(exit))
       ? end({ outcome: 'succeeded' })
-      : end({ outcome: 'error', error: new Error(`round ${round} ended before its workers`) });
+      : end({ outcome: 'preempted', round, exits });
   }
 
   const judgement = state.reason === 'failure' ? judgementOf(state, exits, happening) : undefined;
@@ -260,6 +314,9 @@ function onGroupEnded(state: Live, happening: Of<'group-ended'>): Step {
       ...(rule === undefined ? {} : { rule }),
     };
     return end(ending, state.prepared ? [discardNext(state)] : []);
+  }
+  if (state.order === undefined && state.notice !== undefined) {
+    return end({ outcome: 'preempted', round, exits });
   }
   if (state.order !== undefined || judgement === undefined) {
     // What isn't stopped for a failure is stopped by an order.
@@ -349,7 +406,7 @@ function stopFor(
   nowMs: number,
 ): Step {
   const { policy, round, restartCount } = state;
-  const graceMs = why.signal === 'SIGKILL' ? 0 : policy.graceMs;
+  const graceMs = why.signal === 'SIGKILL' ? 0 : graceOf(policy, why.reason);
   const next: Stopping = {
     ...state,
     phase: 'stopping',
@@ -412,6 +469,10 @@ function isOurDoing(state: Stopping, exit: WorkerExit): boolean {
 /** SIGKILL is always among them: the core sends it when the grace period ends. */
 function sentWith(state: Stopping | undefined, signal: string): number[] {
   return [...(state?.sent ?? [9]), signalNumber(signal) ?? 15];
+}
+
+function graceOf(policy: Policy, reason: GraceReason): number {
+  return policy.graceByReasonMs?.[reason] ?? policy.graceMs;
 }
 
 function hasStarted(state: Round): boolean {

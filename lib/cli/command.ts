@@ -8,6 +8,7 @@ import { signalNumber } from '../util/signals.js';
 import { unreachable } from '../util/unreachable.js';
 import { parseCommand } from './args.js';
 import { writeConsole } from './console.js';
+import { noticeSignal } from './notice-signal.js';
 import type { CommandName } from './option-table.js';
 import { createPrinter, launchBanner, type Printer } from './print.js';
 import { type CliSettings, logLevels } from './settings.js';
@@ -76,7 +77,13 @@ async function runJob(
         printer.log('INFO', bannerOf(settings, run.description));
       }
       signals.add(settings.signalsToHandle);
+      signals.add(settings.forwardSignals);
+      const preempts = noticeSignal(options.preemptSignal, settings.signalsToHandle);
+      if (preempts !== undefined) signals.add([preempts.signal]);
       signals.onSignal(signal => {
+        if (preempts?.takes(signal, performance.now())) return run.preempt('signal');
+        if (settings.forwardSignals.includes(signal)) return run.forward(signal);
+
         const isHandled = settings.signalsToHandle.includes(signal);
         ending ??= { by: isHandled ? 'forwarding' : 'dying', signal };
         if (isHandled) {
@@ -153,6 +160,7 @@ function exitCodeOf(result: RunResult, convention: CliSettings['exitCode']): num
     const own = ownCodes[result.because];
     if (own !== undefined) return own;
   }
+  if (result.outcome === 'preempted') return exitCodes.preempted;
   if (result.outcome === 'stopped' || convention === 'torchrun') return exitCodes.failed;
 
   const { exit } = result.rootCause;
@@ -187,6 +195,9 @@ function tell(
       printer.failed(run, result.rootCause, result.failures);
       return;
     }
+    case 'preempted':
+      printer.preempted(result.failures, exitCodes.preempted);
+      return;
     case 'stopped': {
       if (ending?.by === 'dying') return;
       throw new SignalException(signalNumber(result.signal) ?? 0);

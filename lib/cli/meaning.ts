@@ -1,6 +1,7 @@
 import type { Entrypoint, LaunchOptions, Streams, StreamsByRank } from '../options.js';
 import { maxTimerMs } from '../util/timers.js';
 import { refusal } from './command-line-error.js';
+import { parseForwardSignals } from './features/preemption.js';
 import { readFeatures } from './features.js';
 import {
   describeConf,
@@ -121,6 +122,7 @@ export function resolve(command: CommandName, values: Values, env: Env): LaunchC
 
   const settings: CliSettings = {
     signalsToHandle: signals,
+    forwardSignals: parseForwardSignals(values),
     exitCode: values.text('exit_code') === 'worker' ? 'worker' : 'torchrun',
     logLevel: parseLogLevel(command, env),
     notices,

@@ -37,6 +37,8 @@ export interface Printer {
   event(event: AgentEvent): void;
   /** Why a failed run isn't tried again. */
   ended(result: Extract<RunResult, { outcome: 'failed' }>): void;
+  /** The last words of a preempted run. */
+  preempted(failures: readonly WorkerFailure[], exitCode: number): void;
   /** The last words of a failed run: the report comes last and alone. */
   failed(run: RunName, rootCause: WorkerFailure, failures: readonly WorkerFailure[]): void;
 }
@@ -55,6 +57,7 @@ export function createPrinter(options: PrinterOptions): Printer {
   let living = new Map<number, WorkerIdentity>();
   let stopSignal: string | undefined;
   let hasFailed = false;
+  let isPreempted = false;
 
   function log(level: LevelName, text: string): void {
     if (logLevels[level] < options.logLevel) return;
@@ -91,7 +94,7 @@ export function createPrinter(options: PrinterOptions): Printer {
       );
       return;
     }
-    if (hasFailed || isSuccess(exit)) return;
+    if (hasFailed || isPreempted || isSuccess(exit)) return;
 
     hasFailed = true;
     const what = headline({ ...worker, exit, durationMs });
@@ -116,6 +119,10 @@ export function createPrinter(options: PrinterOptions): Printer {
         break;
       case 'stopping':
         onStopping(event);
+        break;
+      case 'preempting':
+        isPreempted = true;
+        say(describePreemption(event));
         break;
       case 'restarting':
         if (hasPolicy) say(describeRestart(event));
@@ -172,7 +179,12 @@ export function createPrinter(options: PrinterOptions): Printer {
       say(`the job ends: ${reasons[because]}${by(rule)}`);
   }
 
-  return { log, event, failed, ended };
+  function preempted(failures: readonly WorkerFailure[], exitCode: number): void {
+    for (const failure of failures) say(headline(failure));
+    say(`preempted; exit code ${exitCode}`);
+  }
+
+  return { log, event, failed, ended, preempted };
 }
 
 type Event<Name extends AgentEvent['event']> = Extract<AgentEvent, { event: Name }>;
@@ -182,6 +194,19 @@ function describeStuck({ worker, state, waitChannel }: Event<'worker-stuck'>): s
   const where = waitChannel === '' ? '' : `, waiting in ${waitChannel}`;
   const who = `worker ${rank} (local ${localRank}, pid ${pid})`;
   return `${who} can't be killed: it's stuck in the kernel in state ${state}${where}`;
+}
+
+const sources = {
+  signal: 'a signal',
+  caller: 'the caller',
+  file: '--preempt-file',
+  url: '--preempt-url',
+} as const;
+
+function describePreemption({ by, signal, limitMs }: Event<'preempting'>): string {
+  const told = signal === undefined ? 'are told by the store' : `get ${signal}`;
+  const limit = limitMs === undefined ? '' : `, SIGTERM in ${duration(limitMs)}`;
+  return `preemption, says ${sources[by]}: workers ${told}${limit}; nothing is restarted any more`;
 }
 
 function describeTrouble({ worker, path, code, droppedLines }: Event<'output-trouble'>): string {

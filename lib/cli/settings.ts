@@ -18,6 +18,8 @@ export interface Notice {
 export interface CliSettings {
   /** Signals that are forwarded to workers and end the job with exit code 1. */
   readonly signalsToHandle: readonly NodeJS.Signals[];
+  /** Signals that are passed on to workers and end nothing. */
+  readonly forwardSignals: readonly NodeJS.Signals[];
   readonly exitCode: 'torchrun' | 'worker';
   readonly logLevel: LogLevel;
   readonly notices: readonly Notice[];
@@ -39,7 +41,7 @@ export function parseSignals(
 }
 
 /** Nobody can catch SIGKILL and SIGSTOP, and Node has no listeners for real-time signals. */
-function isCatchable(name: string): name is NodeJS.Signals {
+export function isCatchable(name: string): name is NodeJS.Signals {
   const number = signalNumber(name);
   if (number === undefined || number > 31 || signalName(number) !== name) return false;
   return name !== 'SIGKILL' && name !== 'SIGSTOP';

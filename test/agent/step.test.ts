@@ -37,6 +37,7 @@ interface Seen {
 const nproc = 3;
 const maxRestarts = 2;
 const graceMs = 1000;
+const preemption = { preemptSignal: 'SIGUSR1', preemptLimitMs: 500 };
 
 const happening: fc.Arbitrary<Happening> = fc.oneof(
   fc.constant<Happening>({ event: 'launch' }),
@@ -80,6 +81,9 @@ const happening: fc.Arbitrary<Happening> = fc.oneof(
     stuck: fc.constant([]),
     strays: fc.nat(1),
   }),
+  fc.constant<Happening>({ event: 'notice', by: 'file' }),
+  fc.constant<Happening>({ event: 'forward', signal: 'SIGUSR2' }),
+  fc.record({ event: fc.constant('preempt-limit' as const), round: fc.nat(3) }),
   fc.record(
     {
       event: fc.constant('stop' as const),
@@ -94,6 +98,7 @@ function play(happenings: readonly (readonly [Happening, number])[]): Seen[] {
   let state = initialState({
     failures: { maxRestarts, rules: [], resetOnProgress: false },
     graceMs,
+    ...preemption,
   });
   let nowMs = 0;
   return happenings.map(([next, afterMs]) => {

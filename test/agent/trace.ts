@@ -2,6 +2,7 @@ import type { FailurePolicy, RuleAction } from '../../lib/agent/failure-policy.j
 import type { Action, AgentState, Ending, Happening } from '../../lib/agent/state.js';
 import { initialState, step } from '../../lib/agent/step.js';
 import type { AgentEvent } from '../../lib/events.js';
+import { graceReasons } from '../../lib/options/grace.js';
 import { signalNumber } from '../../lib/util/signals.js';
 
 /**
@@ -9,6 +10,8 @@ import { signalNumber } from '../../lib/util/signals.js';
  *
  *   policy restarts=1 grace=30000     first line
  *   +20 exit local=1 code=1           20 ms later worker 1 exits; also signal=SIGSEGV, core, unknown
+ *   preempt=SIGUSR1 limit=60000 grace-failure=5000 are policies, too
+ *   notice · preempt-limit · forward SIGUSR2
  *   started nproc=2 · start-failed · ended stuck=1 strays=2 · stop · signal SIGTERM · caller SIGINT
  *
  * `round=N` names another round than the present one. Times are printed as milliseconds since 0.
@@ -19,6 +22,14 @@ export function traceOf(script: string): string {
   let state: AgentState = initialState({
     failures: failurePolicyOf(policy),
     graceMs: Number(policy.grace ?? 30_000),
+    ...(policy.preempt === undefined ? {} : { preemptSignal: policy.preempt }),
+    ...(policy.limit === undefined ? {} : { preemptLimitMs: Number(policy.limit) }),
+    graceByReasonMs: Object.fromEntries(
+      graceReasons.flatMap(reason => {
+        const given = policy[`grace-${reason}`];
+        return given === undefined ? [] : [[reason, Number(given)]];
+      }),
+    ),
   });
   let nowMs = 0;
   const trace: string[] = [];
@@ -68,6 +79,12 @@ function happeningOf(line: string, state: AgentState, nowMs: number): Happening 
     }
     case 'pause-over':
       return { event: 'pause-over', round: at.round, pause: 'back-off' };
+    case 'notice':
+      return { event: 'notice', by: 'signal' };
+    case 'preempt-limit':
+      return { event: 'preempt-limit', round: at.round };
+    case 'forward':
+      return { event: 'forward', signal: rest[0] ?? '' };
     case 'signal':
     case 'caller': {
       const [signal] = rest;
@@ -143,6 +160,12 @@ export function describeAction(action: Action): string {
       return `begin-pause ${action.pause.name} ${action.pause.ms} ms`;
     case 'end-pause':
       return `end-pause ${action.pause}`;
+    case 'signal-group':
+      return `signal-group ${action.round}: ${action.signal}`;
+    case 'set-notice':
+      return `set-notice ${action.round}: ${action.notice}`;
+    case 'arm-preempt-limit':
+      return `arm-preempt-limit ${action.round}: ${action.afterMs} ms`;
     case 'release-round':
       return `release-round ${action.round}`;
     case 'tell':
@@ -173,6 +196,8 @@ function describeEvent(event: AgentEvent): string {
 
 function describeEnding(ending: Ending): string {
   switch (ending.outcome) {
+    case 'preempted':
+      return `preempted; ${ending.exits.map(describeExit).join(', ')}`;
     case 'failed':
       return `failed (${ending.because}${ending.rule === undefined ? '' : `: ${ending.rule}`}); ${ending.exits.map(describeExit).join(', ')}`;
     case 'stopped':

@@ -216,6 +216,23 @@ const meanings: readonly [title: string, line: string, env: Env, options: object
   ],
   ['--signal-target', '--signal-target=group t.py', {}, { signalTarget: 'group' }],
   [
+    'pain 2: --grace, by reason',
+    '--grace failure=0.5,preempt=600 t.py',
+    {},
+    { graceMs: { failure: 500, preempt: 600_000 } },
+  ],
+  [
+    'pain 5: --preempt-*',
+    '--preempt-signal=SIGUSR1 --preempt-file=/run/f --preempt-url=http://a/b --preempt-limit=1 t.py',
+    {},
+    {
+      preemptSignal: 'SIGUSR1',
+      preemptFile: '/run/f',
+      preemptUrl: 'http://a/b',
+      preemptLimitMs: 1000,
+    },
+  ],
+  [
     'numbers may be written as Python has them',
     '--max-restarts=+1_0 t.py',
     {},

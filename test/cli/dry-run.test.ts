@@ -5,6 +5,7 @@ import type { LaunchPlan } from '../../lib/launch.js';
 
 const settings: CliSettings = {
   signalsToHandle: ['SIGTERM', 'SIGINT'],
+  forwardSignals: [],
   exitCode: 'torchrun',
   logLevel: 30,
   notices: [],

@@ -1,0 +1,25 @@
+import { isRecord, milliseconds, type Rule } from '../option-rules.js';
+
+/** Why a group is stopped, as far as its grace period goes. */
+export const graceReasons = ['failure', 'signal', 'caller', 'hang', 'preempt'] as const;
+export type GraceReason = (typeof graceReasons)[number];
+
+export interface GraceOptions {
+  /** From the stop signal to SIGKILL, by the reason of the stop. @default shutdownTimeoutMs for each */
+  readonly graceMs?: Readonly<Partial<Record<GraceReason, number>>>;
+}
+
+export const graceDefaults = { graceMs: {} } as const;
+
+export const graceRules: Readonly<Record<keyof GraceOptions, Rule>> = {
+  graceMs: [
+    value =>
+      isRecord(value) &&
+      Object.entries(value).every(
+        ([reason, ms]) =>
+          (graceReasons as readonly string[]).includes(reason) && // includes compares anything
+          (ms === undefined || milliseconds[0](ms)),
+      ),
+    `milliseconds for ${graceReasons.join(', ')}`,
+  ],
+};
