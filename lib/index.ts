@@ -19,6 +19,13 @@ export {
   type RunDescription,
   type WorkerPlan,
 } from './launch.js';
+export type {
+  IoPriority,
+  LimitOptions,
+  Rlimit,
+  RlimitName,
+  RlimitValue,
+} from './options/limits.js';
 export type { Entrypoint, LaunchOptions, Streams, StreamsByRank } from './options.js';
 export type { ConnectOptions } from './store/client.js';
 export { connectStore } from './store/lazy.js';

@@ -49,9 +49,26 @@ export interface NativePlan {
   readonly memoryPolicy?: NativeMemoryPolicy;
   /** `cpus` and `memoryPolicy` that the kernel refuses are told by `started`, which comes all the same. */
   readonly optionalBinding?: boolean;
+  /** In this order, after `nofileSoft`. */
+  readonly rlimits?: readonly NativeRlimit[];
+  /** -20 to 19. */
+  readonly nice?: number;
+  /** Class << 13 | level, of ioprio_set(2). */
+  readonly ioPriority?: number;
+  /** -1000 to 1000. */
+  readonly oomScoreAdj?: number;
+  readonly umask?: number;
   readonly stdin: 'inherit' | 'null';
   readonly stdout: NativeStream;
   readonly stderr: NativeStream;
+}
+
+/** What's absent stays as it is; but a soft limit isn't left above the hard one. */
+export interface NativeRlimit {
+  /** As prlimit(1) spells it: `nofile`. */
+  readonly name: string;
+  readonly soft?: number | 'unlimited';
+  readonly hard?: number | 'unlimited';
 }
 
 /** Where the kernel takes a worker's memory from. set_mempolicy(2) tells the modes. */
@@ -105,6 +122,10 @@ export type NativeStep =
   | 'affinity'
   | 'memory'
   | 'stdio'
+  | 'umask'
+  | 'nice'
+  | 'ionice'
+  | 'oom-score-adj'
   | 'rlimits'
   | 'cwd'
   | 'signals'
@@ -149,7 +170,7 @@ export type NativeEvent =
       /** Workers that run without a binding, since it was optional. */
       readonly unbound: readonly NativeUnbound[];
     }
-  /** None is left. `detail` is a path where the step has one. */
+  /** None is left. `detail` is the path, or the resource limit, that the step was about. */
   | {
       readonly event: 'start-failed';
       readonly group: number;

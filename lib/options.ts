@@ -13,6 +13,7 @@ import {
   texts,
 } from './option-rules.js';
 import { type GraceOptions, graceDefaults, graceRules } from './options/grace.js';
+import { type LimitOptions, limitRules } from './options/limits.js';
 import {
   type PreemptionOptions,
   preemptionDefaults,
@@ -40,7 +41,11 @@ export type StreamsByRank = Streams | Readonly<Record<number, Streams>>;
  * All that `launch` can be told. Flat and readonly; every field but `entrypoint` has a default,
  * written beside it.
  */
-export interface LaunchOptions extends FailureOptions, PreemptionOptions, GraceOptions {
+export interface LaunchOptions
+  extends FailureOptions,
+    PreemptionOptions,
+    GraceOptions,
+    LimitOptions {
   readonly entrypoint: Entrypoint;
   /** Arguments of the entrypoint. `${local_rank}`, `$local_rank` and `$$` are replaced in each. @default [] */
   readonly args?: readonly string[];
@@ -107,6 +112,7 @@ export type Settings = Readonly<
 type MachineOption =
   | 'restartWindow'
   | 'backOff'
+  | keyof LimitOptions
   | 'runId'
   | 'python'
   | 'env'
@@ -218,6 +224,7 @@ const rules: Readonly<Record<keyof LaunchOptions, Rule>> = {
   disable: texts,
   ...preemptionRules,
   ...graceRules,
+  ...limitRules,
   signal: [
     value => isRecord(value) && typeof value.addEventListener === 'function',
     'an AbortSignal',

@@ -9,6 +9,7 @@
       "native/core/base/features.cc",
       "native/core/base/nofile.cc",
       "native/core/spawn/binding.cc",
+      "native/core/spawn/limits.cc",
       "native/core/spawn/plan.cc",
       "native/core/spawn/child.cc",
       "native/core/spawn/spawn.cc",

@@ -6,6 +6,7 @@ import type { Settings } from '../options.js';
 import { randomUuid } from '../util/random.js';
 import { safeSubstitute } from '../util/template.js';
 import { argvOf, type Command, commandOf, findPython } from './entrypoint.js';
+import { limitFields } from './limits.js';
 import { type Env, inheritedEntries, type Round, workerEnv } from './worker-env.js';
 
 /** What this node runs, in every round: options with all that depends on the machine decided. */
@@ -118,6 +119,7 @@ export function workerPlans(
       argv: argvOf(command, localRank),
       env: [...inherited, ...Object.entries(own).map(([name, value]) => `${name}=${value}`)],
       ...(job.cwd === undefined ? {} : { cwd: job.cwd }),
+      ...limitFields(settings),
       stdin: settings.stdin,
       ...streamsOf(settings, { localRank, prefix: prefixOf(localRank), files: files?.[localRank] }),
     };

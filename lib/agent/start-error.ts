@@ -37,6 +37,12 @@ function subjectOf(step: NativeStep, plan: NativePlan | undefined): string | und
       return `of CPUs ${plan?.cpus?.join(',')}`;
     case 'memory':
       return `${plan?.memoryPolicy?.mode} ${plan?.memoryPolicy?.nodes.join(',')}`.trimEnd();
+    case 'nice':
+      return `${plan?.nice}`;
+    case 'ionice':
+      return `class ${(plan?.ioPriority ?? 0) >> 13}, level ${(plan?.ioPriority ?? 0) & 7}`;
+    case 'oom-score-adj':
+      return `${plan?.oomScoreAdj}`;
     default:
       return undefined;
   }
@@ -53,6 +59,20 @@ function adviceAt(step: NativeStep, code: string): string | undefined {
       return "; the container's seccomp filter refuses set_mempolicy, unless it has CAP_SYS_NICE";
     case 'memory ENOSYS':
       return '; this kernel is built without NUMA';
+    case 'rlimits EPERM':
+      return '; only CAP_SYS_RESOURCE raises a hard limit: ask for less, or raise it for regroup itself (limits.conf, LimitNOFILE= of systemd, --ulimit of docker)';
+    case 'rlimits EINVAL':
+      return '; a soft limit must not be above the hard one: give both, as SOFT:HARD';
+    case 'nice EACCES':
+      return '; less than our own takes CAP_SYS_NICE or a higher limit `ulimit -e`';
+    case 'ionice EPERM':
+      return '; realtime takes CAP_SYS_NICE or CAP_SYS_ADMIN';
+    case 'ionice ENOSYS':
+      return '; this kernel has no disk priorities';
+    case 'oom-score-adj EACCES':
+      return '; less than our own takes CAP_SYS_RESOURCE';
+    case 'oom-score-adj ENOENT':
+      return '; /proc is not mounted here';
     default:
       return undefined;
   }

@@ -78,10 +78,90 @@ bool readBinding(Napi::Object object, const std::string& what, Binding& binding)
   return true;
 }
 
+/// @returns false with an exception pending
+bool readInteger(Napi::Object object, const char* name, const std::string& what, double lowest,
+                 double highest, std::optional<int>& target) {
+  const Napi::Value value = get(object, name);
+  if (object.Env().IsExceptionPending()) return false;
+  if (value.IsUndefined()) return true;
+  auto number = toNumber(value, what + "." + name, lowest, highest, true);
+  if (!number) return false;
+  target = static_cast<int>(*number);
+  return true;
+}
+
+/// A number or `unlimited`.
+bool readLimit(Napi::Object object, const char* name, const std::string& what, bool& sets,
+               rlim_t& target) {
+  const Napi::Value value = get(object, name);
+  if (object.Env().IsExceptionPending()) return false;
+  if (value.IsUndefined()) return true;
+  sets = true;
+  if (value.IsString()) {
+    auto word = toString(value, what + "." + name);
+    if (!word) return false;
+    target = RLIM_INFINITY;
+    if (*word == "unlimited") return true;
+    (void)typeError(object.Env(), what + "." + name + " must be a number or unlimited");
+    return false;
+  }
+  auto number = toNumber(value, what + "." + name, 0, kMaxSafeInteger, true);
+  if (!number) return false;
+  target = static_cast<rlim_t>(*number);
+  return true;
+}
+
+bool readResources(Napi::Object object, const std::string& what,
+                   std::vector<ResourceLimit>& resources) {
+  Napi::Env env = object.Env();
+  const Napi::Value value = get(object, "rlimits");
+  if (env.IsExceptionPending()) return false;
+  if (value.IsUndefined()) return true;
+  if (!value.IsArray()) {
+    (void)typeError(env, what + ".rlimits must be an array");
+    return false;
+  }
+  const Napi::Array array = value.As<Napi::Array>();
+  const uint32_t length = array.Length();
+  for (uint32_t i = 0; i < length; i++) {
+    Napi::HandleScope scope(env);
+    const std::string item = what + ".rlimits[" + std::to_string(i) + "]";
+    const Napi::Value each = array.Get(i);
+    if (env.IsExceptionPending()) return false;
+    auto entry = toObject(each, item);
+    if (!entry) return false;
+    auto name = toString(get(*entry, "name"), item + ".name");
+    if (!name) return false;
+    const auto resource = resourceNamed(*name);
+    if (!resource) {
+      (void)typeError(env, item + ".name must be a resource of prlimit(1)");
+      return false;
+    }
+    ResourceLimit limit{*resource, false, false, 0, 0};
+    if (!readLimit(*entry, "soft", item, limit.setsSoft, limit.soft) ||
+        !readLimit(*entry, "hard", item, limit.setsHard, limit.hard))
+      return false;
+    resources.push_back(limit);
+  }
+  return true;
+}
+
+bool readUsage(Napi::Object object, const std::string& what, Limits& limits) {
+  if (!readResources(object, what, limits.resources)) return false;
+  std::optional<int> umask;
+  if (!readInteger(object, "nice", what, -20, 19, limits.nice) ||
+      !readInteger(object, "ioPriority", what, 0, 0xffff, limits.ioPriority) ||
+      !readInteger(object, "oomScoreAdj", what, -1000, 1000, limits.oomScoreAdj) ||
+      !readInteger(object, "umask", what, 0, 0777, umask))
+    return false;
+  if (umask) limits.umask = static_cast<mode_t>(*umask);
+  return true;
+}
+
 }  // namespace
 
 bool readLimits(Napi::Object object, const std::string& what, Command& command) {
-  return readBinding(object, what, command.binding);
+  return readBinding(object, what, command.binding) && readUsage(object, what, command.limits);
 }
 
 }  // namespace regroup

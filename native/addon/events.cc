@@ -22,6 +22,14 @@ const char* nameOf(StartStep step) {
       return "memory";
     case StartStep::Stdio:
       return "stdio";
+    case StartStep::Umask:
+      return "umask";
+    case StartStep::Nice:
+      return "nice";
+    case StartStep::IoPriority:
+      return "ionice";
+    case StartStep::OomScoreAdj:
+      return "oom-score-adj";
     case StartStep::Rlimits:
       return "rlimits";
     case StartStep::Cwd:

@@ -50,6 +50,31 @@ const cases: readonly Case[] = [
     plan: { memoryPolicy: { mode: 'preferred', nodes: [0, 1] } },
     message: /: memory preferred 0,1: .*without NUMA/,
   },
+  {
+    step: 'rlimits',
+    errno: EPERM,
+    detail: 'nofile=500, where the hard limit is 400',
+    message: /: rlimits nofile=500, where the hard limit is 400: .* only CAP_SYS_RESOURCE/,
+  },
+  {
+    step: 'rlimits',
+    errno: EINVAL,
+    detail: 'nofile=500, where the hard limit is 400',
+    message: /limit is 400: invalid argument; a soft limit must not be above/,
+  },
+  { step: 'nice', errno: EACCES, plan: { nice: -5 }, message: /: nice -5: .*CAP_SYS_NICE/ },
+  {
+    step: 'ionice',
+    errno: EPERM,
+    plan: { ioPriority: (1 << 13) | 3 },
+    message: /: ionice class 1, level 3: .*realtime takes/,
+  },
+  {
+    step: 'oom-score-adj',
+    errno: EACCES,
+    plan: { oomScoreAdj: -1000 },
+    message: /: oom-score-adj -1000: permission denied; less than our own takes CAP_SYS_RESOURCE/,
+  },
 ];
 
 for (const { step, errno, detail = '', message, plan: more } of cases) {

@@ -214,6 +214,28 @@ const meanings: readonly [title: string, line: string, env: Env, options: object
     {},
     { masterAddr: '10.0.0.1' },
   ],
+  [
+    'limits',
+    '--rlimit nofile=1:2,core=unlimited,stack=:8,cpu=9: --nice -5 --umask 027 t.py',
+    {},
+    {
+      rlimits: {
+        nofile: { soft: 1, hard: 2 },
+        core: 'unlimited',
+        stack: { hard: 8 },
+        cpu: { soft: 9 },
+      },
+      nice: -5,
+      umask: 0o27,
+    },
+  ],
+  [
+    'disk priority and score',
+    '--ionice=best-effort:2 --oom-score-adj -5 t.py',
+    {},
+    { ionice: { class: 'best-effort', level: 2 }, oomScoreAdj: -5 },
+  ],
+  ['a class without a level', '--ionice idle t.py', {}, { ionice: { class: 'idle' } }],
   ['--signal-target', '--signal-target=group t.py', {}, { signalTarget: 'group' }],
   [
     'pain 2: --grace, by reason',

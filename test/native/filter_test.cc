@@ -176,9 +176,11 @@ TEST("each step of the child that the kernel refuses is named") {
     ChildStep step;
   };
   static const Step kSteps[] = {
-      {SYS_setsid, ChildStep::Session},       {SYS_sched_setaffinity, ChildStep::Affinity},
-      {SYS_set_mempolicy, ChildStep::Memory}, {SYS_dup3, ChildStep::Stdio},
-      {SYS_prlimit64, ChildStep::Rlimits},    {SYS_chdir, ChildStep::Cwd},
+      {SYS_setsid, ChildStep::Session},        {SYS_sched_setaffinity, ChildStep::Affinity},
+      {SYS_set_mempolicy, ChildStep::Memory},  {SYS_dup3, ChildStep::Stdio},
+      {SYS_umask, ChildStep::Umask},           {SYS_setpriority, ChildStep::Nice},
+      {SYS_ioprio_set, ChildStep::IoPriority}, {SYS_write, ChildStep::OomScoreAdj},
+      {SYS_prlimit64, ChildStep::Rlimits},     {SYS_chdir, ChildStep::Cwd},
       {SYS_execve, ChildStep::Exec},
   };
   static const Step* step;
@@ -194,6 +196,7 @@ TEST("each step of the child that the kernel refuses is named") {
         Command plan = fixture({"exit", "5"});
         plan.cwd = "/";
         plan.nofileSoft = 64;
+        plan.limits = {.nice = 1, .ioPriority = 0, .oomScoreAdj = 0, .umask = 022};
         plan.binding = {.cpus = {{0}}, .memory = MemoryPolicy{MemoryPolicy::Mode::Local, {}}};
         auto command = PreparedCommand::prepare(plan, fds);
         auto outcome = spawner->spawn(*command);

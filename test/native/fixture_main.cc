@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -76,6 +77,28 @@ static void printStatus() {
   printMemoryPolicy();
 }
 
+static std::string limitText(rlim_t value) {
+  return value == RLIM_INFINITY ? "unlimited" : std::to_string(value);
+}
+
+static void printLimits() {
+  for (int resource = 0; resource < RLIM_NLIMITS; resource++) {
+    rlimit limit{};
+    ::getrlimit(static_cast<__rlimit_resource_t>(resource), &limit);
+    say("rlimit " + std::to_string(resource) + " " + limitText(limit.rlim_cur) + " " +
+        limitText(limit.rlim_max));
+  }
+  say("nice " + std::to_string(::getpriority(PRIO_PROCESS, 0)));
+  say("ioprio " + std::to_string(::syscall(SYS_ioprio_get, 1, 0)));
+  const mode_t mask = ::umask(0);
+  say("umask " + std::to_string(mask));
+  char score[32] = {};
+  const int fd = ::open("/proc/self/oom_score_adj", O_RDONLY);
+  (void)!::read(fd, score, sizeof score - 1);
+  score[strcspn(score, "\n")] = '\0';
+  say(std::string("oom_score_adj ") + score);
+}
+
 /// A child of the same process group that ignores SIGTERM.
 static void leaveStubbornChild() {
   int ready_[2];
@@ -103,6 +126,7 @@ int main(int argc, char** argv, char** environ) {
     ::raise(number);
   }
   if (mode == "status") return printStatus(), 0;
+  if (mode == "limits") return printLimits(), 0;
   if (mode == "env") {
     for (char** entry = environ; *entry != nullptr; entry++) say(*entry);
     return 0;

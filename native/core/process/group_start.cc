@@ -35,6 +35,14 @@ StartStep toStartStep(ChildStep step) {
       return StartStep::Stdio;
     case ChildStep::Signals:
       return StartStep::Signals;
+    case ChildStep::Umask:
+      return StartStep::Umask;
+    case ChildStep::Nice:
+      return StartStep::Nice;
+    case ChildStep::IoPriority:
+      return StartStep::IoPriority;
+    case ChildStep::OomScoreAdj:
+      return StartStep::OomScoreAdj;
     case ChildStep::Rlimits:
       return StartStep::Rlimits;
     case ChildStep::Cwd:
@@ -43,6 +51,16 @@ StartStep toStartStep(ChildStep step) {
       return StartStep::Exec;
   }
   return StartStep::Spawn;
+}
+
+/// What the step that failed was about.
+std::string detailOf(const SpawnFailure& failure, const Command& command, const std::string& path) {
+  if (failure.step == ChildStep::Cwd) return command.cwd;
+  const auto at = static_cast<size_t>(failure.resource);
+  // There's none if it failed for nofileSoft.
+  if (failure.step == ChildStep::Rlimits && at < command.limits.resources.size())
+    return describe(command.limits.resources[at]);
+  return path;
 }
 
 }  // namespace
@@ -212,10 +230,9 @@ std::optional<StartFailed> Supervisor::Impl::startWorker(Group& group, WorkerPla
   std::vector<RefusedBinding> refused;
   auto spawned = spawner_.spawn(*command, &refused);
   if (auto* failure = std::get_if<SpawnFailure>(&spawned)) {
-    const bool cwd = failure->step == ChildStep::Cwd;
     return StartFailed{index,
                        failure->killed ? StartStep::KilledBeforeExec : toStartStep(failure->step),
-                       failure->error, cwd ? plan.command.cwd : command->path()};
+                       failure->error, detailOf(*failure, plan.command, command->path())};
   }
   for (const RefusedBinding& each : refused)
     unbound.push_back({index, toStartStep(each.step), each.error});

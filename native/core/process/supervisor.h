@@ -64,6 +64,10 @@ enum class StartStep : uint8_t {
   Affinity,
   Memory,
   Stdio,
+  Umask,
+  Nice,
+  IoPriority,
+  OomScoreAdj,
   Rlimits,
   Cwd,
   Signals,
@@ -97,7 +101,7 @@ struct StartFailed {
   size_t index;
   StartStep step;
   Error error;
-  std::string detail;  // a path, where the step has one
+  std::string detail;  // the path, or the resource limit, that the step was about
 };
 /// Told at once, before its output is drained.
 struct Exited {

@@ -69,6 +69,7 @@ Result<PreparedCommand> PreparedCommand::prepare(const Command& command,
   prepared.nofileSoft_ = command.nofileSoft ? command.nofileSoft : nofileBeforeRaise();
 
   prepared.binding_ = PreparedBinding(command.binding);
+  prepared.limits_ = PreparedLimits(command.limits);
 
   const size_t args = command.argv.size();
   prepared.strings_.reserve(args + command.env.size());
@@ -109,6 +110,7 @@ SpawnPlan PreparedCommand::plan() const {
   plan.fdCount = static_cast<int>(fds_.size());
   plan.nofileSoft = nofileSoft_ ? &*nofileSoft_ : nullptr;
   plan.binding = binding_.calls();
+  plan.limits = limits_.calls();
   plan.outlivesUs = outlivesUs_;
   return plan;
 }

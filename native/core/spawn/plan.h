@@ -13,6 +13,7 @@
 #include "core/base/fd.h"
 #include "core/base/result.h"
 #include "core/spawn/binding.h"
+#include "core/spawn/limits.h"
 
 namespace regroup {
 
@@ -24,6 +25,7 @@ struct Command {
   std::string cwd;               // empty: ours
   std::optional<rlim_t> nofileSoft;  // lowered to it; nothing: ours, as it was before we raised it
   Binding binding;
+  Limits limits;
   bool outlivesUs = false;           // else it's killed when the thread that spawned it ends
 };
 
@@ -36,6 +38,10 @@ enum class ChildStep : uint8_t {
   Memory,
   Stdio,
   Signals,
+  Umask,
+  Nice,
+  IoPriority,
+  OomScoreAdj,
   Rlimits,
   Cwd,
   Exec,
@@ -48,6 +54,7 @@ struct ChildReport {
   int error;       // errno, if that one failed
   int affinityError;  // errno of an optional binding that was refused, and the start went on
   int memoryError;
+  int resource;  // index of the resource limit that was tried last
 };
 static_assert(std::is_trivially_destructible_v<ChildReport>);
 
@@ -65,6 +72,7 @@ struct SpawnPlan {
   uint64_t resetSignals;     // to default, as a bit mask
   const rlim_t* nofileSoft;  // null: ours
   BindingCalls binding;
+  LimitCalls limits;
   pid_t agentPid;
   bool outlivesUs;
   bool closeRange;
@@ -100,6 +108,7 @@ class PreparedCommand {
   std::vector<int> fds_;
   std::optional<rlim_t> nofileSoft_;
   PreparedBinding binding_;
+  PreparedLimits limits_;
   bool outlivesUs_ = false;
 };
 

@@ -40,6 +40,14 @@ const char* callOf(ChildStep step) {
       return "dup2";
     case ChildStep::Signals:
       return "rt_sigaction";
+    case ChildStep::Umask:
+      return "umask";
+    case ChildStep::Nice:
+      return "setpriority";
+    case ChildStep::IoPriority:
+      return "ioprio_set";
+    case ChildStep::OomScoreAdj:
+      return "write";
     case ChildStep::Rlimits:
       return "prlimit";
     case ChildStep::Cwd:
@@ -142,7 +150,7 @@ std::variant<Process, SpawnFailure> Spawner::spawn(const PreparedCommand& comman
     // Reaped right here: it's a zombie, or about to be one. ECHILD: somebody else did.
     (void)waitForExit(process.pid, Reap::Yes, true);
     const bool killed = report.error == 0;
-    return SpawnFailure{report.step, {callOf(report.step), report.error}, killed};
+    return SpawnFailure{report.step, {callOf(report.step), report.error}, report.resource, killed};
   }
   if (refused != nullptr) tellRefused(report, *refused);
   if (process.pidfd || method_ == SpawnMethod::Clone) return process;

@@ -24,6 +24,7 @@ enum class SpawnMethod : uint8_t {
 struct SpawnFailure {
   ChildStep step;  // None: the clone itself failed
   Error error;
+  int resource = 0;     // at Rlimits: the index of the limit
   bool killed = false;  // SIGKILLed before execve, without a word: OOM, or a killed cgroup
 };
 

@@ -1,0 +1,148 @@
+import {
+  type IoPriority,
+  type LimitOptions,
+  type Rlimit,
+  type RlimitName,
+  type RlimitValue,
+  rlimitNames,
+} from '../../options/limits.js';
+import type { Feature } from '../features.js';
+import type { Values } from '../values.js';
+
+const ours = { takes: 'text', env: false, origin: 'regroup', group: 'limits' } as const;
+
+const acceptedRlimits = `NAME=SOFT[:HARD], a whole number or unlimited each, with a name of ${rlimitNames.join(', ')}`;
+
+export const limits: Feature = {
+  options: [
+    {
+      ...ours,
+      names: ['--rlimit'],
+      dest: 'rlimit',
+      metavar: 'NAME=SOFT[:HARD],…',
+      help: 'Resource limits of each worker, with the names, units and forms of prlimit(1): nofile=65536,core=unlimited. One number is for both; soft: and :hard leave the other as it is. Default: ours.',
+    },
+    {
+      ...ours,
+      names: ['--nice'],
+      dest: 'nice',
+      metavar: 'N',
+      help: 'CPU priority of workers, from -20 (first) to 19. Default: ours.',
+    },
+    {
+      ...ours,
+      names: ['--ionice'],
+      dest: 'ionice',
+      metavar: 'CLASS[:LEVEL]',
+      help: 'Disk priority of workers: realtime, best-effort (each with a level from 0, first, to 7) or idle. Default: ours.',
+    },
+    {
+      ...ours,
+      names: ['--oom-score-adj'],
+      dest: 'oom_score_adj',
+      metavar: 'N',
+      help: 'Who is killed when memory runs out: workers never (-1000) to first (1000). Default: ours.',
+    },
+    {
+      ...ours,
+      names: ['--umask'],
+      dest: 'umask',
+      metavar: 'OCTAL',
+      help: "Permissions that workers' new files don't get, e.g. 027. Default: ours.",
+    },
+  ],
+  read(values) {
+    return {
+      ...readRlimits(values),
+      ...readWhole(values, 'nice', 'nice', -20, 19),
+      ...readIonice(values),
+      ...readWhole(values, 'oom_score_adj', 'oomScoreAdj', -1000, 1000),
+      ...readUmask(values),
+    };
+  },
+};
+
+function readRlimits(values: Values): LimitOptions {
+  const text = values.text('rlimit');
+  if (text === undefined) return {};
+
+  const rlimits: Partial<Record<RlimitName, Rlimit>> = {};
+  for (const entry of text.split(',')) {
+    const [, name = '', value = ''] = /^([^=]*)=(.*)$/.exec(entry) ?? [];
+    const known = rlimitNames.find(each => each === name);
+    const limit = known === undefined ? undefined : parseRlimit(value);
+    if (known === undefined || limit === undefined) {
+      const why =
+        known !== undefined || name === '' ? `'${entry}' is no limit` : `no resource '${name}'`;
+      return values.refuse('rlimit', why, acceptedRlimits);
+    }
+    if (rlimits[known] !== undefined) {
+      return values.refuse('rlimit', `${name} comes twice`, acceptedRlimits);
+    }
+    rlimits[known] = limit;
+  }
+  return { rlimits };
+}
+
+/** @source util-linux 2.38, sys-utils/prlimit.c, parse_prlim: SOFT:HARD, SOFT:, :HARD, BOTH */
+function parseRlimit(text: string): Rlimit | undefined {
+  const [first = '', second, ...more] = text.split(':');
+  if (more.length > 0) return undefined;
+  if (second === undefined) return parseValue(first);
+
+  const soft = first === '' ? {} : { soft: parseValue(first) };
+  const hard = second === '' ? {} : { hard: parseValue(second) };
+  const limit = { ...soft, ...hard };
+  const parts = Object.values(limit);
+  if (parts.length === 0 || parts.includes(undefined)) return undefined;
+  if (limit.soft !== undefined && limit.hard !== undefined && isAbove(limit.soft, limit.hard)) {
+    return undefined;
+  }
+  return limit as Rlimit; // includes has just told that none is undefined
+}
+
+function parseValue(text: string): RlimitValue | undefined {
+  // Beyond 2^53 a number isn't what was written.
+  if (/^\d+$/.test(text) && Number.isSafeInteger(Number(text))) return Number(text);
+  return text === 'unlimited' ? text : undefined;
+}
+
+function isAbove(soft: RlimitValue, hard: RlimitValue): boolean {
+  return hard !== 'unlimited' && (soft === 'unlimited' || soft > hard);
+}
+
+function readWhole(
+  values: Values,
+  dest: string,
+  option: 'nice' | 'oomScoreAdj',
+  lowest: number,
+  highest: number,
+): LimitOptions {
+  const text = values.text(dest);
+  if (text === undefined) return {};
+  const number = /^[-+]?\d+$/.test(text) ? Number(text) : Number.NaN;
+  if (number >= lowest && number <= highest) return { [option]: number };
+  const accepted = `a whole number from ${lowest} to ${highest}`;
+  return values.refuse(dest, `'${text}' is out of range or no number`, accepted);
+}
+
+function readIonice(values: Values): LimitOptions {
+  const text = values.text('ionice');
+  if (text === undefined) return {};
+
+  const [, name, level] = /^(realtime|best-effort|idle)(?::([0-7]))?$/.exec(text) ?? [];
+  if (name === undefined || (name === 'idle' && level !== undefined)) {
+    const accepted = 'realtime[:0-7], best-effort[:0-7] or idle';
+    return values.refuse('ionice', `'${text}' is no class and level`, accepted);
+  }
+  const ionice = { class: name as IoPriority['class'] }; // the pattern has just told
+  return { ionice: level === undefined ? ionice : { ...ionice, level: Number(level) } };
+}
+
+function readUmask(values: Values): LimitOptions {
+  const text = values.text('umask');
+  if (text === undefined) return {};
+  if (/^(?:0o?)?[0-7]{1,3}$/.test(text))
+    return { umask: Number.parseInt(text.replace('o', ''), 8) };
+  return values.refuse('umask', `'${text}' is no octal number`, '000 to 777, in octal');
+}

@@ -1,0 +1,109 @@
+import { isRecord, isWhole, type Rule } from '../option-rules.js';
+
+/**
+ * Resources as prlimit(1) spells them; setrlimit(2) tells their units.
+ *
+ * @source util-linux 2.38, sys-utils/prlimit.c, prlimit_desc
+ */
+export const rlimitNames = [
+  'as',
+  'core',
+  'cpu',
+  'data',
+  'fsize',
+  'locks',
+  'memlock',
+  'msgqueue',
+  'nice',
+  'nofile',
+  'nproc',
+  'rss',
+  'rtprio',
+  'rttime',
+  'sigpending',
+  'stack',
+] as const;
+
+export type RlimitName = (typeof rlimitNames)[number];
+
+export type RlimitValue = number | 'unlimited';
+
+/** One for both, or each by itself; a limit that's absent stays as it is. */
+export type Rlimit = RlimitValue | { readonly soft?: RlimitValue; readonly hard?: RlimitValue };
+
+/** @source Linux, include/uapi/linux/ioprio.h */
+const ioClasses = { realtime: 1, 'best-effort': 2, idle: 3 } as const;
+
+export interface IoPriority {
+  readonly class: keyof typeof ioClasses;
+  /** 0, served first, to 7; `idle` has none. @default 4 */
+  readonly level?: number;
+}
+
+/** What each worker may use, and how the kernel treats it; set before its program runs. */
+export interface LimitOptions {
+  /** Resource limits. @default our own */
+  readonly rlimits?: Readonly<Partial<Record<RlimitName, Rlimit>>>;
+  /** From -20, served first, to 19. @default our own */
+  readonly nice?: number;
+  /** For the disk, where its scheduler knows priorities. @default our own */
+  readonly ionice?: IoPriority;
+  /** From -1000, never killed when memory runs out, to 1000, killed first. @default our own */
+  readonly oomScoreAdj?: number;
+  /** Permissions that new files don't get, as a number: 0o027. @default our own */
+  readonly umask?: number;
+}
+
+export const limitRules: Readonly<Record<keyof LimitOptions, Rule>> = {
+  rlimits: [
+    value =>
+      isRecord(value) &&
+      Object.entries(value).every(
+        ([name, limit]) => rlimitNames.includes(name as RlimitName) && isRlimit(limit), // includes compares anything
+      ),
+    `whole numbers from 0, 'unlimited' or { soft, hard } for some of ${rlimitNames.join(', ')}; no soft limit above its hard one`,
+  ],
+  nice: [value => isWhole(value, -20, 19), 'a whole number from -20 to 19'],
+  ionice: [
+    isIoPriority,
+    "{ class: 'realtime' | 'best-effort', level: 0 to 7 } or { class: 'idle' }",
+  ],
+  oomScoreAdj: [value => isWhole(value, -1000, 1000), 'a whole number from -1000 to 1000'],
+  umask: [value => isWhole(value, 0, 0o777), 'a whole number from 0 to 0o777'],
+};
+
+/** The kernel's number for it. @source ioprio_set(2) */
+export function ioPriorityNumber({ class: name, level = name === 'idle' ? 0 : 4 }: IoPriority) {
+  return (ioClasses[name] << 13) | level;
+}
+
+function isRlimit(value: unknown): value is Rlimit {
+  if (isRlimitValue(value)) return true;
+  if (!isRecord(value)) return false;
+  const { soft, hard, ...more } = value;
+  return (
+    Object.keys(more).length === 0 &&
+    (soft !== undefined || hard !== undefined) &&
+    (soft === undefined || isRlimitValue(soft)) &&
+    (hard === undefined || isRlimitValue(hard)) &&
+    (soft === undefined || hard === undefined || amount(soft) <= amount(hard))
+  );
+}
+
+function isRlimitValue(value: unknown): value is RlimitValue {
+  return value === 'unlimited' || isWhole(value, 0);
+}
+
+function amount(value: RlimitValue): number {
+  return value === 'unlimited' ? Number.POSITIVE_INFINITY : value;
+}
+
+function isIoPriority(value: unknown): boolean {
+  if (!isRecord(value)) return false;
+  const { class: name, level, ...more } = value;
+  if (Object.keys(more).length > 0) return false;
+  if (name === 'idle') return level === undefined;
+  return (
+    (name === 'realtime' || name === 'best-effort') && (level === undefined || isWhole(level, 0, 7))
+  );
+}
