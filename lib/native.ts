@@ -292,13 +292,16 @@ export interface NativeStore {
    * Binds and listens at once, so that a port is never picked and then lost.
    *
    * @param hosts numeric addresses; the first must bind, the others are tried on the same port
-   * @param port 0: the kernel chooses
+   * @param fd instead: a bound socket that somebody else has made; it's duplicated
+   * @param port 0: the kernel chooses; with `fd`, any
    * @throws with `code` (EADDRINUSE…) and `syscall`
    */
-  openTable(options: {
-    readonly hosts: readonly string[];
-    readonly port: number;
-  }): NativeStoreAddress;
+  openTable(
+    options: { readonly port: number } & (
+      | { readonly hosts: readonly string[] }
+      | { readonly fd: number }
+    ),
+  ): NativeStoreAddress;
   /** Empties the table and drops its connections; the port stays. */
   resetTable(table: number): void;
   /** Drops the table, its connections and its port. Unknown tables: nothing. */

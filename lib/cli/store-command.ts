@@ -1,7 +1,7 @@
 import { fstatSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { RegroupError } from '../errors.js';
-import { createStore, openTable } from '../store/open-table.js';
+import { adoptTable, createStore, openTable } from '../store/open-table.js';
 import { addressOf } from '../util/address.js';
 import { disabledFeatures } from '../util/features.js';
 import { maxTimerMs } from '../util/timers.js';
@@ -9,7 +9,7 @@ import { unreachable } from '../util/unreachable.js';
 import { writeConsole } from './console.js';
 import { packageVersion } from './version.js';
 
-const help = `usage: regroup-store [--host HOST] [--port PORT] [--shared-memory]
+const help = `usage: regroup-store [--host HOST | --listen-fd N] [--port PORT] [--shared-memory]
 
 Serves a TCPStore, as torch.distributed.TCPStore(is_master=True) does, to PyTorch 1.13 and any later
 release at once. Prints "ready HOST:PORT" once it listens.
@@ -17,6 +17,9 @@ release at once. Prints "ready HOST:PORT" once it listens.
   --host HOST  address or name to serve at. localhost and 127.0.0.1 serve both loopback addresses,
                another name every address of this machine (default: every address)
   --port PORT  0 takes a free one (default: 0)
+  --listen-fd N
+               serve at this descriptor, a bound TCP socket, instead of --host; with --port, only if
+               that's its port
   --shared-memory
                also serve this user's processes through shared memory: "ready HOST:PORT @NAME"
   --help       print this and exit
@@ -50,6 +53,7 @@ interface Serve {
   readonly do: 'serve';
   readonly host: string;
   readonly port: number;
+  readonly listenFd?: number;
   readonly sharedMemory: boolean;
 }
 
@@ -65,6 +69,7 @@ function parse(args: readonly string[]): Parsed {
       options: {
         host: { type: 'string', default: everyAddress },
         port: { type: 'string', default: '0' },
+        'listen-fd': { type: 'string' },
         'shared-memory': { type: 'boolean', default: false },
         help: { type: 'boolean', short: 'h' },
         version: { type: 'boolean' },
@@ -77,7 +82,13 @@ function parse(args: readonly string[]): Parsed {
       return { do: 'refuse', why: `--port: '${values.port}' is not a port; give 0 to 65535` };
     }
     if (values.host === '') return { do: 'refuse', why: '--host: give an address or a name' };
-    return { do: 'serve', host: values.host, port, sharedMemory: values['shared-memory'] };
+    const given = values['listen-fd'];
+    if (given !== undefined && !/^\d{1,9}$/.test(given)) {
+      return { do: 'refuse', why: `--listen-fd: '${given}' is not a descriptor; give its number` };
+    }
+    const listenFd = given === undefined ? {} : { listenFd: Number(given) };
+    const sharedMemory = values['shared-memory'];
+    return { do: 'serve', host: values.host, port, ...listenFd, sharedMemory };
   } catch (error) {
     // parseArgs throws TypeErrors for people; some end with advice in further sentences.
     return { do: 'refuse', why: (error as Error).message.split('\n')[0] ?? '' };
@@ -87,7 +98,7 @@ function parse(args: readonly string[]): Parsed {
 /** What `openTable` takes for a name that means any address of this machine. */
 const everyAddress = '*';
 
-function serve({ host, port, sharedMemory }: Serve): void {
+function serve({ host, port, listenFd, sharedMemory }: Serve): void {
   try {
     const disable = disabledFeatures();
     const store = createStore({ disable, sharedMemory }, line =>
@@ -101,7 +112,8 @@ function serve({ host, port, sharedMemory }: Serve): void {
     }
 
     for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, end);
-    const table = openTable(store, host, port);
+    const table =
+      listenFd === undefined ? openTable(store, host, port) : adoptTable(store, listenFd, port);
     const shown = host === everyAddress ? '0.0.0.0' : host;
     const local = table.local === undefined ? '' : ` ${table.local}`;
     writeConsole(1, `ready ${addressOf(shown, table.port)}${local}\n`);

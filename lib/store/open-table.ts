@@ -39,6 +39,30 @@ export function openTable(
   throw launchError('ERR_PORT', [shownAddress(masterAddr, port), why], failure);
 }
 
+/**
+ * Serves at a bound socket that whoever started us has made, as TCPStore's `master_listen_fd`.
+ *
+ * @param port what it must be bound to; 0: any
+ * @throws ERR_PORT
+ */
+export function adoptTable(store: NativeStore, fd: number, port: number): NativeStoreAddress {
+  try {
+    return store.openTable({ fd, port });
+  } catch (error) {
+    const code = codeOf(error) ?? 'unknown';
+    throw launchError('ERR_PORT', [`descriptor ${fd}`, descriptorProblems[code] ?? code], error);
+  }
+}
+
+const descriptorProblems: Readonly<Record<string, string>> = {
+  EBADF: 'it is not open; whoever starts us must pass it on',
+  ENOTSOCK: 'it is no socket',
+  EPROTOTYPE: 'it is no TCP socket',
+  EDESTADDRREQ: 'it is not bound to a port',
+  EADDRNOTAVAIL: 'it is bound to another port than --port says',
+  EADDRINUSE: 'another socket listens at its port',
+};
+
 /** Port 0 is nobody's: any would have done. */
 function shownAddress(host: string, port: number): string {
   return port === 0 ? host : addressOf(host, port);

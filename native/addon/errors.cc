@@ -21,7 +21,7 @@ const char* errnoName(int code) {
       NAME(EMFILE),  NAME(ENAMETOOLONG), NAME(ENFILE),        NAME(ENODEV),       NAME(ENOENT),
       NAME(ENOEXEC), NAME(ENOMEM),       NAME(ENOSPC),        NAME(ENOSYS),       NAME(ENOTDIR),
       NAME(EPERM),   NAME(EPIPE),        NAME(EPROTO),        NAME(ETIMEDOUT),    NAME(EROFS),
-      NAME(ESRCH),   NAME(ETXTBSY),
+      NAME(ESRCH),   NAME(ETXTBSY),      NAME(EDESTADDRREQ),  NAME(ENOTSOCK),     NAME(EPROTOTYPE),
 #undef NAME
   };
   for (const auto& known : kNames) {

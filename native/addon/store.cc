@@ -107,7 +107,7 @@ std::optional<uint32_t> toTable(Napi::Value value) {
   return toWhole(value, UINT32_MAX, "table must be a number that openTable gave");
 }
 
-/// openTable({ hosts, port }): { table, port, local? }
+/// openTable({ hosts, port } | { fd, port }): { table, port, local? }
 Napi::Value openTable(Store& store, const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   if (!info[0].IsObject()) {
@@ -115,16 +115,28 @@ Napi::Value openTable(Store& store, const Napi::CallbackInfo& info) {
     return {};
   }
   const auto options = info[0].As<Napi::Object>();
-  const Napi::Value hostList = options.Get("hosts");
+  const Napi::Value fdNumber = options.Get("fd");
   if (env.IsExceptionPending()) return {};
-  const auto hosts = toStrings(hostList, "options.hosts");
-  if (!hosts) return {};
+  std::optional<uint32_t> fd;
+  if (!fdNumber.IsUndefined()) {
+    fd = toWhole(fdNumber, INT32_MAX, "options.fd must be a descriptor");
+    if (!fd) return {};
+  }
+  std::optional<std::vector<std::string>> hosts;
+  if (!fd) {
+    const Napi::Value hostList = options.Get("hosts");
+    if (env.IsExceptionPending()) return {};
+    hosts = toStrings(hostList, "options.hosts");
+    if (!hosts) return {};
+  }
   const Napi::Value portNumber = options.Get("port");
   if (env.IsExceptionPending()) return {};
   const auto port = toWhole(portNumber, UINT16_MAX, "options.port must be from 0 to 65535");
   if (!port) return {};
 
-  auto address = store.server().openTable(*hosts, static_cast<uint16_t>(*port));
+  const auto wanted = static_cast<uint16_t>(*port);
+  auto address = fd ? store.server().adoptTable(static_cast<int>(*fd), wanted)
+                    : store.server().openTable(*hosts, wanted);
   if (!address) {
     throwError(env, address.error());
     return {};

@@ -143,7 +143,7 @@ t.test('--help and --version go to stdout, with exit code 0', async t => {
   t.match(help, { code: 0, stderr: '' });
   t.match(
     help.stdout,
-    /^usage: regroup-store \[--host HOST\] \[--port PORT\] \[--shared-memory\]\n/,
+    /^usage: regroup-store \[--host HOST \| --listen-fd N\] \[--port PORT\] \[--shared-memory\]\n/,
   );
   const printed = await runCli(t, ['--version'], command);
   t.match(printed, { code: 0, stdout: `regroup-store ${version}\n`, stderr: '' });
@@ -172,3 +172,48 @@ t.test(
     t.equal(shared.get('key'), 'unknown', 'the server is gone');
   },
 );
+
+const listening = (code: string): readonly string[] => ['python3', '-c', code];
+/** Binds a socket, says its port, makes it descriptor 7, and becomes what follows. */
+const binds = (more: string): readonly string[] =>
+  listening(`
+import os, socket, sys
+s = socket.socket(socket.AF_INET, ${more.includes('udp') ? 'socket.SOCK_DGRAM' : 'socket.SOCK_STREAM'})
+${more.includes('unbound') ? '' : 's.bind(("127.0.0.1", 0))'}
+${more.includes('listens') ? 's.listen()' : ''}
+print("bound", s.getsockname()[1], flush=True)
+os.dup2(s.fileno(), 7)
+os.execv(sys.argv[1], sys.argv[1:])`);
+
+for (const how of ['bound', 'listens']) {
+  t.test(`T-064 regroup-store serves at a descriptor that ${how} already`, async t => {
+    const run = startCli(t, ['--listen-fd=7'], { ...command, under: binds(how) });
+    const bound = Number((await run.line(/^bound/)).split(' ')[1]);
+    const { port } = parts(await run.line(ready));
+
+    t.equal(port, bound);
+    const store = await connectStore({ host: '127.0.0.1', port });
+    await store.set('key', 'value');
+    t.equal(String(await store.get('key')), 'value');
+    await store.close();
+    run.kill('SIGTERM');
+    t.match(await run.ended, { code: 0, stderr: '' });
+  });
+}
+
+for (const [how, args, why] of [
+  ['unbound', [], /descriptor 7: it is not bound/],
+  ['udp', [], /descriptor 7: it is no TCP socket/],
+  ['bound', ['--port=1'], /descriptor 7: it is bound to another port/],
+] as const) {
+  t.test(`T-064 a descriptor is refused: ${how} ${args}`, async t => {
+    const ended = await runCli(t, ['--listen-fd=7', ...args], { ...command, under: binds(how) });
+
+    t.match(ended, { code: 1, stderr: why });
+  });
+}
+
+t.test('T-064 a descriptor that is not there, or no number, is refused', async t => {
+  t.match(await runCli(t, ['--listen-fd=77'], command), { code: 1, stderr: /77: it is not open/ });
+  t.match(await runCli(t, ['--listen-fd=x'], command), { code: 2, stderr: /not a descriptor/ });
+});

@@ -1,6 +1,7 @@
 #include "core/store/bind.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <netinet/tcp.h>
 
@@ -57,6 +58,34 @@ void setPeerOptions(int fd, std::chrono::milliseconds stall) {
   set(IPPROTO_TCP, TCP_KEEPINTVL, seconds);
   set(IPPROTO_TCP, TCP_KEEPCNT, probes);
   set(IPPROTO_TCP, TCP_USER_TIMEOUT, ms);
+}
+
+Result<Bound> adoptListener(int fd, uint16_t port, std::chrono::milliseconds stall) {
+  const auto ask = [fd](int option, int& value) {
+    socklen_t size = sizeof value;
+    return ::getsockopt(fd, SOL_SOCKET, option, &value, &size) == 0;
+  };
+  int type = 0;
+  int domain = 0;
+  if (!ask(SO_TYPE, type) || !ask(SO_DOMAIN, domain)) return Error{"getsockopt", errno};
+  if (type != SOCK_STREAM || (domain != AF_INET && domain != AF_INET6))
+    return Error{"getsockopt", EPROTOTYPE};
+
+  Fd own(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+  if (!own) return Error{"fcntl", errno};
+  auto real = portOf(own);
+  if (!real) return real.error();
+  if (*real == 0) return Error{"getsockname", EDESTADDRREQ};
+  if (port != 0 && *real != port) return Error{"getsockname", EADDRNOTAVAIL};
+  const int flags = ::fcntl(own.get(), F_GETFL);
+  if (flags < 0 || ::fcntl(own.get(), F_SETFL, flags | O_NONBLOCK) < 0)
+    return Error{"fcntl", errno};
+  setPeerOptions(own.get(), stall);
+  // Again for one that listens already: it only gets our backlog.
+  if (::listen(own.get(), INT_MAX) < 0) return Error{"listen", errno};
+  Bound bound{{}, *real};
+  bound.fds.push_back(std::move(own));
+  return bound;
 }
 
 Result<Bound> listenAtAll(std::span<const std::string> hosts, uint16_t port,

@@ -67,16 +67,27 @@ Result<TableAddress> StoreServer::openTable(std::span<const std::string> hosts, 
   if (!engine_) return Error{"listen", EBADF};
   auto bound = listenAtAll(hosts, port, engine_->options().stall);
   if (!bound) return bound.error();
+  return serve(*std::move(bound));
+}
 
+Result<TableAddress> StoreServer::adoptTable(int fd, uint16_t port) {
+  const std::lock_guard lock(callMutex_);
+  if (!engine_) return Error{"listen", EBADF};
+  auto bound = adoptListener(fd, port, engine_->options().stall);
+  if (!bound) return bound.error();
+  return serve(*std::move(bound));
+}
+
+Result<TableAddress> StoreServer::serve(Bound bound) {
   LocalSocket local;
   if (engine_->options().sharedMemory.offered) {
     // Fallback: a filter forbids Unix sockets. TCP does all that they do.
     if (auto listening = listenLocally()) local = *std::move(listening);
   }
 
-  TableAddress address{nextTable_++, bound->port, local.name};
+  TableAddress address{nextTable_++, bound.port, local.name};
   Result<void> opened;
-  call([&] { opened = engine_->open(address.table, std::move(bound->fds), std::move(local.fd)); });
+  call([&] { opened = engine_->open(address.table, std::move(bound.fds), std::move(local.fd)); });
   if (!opened) return opened.error();
   return address;
 }

@@ -57,6 +57,8 @@ struct ServerOptions {
   std::function<void(std::string_view line)> onLog;
 };
 
+struct Bound;
+
 struct TableAddress {
   uint32_t table;
   uint16_t port;
@@ -111,6 +113,8 @@ class StoreServer {
   ///   takes IPv4 as well, and means 0.0.0.0 where there's no IPv6.
   /// @param port 0: the kernel chooses
   Result<TableAddress> openTable(std::span<const std::string> hosts, uint16_t port);
+  /// Serves at a socket that's bound already, see adoptListener().
+  Result<TableAddress> adoptTable(int fd, uint16_t port);
   /// Empties the table and drops its connections, those not yet accepted too; the port stays.
   void resetTable(uint32_t table);
   /// Unknown tables: nothing.
@@ -126,6 +130,7 @@ class StoreServer {
 
  private:
   StoreServer(std::unique_ptr<Engine> engine, Thread thread);
+  Result<TableAddress> serve(Bound bound);
   bool call(const std::function<void()>& task);
 
   std::mutex callMutex_;            // one caller at a time; guards the fields below
