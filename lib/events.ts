@@ -1,5 +1,7 @@
 import type { FailReason } from './agent/failure-policy.js';
 import type { WorkerFailure } from './agent/failures.js';
+import type { Hang } from './agent/hang.js';
+import type { DumpFile } from './agent/stacks.js';
 
 /** How a worker ended. A signal without a name (a real-time one) is given as `SIG<number>`. */
 export type WorkerExit =
@@ -20,7 +22,7 @@ export interface WorkerIdentity {
   readonly pid: number;
 }
 
-export type StopReason = 'failure' | 'signal' | 'caller' | 'preempt';
+export type StopReason = 'failure' | 'hang' | 'signal' | 'caller' | 'preempt';
 
 /** Who told that this machine will soon be taken away. */
 export type PreemptionSource = 'signal' | 'caller' | 'file' | 'url';
@@ -77,6 +79,21 @@ export type AgentEvent =
       readonly delayMs: number;
       /** The rule that decided, as `3=restart`. */
       readonly rule?: string;
+      readonly atMs: number;
+    }
+  /** A hang rule has found a worker. Told again only after the worker has moved. */
+  | {
+      readonly event: 'hung';
+      readonly hang: Hang;
+      readonly action: 'notify' | 'dump' | 'restart';
+      readonly atMs: number;
+    }
+  /** Stacks of all workers of the node; those of a rank are missing if nothing could be read in time. */
+  | {
+      readonly event: 'dumped';
+      readonly files: readonly DumpFile[];
+      /** Where they wait: `ranks 0-6 in all_reduce, rank 7 in __next__`. */
+      readonly summary: string;
       readonly atMs: number;
     }
   /** A worker that SIGKILL didn't end: it's stuck in the kernel. */

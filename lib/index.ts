@@ -1,5 +1,7 @@
 export type { FailReason, RuleAction } from './agent/failure-policy.js';
 export type { WorkerFailure } from './agent/failures.js';
+export type { Hang, HangRule } from './agent/hang.js';
+export type { DumpFile } from './agent/stacks.js';
 export { type ErrorCode, RegroupError } from './errors.js';
 export type {
   AgentEvent,
@@ -11,6 +13,7 @@ export type {
 } from './events.js';
 export { exitCodes } from './exit-codes.js';
 export type { FailureOptions, FailureRuleOption } from './failure-options.js';
+export type { HangOptions } from './hang-options.js';
 export {
   type LaunchPlan,
   launch,

@@ -1,5 +1,6 @@
 import { launchError } from './errors.js';
 import { type FailureOptions, failureDefaults, failureRules } from './failure-options.js';
+import { type HangOptions, hangRule } from './hang-options.js';
 import {
   flag,
   isList,
@@ -87,6 +88,8 @@ export interface LaunchOptions
   readonly shutdownTimeoutMs?: number;
   /** Who gets the stop signal: the worker alone, or its whole process group. @default 'leader' for Python, 'group' for programs */
   readonly signalTarget?: 'leader' | 'group';
+  /** When a job that still runs counts as hung, and what follows. @default never */
+  readonly hang?: HangOptions;
   /** LOCAL_RANK is 0 for all, and each sees one device. @default false */
   readonly virtualLocalRank?: boolean;
   /** `--local-rank=<n>` behind the script, as torch.distributed.launch does. @default false */
@@ -119,6 +122,7 @@ type MachineOption =
   | 'cwd'
   | 'logDir'
   | 'signalTarget'
+  | 'hang'
   | 'errorFile'
   | 'preemptSignal'
   | 'preemptFile'
@@ -217,6 +221,7 @@ const rules: Readonly<Record<keyof LaunchOptions, Rule>> = {
   duplicateStderrFilters: texts,
   shutdownTimeoutMs: milliseconds,
   signalTarget: oneOf('leader', 'group'),
+  hang: hangRule,
   virtualLocalRank: flag,
   passLocalRankArg: flag,
   startMethod: oneOf('spawn', 'fork', 'forkserver'),

@@ -24,6 +24,7 @@ import { randomName } from '../util/random.js';
 import { signalName, signalNumber } from '../util/signals.js';
 import { unreachable } from '../util/unreachable.js';
 import { describeFailure, rootCauseOf, type WorkerFailure } from './failures.js';
+import { type HangGuard, hangGuard } from './hang-guard.js';
 import { type Job, roundOf, workerPlans } from './job.js';
 import { killAtOnceMs, type Machine, startMachine } from './machine.js';
 import { type NoticeSources, watchForNotices } from './notice-sources.js';
@@ -65,6 +66,7 @@ interface RoundRecord {
   readonly files: readonly WorkerFiles[] | undefined;
   readonly masterPort: number;
   readonly plan: NativeGroupPlan;
+  hangs?: HangGuard;
   workers: readonly WorkerIdentity[];
   tails: readonly NativeTail[];
 }
@@ -226,6 +228,20 @@ export function createAgent(job: Job): Agent {
     machine?.supervisor.startGroup(next.plan);
   }
 
+  function guardFromHangs(round: number, record: RoundRecord): void {
+    if (settings.hang === undefined) return;
+    record.hangs = hangGuard(settings.hang, {
+      workers: record.workers,
+      plans: record.plan.plans,
+      files: record.files,
+      path: job.env.PATH,
+      slots: () => machine?.slots(round) ?? [],
+      nowMs,
+      tell: event => told.publish(event),
+      onHung: hang => happen({ event: 'hung', round, hang }),
+    });
+  }
+
   function onStoreLog(line: string): void {
     told.publish({ event: 'store-trouble', line, atMs: nowMs() });
   }
@@ -249,15 +265,18 @@ export function createAgent(job: Job): Agent {
         const { masterPort } = record;
         const { masterAddr } = settings;
         happen({ event: 'started', round, atMs, workers, masterAddr, masterPort });
+        guardFromHangs(round, record);
         return;
       }
       case 'start-failed':
         happen({ event: 'start-failed', round, error: startError(event, record.plan) });
         return;
       case 'exited':
+        record.hangs?.ended(event.index);
         happen({ event: 'exited', round, atMs, localRank: event.index, exit: exitOf(event.exit) });
         return;
       case 'ended': {
+        record.hangs?.close();
         record.tails = event.tails;
         const stuck = event.stuck.map(({ index, state, waitChannel }) => ({
           localRank: index,
@@ -315,7 +334,7 @@ export function createAgent(job: Job): Agent {
     const host = qualifiedHostname();
     const unixMinusMonotonicMs = Date.now() - nowMs();
     return exits
-      .filter(({ exit }) => exit.how !== 'exited' || exit.code !== 0)
+      .filter(({ exit, cause }) => cause === 'hang' || exit.how !== 'exited' || exit.code !== 0)
       .map(exit => {
         const { localRank } = exit.worker;
         const errorFile = record?.files?.[localRank]?.errorFile;
@@ -327,7 +346,7 @@ export function createAgent(job: Job): Agent {
             file: readErrorFile(errorFile),
             errorFile,
             host,
-            tail: exit.cause === 'own' ? tailOf(stderr, tail) : undefined,
+            tail: exit.cause !== 'stopped-by-us' ? tailOf(stderr, tail) : undefined,
           },
         );
       });
@@ -374,7 +393,8 @@ export function createAgent(job: Job): Agent {
     told.publish({ event: 'ended', outcome: outcome.outcome, atMs: nowMs() });
     // The report names them.
     const keepErrorFiles =
-      'failures' in outcome && outcome.failures.some(each => each.errorFile !== undefined);
+      'failures' in outcome &&
+      outcome.failures.some(each => each.errorFile !== undefined || each.cause === 'hang');
     tearDown({ keepErrorFiles });
     result.resolve(outcome);
   }
@@ -389,6 +409,7 @@ export function createAgent(job: Job): Agent {
   }
 
   function tearDown({ keepErrorFiles }: { readonly keepErrorFiles: boolean }): void {
+    for (const { hangs } of rounds.values()) hangs?.close();
     told.end();
     clearTimeout(preemptLimit);
     noticeSources?.close();

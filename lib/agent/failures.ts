@@ -1,5 +1,6 @@
 import type { WorkerExit, WorkerIdentity } from '../events.js';
 import { signalName } from '../util/signals.js';
+import type { Hang } from './hang.js';
 
 /** A worker that didn't end with 0. */
 export interface WorkerFailure {
@@ -11,9 +12,9 @@ export interface WorkerFailure {
   readonly exitcode: number;
   /**
    * `own`: the worker exited or crashed by itself; `stopped-by-us`: it ended by a signal that we
-   * sent, because another had failed.
+   * sent, because another had failed; `hang`: a hang rule found it, and `message` says which.
    */
-  readonly cause: 'own' | 'stopped-by-us';
+  readonly cause: 'own' | 'hang' | 'stopped-by-us';
   /** From its exec to its end. */
   readonly durationMs: number;
   /** What happened, in one or a few lines: the exception, or what its exit tells. */
@@ -47,7 +48,9 @@ export type ErrorFile =
 export interface SeenExit {
   readonly worker: WorkerIdentity;
   readonly exit: WorkerExit;
-  readonly cause: 'own' | 'stopped-by-us';
+  readonly cause: 'own' | 'hang' | 'stopped-by-us';
+  /** What a hang rule said of it. */
+  readonly hang?: Hang;
   readonly durationMs: number;
   /** Unix time in milliseconds. */
   readonly seenAtUnixMs: number;
@@ -102,6 +105,9 @@ export function describeFailure(
   const { file, errorFile, host, tail } = context;
   const exitcode = exitcodeOf(seen.exit);
   const generated = generatedMessage(seen.exit, seen.worker.pid);
+  // What the stop made it write is an echo of our own signal.
+  const hung =
+    seen.hang === undefined ? undefined : `hung (${seen.hang.rule}): ${seen.hang.message}`;
   const read = file.kind === 'read' && file.message !== '' ? file : undefined;
   const note = file.kind === 'malformed' ? ` (its error file ${file.reason})` : '';
   return {
@@ -112,8 +118,8 @@ export function describeFailure(
     exitcode,
     cause: seen.cause,
     durationMs: seen.durationMs,
-    message: read?.message ?? generated + note,
-    traceback: read?.traceback ?? generated + note,
+    message: hung ?? read?.message ?? generated + note,
+    traceback: hung ?? read?.traceback ?? generated + note,
     timestamp:
       (file.kind === 'read' ? file.timestamp : undefined) ?? Math.floor(seen.seenAtUnixMs / 1000),
     host,
@@ -123,7 +129,8 @@ export function describeFailure(
 }
 
 /**
- * Which of the failures, given in the order in which we saw them, came first. A worker's own end
+ * Which of the failures, given in the order in which we saw them, came first. A hang that made us stop
+ * beats all, for nothing had failed by then. A worker's own end
  * beats a signal that we sent. Among equals the earlier second wins, and within one second, all that
  * error files tell, our order does: a traceback is written before its process ends, but a process
  * without one is stamped at its end, so finer comparisons would favour the wrong one.
@@ -131,6 +138,8 @@ export function describeFailure(
 export function rootCauseOf<F extends Pick<WorkerFailure, 'cause' | 'timestamp'>>(
   failures: readonly F[],
 ): F | undefined {
+  const hung = failures.find(failure => failure.cause === 'hang');
+  if (hung !== undefined) return hung;
   const own = failures.filter(failure => failure.cause === 'own');
   const candidates = own.length > 0 ? own : failures;
   return candidates.reduce<F | undefined>(

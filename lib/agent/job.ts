@@ -1,3 +1,5 @@
+import { launchError } from '../errors.js';
+import { watchesOutput } from '../hang-options.js';
 import { type LogBase, logBase, type WorkerFiles } from '../logs/layout.js';
 import { anyRedirected, streamsOf } from '../logs/streams.js';
 import type { NativePlan } from '../native.js';
@@ -44,6 +46,11 @@ export function jobOf(settings: Settings, around: Surroundings): Job {
     settings.python === undefined
       ? findPython(env, cwd, around.isExecutable)
       : { path: settings.python, isInterpreter: true };
+  const logs = logBase(settings.logDir, around.cwd, around.env);
+  if (logs.kind === 'none' && watchesOutput(settings.hang)) {
+    const accepted = 'a folder: rules about output look at the log files';
+    throw launchError('ERR_OPTION', ['logDir', settings.logDir, accepted]);
+  }
   const localWorldSize = localWorldSizeOf(settings.nprocPerNode, env, around.devices);
   return {
     settings,
@@ -59,7 +66,7 @@ export function jobOf(settings: Settings, around: Surroundings): Job {
     cwd: settings.cwd,
     // A shell doesn't pass signals on; a Python trainer's data loaders must outlive its last save.
     signalTarget: settings.signalTarget ?? (isProgram ? 'group' : 'leader'),
-    logs: logBase(settings.logDir, around.cwd, around.env),
+    logs,
     redirected: anyRedirected(settings, localWorldSize),
   };
 }
@@ -104,6 +111,7 @@ export function workerPlans(
   hostname: () => string,
 ): NativePlan[] {
   const { settings, command } = job;
+  const output = { ...settings, watched: watchesOutput(settings.hang) };
   const prefixOf = linePrefixes(settings.logLinePrefixTemplate, round, hostname);
   let inherited: string[] | undefined;
   return Array.from({ length: job.localWorldSize }, (_, localRank) => {
@@ -121,7 +129,7 @@ export function workerPlans(
       ...(job.cwd === undefined ? {} : { cwd: job.cwd }),
       ...limitFields(settings),
       stdin: settings.stdin,
-      ...streamsOf(settings, { localRank, prefix: prefixOf(localRank), files: files?.[localRank] }),
+      ...streamsOf(output, { localRank, prefix: prefixOf(localRank), files: files?.[localRank] }),
     };
   });
 }

@@ -3,6 +3,7 @@ import {
   type NativeEvent,
   type NativeStore,
   type NativeStoreAddress,
+  type NativeStoreSlot,
   type NativeSupervisor,
   native,
 } from '../native.js';
@@ -25,6 +26,8 @@ export interface Machine {
   closeTable(round: number): void;
   /** The word that a round's clients at shared memory see. */
   setNotice(round: number, notice: number): void;
+  /** What the round's workers have told by shared memory. */
+  slots(round: number): readonly NativeStoreSlot[];
   close(): void;
 }
 
@@ -74,6 +77,10 @@ export function startMachine(
     setNotice(round, notice) {
       const table = tables.get(isFixed ? 0 : round);
       if (table !== undefined) store?.setNotice(table.table, notice);
+    },
+    slots(round) {
+      const table = tables.get(isFixed ? 0 : round);
+      return table === undefined ? [] : (store?.slots(table.table) ?? []);
     },
     close() {
       // At once, so that whoever launches next may have the port.

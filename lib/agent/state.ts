@@ -7,6 +7,7 @@ import type {
 } from '../events.js';
 import type { GraceReason } from '../options/grace.js';
 import type { FailReason, FailurePolicy, Ledger } from './failure-policy.js';
+import type { Hang } from './hang.js';
 
 /** The words of `step`: what the agent knows, what happens to it, what it then does. */
 
@@ -25,7 +26,9 @@ export interface Policy {
 export interface Exit {
   readonly worker: WorkerIdentity;
   readonly exit: WorkerExit;
-  readonly cause: 'own' | 'stopped-by-us';
+  readonly cause: 'own' | 'hang' | 'stopped-by-us';
+  /** Of the one that a hang rule found. */
+  readonly hang?: Hang;
   /** Whether we had begun to stop the group by then. */
   readonly duringStop: boolean;
   readonly durationMs: number;
@@ -74,6 +77,8 @@ export type AgentState =
       /** Why it began; an order may have come on top of it. */
       readonly reason: StopReason;
       readonly order?: StopOrder;
+      /** What was found, where the reason is a hang. */
+      readonly hang?: Hang;
       readonly sinceMs: number;
       readonly killAtMs: number;
       /** What we sent, by number: deaths by one of these are our doing. */
@@ -114,6 +119,8 @@ export type Happening =
       readonly localRank: number;
       readonly exit: WorkerExit;
     }
+  /** A rule has found it, and its stacks are written: the group is to end. */
+  | { readonly event: 'hung'; readonly round: number; readonly hang: Hang }
   /** No worker of the round is left, save for those stuck in the kernel; output is written. */
   | {
       readonly event: 'group-ended';

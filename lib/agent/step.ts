@@ -3,6 +3,7 @@ import type { GraceReason } from '../options/grace.js';
 import { signalNumber } from '../util/signals.js';
 import { unreachable } from '../util/unreachable.js';
 import { emptyLedger, type Judgement, judge, type Ledger, mayRestart } from './failure-policy.js';
+import type { Hang } from './hang.js';
 import { noticeActions } from './preemption.js';
 import type {
   Action,
@@ -32,6 +33,9 @@ type Step = [AgentState, Action[]];
  */
 export const echoMs = 100;
 
+/** What hangs doesn't save anything: it gets time to end its children, and no more. */
+const hangGraceMs = 5000;
+
 export function initialState(policy: Policy): AgentState {
   return { phase: 'idle', policy };
 }
@@ -50,6 +54,7 @@ export function step(state: AgentState, happening: Happening, nowMs: number): St
     case 'started':
     case 'start-failed':
     case 'exited':
+    case 'hung':
     case 'group-ended':
     case 'pause-over':
     case 'preempt-limit':
@@ -73,6 +78,8 @@ export function step(state: AgentState, happening: Happening, nowMs: number): St
       return hasStarted(state) ? [state, []] : onStartFailed(state, happening.error);
     case 'exited':
       return onExited(state, happening, nowMs);
+    case 'hung':
+      return onHung(state, happening.hang, nowMs);
     case 'group-ended':
       return onGroupEnded(state, happening);
     case 'pause-over':
@@ -138,7 +145,7 @@ function onExited(state: Live, { localRank, exit, atMs }: Of<'exited'>, nowMs: n
   const seen: Exit = {
     worker: worker.identity,
     exit,
-    cause: stopping !== undefined && isOurDoing(stopping, exit) ? 'stopped-by-us' : 'own',
+    ...causeOf(stopping, localRank, exit),
     duringStop: stopping !== undefined,
     durationMs: atMs - worker.startedAtMs,
     atMs,
@@ -168,6 +175,28 @@ function onExited(state: Live, { localRank, exit, atMs }: Of<'exited'>, nowMs: n
   const [first, ...others] = actions;
   // The signal goes first: peers that wait in a collective shouldn't wait for our bookkeeping.
   return [stopped, first?.do === 'stop-group' ? [first, told, ...others] : [told, ...actions]];
+}
+
+/** A hang is the failure of one worker, though the process lives: the group ends, and a restart is spent. */
+function onHung(state: Live, hang: Hang, nowMs: number): Step {
+  const { localRank } = hang.worker;
+  // It may have ended while its stacks were written, or another may have failed.
+  // After a notice there's a limit already, and no round to come.
+  if (state.phase !== 'running' || state.notice !== undefined) return [state, []];
+  if (state.exits.some(({ worker }) => worker.localRank === localRank)) return [state, []];
+  return stopFor(state, { reason: 'hang', signal: 'SIGTERM', hang }, nowMs);
+}
+
+function causeOf(
+  stopping: Stopping | undefined,
+  localRank: number,
+  exit: WorkerExit,
+): Pick<Exit, 'cause' | 'hang'> {
+  const hang = stopping?.hang;
+  // Whatever ended it now, it had failed before.
+  if (hang?.worker.localRank === localRank) return { cause: 'hang', hang };
+  const isOurs = stopping !== undefined && isOurDoing(stopping, exit);
+  return { cause: isOurs ? 'stopped-by-us' : 'own' };
 }
 
 function onStop(state: AgentState, { by, signal }: Of<'stop'>, nowMs: number): Step {
@@ -274,7 +303,7 @@ function hurry(
 function onGroupEnded(state: Live, happening: Of<'group-ended'>): Step {
   const { policy, round, restartCount } = state;
   const { stuck, strays, atMs } = happening;
-  const exits = inOrderOfReport(state.exits);
+  const exits = inOrderOfReport(withHung(state, atMs));
   const told: Action[] = [
     ...stuck.flatMap(({ localRank, ...where }): Action[] => {
       const worker = state.workers[localRank]?.identity;
@@ -302,7 +331,7 @@ function onGroupEnded(state: Live, happening: Of<'group-ended'>): Step {
       : end({ outcome: 'preempted', round, exits });
   }
 
-  const judgement = state.reason === 'failure' ? judgementOf(state, exits, happening) : undefined;
+  const judgement = isFailure(state.reason) ? judgementOf(state, exits, happening) : undefined;
   // Without a restart left the failure had decided the outcome before anybody ordered a stop.
   if (judgement?.do === 'fail') {
     const { because, rule } = judgement;
@@ -366,7 +395,10 @@ function judgementOf(
   { stuck, words, progress = 0, chance = 0, atMs }: Of<'group-ended'>,
 ): Judgement | { readonly do: 'fail'; readonly because: 'node-unfit'; readonly rule?: string } {
   if (stuck.length > 0) return { do: 'fail', because: 'node-unfit' };
-  const root = exits.find(({ exit, cause }) => cause === 'own' && !isSuccess(exit)) ?? exits[0];
+  const root =
+    exits.find(({ cause }) => cause === 'hang') ??
+    exits.find(({ exit, cause }) => cause === 'own' && !isSuccess(exit)) ??
+    exits[0];
   const startedAtMs = Math.min(...state.workers.map(worker => worker.startedAtMs));
   return judge(state.policy.failures, state.ledger, {
     round: state.round,
@@ -402,7 +434,12 @@ function startRound(policy: Policy, round: number, ledger: Ledger): Step {
 
 function stopFor(
   state: Exclude<Live, Stopping>,
-  why: { readonly reason: StopReason; readonly signal: string; readonly order?: StopOrder },
+  why: {
+    readonly reason: StopReason;
+    readonly signal: string;
+    readonly order?: StopOrder;
+    readonly hang?: Hang;
+  },
   nowMs: number,
 ): Step {
   const { policy, round, restartCount } = state;
@@ -412,10 +449,11 @@ function stopFor(
     phase: 'stopping',
     reason: why.reason,
     ...(why.order === undefined ? {} : { order: why.order }),
+    ...(why.hang === undefined ? {} : { hang: why.hang }),
     sinceMs: nowMs,
     killAtMs: nowMs + graceMs,
     sent: sentWith(undefined, why.signal),
-    prepared: why.reason === 'failure' && mayRestart(policy.failures, state.ledger),
+    prepared: isFailure(why.reason) && mayRestart(policy.failures, state.ledger),
   };
   const prepare: Action[] = next.prepared
     ? [{ do: 'prepare-round', round: round + 1, restartCount: restartCount + 1 }]
@@ -452,6 +490,32 @@ function inOrderOfReport(exits: readonly Exit[]): Exit[] {
   ];
 }
 
+/** A hung worker that couldn't even be killed has no exit, and is the failure all the same. */
+function withHung(state: Live, atMs: number): readonly Exit[] {
+  const hang = state.phase === 'stopping' ? state.hang : undefined;
+  const worker = hang === undefined ? undefined : state.workers[hang.worker.localRank];
+  if (hang === undefined || worker === undefined) return state.exits;
+  if (state.exits.some(({ cause }) => cause === 'hang')) return state.exits;
+  const durationMs = atMs - worker.startedAtMs;
+  return [
+    ...state.exits,
+    {
+      worker: worker.identity,
+      exit: { how: 'unknown' },
+      cause: 'hang',
+      hang,
+      duringStop: true,
+      durationMs,
+      atMs,
+    },
+  ];
+}
+
+/** Whether it costs a restart. */
+function isFailure(reason: StopReason): boolean {
+  return reason === 'failure' || reason === 'hang';
+}
+
 /** Whether a death is our own signal's. Shells and handlers that honour it report 128 + its number. */
 function isOurDoing(state: Stopping, exit: WorkerExit): boolean {
   switch (exit.how) {
@@ -472,7 +536,9 @@ function sentWith(state: Stopping | undefined, signal: string): number[] {
 }
 
 function graceOf(policy: Policy, reason: GraceReason): number {
-  return policy.graceByReasonMs?.[reason] ?? policy.graceMs;
+  const { graceMs, graceByReasonMs } = policy;
+  const given = graceByReasonMs?.[reason];
+  return given ?? (reason === 'hang' ? Math.min(hangGraceMs, graceMs) : graceMs);
 }
 
 function hasStarted(state: Round): boolean {

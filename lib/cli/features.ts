@@ -1,6 +1,7 @@
 import type { LaunchOptions } from '../options.js';
 import { failures } from './features/failures.js';
 import { grace } from './features/grace.js';
+import { hang } from './features/hang.js';
 import { limits } from './features/limits.js';
 import { preemption } from './features/preemption.js';
 import { signalTarget } from './features/signal-target.js';
@@ -15,7 +16,14 @@ export interface Feature {
 }
 
 /** In the order of the help. */
-export const features: readonly Feature[] = [limits, failures, signalTarget, grace, preemption];
+export const features: readonly Feature[] = [
+  limits,
+  failures,
+  hang,
+  signalTarget,
+  grace,
+  preemption,
+];
 
 /** @throws CommandLineError */
 export function readFeatures(values: Values, env: Env): Partial<LaunchOptions> {

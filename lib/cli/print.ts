@@ -128,6 +128,16 @@ export function createPrinter(options: PrinterOptions): Printer {
         if (hasPolicy) say(describeRestart(event));
         log('INFO', `[${role}] Worker group FAILED. ${attempts(event)}; will restart worker group`);
         break;
+      case 'hung':
+        say(
+          event.action === 'restart' && !hasPolicy
+            ? `${describeHang(event)}; ${outlook(maxRestarts - restartCount, maxRestarts)}`
+            : describeHang(event),
+        );
+        break;
+      case 'dumped':
+        say(describeDump(event));
+        break;
       case 'worker-stuck':
         say(describeStuck(event));
         break;
@@ -188,6 +198,16 @@ export function createPrinter(options: PrinterOptions): Printer {
 }
 
 type Event<Name extends AgentEvent['event']> = Extract<AgentEvent, { event: Name }>;
+
+function describeHang({ hang }: Event<'hung'>): string {
+  const { rank, localRank, pid } = hang.worker;
+  return `worker ${rank} (local ${localRank}, pid ${pid}) hangs: ${hang.message}`;
+}
+
+function describeDump({ files, summary }: Event<'dumped'>): string {
+  const paths = files.flatMap(({ path }) => (path === undefined ? [] : [`  ${path}`]));
+  return [`workers wait: ${summary}`, ...paths].join('\n');
+}
 
 function describeStuck({ worker, state, waitChannel }: Event<'worker-stuck'>): string {
   const { rank, localRank, pid } = worker;

@@ -9,6 +9,8 @@ export interface OutputOptions {
   readonly localRanksFilter: readonly number[];
   readonly duplicateStdoutFilters: readonly string[];
   readonly duplicateStderrFilters: readonly string[];
+  /** Hang rules look at what's written, so all of it goes to files as well. */
+  readonly watched?: boolean;
 }
 
 /** Where one worker's files are. Absent where logging is off. */
@@ -59,6 +61,9 @@ export function streamsOf(
     }
     if (file !== undefined && (has(redirects, which) || has(tee, which)))
       return { to: 'file', path: file };
+    if (file !== undefined && output.watched === true) {
+      return filtered ? { to: 'file', path: file } : { to: 'pipe', file, console, prefix: '' };
+    }
     return { to: filtered ? 'null' : 'inherit' };
   };
 

@@ -12,6 +12,7 @@ import { signalNumber } from '../../lib/util/signals.js';
  *   +20 exit local=1 code=1           20 ms later worker 1 exits; also signal=SIGSEGV, core, unknown
  *   preempt=SIGUSR1 limit=60000 grace-failure=5000 are policies, too
  *   notice · preempt-limit · forward SIGUSR2
+ *   hung local=1                      a hang rule has found it
  *   started nproc=2 · start-failed · ended stuck=1 strays=2 · stop · signal SIGTERM · caller SIGINT
  *
  * `round=N` names another round than the present one. Times are printed as milliseconds since 0.
@@ -63,6 +64,12 @@ function happeningOf(line: string, state: AgentState, nowMs: number): Happening 
       return { event: 'start-failed', round: at.round, error: new Error('no such program') };
     case 'exit':
       return { event: 'exited', ...at, localRank: Number(values.local), exit: exitOf(values) };
+    case 'hung': {
+      const localRank = Number(values.local);
+      const worker = { rank: localRank, localRank, pid: 100 * (at.round + 1) + localRank };
+      const hang = { worker, rule: 'silence', forMs: 1, message: 'no output' } as const;
+      return { event: 'hung', round: at.round, hang };
+    }
     case 'ended': {
       const stuck =
         values.stuck === undefined

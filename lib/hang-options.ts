@@ -1,0 +1,82 @@
+import { isRecord, milliseconds, oneOf, type Rule, text } from './option-rules.js';
+
+/**
+ * When a job that still runs counts as hung, and what follows. A rule that isn't given is off; times
+ * are milliseconds.
+ */
+export interface HangOptions {
+  /** No worker of this node has written anything for so long. */
+  readonly silenceMs?: number;
+  /** A line that must recur, in every worker that has written one. */
+  readonly expect?: {
+    /** A regular expression, without slashes; its first group is the value that `rule` is about. */
+    readonly pattern: string;
+    readonly everyMs: number;
+    /** `finite`: a NaN or an infinity is a hang at once; `grows`: lines count only with a larger value. */
+    readonly rule?: 'finite' | 'grows';
+  };
+  /** A worker that has beaten once (regroup_store.py) hasn't for so long. */
+  readonly heartbeatMs?: number;
+  /** From the start to the first expected line or beat; without `expect`, to the first output. */
+  readonly firstProgressMs?: number;
+  /** `dump` tells and writes stacks; `restart` does both and then stops the group as failed. @default 'restart' */
+  readonly action?: 'notify' | 'dump' | 'restart';
+  /** Bounds the writing of stacks. @default 10_000 */
+  readonly dumpMs?: number;
+  /** Sent to workers that catch it where py-spy gave nothing: faulthandler.register's. @default none */
+  readonly dumpSignal?: string;
+}
+
+const [isMilliseconds] = milliseconds;
+
+const fields: Readonly<Record<keyof HangOptions, (value: unknown) => boolean>> = {
+  silenceMs: isPeriod,
+  expect: isExpect,
+  heartbeatMs: isPeriod,
+  firstProgressMs: isPeriod,
+  action: oneOf('notify', 'dump', 'restart')[0],
+  dumpMs: isPeriod,
+  dumpSignal: value => typeof value === 'string' && /^SIG[A-Z0-9]+$/.test(value),
+};
+
+export const hangRule: Rule = [
+  value =>
+    isRecord(value) &&
+    Object.entries(value).every(
+      ([name, each]) =>
+        each === undefined ||
+        (Object.hasOwn(fields, name) && fields[name as keyof HangOptions](each)), // hasOwn has just told
+    ),
+  'an object with silenceMs, expect: { pattern, everyMs, rule }, heartbeatMs, firstProgressMs, action, dumpMs, dumpSignal',
+];
+
+/** Whether a rule needs to see what workers write. */
+export function watchesOutput(hang: HangOptions | undefined): boolean {
+  if (hang === undefined) return false;
+  return (
+    hang.silenceMs !== undefined || hang.expect !== undefined || hang.firstProgressMs !== undefined
+  );
+}
+
+export function isPattern(pattern: string): boolean {
+  try {
+    new RegExp(pattern);
+    return true;
+  } catch {
+    return false; // a SyntaxError is the answer
+  }
+}
+
+function isPeriod(value: unknown): boolean {
+  return isMilliseconds(value) && (value as number) > 0; // isMilliseconds has just told
+}
+
+function isExpect(value: unknown): boolean {
+  return (
+    isRecord(value) &&
+    text[0](value.pattern) &&
+    isPattern(value.pattern as string) && // text has just told
+    isPeriod(value.everyMs) &&
+    (value.rule === undefined || value.rule === 'finite' || value.rule === 'grows')
+  );
+}
