@@ -89,7 +89,8 @@ async function dumpOne(
   const { pid, rank } = worker;
   const { pySpy, signal, untilMs } = options;
   const leftMs = (): number => Math.max(1, untilMs - performance.now());
-  // Without /proc there would be nothing at all: it gets half of the time at most, py-spy the rest.
+  // Without /proc there would be nothing at all: it gets half of the time at most, py-spy
+  // most of the rest, and writing what's left.
   const proc = await run(
     '/bin/sh',
     ['-c', procScript, 'sh', String(pid), String(maxDescendants)],
@@ -101,7 +102,7 @@ async function dumpOne(
   if (pySpy !== undefined) {
     const each = await Promise.all(
       pids.map(async each => {
-        const text = await run(pySpy, ['dump', '--pid', String(each)], leftMs());
+        const text = await run(pySpy, ['dump', '--pid', String(each)], leftMs() * 0.8);
         return `=== py-spy dump --pid ${each}\n${text}\n`;
       }),
     );
