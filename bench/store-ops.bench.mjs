@@ -8,6 +8,9 @@ export const name = 'store-ops';
 /** Bytes of a key and of a value, as store_load has them, and what follows from them. */
 const key = 8 + '/bench/00000000'.length;
 const value = 8 + 128;
+/** Bytes of `/absent` and `/count/all`, with their lengths. */
+const absent = 8 + 7;
+const shared = 8 + 10;
 const wait = `${1 + 8 + key}:1`;
 const get = `${1 + key}:${value}`;
 const setAndCheck = `${1 + key + value + 1 + 8 + key}:1`;
@@ -17,6 +20,8 @@ const sizes = {
   set: [setAndCheck],
   add: [add],
   read: [get],
+  check: [`${1 + 8 + absent}:1`],
+  poll: [`${1 + shared + 8}:8`],
   mix: [wait, get, setAndCheck, add],
 };
 const count = number => number.toLocaleString('en');
@@ -66,6 +71,19 @@ export async function run({ launchers, scale, quick }) {
     };
     await interleave(launchers, scale(3), latencies, { warmUp: 0 });
 
+    // T-101 CHECK of one absent key; T-102 every rank of 1,000 adds 0 each 10 ms, as 1.13 does.
+    await interleave(
+      launchers,
+      scale(3),
+      async launcher => {
+        const check = await measure(servers, launcher, { op: 'check', clients: 64, ms });
+        samples.add('check', launcher.name, check.requests / check.seconds / 1_000);
+        const poll = await measure(servers, launcher, { op: 'poll', clients: 1_000, ms });
+        samples.add('poll', launcher.name, (poll.cpuUs * 1_000 * 100 * 100) / 1e6);
+      },
+      { warmUp: 0 },
+    );
+
     await interleave(
       launchers.filter(l => !l.old),
       scale(3),
@@ -107,6 +125,18 @@ export async function run({ launchers, scale, quick }) {
         target: { text: '1 or more', atLeast: true, limit: () => 1 },
       }),
     ),
+    row({
+      what: 'store: CHECKs a second of one absent key, one in flight from each of 64 clients',
+      unit: 'thousands',
+      samples: samples.of('check'),
+      target: { text: '100 or more', atLeast: true, limit: () => 100 },
+    }),
+    row({
+      what: 'store: share of a core for 1,000 ranks that ADD 0 every 10 ms each',
+      unit: '%',
+      samples: samples.of('poll'),
+      target: { text: 'below 100', limit: () => 100 },
+    }),
     ...['get', 'set', 'add', 'wake'].flatMap(op =>
       [1, 64, 1_000].flatMap(clients =>
         ['p50', 'p99'].map(stat =>

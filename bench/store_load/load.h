@@ -28,7 +28,7 @@ void putCheck(struct Bytes* out, const char* key);
 void putWait(struct Bytes* out, const char* key);
 void putCountKeys(struct Bytes* out);
 
-enum Shape { kStatus, kNonce, kNumber, kValue };
+enum Shape { kStatus, kAbsent, kNonce, kNumber, kValue };
 
 /// `count` replies of one shape; each is checked.
 struct Replies {

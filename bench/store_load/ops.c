@@ -36,6 +36,19 @@ static struct Replies putAdds(const char* key) {
   return (struct Replies){kNumber, options.depth, 0};
 }
 
+/// Of a key that nobody sets, as clients poll for one.
+static struct Replies putChecks(const char* key) {
+  (void)key;
+  for (uint32_t i = 0; i < options.depth; i++) putCheck(&out, "/absent");
+  return (struct Replies){kAbsent, options.depth, 0};
+}
+
+/// ADD of 0: how 1.13's barrier asks whether all are there.
+static struct Replies putPolls(const char* key) {
+  for (uint32_t i = 0; i < options.depth; i++) putAdd(&out, key, 0);
+  return (struct Replies){kNumber, options.depth, 0};
+}
+
 /// An operation is the round trips of a row; torch's client gets in two.
 static const struct Operation {
   const char* name;
@@ -45,6 +58,8 @@ static const struct Operation {
     {"set", {putSets}},
     {"add", {putAdds}},
     {"read", {putGets}},
+    {"check", {putChecks}},
+    {"poll", {putPolls}},
     {"mix", {putWaits, putGets, putSets, putAdds}},
 };
 static const struct Operation* operation = NULL;
@@ -54,6 +69,7 @@ static void askNext(struct Client* client, int64_t at) {
   struct Replies (*const trip)(const char*) = operation->trips[client->step++];
   char key[kKeyBytes];
   snprintf(key, sizeof key, trip == putAdds ? "/count/%08u" : "/bench/%08u", client->id);
+  if (trip == putPolls) snprintf(key, sizeof key, "/count/all");
   sendRequest(client, trip(key));
 }
 

@@ -87,7 +87,7 @@ void putCountKeys(struct Bytes* out) {
 }
 
 static size_t headBytes(enum Shape shape) {
-  return shape == kStatus ? 1 : shape == kNonce ? sizeof nonce : 8;
+  return shape == kStatus || shape == kAbsent ? 1 : shape == kNonce ? sizeof nonce : 8;
 }
 
 static void checkHead(struct Reader* reader) {
@@ -100,6 +100,9 @@ static void checkHead(struct Reader* reader) {
   switch (reader->left.shape) {
     case kStatus:
       if (reader->head[0] != 0) fail("status %d", reader->head[0]);
+      break;
+    case kAbsent:
+      if (reader->head[0] != 1) fail("status %d of an absent key", reader->head[0]);
       break;
     case kNonce:
       if (word != nonce) fail("PING answered by %x", word);
