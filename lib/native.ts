@@ -235,6 +235,11 @@ export interface NativeSupervisor {
   stopGroup(group: number, stop: NativeStop): void;
   /** Signals every live worker of the group, and stops nothing. */
   signalGroup(group: number, signal: number, target: 'leader' | 'group'): void;
+  /**
+   * Reaps zombie children of this process that the supervisor hasn't started. For process 1, which
+   * inherits orphans; whatever else this process has started loses its status.
+   */
+  reapOrphans(): void;
   /** Kills every group, now, and waits at most `boundMs`. For `process.on('exit')`; blocks. */
   killAll(boundMs: number): void;
   /** Ends the threads. Groups that are left are killed. Idempotent. */

@@ -14,6 +14,7 @@
       "native/core/spawn/child.cc",
       "native/core/spawn/spawn.cc",
       "native/core/process/signals.cc",
+      "native/core/process/orphans.cc",
       "native/core/process/strays.cc",
       "native/core/process/guardian.cc",
       "native/core/process/group_start.cc",

@@ -105,6 +105,11 @@ function dontKillAtExit(supervisor: NativeSupervisor): void {
   if (supervisors.size === 0) process.off('exit', killAll);
 }
 
+/** For process 1 whose only children are one run's workers and orphans. */
+export function reapOrphans(): void {
+  for (const supervisor of supervisors) supervisor.reapOrphans();
+}
+
 /** process.exit() in the middle of a run: the addon's cleanup hooks don't run then. */
 function killAll(): void {
   for (const supervisor of supervisors) supervisor.killAll(killAtOnceMs);

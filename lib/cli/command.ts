@@ -1,3 +1,4 @@
+import { reapOrphans } from '../agent/machine.js';
 import { RegroupError } from '../errors.js';
 import type { AgentEvent, RunResult } from '../events.js';
 import { exitCodes } from '../exit-codes.js';
@@ -73,6 +74,7 @@ async function runJob(
     command,
     async () => {
       const run = launch(options);
+      beInit();
       if (settings.logLevel <= logLevels.INFO) {
         printer.log('INFO', bannerOf(settings, run.description));
       }
@@ -105,6 +107,11 @@ async function runJob(
   if (ending?.by === 'dying') return signals.dieBy(ending.signal);
   // No worker, file or port is left that a cleanup hook would have to see to.
   exitNow(Number(process.exitCode));
+}
+
+/** As process 1 of a container we inherit whatever loses its parent, and nobody else reaps it. */
+function beInit(): void {
+  if (process.pid === 1) process.on('SIGCHLD', reapOrphans);
 }
 
 function printerFor(options: LaunchOptions, settings: CliSettings): Printer {

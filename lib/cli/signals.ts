@@ -1,3 +1,5 @@
+import { signalNumber } from '../util/signals.js';
+
 /**
  * Signals that would end us by default and that somebody may send on purpose. SIGSEGV and its
  * kind are left alone: when our own code raises them, no listener would ever run. Node has no
@@ -36,6 +38,8 @@ export function watchSignals(): SignalWatch {
     // Without a listener its default action is back, SIGUSR1's too: Node's inspector isn't asked.
     process.removeAllListeners(signal);
     process.kill(process.pid, signal);
+    // The kernel spares process 1 of a container from its own signals: what a shell would report.
+    if (process.pid === 1) process.exit(128 + (signalNumber(signal) ?? 0));
   }
 
   function add(signals: readonly NodeJS.Signals[]): void {

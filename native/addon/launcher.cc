@@ -118,6 +118,9 @@ Napi::Value createSupervisor(const Napi::CallbackInfo& info) {
     auto target = toTarget(call[2]);
     if (target) self.supervisor().signalGroup(*group, *signal, *target);
   });
+  method("reapOrphans", [](Launcher& self, const Napi::CallbackInfo&) {
+    self.supervisor().reapOrphans();
+  });
   method("killAll", [](Launcher& self, const Napi::CallbackInfo& call) {
     auto bound = toMilliseconds(call[0], "boundMs");
     if (bound) self.supervisor().killAll(*bound);

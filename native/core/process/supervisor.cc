@@ -4,6 +4,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "core/process/orphans.h"
 #include "core/process/supervisor_impl.h"
 
 namespace regroup {
@@ -57,6 +58,17 @@ void Supervisor::Impl::killAll(milliseconds atMost, std::shared_ptr<Fd> done) {
   if (groups_.empty()) tellIdle();
 }
 
+/// On the thread that spawns, so that a child is known before it can be a zombie.
+void Supervisor::Impl::reapOrphans() {
+  std::vector<pid_t> ours;
+  for (const auto& [id, group] : groups_) {
+    for (const auto& worker : group->workers) ours.push_back(worker->process.pid);
+  }
+  for (const auto& worker : abandoned_) ours.push_back(worker->process.pid);
+  if (guardian_) ours.push_back(guardian_->pid());
+  (void)regroup::reapOrphans(ours);  // how many there were is nobody's concern
+}
+
 void Supervisor::Impl::tellIdle() {
   for (auto& done : std::exchange(idle_, {})) (void)!::write(done->get(), "\1\0\0\0\0\0\0\0", 8);
 }
@@ -101,6 +113,10 @@ void Supervisor::stopGroup(GroupId group, StopRequest request) {
 
 void Supervisor::signalGroup(GroupId group, int signal, Target target) {
   if (impl_) impl_->post([=](Impl& self) { self.signal(group, signal, target); });
+}
+
+void Supervisor::reapOrphans() {
+  if (impl_) impl_->post([](Impl& self) { self.reapOrphans(); });
 }
 
 void Supervisor::killAll(milliseconds atMost) {

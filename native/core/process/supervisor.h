@@ -165,6 +165,8 @@ class Supervisor {
   /// gone. A second call can only shorten the grace. Unknown or ended groups: nothing.
   void stopGroup(GroupId group, StopRequest request);
   void signalGroup(GroupId group, int signal, Target target);
+  /// Reaps zombie children of this process that nobody started here. For process 1, see orphans.h.
+  void reapOrphans();
   /// Kills every group and waits for their ends, `atMost`.
   void killAll(std::chrono::milliseconds atMost);
   /// killAll, bounded, then ends the threads. Idempotent, but not from two threads at once.

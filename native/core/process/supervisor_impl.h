@@ -39,6 +39,7 @@ class Supervisor::Impl {
   void stop(GroupId id, const StopRequest& request);
   void signal(GroupId id, int signal, Target target);
   void killAll(milliseconds atMost, std::shared_ptr<Fd> done);
+  void reapOrphans();
 
  private:
   struct Group;

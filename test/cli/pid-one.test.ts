@@ -1,0 +1,46 @@
+import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
+import t, { type Test } from 'tap';
+import { startCli } from '../harness.js';
+
+const fixture = (name: string) => resolve('test/fixtures', name);
+/** For a container whose ENTRYPOINT is the command. It ends as its process 1 does. */
+const container = ['unshare', '--pid', '--fork', '--mount-proc'];
+const canUnshare = spawnSync('unshare', [...container.slice(1), 'true']).status === 0;
+const skip = canUnshare ? false : 'no PID namespace can be made here';
+
+/** `kill` signals process 1 from outside, as a container's runtime does. */
+async function startAsInit(t: Test, args: readonly string[], ready: RegExp) {
+  const run = startCli(t, ['--standalone', ...args], { under: container });
+  await run.line(ready);
+  const children = readFileSync(`/proc/${run.pid}/task/${run.pid}/children`, 'utf8');
+  return { ...run, kill: (signal: NodeJS.Signals) => process.kill(Number(children), signal) };
+}
+
+t.test('pain 29: as process 1 it reaps orphans, forwards and ends with 1', { skip }, async t => {
+  const run = await startAsInit(t, [fixture('orphan.py')], /orphan of 1 is reaped/);
+
+  run.kill('SIGTERM');
+  const ended = await run.ended;
+
+  t.match(ended, { code: 1, signal: null });
+  t.match(ended.stdout, 'got SIGTERM\n');
+  t.match(ended.stderr, /got signal: 15\n$/);
+});
+
+t.test('pain 29: as process 1 it ends with 0 after a success', { skip }, async t => {
+  const run = startCli(t, ['--standalone', fixture('ends.py'), '0'], { under: container });
+
+  t.match(await run.ended, { code: 0, signal: null, stderr: '' });
+});
+
+t.test('pain 29: process 1 can not die by a signal: 128 + n stands for it', { skip }, async t => {
+  const run = await startAsInit(t, [fixture('waits.py')], /worker 0 is ready/);
+
+  run.kill('SIGUSR2');
+  const ended = await run.ended;
+
+  t.match(ended, { code: 128 + 12, signal: null });
+  t.match(ended.stdout, 'worker 0 got SIGTERM\n');
+});
