@@ -42,12 +42,26 @@
       "conditions": [["OS!='linux'", { "type": "none", "sources/": [["exclude", ".*"]] }]]
     },
     {
+      # Preloaded into workers, whatever libc they have: so it needs none.
+      "target_name": "regroup_early",
+      "type": "shared_library",
+      "sources": [
+        "<!@(node -p \"JSON.parse(require('fs').readFileSync('native/sources.gypi', 'utf8')).variables.early_library_files.join(' ')\")"
+      ],
+      "include_dirs": ["native"],
+      "cflags!": ["-pthread"],
+      "cflags_cc": ["-std=gnu++20", "-ffreestanding", "-fno-exceptions", "-fno-rtti", "-fno-stack-protector", "-fno-asynchronous-unwind-tables", "-fno-tree-loop-distribute-patterns", "-fvisibility=hidden", "-Wall", "-Wextra"],
+      "ldflags!": ["-pthread", "-rdynamic"],
+      "ldflags": ["-nostdlib", "-Wl,-z,now"],
+      "conditions": [["OS!='linux'", { "type": "none", "sources/": [["exclude", ".*"]] }]]
+    },
+    {
       # prebuildify packs what lies there, beside the addon.
       "target_name": "artifacts",
       "type": "none",
-      "dependencies": ["regroup_shm", "regroup_guardian"],
+      "dependencies": ["regroup_shm", "regroup_guardian", "regroup_early"],
       "conditions": [["OS=='linux'", {
-        "copies": [{ "destination": "<(module_root_dir)/build/artifacts", "files": ["<(PRODUCT_DIR)/regroup_shm.so", "<(PRODUCT_DIR)/regroup_guardian"] }]
+        "copies": [{ "destination": "<(module_root_dir)/build/artifacts", "files": ["<(PRODUCT_DIR)/regroup_shm.so", "<(PRODUCT_DIR)/regroup_guardian", "<(PRODUCT_DIR)/regroup_early.so"] }]
       }]]
     }
   ]

@@ -41,6 +41,20 @@ export type AgentEvent =
       readonly workers: readonly WorkerIdentity[];
       readonly atMs: number;
     }
+  /**
+   * A worker is failing: it won't run its own code again, and the others are told to stop. Its memory
+   * is still being freed; `worker-exited` follows when it's gone. Many failures come without this.
+   */
+  | {
+      readonly event: 'worker-dying';
+      readonly worker: WorkerIdentity;
+      readonly exit: WorkerExit;
+      /** From its exec to this notice. */
+      readonly durationMs: number;
+      /** Whether we had begun to stop the group by then. */
+      readonly duringStop: boolean;
+      readonly atMs: number;
+    }
   | {
       readonly event: 'worker-exited';
       readonly worker: WorkerIdentity;

@@ -181,6 +181,19 @@ export type NativeEvent =
       readonly errno: number;
       readonly detail: string;
     }
+  /**
+   * A worker is ending with a failure: it won't run its own code again, but its memory is still being
+   * freed, and its pid is still its own. `exited` follows, with the same exit. At most once a worker,
+   * and many end without: see `earlyLibrary`.
+   */
+  | {
+      readonly event: 'dying';
+      readonly group: number;
+      readonly atMs: number;
+      readonly index: number;
+      readonly pid: number;
+      readonly exit: NativeExit;
+    }
   /** A worker was reaped. In the order in which the core saw it. */
   | {
       readonly event: 'exited';
@@ -334,9 +347,14 @@ export interface NativeAddon {
    * @param onEvents called with batches, in order. It keeps Node alive only while a group does.
    * @param options.disable features to do without: `clone3`, `pidfd`, `pidfd-wait`, `close_range`, …
    * @param options.guardian the guardian's program; absent: there's none
+   * @param options.earlyLibrary what workers preload, so that `dying` can be told; absent: nothing
    */
   createSupervisor(
-    options: { readonly disable: readonly string[]; readonly guardian?: string },
+    options: {
+      readonly disable: readonly string[];
+      readonly guardian?: string;
+      readonly earlyLibrary?: string;
+    },
     onEvents: (events: readonly NativeEvent[]) => void,
   ): NativeSupervisor;
   /**
@@ -395,6 +413,11 @@ export function sharedMemoryLibrary(): string {
 /** The program that outlives a killed agent, and then kills what's left of its workers. */
 export function guardianProgram(): string {
   return besideAddon('regroup_guardian');
+}
+
+/** What workers preload, so that their deaths are known before their memory is freed. */
+export function earlyLibrary(): string {
+  return besideAddon('regroup_early.so');
 }
 
 function besideAddon(name: string): string {

@@ -17,6 +17,9 @@
       "native/core/process/orphans.cc",
       "native/core/process/strays.cc",
       "native/core/process/guardian.cc",
+      "native/core/process/early_status.cc",
+      "native/core/process/early_watch.cc",
+      "native/core/process/group_early.cc",
       "native/core/process/group_start.cc",
       "native/core/process/group_stop.cc",
       "native/core/process/group_end.cc",
@@ -53,6 +56,7 @@
       "native/core/shm/shm_client.cc"
     ],
     "guardian_files": ["native/guardian/guardian.cc"],
+    "early_library_files": ["native/preload/early.cc"],
     "addon_files": [
       "native/addon/addon.cc",
       "native/addon/channel.cc",

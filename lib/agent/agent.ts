@@ -271,6 +271,9 @@ export function createAgent(job: Job): Agent {
       case 'start-failed':
         happen({ event: 'start-failed', round, error: startError(event, record.plan) });
         return;
+      case 'dying':
+        happen({ event: 'dying', round, atMs, localRank: event.index, exit: exitOf(event.exit) });
+        return;
       case 'exited':
         record.hangs?.ended(event.index);
         happen({ event: 'exited', round, atMs, localRank: event.index, exit: exitOf(event.exit) });

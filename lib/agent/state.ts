@@ -51,6 +51,8 @@ export interface Round {
   readonly workers: readonly { readonly identity: WorkerIdentity; readonly startedAtMs: number }[];
   /** In the order in which they were seen. */
   readonly exits: readonly Exit[];
+  /** Failures that had an early notice, in the order of those; they're in `exits`, too, once they're gone. */
+  readonly dying: readonly Exit[];
   /** From then on no failure costs a restart, since none would get far. */
   readonly notice?: Notice;
 }
@@ -121,6 +123,17 @@ export type Happening =
     }
   /** A rule has found it, and its stacks are written: the group is to end. */
   | { readonly event: 'hung'; readonly round: number; readonly hang: Hang }
+  /**
+   * A worker's early notice: it's ending so, and `exited` will tell it when its memory, its ports and
+   * its GPU are free. Not every end has one.
+   */
+  | {
+      readonly event: 'dying';
+      readonly round: number;
+      readonly atMs: number;
+      readonly localRank: number;
+      readonly exit: WorkerExit;
+    }
   /** No worker of the round is left, save for those stuck in the kernel; output is written. */
   | {
       readonly event: 'group-ended';

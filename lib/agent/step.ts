@@ -1,7 +1,16 @@
-import type { AgentEvent, StopReason, WorkerExit } from '../events.js';
+import type { AgentEvent, StopReason } from '../events.js';
 import type { GraceReason } from '../options/grace.js';
 import { signalNumber } from '../util/signals.js';
 import { unreachable } from '../util/unreachable.js';
+import {
+  confirmed,
+  hungFor,
+  inOrderOfReport,
+  isAmong,
+  isSuccess,
+  notGoneYet,
+  seenExit,
+} from './exits.js';
 import { emptyLedger, type Judgement, judge, type Ledger, mayRestart } from './failure-policy.js';
 import type { Hang } from './hang.js';
 import { noticeActions } from './preemption.js';
@@ -53,6 +62,7 @@ export function step(state: AgentState, happening: Happening, nowMs: number): St
       return onForward(state, happening.signal);
     case 'started':
     case 'start-failed':
+    case 'dying':
     case 'exited':
     case 'hung':
     case 'group-ended':
@@ -76,6 +86,8 @@ export function step(state: AgentState, happening: Happening, nowMs: number): St
       return hasStarted(state) ? [state, []] : onStarted(state, happening);
     case 'start-failed':
       return hasStarted(state) ? [state, []] : onStartFailed(state, happening.error);
+    case 'dying':
+      return onDying(state, happening, nowMs);
     case 'exited':
       return onExited(state, happening, nowMs);
     case 'hung':
@@ -136,27 +148,21 @@ function onStartFailed(state: Live, error: unknown): Step {
 
 function onExited(state: Live, { localRank, exit, atMs }: Of<'exited'>, nowMs: number): Step {
   const worker = state.workers[localRank];
-  if (worker === undefined || state.exits.some(seen => seen.worker === worker.identity)) {
-    return [state, []];
-  }
+  if (worker === undefined || isAmong(state.exits, worker)) return [state, []];
 
-  // What ended before we sent anything ended by itself, in whatever order we hear of it.
-  const stopping = state.phase === 'stopping' && atMs >= state.sinceMs ? state : undefined;
-  const seen: Exit = {
-    worker: worker.identity,
-    exit,
-    ...causeOf(stopping, localRank, exit),
-    duringStop: stopping !== undefined,
-    durationMs: atMs - worker.startedAtMs,
-    atMs,
-  };
+  const noticed = state.dying.find(seen => seen.worker === worker.identity);
+  const durationMs = atMs - worker.startedAtMs;
+  const seen: Exit =
+    noticed === undefined
+      ? seenExit(state, worker, exit, atMs)
+      : { ...noticed, exit: confirmed(noticed.exit, exit), durationMs };
   const told: Action = {
     do: 'tell',
     event: {
       event: 'worker-exited',
       worker: worker.identity,
-      exit,
-      durationMs: seen.durationMs,
+      exit: seen.exit,
+      durationMs,
       duringStop: seen.duringStop,
       atMs,
     },
@@ -164,14 +170,14 @@ function onExited(state: Live, { localRank, exit, atMs }: Of<'exited'>, nowMs: n
   const exits = [...state.exits, seen];
   // The first failure stops the group; those that follow are its echoes, kept for the report only.
   // After a notice each worker saves and ends in its own time; one that's done mustn't stop the others.
-  if (state.phase !== 'running' || isSuccess(exit) || state.notice !== undefined)
+  if (state.phase !== 'running' || isSuccess(seen.exit) || state.notice !== undefined)
     return [{ ...state, exits }, [told]];
 
-  const [stopped, actions] = stopFor(
-    { ...state, exits },
-    { reason: 'failure', signal: 'SIGTERM' },
-    nowMs,
-  );
+  return stopForFailure({ ...state, exits }, told, nowMs);
+}
+
+function stopForFailure(state: Exclude<Live, Stopping>, told: Action, nowMs: number): Step {
+  const [stopped, actions] = stopFor(state, { reason: 'failure', signal: 'SIGTERM' }, nowMs);
   const [first, ...others] = actions;
   // The signal goes first: peers that wait in a collective shouldn't wait for our bookkeeping.
   return [stopped, first?.do === 'stop-group' ? [first, told, ...others] : [told, ...actions]];
@@ -187,16 +193,32 @@ function onHung(state: Live, hang: Hang, nowMs: number): Step {
   return stopFor(state, { reason: 'hang', signal: 'SIGTERM', hang }, nowMs);
 }
 
-function causeOf(
-  stopping: Stopping | undefined,
-  localRank: number,
-  exit: WorkerExit,
-): Pick<Exit, 'cause' | 'hang'> {
-  const hang = stopping?.hang;
-  // Whatever ended it now, it had failed before.
-  if (hang?.worker.localRank === localRank) return { cause: 'hang', hang };
-  const isOurs = stopping !== undefined && isOurDoing(stopping, exit);
-  return { cause: isOurs ? 'stopped-by-us' : 'own' };
+/**
+ * A failure stops the group as soon as it's known to come. It's in the report by this time and place;
+ * all else waits for the exit itself.
+ */
+function onDying(state: Live, { localRank, exit, atMs }: Of<'dying'>, nowMs: number): Step {
+  const worker = state.workers[localRank];
+  // Ends that are well, or of which we know nothing yet, are told soon enough.
+  if (worker === undefined || isSuccess(exit) || exit.how === 'unknown') return [state, []];
+  if (isAmong(state.exits, worker) || isAmong(state.dying, worker)) return [state, []];
+
+  const seen = seenExit(state, worker, exit, atMs);
+  const { durationMs, duringStop } = seen;
+  const told: Action = {
+    do: 'tell',
+    event: {
+      event: 'worker-dying',
+      worker: worker.identity,
+      exit,
+      durationMs,
+      duringStop,
+      atMs,
+    },
+  };
+  const dying = [...state.dying, seen];
+  if (state.phase !== 'running' || state.notice !== undefined) return [{ ...state, dying }, [told]];
+  return stopForFailure({ ...state, dying }, told, nowMs);
 }
 
 function onStop(state: AgentState, { by, signal }: Of<'stop'>, nowMs: number): Step {
@@ -254,7 +276,11 @@ function onNotice(state: AgentState, notice: Notice): Step {
       return [{ ...state, notice, prepared: false }, state.prepared ? [discardNext(state)] : []];
     case 'between': {
       const { round, exits } = state;
-      const ending: Ending = { outcome: 'preempted', round, exits: inOrderOfReport(exits) };
+      const ending: Ending = {
+        outcome: 'preempted',
+        round,
+        exits: inOrderOfReport(exits, state.dying),
+      };
       return endBetween(state, ending);
     }
     default:
@@ -303,7 +329,9 @@ function hurry(
 function onGroupEnded(state: Live, happening: Of<'group-ended'>): Step {
   const { policy, round, restartCount } = state;
   const { stuck, strays, atMs } = happening;
-  const exits = inOrderOfReport(withHung(state, atMs));
+  // One that's stuck in the kernel on its way out has failed as well.
+  const known = [...state.exits, ...notGoneYet(state)];
+  const exits = inOrderOfReport([...known, ...hungFor(state, known, atMs)], state.dying);
   const told: Action[] = [
     ...stuck.flatMap(({ localRank, ...where }): Action[] => {
       const worker = state.workers[localRank]?.identity;
@@ -377,6 +405,7 @@ function onGroupEnded(state: Live, happening: Of<'group-ended'>): Step {
       ledger: state.ledger,
       workers,
       exits,
+      dying: state.dying,
       pauses,
       prepared,
       nextLedger: ledger,
@@ -427,7 +456,16 @@ function discardNext({ round, restartCount }: Round): Action {
 /** As many restarts as rounds before it, free ones included: attempts have numbers of their own. */
 function startRound(policy: Policy, round: number, ledger: Ledger): Step {
   return [
-    { phase: 'starting', policy, round, restartCount: round, ledger, workers: [], exits: [] },
+    {
+      phase: 'starting',
+      policy,
+      round,
+      restartCount: round,
+      ledger,
+      workers: [],
+      exits: [],
+      dying: [],
+    },
     [{ do: 'start-round', round, restartCount: round }],
   ];
 }
@@ -459,7 +497,7 @@ function stopFor(
     ? [{ do: 'prepare-round', round: round + 1, restartCount: restartCount + 1 }]
     : [];
   // The failed worker may have been the last; then there's nobody to stop and nothing to tell.
-  const nobody = state.phase === 'running' && livingOf(state) === 0;
+  const nobody = state.phase === 'running' && livingOf(state) === notGoneYet(state).length;
   const signals = nobody ? [] : signalActions(next, why.reason, why.signal, graceMs, nowMs);
   return [next, [...signals, ...prepare]];
 }
@@ -477,57 +515,9 @@ function signalActions(
   ];
 }
 
-/**
- * As seen while the group ran, then by local rank: the order in which those that we stop get round
- * to ending tells nothing.
- */
-function inOrderOfReport(exits: readonly Exit[]): Exit[] {
-  return [
-    ...exits.filter(exit => !exit.duringStop),
-    ...exits
-      .filter(exit => exit.duringStop)
-      .sort((one, other) => one.worker.localRank - other.worker.localRank),
-  ];
-}
-
-/** A hung worker that couldn't even be killed has no exit, and is the failure all the same. */
-function withHung(state: Live, atMs: number): readonly Exit[] {
-  const hang = state.phase === 'stopping' ? state.hang : undefined;
-  const worker = hang === undefined ? undefined : state.workers[hang.worker.localRank];
-  if (hang === undefined || worker === undefined) return state.exits;
-  if (state.exits.some(({ cause }) => cause === 'hang')) return state.exits;
-  const durationMs = atMs - worker.startedAtMs;
-  return [
-    ...state.exits,
-    {
-      worker: worker.identity,
-      exit: { how: 'unknown' },
-      cause: 'hang',
-      hang,
-      duringStop: true,
-      durationMs,
-      atMs,
-    },
-  ];
-}
-
 /** Whether it costs a restart. */
 function isFailure(reason: StopReason): boolean {
   return reason === 'failure' || reason === 'hang';
-}
-
-/** Whether a death is our own signal's. Shells and handlers that honour it report 128 + its number. */
-function isOurDoing(state: Stopping, exit: WorkerExit): boolean {
-  switch (exit.how) {
-    case 'signaled':
-      return state.sent.includes(exit.signalNumber);
-    case 'exited':
-      return exit.code > 128 && state.sent.includes(exit.code - 128);
-    case 'unknown':
-      return false;
-    default:
-      return unreachable(exit);
-  }
 }
 
 /** SIGKILL is always among them: the core sends it when the grace period ends. */
@@ -547,10 +537,6 @@ function hasStarted(state: Round): boolean {
 
 function livingOf(state: Round): number {
   return state.workers.length - state.exits.length;
-}
-
-function isSuccess(exit: WorkerExit): boolean {
-  return exit.how === 'exited' && exit.code === 0;
 }
 
 function orderOf({ by, signal }: StopOrder): Pick<StopOrder, 'by' | 'signal'> {

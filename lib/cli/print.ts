@@ -94,8 +94,16 @@ export function createPrinter(options: PrinterOptions): Printer {
       );
       return;
     }
-    if (hasFailed || isPreempted || isSuccess(exit)) return;
+    if (!isSuccess(exit)) sayFirst({ worker, exit, durationMs });
+  }
 
+  /** A round's first failure, whether it's over or just beginning. */
+  function sayFirst({
+    worker,
+    exit,
+    durationMs,
+  }: Pick<Event<'worker-dying'>, 'worker' | 'exit' | 'durationMs'>): void {
+    if (hasFailed || isPreempted) return;
     hasFailed = true;
     const what = headline({ ...worker, exit, durationMs });
     say(hasPolicy ? what : `${what}; ${outlook(maxRestarts - restartCount, maxRestarts)}`);
@@ -113,6 +121,11 @@ export function createPrinter(options: PrinterOptions): Printer {
     switch (event.event) {
       case 'round-started':
         onRoundStarted(event);
+        break;
+      case 'worker-dying':
+        // No signal will change its end, so we needn't say that it's sent one.
+        living.delete(event.worker.pid);
+        if (!event.duringStop) sayFirst(event);
         break;
       case 'worker-exited':
         onExited(event);

@@ -70,26 +70,18 @@ class EventWriter {
     text("detail", failed.detail);
   }
 
+  void operator()(const Dying& dying) {
+    name("dying");
+    number("index", static_cast<double>(dying.index));
+    number("pid", dying.pid);
+    exit(dying.status);
+  }
+
   void operator()(const Exited& exited) {
     name("exited");
     number("index", static_cast<double>(exited.index));
     number("pid", exited.pid);
-    EventWriter exit(env_, Napi::Object::New(env_));
-    switch (exited.status.how) {
-      case ExitStatus::How::Exited:
-        exit.text("how", "exited");
-        exit.number("code", exited.status.code);
-        break;
-      case ExitStatus::How::Signaled:
-        exit.text("how", "signaled");
-        exit.number("signal", exited.status.code);
-        exit.object_.Set("coreDumped", Napi::Boolean::New(env_, exited.status.coreDumped));
-        break;
-      case ExitStatus::How::Unknown:
-        exit.text("how", "unknown");
-        break;
-    }
-    object_.Set("exit", exit.object_);
+    exit(exited.status);
   }
 
   void operator()(const Ended& ended) {
@@ -127,6 +119,24 @@ class EventWriter {
     object_.Set(key, Napi::String::New(env_, value));
   }
   void number(const char* key, double value) { object_.Set(key, Napi::Number::New(env_, value)); }
+  void exit(const ExitStatus& status) {
+    EventWriter exit(env_, Napi::Object::New(env_));
+    switch (status.how) {
+      case ExitStatus::How::Exited:
+        exit.text("how", "exited");
+        exit.number("code", status.code);
+        break;
+      case ExitStatus::How::Signaled:
+        exit.text("how", "signaled");
+        exit.number("signal", status.code);
+        exit.object_.Set("coreDumped", Napi::Boolean::New(env_, status.coreDumped));
+        break;
+      case ExitStatus::How::Unknown:
+        exit.text("how", "unknown");
+        break;
+    }
+    object_.Set("exit", exit.object_);
+  }
   void error(const Error& error) {
     text("syscall", error.op);
     number("errno", error.code);

@@ -19,13 +19,15 @@ namespace {
 class Launcher : public std::enable_shared_from_this<Launcher> {
  public:
   static std::shared_ptr<Launcher> create(Napi::Env env, std::vector<std::string> disable,
-                                          std::string guardian, Napi::Function onEvents) {
+                                          std::string guardian, std::string earlyLibrary,
+                                          Napi::Function onEvents) {
     auto launcher = std::make_shared<Launcher>();
     launcher->channel_ = Channel::create(env, onEvents);
     if (!launcher->channel_) return nullptr;
     auto supervisor = Supervisor::start({
         .disable = std::move(disable),
         .guardian = std::move(guardian),
+        .earlyLibrary = std::move(earlyLibrary),
         .onEvent = [channel = launcher->channel_](
                        SupervisorEvent event) { channel->push(std::move(event)); },
     });
@@ -84,12 +86,15 @@ Napi::Value createSupervisor(const Napi::CallbackInfo& info) {
   if (!disable) return {};  // toStrings left the TypeError pending
   std::string guardian;
   if (!readOptional(info[0].As<Napi::Object>(), "guardian", "options.guardian", guardian)) return {};
+  std::string earlyLibrary;
+  if (!readOptional(info[0].As<Napi::Object>(), "earlyLibrary", "options.earlyLibrary", earlyLibrary))
+    return {};
   if (!info[1].IsFunction()) {
     Napi::TypeError::New(env, "onEvents must be a function").ThrowAsJavaScriptException();
     return {};
   }
   auto launcher = Launcher::create(env, *std::move(disable), std::move(guardian),
-                                   info[1].As<Napi::Function>());
+                                   std::move(earlyLibrary), info[1].As<Napi::Function>());
   if (!launcher) return {};
 
   Napi::Object object = Napi::Object::New(env);

@@ -60,7 +60,7 @@ const happening: fc.Arbitrary<Happening> = fc.oneof(
     error: fc.constant('why'),
   }),
   fc.record({
-    event: fc.constant('exited' as const),
+    event: fc.constantFrom('exited' as const, 'dying' as const),
     round: fc.nat(3),
     atMs: fc.nat(10_000),
     localRank: fc.nat(nproc),

@@ -10,6 +10,7 @@ import { signalNumber } from '../../lib/util/signals.js';
  *
  *   policy restarts=1 grace=30000     first line
  *   +20 exit local=1 code=1           20 ms later worker 1 exits; also signal=SIGSEGV, core, unknown
+ *   dying local=1 code=1              its early notice, in the same words
  *   preempt=SIGUSR1 limit=60000 grace-failure=5000 are policies, too
  *   notice · preempt-limit · forward SIGUSR2
  *   hung local=1                      a hang rule has found it
@@ -70,6 +71,8 @@ function happeningOf(line: string, state: AgentState, nowMs: number): Happening 
       const hang = { worker, rule: 'silence', forMs: 1, message: 'no output' } as const;
       return { event: 'hung', round: at.round, hang };
     }
+    case 'dying':
+      return { event: 'dying', ...at, localRank: Number(values.local), exit: exitOf(values) };
     case 'ended': {
       const stuck =
         values.stuck === undefined
@@ -190,6 +193,8 @@ function describeEvent(event: AgentEvent): string {
       return `round ${event.round} started, pids ${event.workers.map(({ pid }) => pid).join(' ')}`;
     case 'worker-exited':
       return `worker ${event.worker.rank} ${JSON.stringify(event.exit)} after ${event.durationMs} ms${event.duringStop ? ', stopping' : ''}`;
+    case 'worker-dying':
+      return `worker ${event.worker.rank} is ending: ${JSON.stringify(event.exit)} after ${event.durationMs} ms${event.duringStop ? ', stopping' : ''}`;
     case 'stopping':
       return `stopping (${event.reason}): ${event.signal}, grace ${event.graceMs} ms`;
     case 'worker-stuck':

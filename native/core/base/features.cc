@@ -26,6 +26,7 @@ constexpr FeatureName kNames[] = {
     {"pidfd-wait", &Features::pidfdWait},
     {"close_range", &Features::closeRange},
     {"seal-future-write", &Features::sealFutureWrite},
+    {"early-waitv", &Features::earlyWaitv},
 };
 
 [[gnu::no_sanitize("address", "undefined", "thread")]] void exitAtOnce(void*) {
@@ -80,6 +81,8 @@ Features probeFeatures(std::span<const std::string> disable) {
   }
 
   features.closeRange = wanted("close_range") && rawCall(kSysCloseRange, ~0u, ~0u, 0) == 0;
+  // It refuses to wait for nothing.
+  features.earlyWaitv = wanted("early-waitv") && rawCall(kSysFutexWaitv) == -EINVAL;
   if (wanted("seal-future-write")) {
     auto memfd = makeMemfd("regroup-probe");
     features.sealFutureWrite = memfd && addSeals(*memfd, F_SEAL_FUTURE_WRITE);

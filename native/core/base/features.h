@@ -17,6 +17,7 @@ struct Features {
   bool pidfdWait = false;        // waitid(P_PIDFD), 5.4
   bool closeRange = false;       // 5.9
   bool sealFutureWrite = false;  // F_SEAL_FUTURE_WRITE on a memfd, 5.1
+  bool earlyWaitv = false;       // futex_waitv, 5.16
 };
 
 /// A feature's name in `disable` and in reports.

@@ -4,19 +4,22 @@
 
 namespace regroup {
 
+inline constexpr long kSysFutexWaitv = 449;  // both architectures
+
 /// A system call without libc: it neither sets errno, which a vfork child shares with its
 /// parent's thread, nor passes through anything that a sanitizer or the dynamic linker may
 /// hook. Gives the kernel's answer: -errno on failure.
 /// Thread: any, the child too.
 [[gnu::always_inline]] inline long rawCall(long number, long a = 0, long b = 0, long c = 0,
-                                           long d = 0, long e = 0) {
+                                           long d = 0, long e = 0, long f = 0) {
 #if defined(__x86_64__)
   long result;
   register long r10 asm("r10") = d;
   register long r8 asm("r8") = e;
+  register long r9 asm("r9") = f;
   asm volatile("syscall"
                : "=a"(result)
-               : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8)
+               : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
                : "rcx", "r11", "memory");
   return result;
 #elif defined(__aarch64__)
@@ -26,7 +29,11 @@ namespace regroup {
   register long x2 asm("x2") = c;
   register long x3 asm("x3") = d;
   register long x4 asm("x4") = e;
-  asm volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4) : "memory");
+  register long x5 asm("x5") = f;
+  asm volatile("svc 0"
+               : "+r"(x0)
+               : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5)
+               : "memory");
   return x0;
 #else
 #error "regroup runs on x86_64 and aarch64"

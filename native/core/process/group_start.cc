@@ -78,6 +78,7 @@ void Supervisor::Impl::start(GroupPlan plan) {
 
   spawner_.refresh();
   guard(group);
+  prepareEarly(group, plan);
   const int pipeSize = pipeBytes(plan);
   Started started;
   group.workers.reserve(plan.workers.size());
@@ -95,6 +96,7 @@ void Supervisor::Impl::start(GroupPlan plan) {
 
   if (!group.failure) {
     emit(group.id, loop_->now(), std::move(started));
+    startEarly(group);
     if (group.live == 0) onAllGone(group);  // a group of none
     return;
   }

@@ -109,6 +109,12 @@ struct Exited {
   pid_t pid;
   ExitStatus status;
 };
+/// A worker is ending with a failure, and not gone yet: its memory is being freed. Exited follows.
+struct Dying {
+  size_t index;
+  pid_t pid;
+  ExitStatus status;
+};
 /// The last event of a group that had started.
 struct Ended {
   struct Tail {
@@ -135,7 +141,7 @@ struct Unguarded {
 struct SupervisorEvent {
   GroupId group;
   TimePoint at;
-  std::variant<Started, StartFailed, Exited, Ended, OutputFailed, Unguarded> what;
+  std::variant<Started, StartFailed, Dying, Exited, Ended, OutputFailed, Unguarded> what;
 };
 
 /// Starts, watches and ends worker groups, on a thread of its own: it works while JS is
@@ -150,6 +156,7 @@ class Supervisor {
   struct Options {
     std::vector<std::string> disable;  // names of features to do without
     std::string guardian;              // the guardian's program; empty: none
+    std::string earlyLibrary;          // what workers preload for an early notice; empty: nothing
     /// Called on the supervisor's thread, once per event, in order.
     std::function<void(SupervisorEvent)> onEvent;
     int stdoutFd = 1;  // the console's, for tests

@@ -10,6 +10,7 @@
 
 #include "core/base/fd.h"
 #include "core/base/thread.h"
+#include "core/process/early_watch.h"
 #include "core/process/guardian.h"
 #include "core/process/process.h"
 #include "core/process/strays.h"
@@ -90,6 +91,7 @@ class Supervisor::Impl {
     TimePoint straysKillAt;
     std::unordered_set<pid_t> strays;
     Fd null;
+    std::unique_ptr<EarlyWatch> early;  // none: their ends are told when they're gone
   };
 
   /// From SIGKILL to giving up, where no stop says it.
@@ -136,6 +138,11 @@ class Supervisor::Impl {
     return process.pidfd && features_.pidfdWait ? waitForExit(process.pidfd, reap)
                                                 : waitForExit(process.pid, reap);
   }
+
+  // group_early.cc
+  void prepareEarly(Group& group, GroupPlan& plan);
+  void startEarly(Group& group);
+  void onHint(GroupId id, size_t index, TimePoint at);
 
   // group_stop.cc
   void kill(Group& group);
