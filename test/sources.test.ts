@@ -6,6 +6,7 @@ interface SourceLists {
     readonly core_files: string[];
     readonly shm_library_files: string[];
     readonly guardian_files: string[];
+    readonly early_library_files: string[];
     readonly addon_files: string[];
   };
 }
@@ -32,6 +33,10 @@ t.test("the workers' library is a part of the core", async t => {
 
 t.test('the guardian has a list of its own', async t => {
   t.same(lists.variables.guardian_files, sourcesBelow('native/guardian'));
+});
+
+t.test('so has what workers preload', async t => {
+  t.same(lists.variables.early_library_files, sourcesBelow('native/preload'));
 });
 
 t.test('every source of the addon is in the list that gyp and CMake read', async t => {

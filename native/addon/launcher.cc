@@ -85,9 +85,11 @@ Napi::Value createSupervisor(const Napi::CallbackInfo& info) {
   auto disable = toStrings(list, "options.disable");
   if (!disable) return {};  // toStrings left the TypeError pending
   std::string guardian;
-  if (!readOptional(info[0].As<Napi::Object>(), "guardian", "options.guardian", guardian)) return {};
+  if (!readOptional(info[0].As<Napi::Object>(), "guardian", "options.guardian", guardian))
+    return {};
   std::string earlyLibrary;
-  if (!readOptional(info[0].As<Napi::Object>(), "earlyLibrary", "options.earlyLibrary", earlyLibrary))
+  if (!readOptional(info[0].As<Napi::Object>(), "earlyLibrary", "options.earlyLibrary",
+                    earlyLibrary))
     return {};
   if (!info[1].IsFunction()) {
     Napi::TypeError::New(env, "onEvents must be a function").ThrowAsJavaScriptException();
@@ -99,11 +101,10 @@ Napi::Value createSupervisor(const Napi::CallbackInfo& info) {
 
   Napi::Object object = Napi::Object::New(env);
   const auto method = [&](const char* name, auto body) {
-    object.Set(name, Napi::Function::New(
-                         env, [launcher, body](const Napi::CallbackInfo& call) {
-                           body(*launcher, call);
-                         },
-                         name));
+    object.Set(name,
+               Napi::Function::New(
+                   env, [launcher, body](const Napi::CallbackInfo& call) { body(*launcher, call); },
+                   name));
   };
   method("startGroup", [](Launcher& self, const Napi::CallbackInfo& call) {
     auto plan = toGroupPlan(call[0]);

@@ -1,10 +1,11 @@
-// Loaded into a worker before its program: registers the main thread with the kernel's robust list, on
-// a page that the agent watches. The kernel marks the page's word when the thread begins to die, long
-// before the process is gone. Whatever doesn't fit leaves the worker as it was: it's a hint only.
+// Loaded into a worker before its program: registers the main thread with the kernel's robust list,
+// on a page that the agent watches. The kernel marks the page's word when the thread begins to die,
+// long before the process is gone. Whatever doesn't fit leaves the worker as it was: it's a hint
+// only.
 //
-// A worker may be a wrapper first, such as pyenv's, which becomes Python by exec and so must keep the
-// environment that brought us here. In Python, and in whatever else a wrapper starts, we take our
-// traces out of it: neither a script nor what that starts sees them.
+// A worker may be a wrapper first, such as pyenv's, which becomes Python by exec and so must keep
+// the environment that brought us here. In Python, and in whatever else a wrapper starts, we take
+// our traces out of it: neither a script nor what that starts sees them.
 //
 // It needs no libc, so that it loads into any program of this architecture, whatever libc that has.
 //
@@ -133,8 +134,8 @@ char* mapPage(long agent, const char* text) {
   const long memfd =
       rawCall(SYS_openat, AT_FDCWD, reinterpret_cast<long>(path), O_RDWR | O_CLOEXEC);
   if (memfd < 0) return nullptr;
-  const long page = rawCall(SYS_mmap, 0, early::kPageBytes, PROT_READ | PROT_WRITE, MAP_SHARED,
-                            memfd, offset);
+  const long page =
+      rawCall(SYS_mmap, 0, early::kPageBytes, PROT_READ | PROT_WRITE, MAP_SHARED, memfd, offset);
   rawCall(SYS_close, memfd);
   return page < 0 && page > -4096 ? nullptr : reinterpret_cast<char*>(page);
 }
@@ -151,8 +152,7 @@ RobustList* robustList() {
     return fits ? list : nullptr;
   }
   ownList = {&ownList, early::kWordFromLink, nullptr};
-  const long set =
-      rawCall(SYS_set_robust_list, reinterpret_cast<long>(&ownList), sizeof ownList);
+  const long set = rawCall(SYS_set_robust_list, reinterpret_cast<long>(&ownList), sizeof ownList);
   return set < 0 ? nullptr : &ownList;
 }
 

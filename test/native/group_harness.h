@@ -5,6 +5,7 @@
 #include <deque>
 #include <functional>
 #include <mutex>
+#include <optional>
 
 #include "core/process/strays.h"
 #include "core/process/supervisor.h"
@@ -18,11 +19,13 @@ using namespace std::chrono_literals;
 /// A supervisor whose events are awaited one by one.
 class Harness {
  public:
-  explicit Harness(std::vector<std::string> disable = {}, std::string guardian = {})
+  explicit Harness(std::vector<std::string> disable = {}, std::string guardian = {},
+                   std::string earlyLibrary = {})
       : told_(*makeEventFd()) {
     auto started = Supervisor::start({
         .disable = std::move(disable),
         .guardian = std::move(guardian),
+        .earlyLibrary = std::move(earlyLibrary),
         .onEvent =
             [this](SupervisorEvent event) {
               std::lock_guard lock(mutex_);
@@ -39,22 +42,29 @@ class Harness {
   /// The next event, which must be a T; a check fails otherwise, and an empty one is given.
   template <typename T>
   T next(TimePoint* at = nullptr) {
+    auto event = nextEvent();
+    if (!event) return {};
+    if (at != nullptr) *at = event->at;
+    if (auto* what = std::get_if<T>(&event->what)) return std::move(*what);
+    tap::fail(__FILE__, __LINE__,
+              "another event came: alternative " + std::to_string(event->what.index()));
+    return {};
+  }
+
+  /// The next event, whichever it is; a check fails if none comes.
+  std::optional<SupervisorEvent> nextEvent() {
     while (true) {
       {
         std::lock_guard lock(mutex_);
         if (!events_.empty()) {
           SupervisorEvent event = std::move(events_.front());
           events_.pop_front();
-          if (at != nullptr) *at = event.at;
-          if (auto* what = std::get_if<T>(&event.what)) return std::move(*what);
-          tap::fail(__FILE__, __LINE__,
-                    "another event came: alternative " + std::to_string(event.what.index()));
-          return {};
+          return event;
         }
       }
       if (!waitReadable(told_, kLong)) {
         tap::fail(__FILE__, __LINE__, "no event came");
-        return {};
+        return std::nullopt;
       }
       uint64_t count;
       (void)!::read(told_.get(), &count, sizeof count);

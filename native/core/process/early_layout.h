@@ -6,8 +6,8 @@
 /// What the agent and the library in its workers agree on; see docs/early-notice.md.
 ///
 /// Each worker has a page of its own in one memfd of its group, so that one that scribbles over its
-/// page harms nobody else. On it lies one entry of the main thread's robust list, as glibc lays out a
-/// mutex: the futex word first, the list's links behind it.
+/// page harms nobody else. On it lies one entry of the main thread's robust list, as glibc lays out
+/// a mutex: the futex word first, the list's links behind it.
 namespace regroup::early {
 
 /// The worker's variable: `<agent's pid>:<descriptor in the agent>:<offset of the page>`.

@@ -21,7 +21,8 @@ struct TaskStat {
 std::optional<TaskStat> parseTaskStat(std::string_view text);
 
 /// How a child of ours, which is unreaped, is going to end, while its memory is being freed.
-/// @returns nothing if it isn't ending (it has exec'd, or only its first thread is done), if it ends
+/// @returns nothing if it isn't ending (it has exec'd, or only its first thread is done), if it
+/// ends
 ///   well, or if we may not know
 std::optional<ExitStatus> dyingStatus(pid_t pid);
 

@@ -21,8 +21,8 @@ namespace {
 
 /// futex_waitv's own bound.
 constexpr size_t kMaxWords = 128;
-/// How often a word may change or wake us without a mark. Once is normal, when the worker registers;
-/// one that goes on has a worker that scribbles, and loses its hint.
+/// How often a word may change or wake us without a mark. Once is normal, when the worker
+/// registers; one that goes on has a worker that scribbles, and loses its hint.
 constexpr int kChances = 8;
 
 /// The kernel's struct futex_waitv; older headers lack it.
@@ -49,8 +49,7 @@ Result<std::unique_ptr<EarlyWatch>> EarlyWatch::create(size_t workers) {
   // A worker that could shrink it would make us fault.
   auto sealed = addSeals(*memfd, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
   if (!sealed) return sealed.error();
-  void* const pages =
-      ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, memfd->get(), 0);
+  void* const pages = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, memfd->get(), 0);
   if (pages == MAP_FAILED) return Error{"mmap", errno};
   return std::unique_ptr<EarlyWatch>(
       new EarlyWatch(*std::move(memfd), static_cast<char*>(pages), stride, workers));
@@ -119,7 +118,8 @@ void EarlyWatch::run(size_t first, size_t count) {
   }
 }
 
-/// Sleeps while all words have the values that we saw. @returns whose word we were woken at, or -errno
+/// Sleeps while all words have the values that we saw. @returns whose word we were woken at, or
+/// -errno
 long EarlyWatch::wait(const std::vector<Slot>& slots) const {
   long woken;
   if (many_) {

@@ -16,8 +16,8 @@ namespace regroup {
 
 /// The pages of one group's workers, and the threads that wait for the kernel's marks on them.
 ///
-/// A mark says that a worker's main thread is ending, or that it has exec'd. So it's a hint, which the
-/// one who's told must verify. Each worker gives one hint at most.
+/// A mark says that a worker's main thread is ending, or that it has exec'd. So it's a hint, which
+/// the one who's told must verify. Each worker gives one hint at most.
 ///
 /// Owner: the group. Thread: its owner's.
 class EarlyWatch {

@@ -38,10 +38,9 @@ void Supervisor::Impl::prepareEarly(Group& group, GroupPlan& plan) {
 void Supervisor::Impl::startEarly(Group& group) {
   if (!group.early) return;
   // Without all of its threads it gives fewer hints.
-  (void)group.early->start(
-      features_.earlyWaitv, [this, id = group.id](size_t index, TimePoint at) {
-        post([id, index, at](Impl& self) { self.onHint(id, index, at); });
-      });
+  (void)group.early->start(features_.earlyWaitv, [this, id = group.id](size_t index, TimePoint at) {
+    post([id, index, at](Impl& self) { self.onHint(id, index, at); });
+  });
 }
 
 void Supervisor::Impl::onHint(GroupId id, size_t index, TimePoint at) {
