@@ -93,6 +93,8 @@ export type AgentEvent =
       readonly delayMs: number;
       /** The rule that decided, as `3=restart`. */
       readonly rule?: string;
+      /** Restarts that `restartWindow` still allows at this moment. */
+      readonly windowLeft?: number;
       readonly atMs: number;
     }
   /** A hang rule has found a worker. Told again only after the worker has moved. */

@@ -18,4 +18,6 @@ export const exitCodes = {
   nodeUnfit: 83,
   /** A preemption notice came, and not every worker ended with 0. */
   preempted: 84,
+  /** A mistake of ours; nothing is said about the job or the node. */
+  internal: 85,
 } as const;

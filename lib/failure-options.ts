@@ -42,6 +42,8 @@ export interface FailureOptions {
   readonly noProgressRounds?: number;
   /** Whether progress gives all restarts back. Workers tell steps by their slot, see docs/shared-memory.md. @default false */
   readonly resetOnProgress?: boolean;
+  /** A round that ran so long before it failed has made progress, whatever steps were told. @default 0: only steps tell */
+  readonly healthyAfterMs?: number;
 }
 
 export const failureDefaults = {
@@ -49,6 +51,7 @@ export const failureDefaults = {
   failFastMs: 0,
   noProgressRounds: 0,
   resetOnProgress: false,
+  healthyAfterMs: 0,
 } as const satisfies FailureOptions;
 
 export const ruleActions: readonly RuleAction[] = [
@@ -78,6 +81,7 @@ export const failureRules: Readonly<Record<keyof FailureOptions, Rule>> = {
   failFastMs: milliseconds,
   noProgressRounds: [value => isWhole(value, 0), 'a whole number from 0'],
   resetOnProgress: flag,
+  healthyAfterMs: milliseconds,
 };
 
 function isRule(value: unknown): boolean {
@@ -91,7 +95,12 @@ function isRule(value: unknown): boolean {
     (exitCodes === undefined ||
       (isList(exitCodes) &&
         exitCodes.every(
-          each => isCode(each) || (isList(each) && each.length === 2 && each.every(isCode)),
+          each =>
+            isCode(each) ||
+            (isList(each) &&
+              each.length === 2 &&
+              each.every(isCode) &&
+              Number(each[0]) <= Number(each[1])),
         ))) &&
     (signals === undefined ||
       (isList(signals) &&
@@ -112,7 +121,8 @@ export function isPattern(text: string): boolean {
 export function failurePolicyOf(
   options: FailureOptions & { readonly maxRestarts: number },
 ): FailurePolicy {
-  const { restartWindow, backOff, failFastMs = 0, noProgressRounds = 0, maxRestarts } = options;
+  const { restartWindow, backOff, maxRestarts } = options;
+  const { failFastMs = 0, noProgressRounds = 0, healthyAfterMs = 0 } = options;
   const onlyWindow = restartWindow !== undefined && maxRestarts === 0;
   return {
     maxRestarts: onlyWindow ? Number.POSITIVE_INFINITY : maxRestarts,
@@ -122,6 +132,7 @@ export function failurePolicyOf(
     ...(backOff === undefined ? {} : { backOff }),
     ...(failFastMs > 0 ? { failFastMs } : {}),
     ...(noProgressRounds > 0 ? { noProgressRounds } : {}),
+    ...(healthyAfterMs > 0 ? { healthyMs: healthyAfterMs } : {}),
   };
 }
 

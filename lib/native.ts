@@ -298,6 +298,8 @@ export interface NativeStoreStats {
   readonly faults: number;
   readonly bytesIn: number;
   readonly bytesOut: number;
+  /** The highest step that any slot has told, also of clients that are gone; 0 if none did. */
+  readonly highestStep: number;
   /** How often each was applied; without those that never were. */
   readonly operations: Readonly<Record<string, number>>;
   /** Parsing, applying, and sending to whom it released. Absent before the first operation. */

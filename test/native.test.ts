@@ -33,6 +33,7 @@ t.test('T-106 the store tells clients, bytes, operations and the slowest', async
     faults: 0,
     bytesIn: hello.length + ping.length,
     bytesOut: 4,
+    highestStep: 0,
     operations: { VALIDATE: 1, PING: 1 },
   });
   t.ok(slowest && slowest.operation in counters.operations);

@@ -23,6 +23,7 @@ import { hostname, qualifiedHostname } from '../util/hostname.js';
 import { randomName } from '../util/random.js';
 import { signalName, signalNumber } from '../util/signals.js';
 import { unreachable } from '../util/unreachable.js';
+import { inOrderOfReport } from './exits.js';
 import { describeFailure, rootCauseOf, type WorkerFailure } from './failures.js';
 import { type HangGuard, hangGuard } from './hang-guard.js';
 import { type Job, roundOf, workerPlans } from './job.js';
@@ -155,13 +156,10 @@ export function createAgent(job: Job): Agent {
         told.publish(action.event);
         return;
       case 'tell-restarting': {
-        const { restartsLeft, maxRestarts, delayMs, atMs } = action;
-        const rule = action.rule === undefined ? {} : { rule: action.rule };
-        const failure = rootCauseOf(describe(action.round, action.exits));
-        rounds.delete(action.round);
-        if (failure === undefined) return;
-        const restarting = { failure, restartsLeft, maxRestarts, delayMs, ...rule, atMs };
-        told.publish({ event: 'restarting', ...restarting });
+        const { do: _, round, exits, ...plan } = action;
+        const failure = rootCauseOf(describe(round, exits));
+        rounds.delete(round);
+        if (failure !== undefined) told.publish({ event: 'restarting', failure, ...plan });
         return;
       }
       case 'begin-pause': {
@@ -292,7 +290,7 @@ export function createAgent(job: Job): Agent {
           atMs,
           stuck,
           strays: event.strays,
-          words: wordsOf(record),
+          ...rootCauseForRules(round, record),
           progress: machine?.highestStep(round) ?? 0,
           chance: Math.random(),
         });
@@ -316,19 +314,25 @@ export function createAgent(job: Job): Agent {
     }
   }
 
-  /** What a pattern of the failure policy may be looked for in. */
-  function wordsOf({ workers, files, plan, tails }: RoundRecord): ReadonlyMap<number, string> {
-    const words = new Map<number, string>();
-    if (!settings.failureRules.some(({ pattern }) => pattern !== undefined)) return words;
-    for (const { localRank } of workers) {
-      const file = readErrorFile(files?.[localRank]?.errorFile);
-      const tail = tailOf(
-        plan.plans[localRank]?.stderr,
-        tails.find(({ index }) => index === localRank),
-      );
-      words.set(localRank, [file.kind === 'read' ? file.message : '', tail ?? ''].join('\n'));
-    }
-    return words;
+  /** Rules are about the worker that the report will name, and about what it left. */
+  function rootCauseForRules(
+    round: number,
+    { files, plan, tails }: RoundRecord,
+  ): { rootCause?: { localRank: number; words: string } } {
+    if (settings.failureRules.length === 0 || !('exits' in state)) return {};
+    const failure = rootCauseOf(describe(round, inOrderOfReport(state.exits, state.dying)));
+    if (failure === undefined) return {};
+
+    const { localRank } = failure;
+    const file = readErrorFile(files?.[localRank]?.errorFile);
+    const stderr = plan.plans[localRank]?.stderr;
+    const tail = tailOf(
+      stderr,
+      tails.find(({ index }) => index === localRank),
+    );
+    // Not the failure's own message: without an error file it's ours, and "error" is in it.
+    const words = [file.kind === 'read' ? file.message : '', tail ?? ''].join('\n');
+    return { rootCause: { localRank, words } };
   }
 
   /** The failures among a round's exits, in their order. */

@@ -34,6 +34,8 @@ export interface FailurePolicy {
   readonly noProgressRounds?: number;
   /** Whether progress gives all restarts back. */
   readonly resetOnProgress: boolean;
+  /** A round that ran so long has made progress, whatever its workers told. @default steps only */
+  readonly healthyMs?: number;
 }
 
 /** What earlier rounds have spent and reached. */
@@ -70,6 +72,8 @@ export type Judgement =
       readonly ledger: Ledger;
       readonly delayMs: number;
       readonly rule?: string;
+      /** What the window still allows at this moment. */
+      readonly windowLeft?: number;
     }
   | { readonly do: 'fail'; readonly because: FailReason; readonly rule?: string };
 
@@ -88,7 +92,9 @@ export function judge(policy: FailurePolicy, before: Ledger, failed: FailedRound
   if (rule?.action === 'fail') return { do: 'fail', because: 'rule', ...by };
   if (rule?.action === 'fail-without-requeue') return { do: 'fail', because: 'no-requeue', ...by };
 
-  const progressed = failed.step > before.step;
+  const progressed =
+    failed.step > before.step ||
+    (policy.healthyMs !== undefined && failed.ranMs >= policy.healthyMs);
   const ledger: Ledger = {
     spent: progressed && policy.resetOnProgress ? 0 : before.spent,
     restartedAtMs: before.restartedAtMs.filter(
@@ -104,23 +110,22 @@ export function judge(policy: FailurePolicy, before: Ledger, failed: FailedRound
     return { do: 'fail', because: 'no-progress' };
 
   const delayMs = delayOf(policy, ledger.fruitless, failed.chance);
-  if (rule?.action === 'restart-free') return { do: 'restart', ledger, delayMs, ...by };
+  const windowLeft = ({ restartedAtMs }: Ledger): { windowLeft?: number } =>
+    window === undefined ? {} : { windowLeft: Math.max(0, window.restarts - restartedAtMs.length) };
+  if (rule?.action === 'restart-free')
+    return { do: 'restart', ledger, delayMs, ...by, ...windowLeft(ledger) };
   if (ledger.spent >= policy.maxRestarts) {
     return { do: 'fail', because: 'no-restarts-left', ...by };
   }
   if (window !== undefined && ledger.restartedAtMs.length >= window.restarts)
     return { do: 'fail', because: 'too-many-at-once', ...by };
-  return {
-    do: 'restart',
-    ledger: {
-      ...ledger,
-      spent: ledger.spent + 1,
-      restartedAtMs:
-        window === undefined ? ledger.restartedAtMs : [...ledger.restartedAtMs, failed.atMs],
-    },
-    delayMs,
-    ...by,
+  const after: Ledger = {
+    ...ledger,
+    spent: ledger.spent + 1,
+    restartedAtMs:
+      window === undefined ? ledger.restartedAtMs : [...ledger.restartedAtMs, failed.atMs],
   };
+  return { do: 'restart', ledger: after, delayMs, ...by, ...windowLeft(after) };
 }
 
 /** Whether a restart is at all likely, so that it's worth preparing while workers are stopped. */

@@ -68,8 +68,8 @@ export function startMachine(
     },
     highestStep(round) {
       const table = tables.get(isFixed ? 0 : round);
-      const slots = table === undefined ? [] : (store?.slots(table.table) ?? []);
-      return slots.reduce((highest, slot) => Math.max(highest, slot.step), 0);
+      // Not from the slots themselves: they're gone with their workers.
+      return table === undefined ? 0 : (store?.stats(table.table).highestStep ?? 0);
     },
     closeTable(round) {
       const table = isFixed ? undefined : tables.get(round);

@@ -47,6 +47,8 @@ export interface Round {
   /** Rounds that a failure ended. */
   readonly restartCount: number;
   readonly ledger: Ledger;
+  /** The highest step that somebody has told of this round. */
+  readonly step: number;
   /** By local rank; empty until all have exec'd. */
   readonly workers: readonly { readonly identity: WorkerIdentity; readonly startedAtMs: number }[];
   /** In the order in which they were seen. */
@@ -141,13 +143,15 @@ export type Happening =
       readonly atMs: number;
       readonly stuck: readonly Stuck[];
       readonly strays: number;
-      /** What the failed ones left to read; empty where no rule asks for it. */
-      readonly words?: ReadonlyMap<number, string>;
+      /** As the report will name it, and what it left to read; absent where no rule asks for it. */
+      readonly rootCause?: { readonly localRank: number; readonly words: string };
       /** The highest step that a worker has told; 0 if none did. */
       readonly progress?: number;
       /** Drawn by chance, at least 0 and below 1. */
       readonly chance?: number;
     }
+  /** A worker has got so far, as seen from outside, e.g. in its output. */
+  | { readonly event: 'progress'; readonly round: number; readonly step: number }
   | { readonly event: 'pause-over'; readonly round: number; readonly pause: Pause['name'] }
   | { readonly event: 'notice'; readonly by: PreemptionSource }
   /** The time that workers had from the notice on is over. */
@@ -190,6 +194,7 @@ export type Action =
       readonly maxRestarts: number;
       readonly delayMs: number;
       readonly rule?: string;
+      readonly windowLeft?: number;
       readonly atMs: number;
     }
   /** The last one. */

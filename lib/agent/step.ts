@@ -66,6 +66,7 @@ export function step(state: AgentState, happening: Happening, nowMs: number): St
     case 'exited':
     case 'hung':
     case 'group-ended':
+    case 'progress':
     case 'pause-over':
     case 'preempt-limit':
       break;
@@ -94,6 +95,8 @@ export function step(state: AgentState, happening: Happening, nowMs: number): St
       return onHung(state, happening.hang, nowMs);
     case 'group-ended':
       return onGroupEnded(state, happening);
+    case 'progress':
+      return [{ ...state, step: Math.max(state.step, happening.step) }, []];
     case 'pause-over':
       return [state, []];
     case 'preempt-limit':
@@ -380,7 +383,7 @@ function onGroupEnded(state: Live, happening: Of<'group-ended'>): Step {
     return end({ outcome: 'stopped', ...(state.order ?? { by: 'caller', signal: 'SIGTERM' }) });
   }
 
-  const { ledger, delayMs, rule } = judgement;
+  const { ledger, delayMs, rule, windowLeft } = judgement;
   const { maxRestarts } = policy.failures;
   const restarting: Action = {
     do: 'tell-restarting',
@@ -390,19 +393,21 @@ function onGroupEnded(state: Live, happening: Of<'group-ended'>): Step {
     maxRestarts,
     delayMs,
     ...(rule === undefined ? {} : { rule }),
+    ...(windowLeft === undefined ? {} : { windowLeft }),
     atMs,
   };
   const after: Action[] = [{ do: 'release-round', round }, ...told, restarting];
   const pauses: Pause[] = delayMs > 0 ? [{ name: 'back-off', ms: delayMs }] : [];
   const [first] = pauses;
   if (first !== undefined) {
-    const { workers, prepared } = state;
+    const { workers, prepared, step } = state;
     const between: Between = {
       phase: 'between',
       policy,
       round,
       restartCount,
       ledger: state.ledger,
+      step,
       workers,
       exits,
       dying: state.dying,
@@ -421,10 +426,11 @@ function onGroupEnded(state: Live, happening: Of<'group-ended'>): Step {
 function judgementOf(
   state: Stopping,
   exits: readonly Exit[],
-  { stuck, words, progress = 0, chance = 0, atMs }: Of<'group-ended'>,
+  { stuck, rootCause, progress = 0, chance = 0, atMs }: Of<'group-ended'>,
 ): Judgement | { readonly do: 'fail'; readonly because: 'node-unfit'; readonly rule?: string } {
   if (stuck.length > 0) return { do: 'fail', because: 'node-unfit' };
   const root =
+    exits.find(({ worker }) => worker.localRank === rootCause?.localRank) ??
     exits.find(({ cause }) => cause === 'hang') ??
     exits.find(({ exit, cause }) => cause === 'own' && !isSuccess(exit)) ??
     exits[0];
@@ -432,10 +438,10 @@ function judgementOf(
   return judge(state.policy.failures, state.ledger, {
     round: state.round,
     exit: root?.exit ?? { how: 'unknown' },
-    words: words?.get(root?.worker.localRank ?? -1) ?? '',
+    words: rootCause?.words ?? '',
     ranMs: state.sinceMs - startedAtMs,
     atMs,
-    step: progress,
+    step: Math.max(progress, state.step),
     chance,
   });
 }
@@ -462,6 +468,7 @@ function startRound(policy: Policy, round: number, ledger: Ledger): Step {
       round,
       restartCount: round,
       ledger,
+      step: 0,
       workers: [],
       exits: [],
       dying: [],

@@ -224,7 +224,7 @@ class SignalException extends Error {
 }
 
 /**
- * Does it, and turns whatever is thrown into one line on stderr and exit code 1.
+ * Does it, and turns whatever is thrown into one line on stderr and an exit code.
  *
  * @param errorFile is told as well, as torchrun's main is `record`ed
  */
@@ -236,7 +236,7 @@ async function report(
   try {
     await action();
   } catch (error) {
-    process.exitCode = 1;
+    process.exitCode = isOurMistake(error) ? exitCodes.internal : exitCodes.failed;
     writeConsole(2, `${describeError(command, error)}\n`);
     if (errorFile === undefined || !(error instanceof Error)) return;
 
@@ -244,6 +244,11 @@ async function report(
     const problem = recordError(error, errorFile);
     if (problem !== undefined) writeConsole(2, `${command}: ${problem}\n`);
   }
+}
+
+function isOurMistake(error: unknown): boolean {
+  if (error instanceof SignalException) return false;
+  return !(error instanceof RegroupError) || error.code === 'ERR_INTERNAL';
 }
 
 /** One line. */
@@ -278,5 +283,5 @@ function firstLine(error: unknown): string {
  */
 function endAtOnce(command: CommandName, error: unknown): never {
   writeConsole(2, `${describeError(command, error)}\n`);
-  process.exit(1);
+  process.exit(exitCodes.internal);
 }

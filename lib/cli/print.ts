@@ -258,11 +258,12 @@ const reasons: Readonly<Record<Extract<RunResult, { outcome: 'failed' }>['becaus
 };
 
 function describeRestart(event: Event<'restarting'>): string {
-  const { restartsLeft, maxRestarts, delayMs, rule } = event;
+  const { restartsLeft, maxRestarts, windowLeft, delayMs, rule } = event;
   const what = Number.isFinite(maxRestarts)
     ? restartsLine(restartsLeft, maxRestarts)
     : 'restarting';
-  return `${what}${delayMs > 0 ? `, in ${duration(delayMs)}` : ''}${by(rule)}`;
+  const window = windowLeft === undefined ? '' : `, ${windowLeft} within the window`;
+  return `${what}${window}${delayMs > 0 ? `, in ${duration(delayMs)}` : ''}${by(rule)}`;
 }
 
 function by(rule: string | undefined): string {
@@ -270,8 +271,10 @@ function by(rule: string | undefined): string {
 }
 
 /** As torchrun counts: before the restart. */
-function attempts({ restartsLeft, maxRestarts }: Event<'restarting'>): string {
-  return `${restartsLeft + 1}/${maxRestarts} attempts left`;
+function attempts({ restartsLeft, maxRestarts, windowLeft }: Event<'restarting'>): string {
+  return Number.isFinite(maxRestarts)
+    ? `${restartsLeft + 1}/${maxRestarts} attempts left`
+    : `${windowLeft ?? 0} attempts left within the window`;
 }
 
 /** What a failure leads to, as far as it's known when it happens. */

@@ -212,6 +212,7 @@ Napi::Value stats(Store& store, const Napi::CallbackInfo& info) {
   set("faults", stats.faults);
   set("bytesIn", stats.bytesIn);
   set("bytesOut", stats.bytesOut);
+  set("highestStep", stats.highestStep);
   object.Set("operations", operationsToJs(env, stats));
   if (stats.slowest.took.count() > 0) {
     Napi::Object slowest = Napi::Object::New(env);

@@ -2,6 +2,7 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import t from 'tap';
+import type { FailurePolicy } from '../../lib/agent/failure-policy.js';
 import type { Action, AgentState, Happening } from '../../lib/agent/state.js';
 import { initialState, step } from '../../lib/agent/step.js';
 import { traceOf } from './trace.js';
@@ -80,10 +81,17 @@ const happening: fc.Arbitrary<Happening> = fc.oneof(
     atMs: fc.nat(10_000),
     stuck: fc.constant([]),
     strays: fc.nat(1),
+    progress: fc.nat(3),
   }),
   fc.constant<Happening>({ event: 'notice', by: 'file' }),
   fc.constant<Happening>({ event: 'forward', signal: 'SIGUSR2' }),
   fc.record({ event: fc.constant('preempt-limit' as const), round: fc.nat(3) }),
+  fc.record({
+    event: fc.constant('pause-over' as const),
+    round: fc.nat(3),
+    pause: fc.constant('back-off' as const),
+  }),
+  fc.record({ event: fc.constant('progress' as const), round: fc.nat(3), step: fc.nat(3) }),
   fc.record(
     {
       event: fc.constant('stop' as const),
@@ -94,12 +102,14 @@ const happening: fc.Arbitrary<Happening> = fc.oneof(
   ),
 );
 
-function play(happenings: readonly (readonly [Happening, number])[]): Seen[] {
-  let state = initialState({
-    failures: { maxRestarts, rules: [], resetOnProgress: false },
-    graceMs,
-    ...preemption,
-  });
+const plain: FailurePolicy = { maxRestarts, rules: [], resetOnProgress: false };
+const withPauses: FailurePolicy = { ...plain, backOff: { firstMs: 100, maxMs: 1000 } };
+
+function play(
+  failures: FailurePolicy,
+  happenings: readonly (readonly [Happening, number])[],
+): Seen[] {
+  let state = initialState({ failures, graceMs, ...preemption });
   let nowMs = 0;
   return happenings.map(([next, afterMs]) => {
     nowMs += afterMs;
@@ -114,9 +124,9 @@ const story = fc.array(fc.tuple(happening, fc.nat(2000)), { maxLength: 40 });
 function holds(title: string, property: (seen: readonly Seen[]) => boolean): void {
   t.test(title, t => {
     fc.assert(
-      fc.property(story, happenings => {
+      fc.property(fc.constantFrom(plain, withPauses), story, (failures, happenings) => {
         const launch: readonly [Happening, number] = [{ event: 'launch' }, 0];
-        return property(play([launch, ...happenings]));
+        return property(play(failures, [launch, ...happenings]));
       }),
       { numRuns: 2000 },
     );
@@ -188,5 +198,18 @@ holds('only a running or starting group is told to stop', seen => {
     if (action.do === 'start-round') live.add(action.round);
     if (action.do === 'release-round') live.delete(action.round);
     return action.do !== 'stop-group' || live.has(action.round);
+  });
+});
+
+holds('between rounds a pause is under way, and nothing is started before it ends', seen => {
+  let paused = false;
+  return seen.every(({ state, actions }) => {
+    for (const action of actions) {
+      if (action.do === 'begin-pause') paused = true;
+      if (action.do === 'end-pause') paused = false;
+      // In the step in which a pause is over, its successor starts.
+      if (action.do === 'start-round') paused = false;
+    }
+    return paused === (state.phase === 'between');
   });
 });

@@ -84,9 +84,13 @@ function happeningOf(line: string, state: AgentState, nowMs: number): Happening 
         stuck,
         strays: Number(values.strays ?? 0),
         progress: Number(values.step ?? 0),
-        words: new Map(values.words === undefined ? [] : [[0, values.words]]),
+        ...(values.words === undefined
+          ? {}
+          : { rootCause: { localRank: Number(values.root ?? 0), words: values.words } }),
       };
     }
+    case 'progress':
+      return { event: 'progress', round: at.round, step: Number(values.step) };
     case 'pause-over':
       return { event: 'pause-over', round: at.round, pause: 'back-off' };
     case 'notice':
@@ -112,7 +116,7 @@ function failurePolicyOf(words: Record<string, string>): FailurePolicy {
     const [one, other] = text.split('/').map(Number);
     return [one ?? 0, other ?? 0];
   };
-  const { window, backoff, failfast, noprogress } = words;
+  const { window, backoff, failfast, noprogress, healthy } = words;
   return {
     maxRestarts: Number(words.restarts ?? 0),
     resetOnProgress: words.reset !== undefined,
@@ -138,6 +142,7 @@ function failurePolicyOf(words: Record<string, string>): FailurePolicy {
       : { backOff: { firstMs: pair(backoff)[0], maxMs: pair(backoff)[1] } }),
     ...(failfast === undefined ? {} : { failFastMs: Number(failfast) }),
     ...(noprogress === undefined ? {} : { noProgressRounds: Number(noprogress) }),
+    ...(healthy === undefined ? {} : { healthyMs: Number(healthy) }),
   };
 }
 
@@ -181,7 +186,7 @@ export function describeAction(action: Action): string {
     case 'tell':
       return `tell: ${describeEvent(action.event)}`;
     case 'tell-restarting':
-      return `tell: restarting, ${action.restartsLeft} of ${action.maxRestarts} left${action.rule === undefined ? '' : ` (rule ${action.rule})`}; ${action.exits.map(describeExit).join(', ')}`;
+      return `tell: restarting, ${action.restartsLeft} of ${action.maxRestarts} left${action.windowLeft === undefined ? '' : `, ${action.windowLeft} in the window`}${action.rule === undefined ? '' : ` (rule ${action.rule})`}; ${action.exits.map(describeExit).join(', ')}`;
     case 'finish':
       return `finish: ${describeEnding(action.ending)}`;
   }

@@ -66,6 +66,45 @@ t.test('pain 8: a window alone limits restarts', async t => {
   t.match(ended.stderr, /too many restarts within the time of --restart-window/);
 });
 
+t.test('steps told through shared memory are progress, also once their worker is gone', async t => {
+  // Rounds 0 and 1 get further than any before them, those that follow don't.
+  const script = [
+    'import os, sys',
+    'sys.path.insert(0, os.environ["REGROUP_PYTHONPATH"])',
+    'import regroup_store',
+    'count = int(os.environ["TORCHELASTIC_RESTART_COUNT"])',
+    'regroup_store.Client.connect().beat(0, 10 + min(count, 1))',
+    'print("round", count, flush=True)',
+    'os._exit(1)',
+  ].join('\n');
+  const flags = ['--standalone', '--max-restarts=9', '--no-progress=2', '--no-python'];
+
+  const ended = await runCli(t, [...flags, '/usr/bin/python3', '-c', script], leaves);
+
+  t.equal(ended.code, exitCodes.noProgress, ended.stderr);
+  t.equal(rounds(ended), 4);
+});
+
+t.test('a restart names what the budget and the window have left', async t => {
+  const flags = ['--max-restarts=4', '--restart-window=1/1h'];
+
+  const ended = await run(t, flags, 'echo round; exit 1');
+
+  t.match(ended.stderr, /restarting, 3 of 4 restarts left, 0 within the window/);
+  t.equal(rounds(ended), 2);
+});
+
+t.test('pain 8: a round that ran for long gives the restarts back', async t => {
+  // Any round is healthy after a millisecond; the third ends well, where one restart is allowed.
+  const script = 'echo round; sleep 0.01; [ $TORCHELASTIC_RESTART_COUNT = 2 ]';
+  const flags = ['--max-restarts=1', '--reset-on-progress', '--healthy-after=1ms'];
+
+  const ended = await run(t, flags, script);
+
+  t.equal(ended.code, 0);
+  t.equal(rounds(ended), 3);
+});
+
 t.test('a stop in the pause before a restart ends the job', async t => {
   const run = startCli(
     t,

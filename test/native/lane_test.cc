@@ -256,6 +256,7 @@ TEST("a worker's slot is seen by the server, and the server's notice by every wo
   CHECK_EQ(slots[0].step, 1201u);
   CHECK_EQ(slots[0].phase, 2u);
   CHECK(slots[0].beatNs > 0);
+  CHECK_EQ(world.server->stats(table).highestStep, 1201u);
 
   Child child([&] {
     LaneClient client(world);
@@ -266,6 +267,24 @@ TEST("a worker's slot is seen by the server, and the server's notice by every wo
   world.server->setNotice(table, 5);
   CHECK_EQ(child.wait(), 0);
   CHECK_EQ(::regroup_shm_notice(quiet.reader()), 5u);
+}
+
+TEST("how far a worker got is known when it's gone, and after a reset") {
+  World world;
+  REQUIRE(world.ok());
+  const uint32_t table = world.address.table;
+  {
+    LaneClient worker(world);
+    ::regroup_shm_beat(worker.client, 0, 7, 0);
+  }
+  // Whether the server has noticed yet makes no difference.
+  CHECK_EQ(world.server->stats(table).highestStep, 7u);
+
+  world.server->resetTable(table);
+  LaneClient next(world);
+  ::regroup_shm_beat(next.client, 0, 5, 0);
+
+  CHECK_EQ(world.server->stats(table).highestStep, 7u);
 }
 
 TEST("in a forked child only the reader works") {

@@ -65,6 +65,14 @@ const options: readonly OptionSpec[] = [
     takes: 'flag',
     help: 'A round that told a higher step than any before gives all restarts back.',
   },
+  {
+    ...own,
+    names: ['--healthy-after'],
+    dest: 'healthy_after',
+    takes: 'text',
+    metavar: 'TIME',
+    help: 'A round that ran so long before it failed has made progress, too, for --no-progress, --back-off and --reset-on-progress.',
+  },
 ];
 
 /** When a failed round is followed by another. */
@@ -76,6 +84,7 @@ export const failures: Feature = {
     if (noProgressRounds !== undefined && noProgressRounds < 1)
       values.refuse('no_progress', 'it counts failed rounds', 'a number from 1');
     const failFastMs = durationOf(values, 'fail_fast', values.text('fail_fast'));
+    const healthyAfterMs = durationOf(values, 'healthy_after', values.text('healthy_after'));
     return {
       ...(failureRules.length === 0 ? {} : { failureRules }),
       ...windowOf(values),
@@ -83,6 +92,7 @@ export const failures: Feature = {
       ...(failFastMs === undefined ? {} : { failFastMs }),
       ...(noProgressRounds === undefined ? {} : { noProgressRounds }),
       ...(values.flag('reset_on_progress') ? { resetOnProgress: true } : {}),
+      ...(healthyAfterMs === undefined ? {} : { healthyAfterMs }),
     };
   },
 };

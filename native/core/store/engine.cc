@@ -90,6 +90,9 @@ TableStats Engine::stats(uint32_t id) const {
   stats.bytes = served.table.bytes();
   stats.requests = served.table.requests();
   stats.dialects = served.tcpStore->clients();
+  for (const LaneConnection* lane : served.lanes)
+    stats.highestStep =
+        std::max(stats.highestStep, lane->slot().step.load(std::memory_order_relaxed));
   return stats;
 }
 

@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <sys/socket.h>
 
+#include <algorithm>
+
 #include "core/store/engine.h"
 
 namespace regroup::store {
@@ -15,6 +17,9 @@ LaneConnection::LaneConnection(Engine& engine, Served& served, Fd bell, shm::Ser
 
 LaneConnection::~LaneConnection() {
   served().lanes.erase(this);
+  // How far a worker got is asked for when it's gone.
+  uint64_t& highest = served().totals.highestStep;
+  highest = std::max(highest, lane_.slot().step.load(std::memory_order_relaxed));
 }
 
 void LaneConnection::onReady(uint32_t) {

@@ -89,6 +89,7 @@ struct TableStats {
   uint64_t faults = 0;    // connections closed by us for what they sent or left unread
   uint64_t bytesIn = 0;
   uint64_t bytesOut = 0;
+  uint64_t highestStep = 0;  // that any slot has told, also of clients that are gone
   std::array<uint64_t, kOpCount> requests{};
   SlowestOp slowest;
   std::array<uint64_t, kDialectCount> dialects{};  // of `clients`
