@@ -20,6 +20,7 @@ const parts = [
       'output',
       'kill',
       'orphans',
+      'early',
       'restarts',
     ],
     mark: 'bench',

@@ -6,6 +6,8 @@ SIGTERM   stamps `term`, exits 0: a worker that honours the stop signal at once
 SIGUSR1   stamps `exit`, exits 3: a worker that fails
 SIGUSR2   stamps `exit`, exits 0: a worker that is done
 
+With BENCH_TOUCH_MB worker 0 then touches as much memory, and stamps `touched`.
+
 A stamp is `EVENT RANK ROUND PID NS`, NS of CLOCK_MONOTONIC, written at once (less than PIPE_BUF, so
 whole) into the FIFO that BENCH_STAMPS names. No console is involved.
 """
@@ -39,5 +41,9 @@ _signal.signal(_signal.SIGUSR1, end("exit", 3))
 _signal.signal(_signal.SIGUSR2, end("exit", 0))
 _signal.alarm(180)  # whatever becomes of launcher and harness, nothing is left
 stamp("start", first)
+if rank == "0" and b"BENCH_TOUCH_MB" in environ:
+    memory = bytearray(int(environ[b"BENCH_TOUCH_MB"]) << 20)
+    memory[::4096] = b"x" * len(memory[::4096])
+    stamp("touched", time.monotonic_ns())
 while True:
     _signal.pause()
