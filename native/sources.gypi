@@ -13,6 +13,8 @@
       "native/core/spawn/plan.cc",
       "native/core/spawn/child.cc",
       "native/core/spawn/spawn.cc",
+      "native/core/cgroup/places.cc",
+      "native/core/cgroup/cgroup.cc",
       "native/core/process/signals.cc",
       "native/core/process/orphans.cc",
       "native/core/process/strays.cc",
@@ -21,6 +23,7 @@
       "native/core/process/early_watch.cc",
       "native/core/process/group_early.cc",
       "native/core/process/group_start.cc",
+      "native/core/process/group_cgroup.cc",
       "native/core/process/group_stop.cc",
       "native/core/process/group_end.cc",
       "native/core/process/supervisor.cc",
@@ -55,8 +58,8 @@
       "native/core/shm/shm_handover.cc",
       "native/core/shm/shm_client.cc"
     ],
-    "guardian_files": ["native/guardian/guardian.cc"],
     "early_library_files": ["native/preload/early.cc"],
+    "guardian_files": ["native/guardian/cgroups.cc", "native/guardian/guardian.cc"],
     "addon_files": [
       "native/addon/addon.cc",
       "native/addon/channel.cc",

@@ -5,7 +5,7 @@
 // is killed: workers, what they forked, and what that hid behind a session of its own.
 //
 // Lines: `G <group> <cookie>`, before the group's first worker; `W <group> <pid>`, of a worker, which
-// leads a session; `E <group>`, when nothing is left of it; `Q`, goodbye.
+// leads a session; `C <group> <path>`, before a cgroup of it is made; `E <group>`, when nothing is left of it; `Q`, goodbye.
 //
 // It has no libc, so that it can be linked and run anywhere, and no heap. It's single-threaded.
 
@@ -18,6 +18,7 @@
 #include <cstdint>
 
 #include "core/base/raw.h"
+#include "guardian/cgroups.h"
 
 using regroup::rawCall;
 
@@ -111,6 +112,7 @@ void beginGroup(uint64_t id, const char* cookie, size_t bytes) {
 }
 
 void endGroup(uint64_t id) {
+  guardian::endCgroups(id);
   if (Group* const group = groupOf(id)) group->live = false;
   for (size_t i = 0; i < leaderCount;) {
     if (leaders[i].group == id)
@@ -133,6 +135,7 @@ bool obey(const char* line, const char* end) {
   const char* rest = readNumber(line + 2, end, id);
   if (rest < end && *rest == ' ') rest++;
   if (line[0] == 'G') beginGroup(id, rest, static_cast<size_t>(end - rest));
+  if (line[0] == 'C') guardian::addCgroup(id, rest, static_cast<size_t>(end - rest));
   if (line[0] == 'E') endGroup(id);
   if (line[0] == 'W') {
     uint64_t pid = 0;
@@ -144,7 +147,7 @@ bool obey(const char* line, const char* end) {
 
 /// Reads lines until the agent says goodbye or is gone. @returns whether it's gone without one
 bool listen() {
-  static char line[256];
+  static char line[2048];
   size_t held = 0;
   for (;;) {
     const long size = rawCall(SYS_read, 0, pointer(buffer), sizeof buffer);
@@ -352,7 +355,8 @@ void avenge() {
   // Until none is found, twice: one may have forked while we looked, and one that's within execve has
   // no environment for a moment.
   for (int quiet = 0; quiet < 2 && now(CLOCK_MONOTONIC).tv_sec < until;) {
-    quiet = killAllLeft(self) ? 0 : quiet + 1;
+    const bool inCgroups = guardian::killCgroups();
+    quiet = killAllLeft(self) || inCgroups || !guardian::removeCgroups() ? 0 : quiet + 1;
     rawCall(SYS_nanosleep, pointer(&pause), 0);
     if (pause.tv_nsec < 64'000'000) pause.tv_nsec *= 2;
   }

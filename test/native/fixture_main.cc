@@ -218,6 +218,22 @@ int main(int argc, char** argv, char** environ) {
     (void)!::read(told[0], &byte, 1);
     return number;
   }
+  if (mode == "bare-daemon") {  // own session and no environment: nothing tells whose it is; N: we exit
+    int told[2];
+    (void)!::pipe2(told, O_CLOEXEC);
+    if (::fork() == 0) {
+      ::setsid();
+      if (::fork() != 0) ::_exit(0);
+      char* const args[] = {argv[0], const_cast<char*>("block"), nullptr};
+      char* const none[] = {nullptr};
+      ::execve("/proc/self/exe", args, none);
+      ::_exit(1);
+    }
+    ::close(told[1]);
+    char byte;
+    (void)!::read(told[0], &byte, 1);
+    return number;
+  }
   if (mode == "leader-thread-ends") {  // the process lives on, and then exits with a code
     pthread_t thread;
     ::pthread_create(&thread, nullptr,

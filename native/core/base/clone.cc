@@ -13,10 +13,13 @@ namespace regroup {
 
 namespace {
 
-/// clone_args of linux/sched.h as of 5.3; kernels take any version that they know.
+/// clone_args of linux/sched.h as of 5.7; kernels take any version that they know, and 5.3's has
+/// no more than the first eight.
 struct CloneArgs {
   uint64_t flags, pidfd, childTid, parentTid, exitSignal, stack, stackSize, tls;
+  uint64_t setTid, setTidSize, cgroup;
 };
+constexpr size_t kFirstCloneArgs = 8 * sizeof(uint64_t);
 
 }  // namespace
 
@@ -35,7 +38,7 @@ CloneStack::~CloneStack() {
 }
 
 Cloned cloneChild(const CloneStack& stack, CloneCall call, uint64_t flags, int exitSignal,
-                  void (*run)(void*), void* arg) {
+                  void (*run)(void*), void* arg, int cgroup) {
   flags |= CLONE_VM | CLONE_VFORK;
   int pidfd = -1;  // stays, where the kernel ignores CLONE_PIDFD
   long pid;
@@ -46,7 +49,10 @@ Cloned cloneChild(const CloneStack& stack, CloneCall call, uint64_t flags, int e
     args.exitSignal = static_cast<uint64_t>(exitSignal);
     args.stack = reinterpret_cast<uint64_t>(stack.lowest());  // the lowest address, unlike clone
     args.stackSize = CloneStack::kBytes;
-    pid = rawClone(kSysClone3, reinterpret_cast<long>(&args), sizeof args, 0, run, arg);
+    const bool into = flags & kCloneIntoCgroup;
+    if (into) args.cgroup = static_cast<uint64_t>(cgroup);
+    pid = rawClone(kSysClone3, reinterpret_cast<long>(&args),
+                   into ? sizeof args : kFirstCloneArgs, 0, run, arg);
   } else {
     pid = rawClone(SYS_clone, static_cast<long>(flags) | exitSignal,
                    reinterpret_cast<long>(stack.lowest() + CloneStack::kBytes),

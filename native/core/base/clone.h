@@ -10,6 +10,7 @@
 namespace regroup {
 
 inline constexpr uint64_t kCloneClearSighand = 0x100000000;  // CLONE_CLEAR_SIGHAND
+inline constexpr uint64_t kCloneIntoCgroup = 0x200000000;    // CLONE_INTO_CGROUP, clone3 only
 inline constexpr long kSysClone3 = 435;                      // both architectures
 inline constexpr long kSysCloseRange = 436;
 
@@ -41,8 +42,9 @@ struct Cloned {
 
 /// A child on the parent's memory (CLONE_VM | CLONE_VFORK | `flags`), which runs `run(arg)` and
 /// must leave it by execve or exit. Returns when it has. Costs the same whatever our size is.
+/// `cgroup`: for CLONE_INTO_CGROUP, a descriptor of its folder.
 /// All of this thread's signals should be blocked, or a handler may run in the child.
 Cloned cloneChild(const CloneStack& stack, CloneCall call, uint64_t flags, int exitSignal,
-                  void (*run)(void*), void* arg);
+                  void (*run)(void*), void* arg, int cgroup = -1);
 
 }  // namespace regroup

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/syscall.h>
@@ -25,6 +26,9 @@ constexpr FeatureName kNames[] = {
     {"pidfd-signal", &Features::pidfdSignal},
     {"pidfd-wait", &Features::pidfdWait},
     {"close_range", &Features::closeRange},
+    {"cgroup", &Features::cgroup},
+    {"cgroup-kill", &Features::cgroupKill},
+    {"clone-into-cgroup", &Features::cloneIntoCgroup},
     {"seal-future-write", &Features::sealFutureWrite},
     {"early-waitv", &Features::earlyWaitv},
 };
@@ -41,6 +45,13 @@ bool probeClone(const CloneStack& stack, CloneCall call, uint64_t flags) {
   // ECHILD, from a host that ignores SIGCHLD, is fine: it's gone.
   (void)waitForExit(child.pid, Reap::Yes, true);
   return static_cast<bool>(child.pidfd);
+}
+
+/// Without a child: a kernel that knows the flag wants the descriptor first, and this one can't be.
+bool probeIntoCgroup(const CloneStack& stack) {
+  const Cloned child = cloneChild(stack, CloneCall::Clone3, kCloneIntoCgroup, 0, exitAtOnce,
+                                  nullptr, INT_MAX);
+  return child.pid < 0 && child.error == EBADF;
 }
 
 }  // namespace
@@ -62,6 +73,8 @@ Features probeFeatures(std::span<const std::string> disable) {
           wanted("clear-sighand") && probeClone(*stack, CloneCall::Clone3, kCloneClearSighand);
       features.clone3 = features.clearSighand || probeClone(*stack, CloneCall::Clone3, 0);
     }
+    features.cloneIntoCgroup =
+        features.clone3 && wanted("clone-into-cgroup") && probeIntoCgroup(*stack);
     // A kernel with clone3 knows the flag too; don't spend another child on it.
     features.clonePidfd =
         wanted("clone-pidfd") && (features.clone3 || probeClone(*stack, CloneCall::Clone, 0));
@@ -80,6 +93,8 @@ Features probeFeatures(std::span<const std::string> disable) {
     }
   }
 
+  features.cgroup = wanted("cgroup");
+  features.cgroupKill = wanted("cgroup-kill");
   features.closeRange = wanted("close_range") && rawCall(kSysCloseRange, ~0u, ~0u, 0) == 0;
   // It refuses to wait for nothing.
   features.earlyWaitv = wanted("early-waitv") && rawCall(kSysFutexWaitv) == -EINVAL;

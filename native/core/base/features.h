@@ -16,6 +16,9 @@ struct Features {
   bool pidfdSignal = false;      // pidfd_send_signal, 5.1
   bool pidfdWait = false;        // waitid(P_PIDFD), 5.4
   bool closeRange = false;       // 5.9
+  bool cgroup = false;           // whether one may be made is seen by making it
+  bool cgroupKill = false;       // so with cgroup.kill, 5.14
+  bool cloneIntoCgroup = false;  // CLONE_INTO_CGROUP, 5.7; with clone3 only
   bool sealFutureWrite = false;  // F_SEAL_FUTURE_WRITE on a memfd, 5.1
   bool earlyWaitv = false;       // futex_waitv, 5.16
 };

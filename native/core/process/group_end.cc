@@ -88,8 +88,12 @@ void Supervisor::Impl::sweep(Group& group) {
     // get us stuck as well.
     if (worker->held || worker->stuck) leaders.push_back(worker->process.pid);
   }
+  // One that forks faster than we look would get away.
+  const bool freeze = group.killing && group.cgroup && !killsByCgroup(group);
+  if (freeze) group.cgroup->freeze(true);
   auto strays = findStrays(group.cookie, leaders, features_);
-  if (strays.empty()) return drain(group);
+  if (group.cgroup) addMembers(*group.cgroup, leaders, features_, strays);
+  if (!strays.empty() && group.killing && killsByCgroup(group)) (void)group.cgroup->kill();
 
   bool watched = true;
   for (Stray& stray : strays) {
@@ -112,6 +116,8 @@ void Supervisor::Impl::sweep(Group& group) {
     watched = watched && pidfd >= 0 && loop_->add(pidfd, EPOLLIN, watch.get());
     group.strayWatches.push_back(std::move(watch));
   }
+  if (freeze) group.cgroup->freeze(false);
+  if (strays.empty()) return drain(group);
   if (group.killing) {
     for (const auto& worker : group.workers) {
       if (worker->held) signalWorker(worker->process, SIGKILL, Target::Group, features_);
@@ -176,6 +182,7 @@ void Supervisor::Impl::end(Group& group, std::vector<std::string> tails) {
     abandoned_.push_back(std::move(worker));
   }
   auto failure = std::move(group.failure);
+  closeCgroup(group);
   groups_.erase(id);
   if (guardian_) guardian_->end(id);
   if (failure) {

@@ -79,6 +79,7 @@ void Supervisor::Impl::start(GroupPlan plan) {
   spawner_.refresh();
   guard(group);
   prepareEarly(group, plan);
+  openCgroup(group);
   const int pipeSize = pipeBytes(plan);
   Started started;
   group.workers.reserve(plan.workers.size());
@@ -123,6 +124,7 @@ void Supervisor::Impl::guard(Group& group) {
       for (const auto& worker : other->workers) leaders.push_back(worker->process.pid);
       guardian_->begin(id, other->cookie);
       guardian_->watch(id, leaders);
+      if (other->cgroup) guardian_->addCgroup(id, other->cgroup->path());
     }
   }
   guardian_->begin(group.id, group.cookie);
@@ -230,7 +232,7 @@ std::optional<StartFailed> Supervisor::Impl::startWorker(Group& group, WorkerPla
   auto command = PreparedCommand::prepare(plan.command, fds);
   if (!command) return StartFailed{index, StartStep::Resolve, command.error(), plan.command.file};
   std::vector<RefusedBinding> refused;
-  auto spawned = spawner_.spawn(*command, &refused);
+  auto spawned = spawner_.spawn(*command, &refused, group.cgroup ? &*group.cgroup : nullptr);
   if (auto* failure = std::get_if<SpawnFailure>(&spawned)) {
     return StartFailed{index,
                        failure->killed ? StartStep::KilledBeforeExec : toStartStep(failure->step),

@@ -75,6 +75,12 @@ void Guardian::watch(uint64_t group, std::span<const pid_t> leaders) {
   tell(lines);
 }
 
+void Guardian::addCgroup(uint64_t group, const std::string& path) {
+  std::string line = "C ";
+  line.append(std::to_string(group)).append(" ").append(path).append("\n");
+  tell(line);
+}
+
 void Guardian::end(uint64_t group) {
   std::string line = "E ";
   line.append(std::to_string(group)).append("\n");

@@ -31,6 +31,8 @@ class Guardian {
 
   /// Before the group's first worker, so that no moment is unguarded.
   void begin(uint64_t group, const std::string& cookie);
+  /// Before the folder is made: it's killed through it, and removes it.
+  void addCgroup(uint64_t group, const std::string& path);
   void watch(uint64_t group, std::span<const pid_t> leaders);
   /// Nothing is left of it.
   void end(uint64_t group);

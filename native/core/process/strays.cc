@@ -10,6 +10,7 @@
 #include <charconv>
 #include <chrono>
 #include <memory>
+#include <unordered_set>
 
 #include "core/base/syscall.h"
 
@@ -89,6 +90,31 @@ std::vector<Stray> findStrays(const std::string& cookie, std::span<const pid_t> 
     strays.push_back({pid, *std::move(pidfd)});
   }
   return strays;
+}
+
+void addMembers(const Cgroup& cgroup, std::span<const pid_t> leaders, const Features& features,
+                std::vector<Stray>& strays) {
+  std::unordered_set<pid_t> known(leaders.begin(), leaders.end());
+  known.insert(::getpid());
+  for (const Stray& stray : strays) known.insert(stray.pid);
+  std::vector<Stray> found;
+  for (const pid_t pid : cgroup.members()) {
+    if (!known.insert(pid).second) continue;
+    if (!features.pidfd) {
+      // Fallback: kernel < 5.3 has no pidfd_open, as above.
+      if (processState(pid) != 'Z') strays.push_back({pid, Fd()});
+    } else if (auto pidfd = openPidfd(pid)) {
+      found.push_back({pid, *std::move(pidfd)});
+    }
+  }
+  if (found.empty()) return;
+  // Asked again now that the pids are pinned, as above.
+  const auto again = cgroup.members();
+  const std::unordered_set<pid_t> members(again.begin(), again.end());
+  for (Stray& stray : found) {
+    if (members.contains(stray.pid) && !waitReadable(stray.pidfd, std::chrono::milliseconds(0)))
+      strays.push_back(std::move(stray));
+  }
 }
 
 void signalStray(const Stray& stray, int signal, const Features& features) {

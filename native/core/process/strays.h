@@ -8,6 +8,7 @@
 
 #include "core/base/fd.h"
 #include "core/base/features.h"
+#include "core/cgroup/cgroup.h"
 
 namespace regroup {
 
@@ -30,6 +31,10 @@ struct Stray {
 /// they themselves aren't strays. Costs some microseconds per process on the machine.
 std::vector<Stray> findStrays(const std::string& cookie, std::span<const pid_t> leaders,
                               const Features& features);
+
+/// Adds those that are in the cgroup, whatever they did to their session and environment.
+void addMembers(const Cgroup& cgroup, std::span<const pid_t> leaders, const Features& features,
+                std::vector<Stray>& strays);
 
 void signalStray(const Stray& stray, int signal, const Features& features);
 

@@ -47,6 +47,7 @@ void Supervisor::Impl::stopThread() {
   thread_.join();
   // No pump, no thread of it: its last tasks were posted to a loop that has ended.
   pump_.reset();
+  removeLeftAtEnd();
   guardian_.reset();
 }
 

@@ -10,6 +10,8 @@
 
 #include "core/base/fd.h"
 #include "core/base/thread.h"
+#include "core/cgroup/cgroup.h"
+#include "core/cgroup/places.h"
 #include "core/process/early_watch.h"
 #include "core/process/guardian.h"
 #include "core/process/process.h"
@@ -90,8 +92,15 @@ class Supervisor::Impl {
     std::vector<std::unique_ptr<StrayWatch>> strayWatches;
     TimePoint straysKillAt;
     std::unordered_set<pid_t> strays;
+    std::optional<Cgroup> cgroup;
     Fd null;
     std::unique_ptr<EarlyWatch> early;  // none: their ends are told when they're gone
+  };
+
+  /// Whose removal was refused, so far.
+  struct LeftCgroup {
+    Cgroup cgroup;
+    int triesLeft;
   };
 
   /// From SIGKILL to giving up, where no stop says it.
@@ -143,6 +152,13 @@ class Supervisor::Impl {
   void prepareEarly(Group& group, GroupPlan& plan);
   void startEarly(Group& group);
   void onHint(GroupId id, size_t index, TimePoint at);
+  // group_cgroup.cc
+  void openCgroup(Group& group);
+  void closeCgroup(Group& group);
+  bool killsByCgroup(const Group& group) const;
+  void removeLeftLater();
+  void removeLeft();
+  void removeLeftAtEnd();
 
   // group_stop.cc
   void kill(Group& group);
@@ -171,6 +187,8 @@ class Supervisor::Impl {
   std::unique_ptr<Guardian> guardian_;
   bool unguardable_ = false;  // it was tried
   std::map<GroupId, std::unique_ptr<Group>> groups_;
+  std::vector<LeftCgroup> leftCgroups_;
+  bool removing_ = false;  // a timer will try
   std::map<StreamId, std::pair<GroupId, size_t>> streams_;  // whose they are
   std::vector<std::unique_ptr<Worker>> abandoned_;          // stuck; reaped if they ever end
   std::vector<std::shared_ptr<Fd>> idle_;                   // told when no group is left

@@ -205,6 +205,12 @@ CHILD void runChild(void* task) {
     if (rawCall(SYS_getppid) != plan.agentPid) giveUp(report, -ESRCH);
   }
 
+  // Fallback: kernel < 5.7 has no CLONE_INTO_CGROUP. Refused, it's found by its cookie still.
+  if (plan.cgroupProcs >= 0) {
+    const char self = '0';
+    rawCall(SYS_write, plan.cgroupProcs, pointer(&self), 1);
+  }
+
   applyBinding(plan.binding, report);
 
   report->step = ChildStep::Stdio;

@@ -73,6 +73,7 @@ struct SpawnPlan {
   const rlim_t* nofileSoft;  // null: ours
   BindingCalls binding;
   LimitCalls limits;
+  int cgroupProcs;           // its cgroup.procs, to join it; -1: none, or born in it
   pid_t agentPid;
   bool outlivesUs;
   bool closeRange;

@@ -107,19 +107,29 @@ void Spawner::refresh() {
 
 void Spawner::limitTo(SpawnMethod method) { method_ = std::max(method_, method); }
 
-Cloned Spawner::clone(ChildTask& task) {
+Cloned Spawner::clone(ChildTask& task, const Cgroup* cgroup) {
   SpawnPlan plan = *task.plan;
   ChildTask copy{&plan, task.report};
+  bool into = cgroup != nullptr && features_.cloneIntoCgroup;
   while (true) {
     *report_ = {};
     const bool clone3 = method_ == SpawnMethod::Clone3;
     const bool clear = clone3 && features_.clearSighand;
     plan.resetSignals = clear ? ignored_ : kAllSignals;
     uint64_t flags = clear ? kCloneClearSighand : 0;
+    into = into && clone3;
+    if (into) flags |= kCloneIntoCgroup;
+    plan.cgroupProcs = cgroup == nullptr || into ? -1 : cgroup->procs();
     if (method_ <= SpawnMethod::ClonePidfd) flags |= CLONE_PIDFD;
     Cloned child = cloneChild(stack_, clone3 ? CloneCall::Clone3 : CloneCall::Clone, flags,
-                              SIGCHLD, runChild, &copy);
-    if (child.pid >= 0 || !isRefusal(child.error)) return child;
+                              SIGCHLD, runChild, &copy, into ? cgroup->folder() : -1);
+    if (child.pid >= 0) return child;
+    if (into && child.error != EAGAIN && child.error != ENOMEM) {
+      // A cgroup that refuses it may have many reasons; joining it is tried once more then.
+      into = false;
+      continue;
+    }
+    if (!isRefusal(child.error)) return child;
     if (clear) {
       features_.clearSighand = false;
     } else if (method_ < SpawnMethod::ClonePidfdOpen) {
@@ -131,7 +141,8 @@ Cloned Spawner::clone(ChildTask& task) {
 }
 
 std::variant<Process, SpawnFailure> Spawner::spawn(const PreparedCommand& command,
-                                                   std::vector<RefusedBinding>* refused) {
+                                                   std::vector<RefusedBinding>* refused,
+                                                   const Cgroup* cgroup) {
   SpawnPlan plan = command.plan();
   plan.agentPid = agentPid_;
   plan.closeRange = features_.closeRange;
@@ -140,7 +151,7 @@ std::variant<Process, SpawnFailure> Spawner::spawn(const PreparedCommand& comman
   {
     // A handler of the host's must not run in the child, on our memory.
     SignalBlock block;
-    child = clone(task);
+    child = clone(task, cgroup);
   }
   if (child.pid < 0) return SpawnFailure{ChildStep::None, {"clone", child.error}};
 

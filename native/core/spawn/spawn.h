@@ -6,6 +6,7 @@
 
 #include "core/base/clone.h"
 #include "core/base/features.h"
+#include "core/cgroup/cgroup.h"
 #include "core/process/process.h"
 #include "core/spawn/child.h"
 #include "core/spawn/plan.h"
@@ -48,8 +49,10 @@ class Spawner {
   void refresh();
 
   /// `refused`: gets what a worker that has started had to do without; null: nobody asks.
+  /// `cgroup`: what it's born in, or joins before anything else where the kernel can't do that.
   std::variant<Process, SpawnFailure> spawn(const PreparedCommand& command,
-                                            std::vector<RefusedBinding>* refused = nullptr);
+                                            std::vector<RefusedBinding>* refused = nullptr,
+                                            const Cgroup* cgroup = nullptr);
 
   SpawnMethod method() const { return method_; }
   /// For tests: no better way than this one.
@@ -57,7 +60,7 @@ class Spawner {
 
  private:
   Spawner(const Features& features, CloneStack stack, ChildReport* report);
-  Cloned clone(ChildTask& task);
+  Cloned clone(ChildTask& task, const Cgroup* cgroup);
 
   Features features_;
   SpawnMethod method_;

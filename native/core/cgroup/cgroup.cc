@@ -1,0 +1,109 @@
+#include "core/cgroup/cgroup.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <memory>
+#include <string_view>
+
+#include "core/base/syscall.h"
+
+namespace regroup {
+
+namespace {
+
+/// Bounds the list of a cgroup with a fork bomb in it; the rest is seen at the next look.
+constexpr size_t kMaxProcsBytes = 4 * 1024 * 1024;
+/// Workers may make cgroups below; nobody nests them deeper than this.
+constexpr int kMaxDepth = 8;
+
+std::vector<std::string> foldersBelow(const std::string& path) {
+  std::vector<std::string> folders;
+  const std::unique_ptr<DIR, int (*)(DIR*)> folder(::opendir(path.c_str()), ::closedir);
+  if (!folder) return folders;
+  while (const dirent* entry = ::readdir(folder.get())) {
+    const std::string_view name = entry->d_name;
+    if (entry->d_type == DT_DIR && name != "." && name != "..")
+      folders.push_back(path + "/" + std::string(name));
+  }
+  return folders;
+}
+
+void addMembers(const std::string& path, int depth, std::vector<pid_t>& members) {
+  if (auto text = readFile((path + "/cgroup.procs").c_str(), kMaxProcsBytes)) {
+    const char* at = text->data();
+    const char* const end = at + text->size();
+    while (at < end) {
+      pid_t pid = 0;
+      at = std::from_chars(at, end, pid).ptr + 1;
+      // 0 is one of another pid namespace.
+      if (pid > 1) members.push_back(pid);
+    }
+  }
+  if (depth >= kMaxDepth) return;
+  for (const std::string& below : foldersBelow(path)) addMembers(below, depth + 1, members);
+}
+
+Result<void> removeTree(const std::string& path, int depth) {
+  if (::rmdir(path.c_str()) == 0 || errno == ENOENT) return {};
+  const Error error{"rmdir", errno};
+  if (depth >= kMaxDepth) return error;
+  const auto below = foldersBelow(path);
+  for (const std::string& each : below) {
+    auto removed = removeTree(each, depth + 1);
+    if (!removed) return removed;
+  }
+  if (below.empty()) return error;
+  if (::rmdir(path.c_str()) == 0) return {};
+  return Error{"rmdir", errno};
+}
+
+Result<void> write(int folder, const char* file, std::string_view text) {
+  const Fd fd(::openat(folder, file, O_WRONLY | O_CLOEXEC));
+  if (!fd) return Error{"open", errno};
+  if (::write(fd.get(), text.data(), text.size()) < 0) return Error{"write", errno};
+  return {};
+}
+
+}  // namespace
+
+Result<Cgroup> Cgroup::make(std::string path) {
+  if (::mkdir(path.c_str(), 0755) < 0) return Error{"mkdir", errno};
+  auto folder = openFile(path.c_str(), O_RDONLY | O_DIRECTORY);
+  auto procs = openFile((path + "/cgroup.procs").c_str(), O_WRONLY);
+  if (folder && procs) return Cgroup(std::move(path), *std::move(folder), *std::move(procs));
+  const Error error = folder ? procs.error() : folder.error();
+  (void)::rmdir(path.c_str());  // it has just been made, and nobody is in it
+  return error;
+}
+
+std::vector<pid_t> Cgroup::members() const {
+  std::vector<pid_t> members;
+  addMembers(path_, 0, members);
+  return members;
+}
+
+bool Cgroup::canKill() const {
+  return ::faccessat(folder_.get(), "cgroup.kill", W_OK, 0) == 0;
+}
+
+Result<void> Cgroup::kill() const {
+  return write(folder_.get(), "cgroup.kill", "1");
+}
+
+void Cgroup::freeze(bool frozen) const {
+  // Without either file nothing is lost but time: whoever forks meanwhile is found by the next
+  // look.
+  if (write(folder_.get(), "cgroup.freeze", frozen ? "1" : "0")) return;
+  (void)write(folder_.get(), "freezer.state", frozen ? "FROZEN" : "THAWED");
+}
+
+Result<void> Cgroup::remove() const {
+  return removeTree(path_, 0);
+}
+
+}  // namespace regroup

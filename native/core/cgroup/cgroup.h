@@ -1,0 +1,54 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+#include <vector>
+
+#include "core/base/fd.h"
+#include "core/base/result.h"
+
+namespace regroup {
+
+/// A cgroup of ours, of version 2 or of one hierarchy of version 1.
+///
+/// Invariant: it's made for one round, and not used again after `kill`: Linux 6.18 kills whatever
+/// is cloned into a cgroup whose cgroup.kill was ever written to. Owner: a worker group. Thread:
+/// supervisor.
+class Cgroup {
+ public:
+  /// Makes the folder. EACCES, EROFS: it isn't delegated to us. EEXIST: it's somebody else's.
+  static Result<Cgroup> make(std::string path);
+
+  const std::string& path() const { return path_; }
+  /// For CLONE_INTO_CGROUP.
+  int folder() const { return folder_.get(); }
+  /// Whoever writes 0 to it, is in it.
+  int procs() const { return procs_.get(); }
+
+  /// Those that live in it and in the cgroups that they have made below. A moment later they may
+  /// be gone, and their pids another's.
+  std::vector<pid_t> members() const;
+
+  /// Not before Linux 5.14, and never in version 1.
+  bool canKill() const;
+  /// Kills all of them at once, those that are just being forked as well.
+  Result<void> kill() const;
+
+  /// Keeps them from running, so that none forks while they're being signalled one by one.
+  /// Nothing where the hierarchy can't.
+  void freeze(bool frozen) const;
+
+  /// Removes the folder and those below. EBUSY: somebody is in it still, or was just now.
+  Result<void> remove() const;
+
+ private:
+  Cgroup(std::string path, Fd folder, Fd procs)
+      : path_(std::move(path)), folder_(std::move(folder)), procs_(std::move(procs)) {}
+
+  std::string path_;
+  Fd folder_;
+  Fd procs_;
+};
+
+}  // namespace regroup

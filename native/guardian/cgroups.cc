@@ -1,0 +1,165 @@
+#include "guardian/cgroups.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/syscall.h>
+
+#include "core/base/raw.h"
+
+using regroup::rawCall;
+
+namespace guardian {
+
+namespace {
+
+constexpr size_t kMaxCgroups = 1024;
+/// The agent's own cgroup with a name below it; a longer one is still found by the others' means.
+constexpr size_t kMaxPath = 1024;
+/// Workers may have made cgroups below.
+constexpr int kMaxDepth = 8;
+
+struct Cgroup {
+  uint64_t group;
+  char path[kMaxPath];
+};
+
+Cgroup cgroups[kMaxCgroups];
+size_t count = 0;
+
+struct DirEntry {  // linux_dirent64
+  uint64_t inode;
+  int64_t offset;
+  uint16_t bytes;
+  uint8_t type;
+  char name[];
+};
+constexpr uint8_t kFolder = 4;
+
+long pointer(const void* at) {
+  return reinterpret_cast<long>(at);
+}
+
+long openAt(long folder, const char* name, int flags) {
+  return rawCall(SYS_openat, folder, pointer(name), flags | O_CLOEXEC);
+}
+
+bool writeAt(long folder, const char* file, const char* text, size_t bytes) {
+  const long fd = openAt(folder, file, O_WRONLY);
+  if (fd < 0) return false;
+  const long written = rawCall(SYS_write, fd, pointer(text), static_cast<long>(bytes));
+  rawCall(SYS_close, fd);
+  return written >= 0;
+}
+
+/// Calls `visit(folder, name)` for each folder in `folder`. The buffer is the frame's own, since
+/// visits nest.
+template <typename Visit>
+void eachFolder(long folder, Visit visit) {
+  alignas(8) char entries[2048];
+  // A new description, since the position is shared otherwise.
+  const long list = openAt(folder, ".", O_RDONLY | O_DIRECTORY);
+  if (list < 0) return;
+  long size;
+  while ((size = rawCall(SYS_getdents64, list, pointer(entries), sizeof entries)) > 0) {
+    for (long at = 0; at < size;) {
+      const auto* entry = reinterpret_cast<const DirEntry*>(entries + at);
+      at += entry->bytes;
+      if (entry->type == kFolder && entry->name[0] != '.') visit(folder, entry->name);
+    }
+  }
+  rawCall(SYS_close, list);
+}
+
+/// One by one. A pid is right at the time of the read; where the cgroup is frozen, it stays so.
+bool killMembers(long folder, int depth) {
+  bool any = false;
+  char text[2048];
+  const long fd = openAt(folder, "cgroup.procs", O_RDONLY);
+  long size;
+  uint32_t pid = 0;
+  while (fd >= 0 && (size = rawCall(SYS_read, fd, pointer(text), sizeof text)) > 0) {
+    for (long i = 0; i < size; i++) {
+      if (text[i] >= '0' && text[i] <= '9') {
+        pid = pid * 10 + static_cast<uint32_t>(text[i] - '0');
+        continue;
+      }
+      if (pid > 1) {
+        any = true;
+        rawCall(SYS_kill, pid, SIGKILL);
+      }
+      pid = 0;
+    }
+  }
+  if (fd >= 0) rawCall(SYS_close, fd);
+  if (depth >= kMaxDepth) return any;
+  eachFolder(folder, [&](long parent, const char* name) {
+    const long below = openAt(parent, name, O_RDONLY | O_DIRECTORY);
+    if (below < 0) return;
+    any = killMembers(below, depth + 1) || any;
+    rawCall(SYS_close, below);
+  });
+  return any;
+}
+
+/// An emptied version 2 cgroup says so in cgroup.events, but not version 1; the list tells in both.
+bool killOne(const char* path) {
+  const long folder = openAt(AT_FDCWD, path, O_RDONLY | O_DIRECTORY);
+  if (folder < 0) return false;
+  const bool atOnce = writeAt(folder, "cgroup.kill", "1", 1);
+  // Fallback: kernel < 5.14 has no cgroup.kill, version 1 never had. Frozen, nobody forks
+  // meanwhile.
+  if (!atOnce && !writeAt(folder, "cgroup.freeze", "1", 1))
+    writeAt(folder, "freezer.state", "FROZEN", 6);
+  const bool any = killMembers(folder, 0);
+  if (!atOnce && !writeAt(folder, "cgroup.freeze", "0", 1))
+    writeAt(folder, "freezer.state", "THAWED", 6);
+  rawCall(SYS_close, folder);
+  return any;
+}
+
+bool removeAt(long parent, const char* name, int depth) {
+  constexpr long kNoEntry = -2;
+  const auto remove = [&] {
+    const long result = rawCall(SYS_unlinkat, parent, pointer(name), AT_REMOVEDIR);
+    return result == 0 || result == kNoEntry;
+  };
+  if (remove()) return true;
+  const long folder = openAt(parent, name, O_RDONLY | O_DIRECTORY);
+  if (folder < 0 || depth >= kMaxDepth) return false;
+  eachFolder(folder, [&](long in, const char* below) { removeAt(in, below, depth + 1); });
+  rawCall(SYS_close, folder);
+  return remove();
+}
+
+}  // namespace
+
+void addCgroup(uint64_t group, const char* path, size_t bytes) {
+  if (bytes == 0 || bytes >= kMaxPath || path[0] != '/' || count == kMaxCgroups) return;
+  Cgroup& cgroup = cgroups[count++];
+  cgroup.group = group;
+  for (size_t i = 0; i < bytes; i++) cgroup.path[i] = path[i];
+  cgroup.path[bytes] = '\0';
+}
+
+void endCgroups(uint64_t group) {
+  for (size_t i = 0; i < count;) {
+    if (cgroups[i].group == group)
+      cgroups[i] = cgroups[--count];
+    else
+      i++;
+  }
+}
+
+bool killCgroups() {
+  bool any = false;
+  for (size_t i = 0; i < count; i++) any = killOne(cgroups[i].path) || any;
+  return any;
+}
+
+bool removeCgroups() {
+  bool all = true;
+  for (size_t i = 0; i < count; i++) all = removeAt(AT_FDCWD, cgroups[i].path, 0) && all;
+  return all;
+}
+
+}  // namespace guardian
