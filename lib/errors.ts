@@ -31,6 +31,9 @@ const messages = {
   /** There's no interpreter to run the entrypoint with. */
   ERR_NO_PYTHON: () =>
     'no Python interpreter: neither PYTHON_EXEC, an active virtualenv or conda environment, ./.venv nor python3 on PATH gives one; set PYTHON_EXEC or activate an environment',
+  /** Workers can't be bound as asked. */
+  ERR_PLACEMENT: (why: string) =>
+    `workers can't be bound: ${why}; --numa-fallback starts them unbound`,
   /** Virtual local ranks need one visible device each. */
   ERR_VISIBLE_DEVICES: (localRank: number, visible: string) =>
     `local_rank ${localRank} exceeds available GPUs in CUDA_VISIBLE_DEVICES=${visible}`,

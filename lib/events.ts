@@ -133,6 +133,8 @@ export type AgentEvent =
     }
   /** Should this process be killed, only the workers themselves go with it, not what they started. */
   | { readonly event: 'unguarded'; readonly reason: string; readonly atMs: number }
+  /** A worker, or all, run without a binding that was asked for: whose, which and why. */
+  | { readonly event: 'placement-trouble'; readonly reason: string; readonly atMs: number }
   /** The store closed or refused a client: which, and why. Ten a second at most. */
   | { readonly event: 'store-trouble'; readonly line: string; readonly atMs: number }
   /** The root cause could not be copied to where `errorFile` wants it; the result stays as it is. */

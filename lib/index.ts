@@ -29,6 +29,7 @@ export type {
   RlimitName,
   RlimitValue,
 } from './options/limits.js';
+export type { Placement, PlacementOptions } from './options/placement.js';
 export type { Entrypoint, LaunchOptions, Streams, StreamsByRank } from './options.js';
 export type { ConnectOptions } from './store/client.js';
 export { connectStore } from './store/lazy.js';

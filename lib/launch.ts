@@ -1,4 +1,4 @@
-import { accessSync, constants, readdirSync, readFileSync, statSync } from 'node:fs';
+import { accessSync, constants, readdirSync, readFileSync, realpathSync, statSync } from 'node:fs';
 import { createAgent } from './agent/agent.js';
 import { type Job, jobOf, roundOf, type Surroundings, workerPlans } from './agent/job.js';
 import { workerEnv } from './agent/worker-env.js';
@@ -6,8 +6,9 @@ import { launchError } from './errors.js';
 import type { AgentEvent, RunResult } from './events.js';
 import { attemptFolder, plannedRunFolder, workerFiles } from './logs/layout.js';
 import { loadedNative, type NativeStream } from './native.js';
-import type { DeviceSource } from './nproc.js';
 import { type LaunchOptions, withDefaults } from './options.js';
+import { describeBinding } from './placement/place.js';
+import type { TopologySource } from './placement/topology.js';
 import { runPathShim } from './preload/preload.js';
 import { hostname } from './util/hostname.js';
 import { signalNumber } from './util/signals.js';
@@ -84,6 +85,8 @@ export interface WorkerPlan {
   readonly env: Readonly<Record<string, string>>;
   readonly stdout: NativeStream;
   readonly stderr: NativeStream;
+  /** CPUs and memory, for people; absent: not bound. */
+  readonly binding?: string;
   readonly errorFile?: string;
 }
 
@@ -93,7 +96,7 @@ export interface WorkerPlan {
  * Nothing of the host process changes: no signal handler, no child handling, no environment. An
  * `exit` listener is there while workers are, so that `process.exit()` leaves none behind.
  *
- * @throws ERR_OPTION, ERR_NPROC, ERR_NO_DEVICES, ERR_NO_PYTHON, ERR_PLATFORM
+ * @throws ERR_OPTION, ERR_NPROC, ERR_NO_DEVICES, ERR_NO_PYTHON, ERR_PLACEMENT, ERR_PLATFORM
  */
 export function launch(options: LaunchOptions): Run {
   if (process.platform !== 'linux') {
@@ -175,6 +178,7 @@ export function plan(options: LaunchOptions): LaunchPlan {
     stdin: settings.stdin,
     workers: workerPlans(job, round, files, hostname).map(({ argv, stdout, stderr }, localRank) => {
       const errorFile = files?.[localRank]?.errorFile;
+      const binding = job.placed?.bindings[localRank];
       return {
         rank: round.baseRank + localRank,
         localRank,
@@ -186,6 +190,7 @@ export function plan(options: LaunchOptions): LaunchPlan {
         }),
         stdout,
         stderr,
+        ...(binding === undefined ? {} : { binding: describeBinding(binding) }),
         ...(errorFile === undefined ? {} : { errorFile }),
       };
     }),
@@ -228,7 +233,7 @@ function surroundings(): Surroundings {
   };
 }
 
-const thisMachine: DeviceSource = {
+const thisMachine: TopologySource = {
   read(path) {
     try {
       return readFileSync(path, 'utf8');
@@ -243,6 +248,14 @@ const thisMachine: DeviceSource = {
     } catch {
       // As above.
       return [];
+    }
+  },
+  resolve(path) {
+    try {
+      return realpathSync(path);
+    } catch {
+      // As above.
+      return path;
     }
   },
 };

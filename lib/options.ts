@@ -15,6 +15,7 @@ import {
 } from './option-rules.js';
 import { type GraceOptions, graceDefaults, graceRules } from './options/grace.js';
 import { type LimitOptions, limitRules } from './options/limits.js';
+import { type PlacementOptions, placementRules } from './options/placement.js';
 import {
   type PreemptionOptions,
   preemptionDefaults,
@@ -46,7 +47,8 @@ export interface LaunchOptions
   extends FailureOptions,
     PreemptionOptions,
     GraceOptions,
-    LimitOptions {
+    LimitOptions,
+    PlacementOptions {
   readonly entrypoint: Entrypoint;
   /** Arguments of the entrypoint. `${local_rank}`, `$local_rank` and `$$` are replaced in each. @default [] */
   readonly args?: readonly string[];
@@ -116,6 +118,7 @@ type MachineOption =
   | 'restartWindow'
   | 'backOff'
   | keyof LimitOptions
+  | 'placement'
   | 'runId'
   | 'python'
   | 'env'
@@ -193,6 +196,7 @@ const rules: Readonly<Record<keyof LaunchOptions, Rule>> = {
   ],
   maxRestarts: [value => isWhole(value, 0), 'a whole number from 0'],
   ...failureRules,
+  ...placementRules,
   role: [isText, 'a text without NUL'],
   runId: text,
   masterAddr: text,

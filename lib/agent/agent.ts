@@ -14,6 +14,7 @@ import {
   type NativeExit,
   type NativeGroupPlan,
   type NativeTail,
+  type NativeUnbound,
   native,
 } from '../native.js';
 import { deferred } from '../util/deferred.js';
@@ -207,6 +208,16 @@ export function createAgent(job: Job): Agent {
     }
   }
 
+  function tellUnbound(unbound: readonly NativeUnbound[], round: number, atMs: number): void {
+    const trouble = round === 0 ? job.placed?.trouble : undefined;
+    const reasons = unbound.map(({ index, step, syscall, errno }) => {
+      const what = step === 'affinity' ? 'its CPUs' : 'its memory policy';
+      return `worker ${index} runs without ${what}: ${syscall}: ${describeErrno(errno).code}`;
+    });
+    if (trouble !== undefined) reasons.unshift(`workers are not bound: ${trouble}`);
+    for (const reason of reasons) told.publish({ event: 'placement-trouble', reason, atMs });
+  }
+
   function discard(round: number, restartCount: number): void {
     machine?.closeTable(round);
     rounds.delete(round);
@@ -264,6 +275,7 @@ export function createAgent(job: Job): Agent {
         const { masterAddr } = settings;
         happen({ event: 'started', round, atMs, workers, masterAddr, masterPort });
         guardFromHangs(round, record);
+        tellUnbound(event.unbound, round, atMs);
         return;
       }
       case 'start-failed':

@@ -3,8 +3,11 @@ import { watchesOutput } from '../hang-options.js';
 import { type LogBase, logBase, type WorkerFiles } from '../logs/layout.js';
 import { anyRedirected, streamsOf } from '../logs/streams.js';
 import type { NativePlan } from '../native.js';
-import { type DeviceSource, localWorldSizeOf } from '../nproc.js';
+import { localWorldSizeOf } from '../nproc.js';
 import type { Settings } from '../options.js';
+import { type Placed, place } from '../placement/place.js';
+import type { Binding } from '../placement/policy.js';
+import type { TopologySource } from '../placement/topology.js';
 import { randomUuid } from '../util/random.js';
 import { safeSubstitute } from '../util/template.js';
 import { argvOf, type Command, commandOf, findPython } from './entrypoint.js';
@@ -21,6 +24,8 @@ export interface Job {
   readonly env: Env;
   readonly cwd: string | undefined;
   readonly signalTarget: 'leader' | 'group';
+  /** Absent: nobody asked for a binding. */
+  readonly placed: Placed | undefined;
   readonly logs: LogBase;
   /** Whether some stream of some worker ends up in a file. */
   readonly redirected: boolean;
@@ -30,13 +35,13 @@ export interface Job {
 export interface Surroundings {
   readonly env: Env;
   readonly cwd: string;
-  readonly devices: DeviceSource;
+  readonly devices: TopologySource;
   isExecutable(path: string): boolean;
   runPathShim(): string;
   hostname(): string;
 }
 
-/** @throws ERR_NPROC, ERR_NO_DEVICES, ERR_OPTION, ERR_NO_PYTHON */
+/** @throws ERR_NPROC, ERR_NO_DEVICES, ERR_OPTION, ERR_NO_PYTHON, ERR_PLACEMENT */
 export function jobOf(settings: Settings, around: Surroundings): Job {
   const { entrypoint } = settings;
   const env = settings.env ?? around.env;
@@ -66,6 +71,10 @@ export function jobOf(settings: Settings, around: Surroundings): Job {
     cwd: settings.cwd,
     // A shell doesn't pass signals on; a Python trainer's data loaders must outlive its last save.
     signalTarget: settings.signalTarget ?? (isProgram ? 'group' : 'leader'),
+    placed:
+      settings.placement === undefined
+        ? undefined
+        : place(settings.placement, localWorldSize, env, around.devices),
     logs,
     redirected: anyRedirected(settings, localWorldSize),
   };
@@ -122,16 +131,25 @@ export function workerPlans(
     });
     // The names are the same for all, so what's inherited is too.
     inherited ??= inheritedEntries(job.env, own);
+    const binding = job.placed?.bindings[localRank];
     return {
       file: command.file,
       argv: argvOf(command, localRank),
       env: [...inherited, ...Object.entries(own).map(([name, value]) => `${name}=${value}`)],
       ...(job.cwd === undefined ? {} : { cwd: job.cwd }),
       ...limitFields(settings),
+      ...(binding === undefined ? {} : boundTo(binding, job.placed?.isOptional ?? false)),
       stdin: settings.stdin,
       ...streamsOf(output, { localRank, prefix: prefixOf(localRank), files: files?.[localRank] }),
     };
   });
+}
+
+function boundTo(
+  { cpus, memory }: Binding,
+  optionalBinding: boolean,
+): Pick<NativePlan, 'cpus' | 'memoryPolicy' | 'optionalBinding'> {
+  return { cpus, ...(memory === undefined ? {} : { memoryPolicy: memory }), optionalBinding };
 }
 
 /** @param hostname asked for only by templates that name it */

@@ -41,6 +41,7 @@ function describeWorker(worker: WorkerPlan): readonly string[] {
       ['argv', worker.argv.map(quote).join(' ')],
       ['stdout', describeStream(worker.stdout)],
       ['stderr', describeStream(worker.stderr)],
+      ...(worker.binding === undefined ? [] : [['bound to', worker.binding] as const]),
       ['error file', worker.errorFile ?? '(none)'],
       ['env', env[0] ?? ''],
     ]),

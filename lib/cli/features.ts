@@ -3,6 +3,7 @@ import { failures } from './features/failures.js';
 import { grace } from './features/grace.js';
 import { hang } from './features/hang.js';
 import { limits } from './features/limits.js';
+import { placement } from './features/placement.js';
 import { preemption } from './features/preemption.js';
 import { signalTarget } from './features/signal-target.js';
 import type { OptionSpec } from './option-spec.js';
@@ -17,6 +18,7 @@ export interface Feature {
 
 /** In the order of the help. */
 export const features: readonly Feature[] = [
+  placement,
   limits,
   failures,
   hang,

@@ -140,7 +140,7 @@ export function resolve(command: CommandName, values: Values, env: Env): LaunchC
       ['log_dir', logDir ?? ''],
       ['metrics_cfg', '{}'],
       ['event_log_handler', values.text('event_log_handler') ?? 'null'],
-      ['numa_options', 'None'],
+      ['numa_options', describeNuma(values.text('numa_binding'))],
       ['signals_to_handle', values.text('signals_to_handle') ?? ''],
       ['duplicate_stdout_filters', describeList(stdoutFilters)],
       ['duplicate_stderr_filters', describeList(stderrFilters)],
@@ -270,15 +270,19 @@ function refuseWhatIsNotThereYet(
   if (meeting.backend.startsWith('etcd')) {
     values.refuse('rdzv_backend', 'rendezvous through etcd is not available yet', 'static, c10d');
   }
-  if (values.text('numa_binding') !== undefined) {
-    values.refuse('numa_binding', 'placing workers on CPUs is not available yet', 'leave it away');
-  }
   if (values.text('event_log_handler') !== 'null') {
     values.refuse('event_log_handler', 'event handlers are not available yet', 'null');
   }
   if (values.text('print_completion') !== undefined) {
     values.refuse('print_completion', 'completion scripts are not available yet', 'leave it away');
   }
+}
+
+/** As Python prints torchrun's dataclass. */
+function describeNuma(mode: string | undefined): string {
+  if (mode === undefined) return 'None';
+  const member = `<AffinityMode.${mode.toUpperCase().replace('-', '_')}: '${mode}'>`;
+  return `NumaOptions(affinity_mode=${member}, should_fall_back_if_binding_fails=False)`;
 }
 
 function describeList(texts: readonly string[]): string {

@@ -169,6 +169,7 @@ export function createPrinter(options: PrinterOptions): Printer {
       case 'store-trouble':
         log('WARNING', `store: ${event.line}`);
         break;
+      case 'placement-trouble':
       case 'error-file-trouble':
         log('WARNING', event.reason);
         break;

@@ -285,8 +285,8 @@ export const torchrunOptions: readonly OptionSpec[] = [
     choices: ['node', 'socket', 'exclusive', 'core-complex'],
     env: false,
     origin: 'torchrun',
-    group: 'workers',
-    help: 'CPUs of each worker. Not available yet.',
+    group: 'placement',
+    help: "CPUs of each worker: those of its GPU's NUMA node, of that socket, a part of the node's cores for itself, or one last-level cache.",
   },
   {
     names: both('--signals-to-handle'),

@@ -23,9 +23,9 @@ export interface Binding {
   readonly memory?: NativeMemoryPolicy;
 }
 
-export type Bound =
+export type Bound<B = Binding> =
   /** By local rank; empty: nothing to bind, which only `auto` finds. */
-  { readonly bindings: readonly Binding[] } | { readonly impossible: string };
+  { readonly bindings: readonly B[] } | { readonly impossible: string };
 
 /**
  * A binding for each local rank; pure. CPU sets are torchrun's wherever it has some: it fails without

@@ -25,7 +25,7 @@ t.test('help fits 100 columns and ends with one line break', t => {
 t.test('help says what is not available yet', t => {
   const help = helpText('regroup').replaceAll(/\s+/g, ' ');
 
-  for (const name of ['--nnodes', '--rdzv-backend', '--numa-binding', '--event-log-handler']) {
+  for (const name of ['--nnodes', '--rdzv-backend', '--event-log-handler']) {
     t.match(help, new RegExp(`${name}[^.]*?(\\.[^.]*?)?available yet`), name);
   }
   t.end();

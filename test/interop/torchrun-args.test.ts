@@ -133,7 +133,8 @@ const cases: readonly Case[] = [
   { id: 'L-023', argv: ['--monitor-interval', 'x', ...script] },
   { id: 'L-024', argv: ['--start-method', 'zz', ...script] },
   { argv: ['--numa-binding', 'zz', ...script] },
-  { argv: ['--numa-binding', 'node', ...script], differs: 'placement is not available yet' },
+  { argv: ['--numa-binding', 'node', ...script] },
+  { argv: ['--numa-binding=core-complex', ...script] },
   {
     argv: ['--event-log-handler', 'console', ...script],
     differs: 'event handlers are not available yet',

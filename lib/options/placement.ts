@@ -1,0 +1,69 @@
+import { flag, isRecord, oneOf, type Rule } from '../option-rules.js';
+import { parseList } from '../placement/cpu-list.js';
+import type { BindingMode, MemoryMode } from '../placement/policy.js';
+
+/** Where workers run. */
+export interface Placement {
+  /**
+   * `node`, `socket`, `exclusive` and `core-complex` are torchrun's; `auto` is the node of the GPU,
+   * else an even spread over nodes, and nothing on a machine with one. @default 'auto', unless `cpus` is given
+   */
+  readonly mode?: BindingMode;
+  /** By local rank: CPUs as the kernel writes them, `0-7,16`. In place of `mode`; ranks that aren't named are free. */
+  readonly cpus?: Readonly<Record<number, string>>;
+  /**
+   * Where memory comes from: the binding's nodes only, those first, all nodes in turn, or as the
+   * kernel likes. Not set where there's one node. @default 'preferred', left away where the kernel refuses it
+   */
+  readonly memory?: MemoryMode;
+  /** A binding that can't be had is told by `placement-trouble`, and workers start without. @default false */
+  readonly fallback?: boolean;
+}
+
+export interface PlacementOptions {
+  /** CPUs and memory of each worker. @default where the kernel puts them */
+  readonly placement?: Placement;
+}
+
+export const bindingModes: readonly BindingMode[] = [
+  'node',
+  'socket',
+  'exclusive',
+  'core-complex',
+  'auto',
+];
+export const memoryModes: readonly MemoryMode[] = ['bind', 'preferred', 'interleave', 'none'];
+
+const fields: Readonly<Record<keyof Placement, Rule>> = {
+  mode: oneOf(...bindingModes),
+  cpus: [isCpuMap, 'CPU lists by local rank'],
+  memory: oneOf(...memoryModes),
+  fallback: flag,
+};
+
+export const placementRules: Readonly<Record<keyof PlacementOptions, Rule>> = {
+  placement: [
+    isPlacement,
+    `{ mode?: ${bindingModes.join(' | ')}, cpus?: lists by local rank in place of mode, ` +
+      `memory?: ${memoryModes.join(' | ')}, fallback?: true or false }`,
+  ],
+};
+
+function isPlacement(value: unknown): boolean {
+  if (!isRecord(value)) return false;
+  const given = Object.entries(value).filter(([, each]) => each !== undefined);
+  const fits = given.every(
+    ([name, each]) => Object.hasOwn(fields, name) && fields[name as keyof Placement][0](each), // hasOwn has just told
+  );
+  return fits && (value.mode === undefined || value.cpus === undefined);
+}
+
+function isCpuMap(value: unknown): boolean {
+  return (
+    isRecord(value) &&
+    Object.entries(value).every(
+      ([rank, list]) =>
+        /^\d{1,6}$/.test(rank) && typeof list === 'string' && (parseList(list)?.length ?? 0) > 0,
+    )
+  );
+}

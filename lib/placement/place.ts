@@ -1,0 +1,85 @@
+import { launchError } from '../errors.js';
+import type { Placement } from '../options/placement.js';
+import { formatList, parseList } from './cpu-list.js';
+import { nvidiaGpus } from './gpus.js';
+import { type Binding, type Bound, bind, bindingOf } from './policy.js';
+import { nodeOfPci, readTopology, type Topology, type TopologySource } from './topology.js';
+import { visibleGpus } from './visible.js';
+
+/** What a job's workers are bound to, the same in every round. */
+export interface Placed {
+  /** By local rank; absent: not bound. */
+  readonly bindings: readonly (Binding | undefined)[];
+  /** Whether a binding that the kernel refuses is told instead of failing the start. */
+  readonly isOptional: boolean;
+  /** Why nothing is bound, though it was asked for. */
+  readonly trouble?: string;
+}
+
+/**
+ * Reads the machine and decides. What depends on it is read once: a cpuset that changes while a job
+ * runs moves its workers by itself.
+ *
+ * @throws ERR_PLACEMENT unless `fallback` is set
+ */
+export function place(
+  placement: Placement,
+  ranks: number,
+  env: Readonly<Record<string, string | undefined>>,
+  source: TopologySource,
+): Placed {
+  const topology = readTopology(source);
+  const memory = placement.memory ?? 'preferred';
+  const bound =
+    placement.cpus === undefined
+      ? bind(topology, {
+          mode: placement.mode ?? 'auto',
+          memory,
+          ranks,
+          gpuNodes: visibleGpus(env.CUDA_VISIBLE_DEVICES, nvidiaGpus(source)).map(gpu =>
+            gpu === undefined ? undefined : nodeOfPci(source, topology, gpu.pci),
+          ),
+        })
+      : bindAsSaid(topology, placement.cpus, ranks, memory);
+  const fallback = placement.fallback ?? false;
+  if ('impossible' in bound) {
+    if (!fallback) throw launchError('ERR_PLACEMENT', [bound.impossible]);
+    return { bindings: [], isOptional: true, trouble: bound.impossible };
+  }
+
+  // Nobody asked for a memory policy that's there by default, and containers often forbid to set one.
+  return { bindings: bound.bindings, isOptional: fallback || placement.memory === undefined };
+}
+
+function bindAsSaid(
+  topology: Topology,
+  said: Readonly<Record<number, string>>,
+  ranks: number,
+  memory: NonNullable<Placement['memory']>,
+): Bound<Binding | undefined> {
+  const ours = new Set(topology.nodes.flatMap(({ cpus }) => cpus));
+  const beyond = Object.keys(said).find(rank => Number(rank) >= ranks);
+  if (beyond !== undefined) {
+    return { impossible: `there is no local rank ${beyond} among ${ranks} workers` };
+  }
+
+  const lists = Array.from({ length: ranks }, (_, rank) => parseList(said[rank] ?? '') ?? []);
+  const foreign = lists.flat().filter(cpu => !ours.has(cpu));
+  if (foreign.length > 0) {
+    const list = formatList([...new Set(foreign)].sort((a, b) => a - b));
+    return { impossible: `CPUs ${list} are not among those that this process may use` };
+  }
+  return {
+    bindings: lists.map(cpus =>
+      cpus.length === 0 ? undefined : bindingOf(topology, cpus, memory),
+    ),
+  };
+}
+
+/** For people: `CPUs 0-7, memory preferred on node 0`. */
+export function describeBinding({ cpus, memory }: Binding): string {
+  const own = `CPUs ${formatList(cpus)}`;
+  if (memory === undefined) return own;
+  const nodes = `node${memory.nodes.length === 1 ? '' : 's'} ${formatList(memory.nodes)}`;
+  return `${own}, memory ${memory.mode} on ${nodes}`;
+}

@@ -1,0 +1,53 @@
+import t from 'tap';
+import { parseList } from '../../lib/placement/cpu-list.js';
+import { allowedOf } from '../../lib/util/allowed.js';
+import { runCli } from '../harness.js';
+
+const ours = parseList(allowedOf('self')?.cpus ?? '') ?? [];
+const [first = 0, second] = ours;
+const script = 'echo rank $RANK: $(sed -n "s/^Cpus_allowed_list:.//p" /proc/self/status)';
+const tells = ['--no-python', 'sh', '-c', script];
+
+function ranks(stdout: string): string[] {
+  return stdout.split('\n').filter(Boolean).sort();
+}
+
+t.test('pain 19: each worker runs on the CPUs that were said', async t => {
+  if (second === undefined) return t.plan(0, 'this needs two CPUs');
+  const bind = `--bind=0:${second},1:${first}`;
+
+  const ended = await runCli(t, ['--standalone', '--nproc-per-node=3', bind, ...tells]);
+
+  t.equal(ended.code, 0, ended.stderr);
+  t.match(ranks(ended.stdout), [`rank 0: ${second}`, `rank 1: ${first}`, /^rank 2: .*[,-]/]);
+});
+
+t.test('pain 20: workers without GPUs get cores of their own, where torchrun fails', async t => {
+  const ended = await runCli(t, ['--standalone', '--numa-binding=exclusive', ...tells]);
+
+  t.equal(ended.code, 0, ended.stderr);
+  t.match(ended.stdout, new RegExp(`^rank 0: ${first}`, 'm'));
+});
+
+t.test('CPUs that are not ours are refused before anything starts', async t => {
+  const ended = await runCli(t, ['--standalone', '--bind=0:8000', ...tells]);
+
+  t.equal(ended.code, 1);
+  t.equal(ended.stdout, '');
+  t.match(ended.stderr, /can't be bound: CPUs 8000 are not among those/);
+});
+
+t.test('with --numa-fallback workers start without, and a warning says why', async t => {
+  const ended = await runCli(t, ['--standalone', '--bind=0:8000', '--numa-fallback', ...tells]);
+
+  t.equal(ended.code, 0, ended.stderr);
+  t.match(ended.stdout, /^rank 0: /m);
+  t.match(ended.stderr, /not bound: CPUs 8000 are not among those/);
+});
+
+t.test('a dry run names the binding of each worker', async t => {
+  const ended = await runCli(t, ['--dry-run', `--bind=0:${first}`, '--no-python', 'true']);
+
+  t.equal(ended.code, 0, ended.stderr);
+  t.match(ended.stdout, new RegExp(`bound to +CPUs ${first}\\b`));
+});
