@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { launchError } from '../errors.js';
 import type { AgentEvent, RunResult, WorkerExit, WorkerIdentity } from '../events.js';
 import { failurePolicyOf } from '../failure-options.js';
@@ -30,6 +31,7 @@ import { type HangGuard, hangGuard } from './hang-guard.js';
 import { type Job, roundOf, workerPlans } from './job.js';
 import { killAtOnceMs, type Machine, startMachine } from './machine.js';
 import { type NoticeSources, watchForNotices } from './notice-sources.js';
+import { type MemoryState, memoryState, outOfMemory } from './oom.js';
 import { copyErrorFile } from './own-error-file.js';
 import { createPauses } from './pauses.js';
 import { readErrorFile, tailBytes, tailOf } from './remains.js';
@@ -70,6 +72,8 @@ interface RoundRecord {
   readonly plan: NativeGroupPlan;
   hangs?: HangGuard;
   workers: readonly WorkerIdentity[];
+  /** When they had started. */
+  memory?: MemoryState;
   tails: readonly NativeTail[];
 }
 
@@ -274,6 +278,7 @@ export function createAgent(job: Job): Agent {
         const { masterPort } = record;
         const { masterAddr } = settings;
         happen({ event: 'started', round, atMs, workers, masterAddr, masterPort });
+        record.memory = memoryState(readText);
         guardFromHangs(round, record);
         tellUnbound(event.unbound, round, atMs);
         return;
@@ -366,6 +371,7 @@ export function createAgent(job: Job): Agent {
             errorFile,
             host,
             tail: exit.cause !== 'stopped-by-us' ? tailOf(stderr, tail) : undefined,
+            outOfMemory: starvedOf(exit, record),
           },
         );
       });
@@ -457,6 +463,22 @@ function exitOf(exit: NativeExit): WorkerExit {
   const { signal: number, coreDumped } = exit;
   const signal = signalName(number) ?? `SIG${number}`;
   return { how: 'signaled', signal, signalNumber: number, coreDumped };
+}
+
+/** Whether the kernel killed it for lack of memory, and not somebody for reasons of their own. */
+function starvedOf({ exit, cause }: Exit, record: RoundRecord | undefined): string | undefined {
+  if (exit.how !== 'signaled' || exit.signal !== 'SIGKILL' || cause !== 'own') return undefined;
+  const before = record?.memory;
+  return before === undefined ? undefined : outOfMemory(before, memoryState(readText));
+}
+
+function readText(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    // Not there, or not for us: then it tells nothing.
+    return undefined;
+  }
 }
 
 /** The addon's clock. Before it's loaded nothing has happened that could be compared with. */

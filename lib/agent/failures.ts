@@ -29,6 +29,8 @@ export interface WorkerFailure {
   readonly errorFile?: string;
   /** The last lines of its stderr; absent where stderr went to the console only. */
   readonly tail?: string;
+  /** That the kernel killed it for lack of memory: `host memory: …`. Absent for all other ends. */
+  readonly outOfMemory?: string;
 }
 
 /** What a worker left in its error file. */
@@ -100,9 +102,10 @@ export function describeFailure(
     readonly errorFile: string | undefined;
     readonly host: string;
     readonly tail?: string | undefined;
+    readonly outOfMemory?: string | undefined;
   },
 ): WorkerFailure {
-  const { file, errorFile, host, tail } = context;
+  const { file, errorFile, host, tail, outOfMemory } = context;
   const exitcode = exitcodeOf(seen.exit);
   const generated = generatedMessage(seen.exit, seen.worker.pid);
   // What the stop made it write is an echo of our own signal.
@@ -125,21 +128,26 @@ export function describeFailure(
     host,
     ...(file.kind === 'absent' || errorFile === undefined ? {} : { errorFile }),
     ...(tail === undefined || tail === '' ? {} : { tail }),
+    ...(outOfMemory === undefined ? {} : { outOfMemory }),
   };
 }
 
 /**
  * Which of the failures, given in the order in which we saw them, came first. A hang that made us stop
- * beats all, for nothing had failed by then. A worker's own end
+ * beats all, for nothing had failed by then,
+ * and the kernel's lack of memory beats what it made others do. A worker's own end
  * beats a signal that we sent. Among equals the earlier second wins, and within one second, all that
  * error files tell, our order does: a traceback is written before its process ends, but a process
  * without one is stamped at its end, so finer comparisons would favour the wrong one.
  */
-export function rootCauseOf<F extends Pick<WorkerFailure, 'cause' | 'timestamp'>>(
+export function rootCauseOf<F extends Pick<WorkerFailure, 'cause' | 'timestamp' | 'outOfMemory'>>(
   failures: readonly F[],
 ): F | undefined {
   const hung = failures.find(failure => failure.cause === 'hang');
   if (hung !== undefined) return hung;
+  // Its peers' broken connections may be noticed in the same second.
+  const starved = failures.find(failure => failure.outOfMemory !== undefined);
+  if (starved !== undefined) return starved;
   const own = failures.filter(failure => failure.cause === 'own');
   const candidates = own.length > 0 ? own : failures;
   return candidates.reduce<F | undefined>(

@@ -187,6 +187,8 @@ export function createPrinter(options: PrinterOptions): Printer {
     failures: readonly WorkerFailure[],
   ): void {
     log('ERROR', failedLine(rootCause, run.binary, run.startMethod));
+    if (rootCause.outOfMemory !== undefined)
+      say(`worker ${rootCause.rank}: ${rootCause.outOfMemory}`);
     if (rootCause.tail !== undefined) {
       const lines = rootCause.tail.replace(/\n$/, '').split('\n');
       say(
