@@ -50,7 +50,7 @@ for (const how of ['child', 'group', 'daemon']) {
   }
 }
 
-t.test('an agent that is stopped, then killed, leaves nothing either', async t => {
+t.test('pain 31: an agent that is stopped, then killed, leaves nothing either', async t => {
   const run = startCli(t, ['--standalone', family, 'daemon', 'wait'], {
     mayLeave: /^torchelastic_/,
   });

@@ -85,14 +85,17 @@ t.test('success and failure', async t => {
     t.notMatch(ended.stderr, /ChildFailedError/);
   });
 
-  t.test('L-056 when a worker fails the others get SIGTERM', async t => {
-    const args = ['--standalone', '--nproc-per-node=3', ends, '3', 'catch', 'catch'];
-    const ended = await runCli(t, args, { env: readyFifo(t) });
+  t.test(
+    'pain 12: L-056 when a worker fails the others get SIGTERM, and wait for nobody',
+    async t => {
+      const args = ['--standalone', '--nproc-per-node=3', ends, '3', 'catch', 'catch'];
+      const ended = await runCli(t, args, { env: readyFifo(t) });
 
-    t.equal(ended.code, 1);
-    t.match(ended.stdout, 'rank 1 got SIGTERM\n');
-    t.match(ended.stdout, 'rank 2 got SIGTERM\n');
-  });
+      t.equal(ended.code, 1);
+      t.match(ended.stdout, 'rank 1 got SIGTERM\n');
+      t.match(ended.stdout, 'rank 2 got SIGTERM\n');
+    },
+  );
 
   t.test('L-089 the root cause is the failure that came first, whatever its rank', async t => {
     // The polling torchrun sees both at once, and names the lower rank.

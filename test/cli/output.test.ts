@@ -91,7 +91,7 @@ t.test('redirects and tee', async t => {
     t.match(ended, { stdout: 'out 0\n', stderr: 'err 0\n' });
   });
 
-  t.test('L-072 -t 3 writes files and prefixed lines', async t => {
+  t.test('pain 15: L-072 -t 3 writes files and prefixed lines', async t => {
     const { stdout, stderr, file } = await runLogged(t, [
       '--nproc-per-node=2',
       '-t',

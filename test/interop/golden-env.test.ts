@@ -375,7 +375,7 @@ const allowedFacts: Readonly<Record<string, readonly Allowance[]>> = {
 
 for (const release of releases) {
   t.test(
-    `workers see what torchrun (${release}) shows them`,
+    `pain 28: workers see what torchrun (${release}) shows them`,
     { jobs: release === '1.13' ? 1 : 2 },
     async t => {
       const torch = torchOrSkip(t, release);

@@ -57,7 +57,7 @@ bool gone(pid_t pid) {
 
 }  // namespace
 
-TEST("a worker that SIGKILL doesn't end is told as stuck, and its group ends without it") {
+TEST("pain 11: a worker that SIGKILL doesn't end is told as stuck, and its group ends without it") {
   TempDir folder;
   Witness witness(folder);
   Freezer freezer(folder);
