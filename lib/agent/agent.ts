@@ -1,6 +1,5 @@
-import { readFileSync } from 'node:fs';
 import { launchError } from '../errors.js';
-import type { AgentEvent, RunResult, WorkerExit, WorkerIdentity } from '../events.js';
+import type { AgentEvent, RunResult, WorkerExit } from '../events.js';
 import { failurePolicyOf } from '../failure-options.js';
 import {
   createAttempt,
@@ -8,35 +7,34 @@ import {
   type RunFolder,
   removeAttempt,
   removeTempBase,
-  type WorkerFiles,
 } from '../logs/layout.js';
 import {
   type NativeEvent,
   type NativeExit,
   type NativeGroupPlan,
-  type NativeTail,
   type NativeUnbound,
   native,
 } from '../native.js';
 import { deferred } from '../util/deferred.js';
 import { describeErrno } from '../util/errno.js';
 import { broadcast } from '../util/event-queue.js';
-import { hostname, qualifiedHostname } from '../util/hostname.js';
+import { hostname } from '../util/hostname.js';
 import { randomName } from '../util/random.js';
 import { signalName, signalNumber } from '../util/signals.js';
 import { unreachable } from '../util/unreachable.js';
 import { inOrderOfReport } from './exits.js';
-import { describeFailure, rootCauseOf, type WorkerFailure } from './failures.js';
-import { type HangGuard, hangGuard } from './hang-guard.js';
+import { rootCauseOf } from './failures.js';
+import { hangGuard } from './hang-guard.js';
 import { type Job, roundOf, workerPlans } from './job.js';
 import { killAtOnceMs, type Machine, startMachine } from './machine.js';
 import { type NoticeSources, watchForNotices } from './notice-sources.js';
-import { type MemoryState, memoryState, outOfMemory } from './oom.js';
+import { memoryState } from './oom.js';
 import { copyErrorFile } from './own-error-file.js';
 import { createPauses } from './pauses.js';
-import { readErrorFile, tailBytes, tailOf } from './remains.js';
+import { tailBytes } from './remains.js';
+import { describeExits, type RoundRecord, readText, rootCauseForRules } from './round-record.js';
 import { startError } from './start-error.js';
-import type { Action, Ending, Exit, Happening } from './state.js';
+import type { Action, Ending, Happening } from './state.js';
 import { initialState, step } from './step.js';
 
 /** For who holds a pipe of a dead worker. Our own strays are killed before; this bounds strangers. */
@@ -64,18 +62,6 @@ type Prepared = { readonly round: number } & (
   | { readonly ready: true; readonly plan: NativeGroupPlan }
   | { readonly ready: false; readonly error: unknown }
 );
-
-/** What's kept of a round until its failures have been described. */
-interface RoundRecord {
-  readonly files: readonly WorkerFiles[] | undefined;
-  readonly masterPort: number;
-  readonly plan: NativeGroupPlan;
-  hangs?: HangGuard;
-  workers: readonly WorkerIdentity[];
-  /** When they had started. */
-  memory?: MemoryState;
-  tails: readonly NativeTail[];
-}
 
 /** Performs what `step` decides for one job on this node. Nothing happens before `launch`. */
 export function createAgent(job: Job): Agent {
@@ -162,7 +148,7 @@ export function createAgent(job: Job): Agent {
         return;
       case 'tell-restarting': {
         const { do: _, round, exits, ...plan } = action;
-        const failure = rootCauseOf(describe(round, exits));
+        const failure = rootCauseOf(describeExits(rounds.get(round), exits, nowMs()));
         rounds.delete(round);
         if (failure !== undefined) told.publish({ event: 'restarting', failure, ...plan });
         return;
@@ -307,7 +293,7 @@ export function createAgent(job: Job): Agent {
           atMs,
           stuck,
           strays: event.strays,
-          ...rootCauseForRules(round, record),
+          ...rulesInput(record),
           progress: machine?.highestStep(round) ?? 0,
           chance: Math.random(),
         });
@@ -332,49 +318,9 @@ export function createAgent(job: Job): Agent {
   }
 
   /** Rules are about the worker that the report will name, and about what it left. */
-  function rootCauseForRules(
-    round: number,
-    { files, plan, tails }: RoundRecord,
-  ): { rootCause?: { localRank: number; words: string } } {
+  function rulesInput(record: RoundRecord): ReturnType<typeof rootCauseForRules> {
     if (settings.failureRules.length === 0 || !('exits' in state)) return {};
-    const failure = rootCauseOf(describe(round, inOrderOfReport(state.exits, state.dying)));
-    if (failure === undefined) return {};
-
-    const { localRank } = failure;
-    const file = readErrorFile(files?.[localRank]?.errorFile);
-    const stderr = plan.plans[localRank]?.stderr;
-    const tail = tailOf(
-      stderr,
-      tails.find(({ index }) => index === localRank),
-    );
-    // Not the failure's own message: without an error file it's ours, and "error" is in it.
-    const words = [file.kind === 'read' ? file.message : '', tail ?? ''].join('\n');
-    return { rootCause: { localRank, words } };
-  }
-
-  /** The failures among a round's exits, in their order. */
-  function describe(round: number, exits: readonly Exit[]): WorkerFailure[] {
-    const record = rounds.get(round);
-    const host = qualifiedHostname();
-    const unixMinusMonotonicMs = Date.now() - nowMs();
-    return exits
-      .filter(({ exit, cause }) => cause === 'hang' || exit.how !== 'exited' || exit.code !== 0)
-      .map(exit => {
-        const { localRank } = exit.worker;
-        const errorFile = record?.files?.[localRank]?.errorFile;
-        const stderr = record?.plan.plans[localRank]?.stderr;
-        const tail = record?.tails.find(({ index }) => index === localRank);
-        return describeFailure(
-          { ...exit, seenAtUnixMs: exit.atMs + unixMinusMonotonicMs },
-          {
-            file: readErrorFile(errorFile),
-            errorFile,
-            host,
-            tail: exit.cause !== 'stopped-by-us' ? tailOf(stderr, tail) : undefined,
-            outOfMemory: starvedOf(exit, record),
-          },
-        );
-      });
+    return rootCauseForRules(record, inOrderOfReport(state.exits, state.dying), nowMs());
   }
 
   function finish(ending: Ending): void {
@@ -389,10 +335,13 @@ export function createAgent(job: Job): Agent {
         end({ outcome: 'stopped', by: ending.by, signal: ending.signal });
         return;
       case 'preempted':
-        end({ outcome: 'preempted', failures: describe(ending.round, ending.exits) });
+        end({
+          outcome: 'preempted',
+          failures: describeExits(rounds.get(ending.round), ending.exits, nowMs()),
+        });
         return;
       case 'failed': {
-        const failures = describe(ending.round, ending.exits);
+        const failures = describeExits(rounds.get(ending.round), ending.exits, nowMs());
         const rootCause = rootCauseOf(failures);
         if (rootCause === undefined) {
           giveUp(launchError('ERR_INTERNAL', ['a run failed without a failure']));
@@ -463,22 +412,6 @@ function exitOf(exit: NativeExit): WorkerExit {
   const { signal: number, coreDumped } = exit;
   const signal = signalName(number) ?? `SIG${number}`;
   return { how: 'signaled', signal, signalNumber: number, coreDumped };
-}
-
-/** Whether the kernel killed it for lack of memory, and not somebody for reasons of their own. */
-function starvedOf({ exit, cause }: Exit, record: RoundRecord | undefined): string | undefined {
-  if (exit.how !== 'signaled' || exit.signal !== 'SIGKILL' || cause !== 'own') return undefined;
-  const before = record?.memory;
-  return before === undefined ? undefined : outOfMemory(before, memoryState(readText));
-}
-
-function readText(path: string): string | undefined {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch {
-    // Not there, or not for us: then it tells nothing.
-    return undefined;
-  }
 }
 
 /** The addon's clock. Before it's loaded nothing has happened that could be compared with. */
