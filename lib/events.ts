@@ -165,10 +165,13 @@ export type RunResult =
       readonly outcome: 'preempted';
       /** In the order of a failed run's. */
       readonly failures: readonly WorkerFailure[];
+      /** A worker is stuck in the kernel: this node needs a look. */
+      readonly nodeUnfit?: true;
     }
   | {
       readonly outcome: 'stopped';
       readonly by: 'signal' | 'caller';
       /** The signal that was forwarded, e.g. `SIGTERM`. */
       readonly signal: string;
+      readonly nodeUnfit?: true;
     };

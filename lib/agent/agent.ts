@@ -332,12 +332,13 @@ export function createAgent(job: Job): Agent {
         end({ outcome: 'succeeded' });
         return;
       case 'stopped':
-        end({ outcome: 'stopped', by: ending.by, signal: ending.signal });
+        end(ending);
         return;
       case 'preempted':
         end({
           outcome: 'preempted',
           failures: describeExits(rounds.get(ending.round), ending.exits, nowMs()),
+          ...(ending.nodeUnfit ? { nodeUnfit: true } : {}),
         });
         return;
       case 'failed': {

@@ -19,6 +19,7 @@ export function onGroupEnded(state: Live, happening: Of<'group-ended'>): Step {
   // One that's stuck in the kernel on its way out has failed as well.
   const known = [...state.exits, ...notGoneYet(state)];
   const exits = inOrderOfReport([...known, ...hungFor(state, known, atMs)], state.dying);
+  const unfit = stuck.length > 0 ? ({ nodeUnfit: true } as const) : {};
   const told: Action[] = [
     ...stuck.flatMap(({ localRank, ...where }): Action[] => {
       const worker = state.workers[localRank]?.identity;
@@ -43,7 +44,7 @@ export function onGroupEnded(state: Live, happening: Of<'group-ended'>): Step {
     // Without a notice there's no failure among them.
     return exits.every(({ exit }) => isSuccess(exit))
       ? end({ outcome: 'succeeded' })
-      : end({ outcome: 'preempted', round, exits });
+      : end({ outcome: 'preempted', round, exits, ...unfit });
   }
 
   const judgement = isFailure(state.reason) ? judgementOf(state, exits, happening) : undefined;
@@ -60,11 +61,12 @@ export function onGroupEnded(state: Live, happening: Of<'group-ended'>): Step {
     return end(ending, state.prepared ? [discardNext(state)] : []);
   }
   if (state.order === undefined && state.notice !== undefined) {
-    return end({ outcome: 'preempted', round, exits });
+    return end({ outcome: 'preempted', round, exits, ...unfit });
   }
   if (state.order !== undefined || judgement === undefined) {
     // What isn't stopped for a failure is stopped by an order.
-    return end({ outcome: 'stopped', ...(state.order ?? { by: 'caller', signal: 'SIGTERM' }) });
+    const { by, signal } = state.order ?? { by: 'caller', signal: 'SIGTERM' };
+    return end({ outcome: 'stopped', by, signal, ...unfit });
   }
 
   const { ledger, delayMs, rule, windowLeft } = judgement;

@@ -210,6 +210,17 @@ export type Ending =
       readonly because: FailReason | 'node-unfit';
       readonly rule?: string;
     }
-  | { readonly outcome: 'preempted'; readonly round: number; readonly exits: readonly Exit[] }
-  | { readonly outcome: 'stopped'; readonly by: 'signal' | 'caller'; readonly signal: string }
+  | {
+      readonly outcome: 'preempted';
+      readonly round: number;
+      readonly exits: readonly Exit[];
+      /** A worker is stuck in the kernel. */
+      readonly nodeUnfit?: true;
+    }
+  | {
+      readonly outcome: 'stopped';
+      readonly by: 'signal' | 'caller';
+      readonly signal: string;
+      readonly nodeUnfit?: true;
+    }
   | { readonly outcome: 'error'; readonly error: unknown };

@@ -167,6 +167,7 @@ function exitCodeOf(result: RunResult, convention: CliSettings['exitCode']): num
     const own = ownCodes[result.because];
     if (own !== undefined) return own;
   }
+  if (result.outcome !== 'failed' && result.nodeUnfit) return exitCodes.nodeUnfit;
   if (result.outcome === 'preempted') return exitCodes.preempted;
   if (result.outcome === 'stopped' || convention === 'torchrun') return exitCodes.failed;
 

@@ -218,7 +218,7 @@ function describeEnding(ending: Ending): string {
     case 'failed':
       return `failed (${ending.because}${ending.rule === undefined ? '' : `: ${ending.rule}`}); ${ending.exits.map(describeExit).join(', ')}`;
     case 'stopped':
-      return `stopped by ${ending.by} ${ending.signal}`;
+      return `stopped by ${ending.by} ${ending.signal}${ending.nodeUnfit ? ', node unfit' : ''}`;
     case 'error':
       return `error: ${String(ending.error)}`;
     case 'succeeded':
