@@ -3,6 +3,9 @@ import { resolve } from 'node:path';
 import t from 'tap';
 import { guarded } from './harness.js';
 
+// Thousands of processes.
+t.setTimeout(400_000);
+
 const calls = 3000;
 
 // Seeds that are fixed: what fails once fails again.

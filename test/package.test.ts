@@ -4,6 +4,9 @@ import { join, resolve } from 'node:path';
 import t from 'tap';
 import { cleanEnv } from './harness.js';
 
+// It compiles the addon, which takes a busy machine minutes.
+t.setTimeout(400_000);
+
 /** What `npm run prebuild` and `npm pack` need of a checkout. */
 const sources = [
   'package.json',

@@ -1,4 +1,3 @@
-import { spawn } from 'node:child_process';
 import { constants } from 'node:fs';
 import { access, open, stat, writeFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -143,7 +142,9 @@ async function askHandler(
 }
 
 /** What a child of ours prints, or what it has printed when its time is over. */
-function run(file: string, args: readonly string[], boundMs: number): Promise<string> {
+async function run(file: string, args: readonly string[], boundMs: number): Promise<string> {
+  // Only now: it loads Node's sockets, and few runs hang.
+  const { spawn } = await import('node:child_process');
   return new Promise(resolve => {
     const child = spawn(file, args, { stdio: ['ignore', 'pipe', 'pipe'], detached: true });
     let text = '';

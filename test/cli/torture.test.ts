@@ -4,6 +4,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { type CliRun, type Ended, isAlive, startCli, startProgram } from '../harness.js';
 
+// A hundred jobs.
+t.setTimeout(400_000);
+
 /**
  * Every way in which an agent or a worker may end, with every kind of worker that's hard to get rid
  * of: whatever it is, nothing is left, and what was written is there. The harness fails a test
