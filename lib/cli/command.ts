@@ -204,7 +204,7 @@ function tell(
       return;
     }
     case 'preempted':
-      printer.preempted(result.failures, exitCodes.preempted);
+      printer.preempted(result.failures, Number(process.exitCode));
       return;
     case 'stopped': {
       if (ending?.by === 'dying') return;
@@ -237,7 +237,10 @@ async function report(
   try {
     await action();
   } catch (error) {
-    process.exitCode = isOurMistake(error) ? exitCodes.internal : exitCodes.failed;
+    // How a signal ended the run has decided its exit code already.
+    if (!(error instanceof SignalException)) {
+      process.exitCode = isOurMistake(error) ? exitCodes.internal : exitCodes.failed;
+    }
     writeConsole(2, `${describeError(command, error)}\n`);
     if (errorFile === undefined || !(error instanceof Error)) return;
 
@@ -248,7 +251,6 @@ async function report(
 }
 
 function isOurMistake(error: unknown): boolean {
-  if (error instanceof SignalException) return false;
   return !(error instanceof RegroupError) || error.code === 'ERR_INTERNAL';
 }
 
