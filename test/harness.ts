@@ -5,7 +5,7 @@ import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'no
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
-import { setImmediate as nextTurn } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import type { Test } from 'tap';
 
 /** A running command under test. Times, where a test needs one, come from the events it prints. */
@@ -98,6 +98,12 @@ export function isAlive(pid: number): boolean {
   } catch {
     return false;
   }
+}
+
+/** Nothing tells of a stranger's end but looking. The test's time limit bounds it. */
+export async function gone(pids: readonly number[]): Promise<true> {
+  while (pids.some(isAlive)) await sleep(2);
+  return true;
 }
 
 /** Runs the built command to its end. */

@@ -1,6 +1,6 @@
 import { resolve } from 'node:path';
 import t from 'tap';
-import { isAlive, startCli } from '../harness.js';
+import { gone, isAlive, startCli } from '../harness.js';
 
 /** What users of launchers suffer from, where no other test is about just that. */
 
@@ -29,4 +29,5 @@ t.test('pain 30: a child of ours that we have not started is left alone', async 
 
   t.ok(isAlive(stranger));
   process.kill(stranger, 'SIGKILL');
+  t.ok(await gone([stranger]));
 });

@@ -17,6 +17,9 @@ function programs(ending: string): string[] {
     .sort();
 }
 
+// All of them together take minutes under a sanitizer; each has a limit of its own.
+t.setTimeout(580_000);
+
 const env = { ...process.env };
 // What tap adds for Node's sake is in the way of tests that count variables and descriptors.
 for (const name of Object.keys(env)) if (/^_?TAP|^NODE_OPTIONS$/.test(name)) delete env[name];
@@ -26,7 +29,7 @@ for (const name of programs(replay ? '_fuzz' : '_test')) {
   t.spawn(
     join(build, name),
     replay ? [corpus] : [],
-    { env, stdio: ['ignore', 'pipe', 'pipe'] },
+    { env, stdio: ['ignore', 'pipe', 'pipe'], timeout: 120_000 },
     name,
   );
 }
