@@ -34,9 +34,9 @@ const messages = {
   /** Workers can't be bound as asked. */
   ERR_PLACEMENT: (why: string) =>
     `workers can't be bound: ${why}; --numa-fallback starts them unbound`,
-  /** Virtual local ranks need one visible device each. */
-  ERR_VISIBLE_DEVICES: (localRank: number, visible: string) =>
-    `local_rank ${localRank} exceeds available GPUs in CUDA_VISIBLE_DEVICES=${visible}`,
+  /** Workers that each see one device need as many. */
+  ERR_VISIBLE_DEVICES: (localRank: number, where: string) =>
+    `local_rank ${localRank} exceeds available GPUs in ${where}`,
   /** A worker could not be started; none is left. */
   ERR_SPAWN: (rank: number, step: string, why: string) =>
     `worker ${rank} could not start: ${step}: ${why}`,

@@ -1,4 +1,4 @@
-import { accessSync, constants, readdirSync, readFileSync, realpathSync, statSync } from 'node:fs';
+import { accessSync, constants, statSync } from 'node:fs';
 import { createAgent } from './agent/agent.js';
 import { type Job, jobOf, roundOf, type Surroundings, workerPlans } from './agent/job.js';
 import { workerEnv } from './agent/worker-env.js';
@@ -7,8 +7,9 @@ import type { AgentEvent, RunResult } from './events.js';
 import { attemptFolder, plannedRunFolder, workerFiles } from './logs/layout.js';
 import { loadedNative, type NativeStream } from './native.js';
 import { type LaunchOptions, withDefaults } from './options.js';
-import { describeBinding } from './placement/place.js';
-import type { TopologySource } from './placement/topology.js';
+import { describeBinding, workerGpus } from './placement/place.js';
+import type { Binding } from './placement/policy.js';
+import { thisMachine } from './placement/this-machine.js';
 import { runPathShim } from './preload/preload.js';
 import { hostname } from './util/hostname.js';
 import { signalNumber } from './util/signals.js';
@@ -59,6 +60,8 @@ export interface RunDescription {
   readonly isFunction: boolean;
   readonly runId: string;
   readonly localWorldSize: number;
+  /** CPUs and memory of each local rank, for people; absent: nobody asked for a binding. */
+  readonly bindings?: readonly string[];
   /** Folder of logs and error files; absent where logging is off and before the workers' start. */
   readonly runFolder?: string;
 }
@@ -87,6 +90,10 @@ export interface WorkerPlan {
   readonly stderr: NativeStream;
   /** CPUs and memory, for people; absent: not bound. */
   readonly binding?: string;
+  /** The same, for programs. */
+  readonly placement?: Binding;
+  /** UUID of its GPU, else its PCI address; absent where it has none or nobody knows. */
+  readonly gpu?: string;
   readonly errorFile?: string;
 }
 
@@ -158,6 +165,7 @@ export function plan(options: LaunchOptions): LaunchPlan {
       : Array.from({ length: localWorldSize }, (_, localRank) =>
           workerFiles(attemptFolder(runFolder, 0), localRank),
         );
+  const gpus = workerGpus(job.env, thisMachine);
   const { masterPort } = settings;
   const round = roundOf(job, {
     round: 0,
@@ -179,6 +187,7 @@ export function plan(options: LaunchOptions): LaunchPlan {
     workers: workerPlans(job, round, files, hostname).map(({ argv, stdout, stderr }, localRank) => {
       const errorFile = files?.[localRank]?.errorFile;
       const binding = job.placed?.bindings[localRank];
+      const gpu = gpus[localRank];
       return {
         rank: round.baseRank + localRank,
         localRank,
@@ -187,10 +196,12 @@ export function plan(options: LaunchOptions): LaunchPlan {
           inherited: job.env,
           errorFile,
           virtualLocalRank: settings.virtualLocalRank,
+          placed: job.placedEnv[localRank],
         }),
         stdout,
         stderr,
-        ...(binding === undefined ? {} : { binding: describeBinding(binding) }),
+        ...(binding === undefined ? {} : { binding: describeBinding(binding), placement: binding }),
+        ...(gpu === undefined ? {} : { gpu: gpu.uuid || gpu.pci }),
         ...(errorFile === undefined ? {} : { errorFile }),
       };
     }),
@@ -211,13 +222,18 @@ function checkSignal(what: string, name: string): void {
 }
 
 function describe(job: Job, runFolder: string | undefined): RunDescription {
-  const { command, runId, localWorldSize } = job;
+  const { command, runId, localWorldSize, placed } = job;
+  const binding = (_: unknown, localRank: number): string => {
+    const own = placed?.bindings[localRank];
+    return own === undefined ? 'not bound' : describeBinding(own);
+  };
   return {
     name: command.name,
     binary: command.isFunction ? command.name : command.file,
     isFunction: command.isFunction,
     runId,
     localWorldSize,
+    ...(placed === undefined ? {} : { bindings: Array.from({ length: localWorldSize }, binding) }),
     ...(runFolder === undefined ? {} : { runFolder }),
   };
 }
@@ -232,33 +248,6 @@ function surroundings(): Surroundings {
     hostname,
   };
 }
-
-const thisMachine: TopologySource = {
-  read(path) {
-    try {
-      return readFileSync(path, 'utf8');
-    } catch {
-      // Absence is an answer here: no such driver, no such device.
-      return undefined;
-    }
-  },
-  list(path) {
-    try {
-      return readdirSync(path);
-    } catch {
-      // As above.
-      return [];
-    }
-  },
-  resolve(path) {
-    try {
-      return realpathSync(path);
-    } catch {
-      // As above.
-      return path;
-    }
-  },
-};
 
 function isExecutable(path: string): boolean {
   try {

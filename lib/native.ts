@@ -47,8 +47,10 @@ export interface NativePlan {
   /** The only CPUs that it may run on. Those that it may not have are cut off; EINVAL if none is left. */
   readonly cpus?: readonly number[];
   readonly memoryPolicy?: NativeMemoryPolicy;
-  /** `cpus` and `memoryPolicy` that the kernel refuses are told by `started`, which comes all the same. */
-  readonly optionalBinding?: boolean;
+  /** `cpus` that the kernel refuses are told by `started`, which comes all the same. */
+  readonly optionalCpus?: boolean;
+  /** The same for `memoryPolicy`. */
+  readonly optionalMemoryPolicy?: boolean;
   /** In this order, after `nofileSoft`. */
   readonly rlimits?: readonly NativeRlimit[];
   /** -20 to 19. */

@@ -15,7 +15,7 @@ import {
 } from './option-rules.js';
 import { type GraceOptions, graceDefaults, graceRules } from './options/grace.js';
 import { type LimitOptions, limitRules } from './options/limits.js';
-import { type PlacementOptions, placementRules } from './options/placement.js';
+import { type PlacementOptions, placementDefaults, placementRules } from './options/placement.js';
 import {
   type PreemptionOptions,
   preemptionDefaults,
@@ -155,6 +155,7 @@ const defaults = {
   startMethod: 'spawn',
   ...preemptionDefaults,
   ...graceDefaults,
+  ...placementDefaults,
 } as const satisfies Partial<LaunchOptions>;
 
 /**

@@ -30,6 +30,7 @@ t.test('every option but the entrypoint has a default', t => {
     startMethod: 'spawn',
     preemptUrlIntervalMs: 5000,
     graceMs: {},
+    gpuPerRank: false,
   });
   t.end();
 });

@@ -8,13 +8,7 @@ import {
   removeAttempt,
   removeTempBase,
 } from '../logs/layout.js';
-import {
-  type NativeEvent,
-  type NativeExit,
-  type NativeGroupPlan,
-  type NativeUnbound,
-  native,
-} from '../native.js';
+import { type NativeEvent, type NativeExit, type NativeGroupPlan, native } from '../native.js';
 import { deferred } from '../util/deferred.js';
 import { describeErrno } from '../util/errno.js';
 import { broadcast } from '../util/event-queue.js';
@@ -31,6 +25,7 @@ import { type NoticeSources, watchForNotices } from './notice-sources.js';
 import { memoryState } from './oom.js';
 import { copyErrorFile } from './own-error-file.js';
 import { createPauses } from './pauses.js';
+import { placementTrouble } from './placement-watch.js';
 import { tailBytes } from './remains.js';
 import { describeExits, type RoundRecord, readText, rootCauseForRules } from './round-record.js';
 import { startError } from './start-error.js';
@@ -198,14 +193,12 @@ export function createAgent(job: Job): Agent {
     }
   }
 
-  function tellUnbound(unbound: readonly NativeUnbound[], round: number, atMs: number): void {
-    const trouble = round === 0 ? job.placed?.trouble : undefined;
-    const reasons = unbound.map(({ index, step, syscall, errno }) => {
-      const what = step === 'affinity' ? 'its CPUs' : 'its memory policy';
-      return `worker ${index} runs without ${what}: ${syscall}: ${describeErrno(errno).code}`;
-    });
-    if (trouble !== undefined) reasons.unshift(`workers are not bound: ${trouble}`);
-    for (const reason of reasons) told.publish({ event: 'placement-trouble', reason, atMs });
+  function tellPlacement(started: Extract<NativeEvent, { event: 'started' }>): void {
+    const { placed } = job;
+    const reasons = placed === undefined ? [] : placementTrouble(placed, started);
+    for (const reason of reasons) {
+      told.publish({ event: 'placement-trouble', reason, atMs: started.atMs });
+    }
   }
 
   function discard(round: number, restartCount: number): void {
@@ -266,7 +259,7 @@ export function createAgent(job: Job): Agent {
         happen({ event: 'started', round, atMs, workers, masterAddr, masterPort });
         record.memory = memoryState(readText);
         guardFromHangs(round, record);
-        tellUnbound(event.unbound, round, atMs);
+        tellPlacement(event);
         return;
       }
       case 'start-failed':

@@ -5,9 +5,10 @@ import { anyRedirected, streamsOf } from '../logs/streams.js';
 import type { NativePlan } from '../native.js';
 import { localWorldSizeOf } from '../nproc.js';
 import type { Settings } from '../options.js';
-import { type Placed, place } from '../placement/place.js';
+import { type Placed, place, workerGpus } from '../placement/place.js';
 import type { Binding } from '../placement/policy.js';
 import type { TopologySource } from '../placement/topology.js';
+import { ownDevice } from '../placement/worker-env.js';
 import { randomUuid } from '../util/random.js';
 import { safeSubstitute } from '../util/template.js';
 import { argvOf, type Command, commandOf, findPython } from './entrypoint.js';
@@ -26,6 +27,8 @@ export interface Job {
   readonly signalTarget: 'leader' | 'group';
   /** Absent: nobody asked for a binding. */
   readonly placed: Placed | undefined;
+  /** What each worker's placement adds to its environment, by local rank; empty: nothing. */
+  readonly placedEnv: readonly Readonly<Record<string, string>>[];
   readonly logs: LogBase;
   /** Whether some stream of some worker ends up in a file. */
   readonly redirected: boolean;
@@ -57,6 +60,8 @@ export function jobOf(settings: Settings, around: Surroundings): Job {
     throw launchError('ERR_OPTION', ['logDir', settings.logDir, accepted]);
   }
   const localWorldSize = localWorldSizeOf(settings.nprocPerNode, env, around.devices);
+  const placed =
+    settings.placement && place(settings.placement, localWorldSize, env, around.devices);
   return {
     settings,
     command: commandOf(entrypoint, {
@@ -71,13 +76,25 @@ export function jobOf(settings: Settings, around: Surroundings): Job {
     cwd: settings.cwd,
     // A shell doesn't pass signals on; a Python trainer's data loaders must outlive its last save.
     signalTarget: settings.signalTarget ?? (isProgram ? 'group' : 'leader'),
-    placed:
-      settings.placement === undefined
-        ? undefined
-        : place(settings.placement, localWorldSize, env, around.devices),
+    placed,
+    placedEnv: placedEnv(settings, placed, { localWorldSize, env, devices: around.devices }),
     logs,
     redirected: anyRedirected(settings, localWorldSize),
   };
+}
+
+/** @throws ERR_VISIBLE_DEVICES */
+function placedEnv(
+  { gpuPerRank }: Settings,
+  placed: Placed | undefined,
+  on: { readonly localWorldSize: number; readonly env: Env; readonly devices: TopologySource },
+): Job['placedEnv'] {
+  if (!gpuPerRank && !placed?.env.length) return [];
+  const gpus = gpuPerRank ? workerGpus(on.env, on.devices) : [];
+  return Array.from({ length: on.localWorldSize }, (_, localRank) => ({
+    ...placed?.env[localRank],
+    ...(gpuPerRank ? ownDevice(on.env, localRank, gpus) : {}),
+  }));
 }
 
 /** The numbers of one round on this, the only, node. */
@@ -128,9 +145,11 @@ export function workerPlans(
       inherited: job.env,
       errorFile: files?.[localRank]?.errorFile,
       virtualLocalRank: settings.virtualLocalRank,
+      placed: job.placedEnv[localRank],
     });
-    // The names are the same for all, so what's inherited is too.
-    inherited ??= inheritedEntries(job.env, own);
+    // The names are the same for all, so what's inherited is too; save where some aren't bound.
+    if (job.placedEnv.length > 0 || inherited === undefined)
+      inherited = inheritedEntries(job.env, own);
     const binding = job.placed?.bindings[localRank];
     return {
       file: command.file,
@@ -138,7 +157,7 @@ export function workerPlans(
       env: [...inherited, ...Object.entries(own).map(([name, value]) => `${name}=${value}`)],
       ...(job.cwd === undefined ? {} : { cwd: job.cwd }),
       ...limitFields(settings),
-      ...(binding === undefined ? {} : boundTo(binding, job.placed?.isOptional ?? false)),
+      ...(binding === undefined ? {} : boundTo(binding, job.placed)),
       stdin: settings.stdin,
       ...streamsOf(output, { localRank, prefix: prefixOf(localRank), files: files?.[localRank] }),
     };
@@ -147,9 +166,14 @@ export function workerPlans(
 
 function boundTo(
   { cpus, memory }: Binding,
-  optionalBinding: boolean,
-): Pick<NativePlan, 'cpus' | 'memoryPolicy' | 'optionalBinding'> {
-  return { cpus, ...(memory === undefined ? {} : { memoryPolicy: memory }), optionalBinding };
+  placed: Placed | undefined,
+): Pick<NativePlan, 'cpus' | 'memoryPolicy' | 'optionalCpus' | 'optionalMemoryPolicy'> {
+  return {
+    cpus,
+    ...(memory === undefined ? {} : { memoryPolicy: memory }),
+    optionalCpus: placed?.optionalCpus ?? false,
+    optionalMemoryPolicy: placed?.optionalMemory ?? false,
+  };
 }
 
 /** @param hostname asked for only by templates that name it */

@@ -42,9 +42,11 @@ export function workerEnv(
     readonly inherited: Env;
     readonly errorFile?: string | undefined;
     readonly virtualLocalRank: boolean;
+    /** What its placement adds. */
+    readonly placed?: Readonly<Record<string, string>> | undefined;
   },
 ): Record<string, string> {
-  const { inherited, errorFile = '', virtualLocalRank } = options;
+  const { inherited, errorFile = '', virtualLocalRank, placed = {} } = options;
   const omp = ompDefault(inherited, round.localWorldSize);
   return {
     LOCAL_RANK: String(virtualLocalRank ? 0 : localRank),
@@ -71,6 +73,7 @@ export function workerEnv(
     ...(virtualLocalRank
       ? { CUDA_VISIBLE_DEVICES: visibleDevice(inherited.CUDA_VISIBLE_DEVICES, localRank) }
       : {}),
+    ...placed,
     REGROUP_COOKIE: round.cookie,
     REGROUP_ROUND: String(round.round),
     ...sharedStoreEnv(round.local),
@@ -90,7 +93,8 @@ function visibleDevice(visible: string | undefined, localRank: number): string {
   if (visible === undefined) return String(localRank);
 
   const device = visible.split(',')[localRank];
-  if (device === undefined) throw launchError('ERR_VISIBLE_DEVICES', [localRank, visible]);
+  if (device === undefined)
+    throw launchError('ERR_VISIBLE_DEVICES', [localRank, `CUDA_VISIBLE_DEVICES=${visible}`]);
   return device.trim();
 }
 

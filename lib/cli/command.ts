@@ -24,7 +24,12 @@ export async function runCommand(command: CommandName): Promise<void> {
   const env = { ...process.env };
   if (command === 'regroup-launch') writeConsole(2, deprecation);
 
-  const parsed = parseCommand(command, process.argv.slice(2), env);
+  const argv = process.argv.slice(2);
+  if (command === 'regroup' && argv[0] === 'topology') {
+    const { runTopology } = await import('./topology-command.js');
+    return report(command, () => runTopology(argv.slice(1), env));
+  }
+  const parsed = parseCommand(command, argv, env);
   switch (parsed.do) {
     case 'run':
       return runJob(command, parsed.options, parsed.settings, signals);
@@ -77,6 +82,10 @@ async function runJob(
       beInit();
       if (settings.logLevel <= logLevels.INFO) {
         printer.log('INFO', bannerOf(settings, run.description));
+        const { bindings = [] } = run.description;
+        for (const [rank, binding] of bindings.entries()) {
+          printer.log('INFO', `worker ${rank}: ${binding}`);
+        }
       }
       signals.add(settings.signalsToHandle);
       signals.add(settings.forwardSignals);
@@ -121,7 +130,7 @@ function printerFor(options: LaunchOptions, settings: CliSettings): Printer {
     role,
     maxRestarts,
     hasPolicy: hasPolicy(options),
-    ompIsUnset: options.env?.OMP_NUM_THREADS === undefined,
+    ompIsUnset: options.env?.OMP_NUM_THREADS === undefined && !options.placement?.ompPlaces,
     pid: process.pid,
     write: text => writeConsole(2, text),
     now: () => new Date(),

@@ -45,6 +45,7 @@ function introduction(command: CommandName): readonly string[] {
     'torchrun; what follows SCRIPT goes to it untouched, except that ${local_rank} is replaced.',
     '',
     '  regroup --nproc-per-node=8 --max-restarts=3 train.py --lr 0.1',
+    '  regroup topology --nproc-per-node=8 --bind=auto    draws the machine and who would run where',
   ];
 }
 

@@ -1,5 +1,5 @@
-import { flag, isRecord, oneOf, type Rule } from '../option-rules.js';
-import { parseList } from '../placement/cpu-list.js';
+import { flag, isRecord, isWhole, oneOf, type Rule } from '../option-rules.js';
+import { maxListed, parseList } from '../placement/cpu-list.js';
 import type { BindingMode, MemoryMode } from '../placement/policy.js';
 
 /** Where workers run. */
@@ -16,6 +16,15 @@ export interface Placement {
    * kernel likes. Not set where there's one node. @default 'preferred', left away where the kernel refuses it
    */
   readonly memory?: MemoryMode;
+  /** Whole cores that no worker gets, from the nodes that have most of them. Not with `cpus`. @default 0 */
+  readonly reserveCores?: number;
+  /** Hardware threads of each core that workers get. Not with `cpus`. @default all */
+  readonly threadsPerCore?: number;
+  /**
+   * Sets OMP_PLACES to the cores of each worker, and OMP_NUM_THREADS to their number unless it's set.
+   * @default false
+   */
+  readonly ompPlaces?: boolean;
   /** A binding that can't be had is told by `placement-trouble`, and workers start without. @default false */
   readonly fallback?: boolean;
 }
@@ -23,7 +32,15 @@ export interface Placement {
 export interface PlacementOptions {
   /** CPUs and memory of each worker. @default where the kernel puts them */
   readonly placement?: Placement;
+  /**
+   * Each worker sees the GPU of its local rank only: its entry of CUDA_VISIBLE_DEVICES (or of
+   * HIP_VISIBLE_DEVICES, ROCR_VISIBLE_DEVICES, ZE_AFFINITY_MASK) as it's written there, else the GPU's
+   * UUID or number. LOCAL_RANK stays. @default false
+   */
+  readonly gpuPerRank?: boolean;
 }
+
+export const placementDefaults = { gpuPerRank: false } as const;
 
 export const bindingModes: readonly BindingMode[] = [
   'node',
@@ -39,14 +56,19 @@ const fields: Readonly<Record<keyof Placement, Rule>> = {
   cpus: [isCpuMap, 'CPU lists by local rank'],
   memory: oneOf(...memoryModes),
   fallback: flag,
+  reserveCores: [value => isWhole(value, 0, maxListed), `a whole number from 0 to ${maxListed}`],
+  threadsPerCore: [value => isWhole(value, 1, 8), 'a whole number from 1 to 8'],
+  ompPlaces: flag,
 };
 
 export const placementRules: Readonly<Record<keyof PlacementOptions, Rule>> = {
   placement: [
     isPlacement,
     `{ mode?: ${bindingModes.join(' | ')}, cpus?: lists by local rank in place of mode, ` +
-      `memory?: ${memoryModes.join(' | ')}, fallback?: true or false }`,
+      `memory?: ${memoryModes.join(' | ')}, reserveCores?, threadsPerCore?: numbers, not with cpus, ` +
+      'fallback?, ompPlaces?: true or false }',
   ],
+  gpuPerRank: flag,
 };
 
 function isPlacement(value: unknown): boolean {
@@ -55,7 +77,8 @@ function isPlacement(value: unknown): boolean {
   const fits = given.every(
     ([name, each]) => Object.hasOwn(fields, name) && fields[name as keyof Placement][0](each), // hasOwn has just told
   );
-  return fits && (value.mode === undefined || value.cpus === undefined);
+  const chosen = ['mode', 'reserveCores', 'threadsPerCore'].some(name => value[name] !== undefined);
+  return fits && !(chosen && value.cpus !== undefined);
 }
 
 function isCpuMap(value: unknown): boolean {

@@ -1,17 +1,22 @@
 import { launchError } from '../errors.js';
 import type { Placement } from '../options/placement.js';
 import { formatList, parseList } from './cpu-list.js';
+import { cutTopology } from './cut.js';
 import { nvidiaGpus } from './gpus.js';
-import { type Binding, type Bound, bind, bindingOf } from './policy.js';
+import { type Binding, type BindingRequest, type Bound, bind, bindingOf } from './policy.js';
 import { nodeOfPci, readTopology, type Topology, type TopologySource } from './topology.js';
-import { visibleGpus } from './visible.js';
+import { type Gpu, visibleGpus } from './visible.js';
+import { ompEnv } from './worker-env.js';
 
 /** What a job's workers are bound to, the same in every round. */
 export interface Placed {
   /** By local rank; absent: not bound. */
   readonly bindings: readonly (Binding | undefined)[];
-  /** Whether a binding that the kernel refuses is told instead of failing the start. */
-  readonly isOptional: boolean;
+  /** Whether a refusal by the kernel is told instead of failing the start. */
+  readonly optionalCpus: boolean;
+  readonly optionalMemory: boolean;
+  /** What each bound worker's environment says of it, by local rank. */
+  readonly env: readonly (Readonly<Record<string, string>> | undefined)[];
   /** Why nothing is bound, though it was asked for. */
   readonly trouble?: string;
 }
@@ -30,25 +35,54 @@ export function place(
 ): Placed {
   const topology = readTopology(source);
   const memory = placement.memory ?? 'preferred';
+  const gpus = workerGpus(env, source);
   const bound =
     placement.cpus === undefined
-      ? bind(topology, {
-          mode: placement.mode ?? 'auto',
+      ? bindByMode(topology, placement, {
           memory,
           ranks,
-          gpuNodes: visibleGpus(env.CUDA_VISIBLE_DEVICES, nvidiaGpus(source)).map(gpu =>
-            gpu === undefined ? undefined : nodeOfPci(source, topology, gpu.pci),
-          ),
+          gpuNodes: gpus.map(gpu => gpu && nodeOfPci(source, topology, gpu.pci)),
         })
       : bindAsSaid(topology, placement.cpus, ranks, memory);
   const fallback = placement.fallback ?? false;
   if ('impossible' in bound) {
     if (!fallback) throw launchError('ERR_PLACEMENT', [bound.impossible]);
-    return { bindings: [], isOptional: true, trouble: bound.impossible };
+    const optional = { optionalCpus: true, optionalMemory: true };
+    return { bindings: [], env: [], ...optional, trouble: bound.impossible };
   }
 
-  // Nobody asked for a memory policy that's there by default, and containers often forbid to set one.
-  return { bindings: bound.bindings, isOptional: fallback || placement.memory === undefined };
+  return {
+    bindings: bound.bindings,
+    env: placement.ompPlaces
+      ? bound.bindings.map(binding => binding && ompEnv(topology, binding.cpus, env))
+      : [],
+    optionalCpus: fallback,
+    // Nobody asked for a memory policy that's there by default, and containers often forbid to set one.
+    optionalMemory: fallback || placement.memory === undefined,
+  };
+}
+
+/** The GPUs that workers' devices 0, 1, … are; undefined in place of one that nobody knows. */
+export function workerGpus(
+  env: Readonly<Record<string, string | undefined>>,
+  source: TopologySource,
+): readonly (Gpu | undefined)[] {
+  return visibleGpus(env.CUDA_VISIBLE_DEVICES, nvidiaGpus(source));
+}
+
+function bindByMode(
+  topology: Topology,
+  placement: Placement,
+  request: Omit<BindingRequest, 'mode'>,
+): Bound {
+  const { mode = 'auto', reserveCores = 0, threadsPerCore } = placement;
+  const isCut = reserveCores > 0 || threadsPerCore !== undefined;
+  if (!isCut) return bind(topology, { ...request, mode });
+
+  const cut = cutTopology(topology, placement);
+  if ('impossible' in cut) return cut;
+  // Where auto finds nothing to choose, what's kept back must still be kept.
+  return bind(cut, { ...request, mode: mode === 'auto' ? 'node' : mode });
 }
 
 function bindAsSaid(

@@ -1,4 +1,5 @@
 import type { NativeMemoryPolicy } from '../native.js';
+import { coresOf, groupsOf } from './cut.js';
 import type { MachineNode, Topology } from './topology.js';
 
 /** torchrun's four, and `auto`: the GPU's node, else an even spread over nodes, else nothing. */
@@ -119,7 +120,7 @@ function exclusiveCpus(
   { node, cpus }: MachineNode,
   { index, count }: { readonly index: number; readonly count: number },
 ): readonly number[] | string {
-  const cores = groupsOf(cpus, topology.coreOf).sort(([one], [other]) => one - other);
+  const cores = coresOf(topology, cpus);
   const each = Math.floor(cores.length / count);
   const more = cores.length % count;
   if (each < 1) {
@@ -128,21 +129,7 @@ function exclusiveCpus(
 
   const start = index * each + Math.min(index, more);
   const own = cores.slice(start, start + each + (index < more ? 1 : 0));
-  return ascending(own.flatMap(([, threads]) => threads));
-}
-
-function groupsOf(
-  cpus: readonly number[],
-  firstOf: ReadonlyMap<number, number>,
-): [first: number, cpus: number[]][] {
-  const groups = new Map<number, number[]>();
-  for (const cpu of cpus) {
-    const first = firstOf.get(cpu) ?? cpu;
-    const group = groups.get(first);
-    if (group === undefined) groups.set(first, [cpu]);
-    else group.push(cpu);
-  }
-  return [...groups];
+  return ascending(own.flat());
 }
 
 /** None where there's no choice: set_mempolicy is forbidden in many containers. */
@@ -153,7 +140,11 @@ function memoryOf(
 ): NativeMemoryPolicy | undefined {
   const all = nodes.filter(({ hasMemory }) => hasMemory);
   if (mode === 'none' || all.length < 2) return undefined;
-  if (mode === 'interleave') return { mode, nodes: all.map(({ node }) => node) };
+  if (mode === 'interleave') {
+    // The memory of GPUs and of expansion cards is a node, too, and slower by far.
+    const near = all.filter(({ isMemoryOnly }) => !isMemoryOnly);
+    return { mode, nodes: near.map(({ node }) => node) };
+  }
 
   const own = nodes.filter(node => node.cpus.some(cpu => cpus.has(cpu)));
   const near = own.flatMap(node => (node.hasMemory ? node : nearest(node, nodes)) ?? []);
@@ -167,7 +158,7 @@ function nearest(from: MachineNode, nodes: readonly MachineNode[]): MachineNode 
   let least = Number.POSITIVE_INFINITY;
   nodes.forEach((node, index) => {
     const distance = from.distances[index] ?? Number.MAX_SAFE_INTEGER;
-    if (!node.hasMemory || distance >= least) return;
+    if (!node.hasMemory || node.isMemoryOnly || distance >= least) return;
     best = node;
     least = distance;
   });

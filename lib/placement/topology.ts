@@ -16,6 +16,8 @@ export interface MachineNode {
   readonly socket?: number;
   /** Whether it has memory that we may use. */
   readonly hasMemory: boolean;
+  /** No CPU of the machine is there: a GPU's memory, or an expansion card's. */
+  readonly isMemoryOnly: boolean;
   /** To each node of `nodes`, in their order; empty if the machine doesn't tell. */
   readonly distances: readonly number[];
 }
@@ -63,7 +65,9 @@ function readNodes(
   const online = parseList(source.read(`${nodeFolder}/online`) ?? '') ?? [];
   // A kernel without NUMA has no such folder, and a sandbox may hide it.
   if (online.length === 0) {
-    return [nodeOf(source, 0, [...allowed], { hasMemory: true, distances: [] })];
+    return [
+      nodeOf(source, 0, [...allowed], { hasMemory: true, isMemoryOnly: false, distances: [] }),
+    ];
   }
 
   const withMemory = parseList(source.read(`${nodeFolder}/has_memory`) ?? '') ?? online;
@@ -76,6 +80,7 @@ function readNodes(
       node,
       cpus.filter(cpu => allowed.has(cpu)),
       {
+        isMemoryOnly: cpus.length === 0,
         hasMemory: withMemory.includes(node) && (memoryAllowed?.includes(node) ?? true),
         distances: distances.length === online.length ? distances : [],
       },
@@ -87,7 +92,7 @@ function nodeOf(
   source: TopologySource,
   node: number,
   cpus: readonly number[],
-  more: Pick<MachineNode, 'hasMemory' | 'distances'>,
+  more: Pick<MachineNode, 'hasMemory' | 'isMemoryOnly' | 'distances'>,
 ): MachineNode {
   const [first] = cpus;
   if (first === undefined) return { node, cpus, ...more };

@@ -53,6 +53,19 @@ std::optional<MemoryPolicy> toMemoryPolicy(Napi::Value value, const std::string&
   return typeError(value.Env(), what + ".mode must be bind, preferred, interleave or local");
 }
 
+/// @returns false with an exception pending
+bool readFlag(Napi::Object object, const char* name, const std::string& what, bool& target) {
+  const Napi::Value value = get(object, name);
+  if (object.Env().IsExceptionPending()) return false;
+  if (value.IsUndefined()) return true;
+  if (!value.IsBoolean()) {
+    (void)typeError(object.Env(), what + "." + name + " must be true or false");
+    return false;
+  }
+  target = value.As<Napi::Boolean>().Value();
+  return true;
+}
+
 bool readBinding(Napi::Object object, const std::string& what, Binding& binding) {
   Napi::Env env = object.Env();
   const Napi::Value cpus = get(object, "cpus");
@@ -67,15 +80,8 @@ bool readBinding(Napi::Object object, const std::string& what, Binding& binding)
     binding.memory = toMemoryPolicy(memory, what + ".memoryPolicy");
     if (!binding.memory) return false;
   }
-  const Napi::Value optional = get(object, "optionalBinding");
-  if (env.IsExceptionPending()) return false;
-  if (optional.IsUndefined()) return true;
-  if (!optional.IsBoolean()) {
-    (void)typeError(env, what + ".optionalBinding must be true or false");
-    return false;
-  }
-  binding.optional = optional.As<Napi::Boolean>().Value();
-  return true;
+  return readFlag(object, "optionalCpus", what, binding.optionalCpus) &&
+         readFlag(object, "optionalMemoryPolicy", what, binding.optionalMemory);
 }
 
 /// @returns false with an exception pending

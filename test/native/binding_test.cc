@@ -160,7 +160,10 @@ TEST("an optional binding that's refused is told, and the worker starts without 
   std::vector<RefusedBinding> refused;
 
   const std::string text =
-      status({.cpus = {{kNoCpu}}, .memory = MemoryPolicy{Mode::Bind, {kNoNode}}, .optional = true},
+      status({.cpus = {{kNoCpu}},
+              .memory = MemoryPolicy{Mode::Bind, {kNoNode}},
+              .optionalCpus = true,
+              .optionalMemory = true},
              SpawnMethod::Clone3, &refused);
 
   CHECK(has(text, policy(0, "")));
@@ -176,8 +179,8 @@ TEST("a group tells which of its workers run without their optional binding") {
   TempDir folder;
   Witness witness(folder);
   GroupPlan plan = group(1, witness, {{"exit", "0"}, {"exit", "0"}, {"exit", "0"}});
-  plan.workers[0].command.binding = {.cpus = ourCpus(), .optional = true};
-  plan.workers[1].command.binding = {.cpus = {{kNoCpu}}, .optional = true};
+  plan.workers[0].command.binding = {.cpus = ourCpus(), .optionalCpus = true};
+  plan.workers[1].command.binding = {.cpus = {{kNoCpu}}, .optionalCpus = true};
 
   harness->startGroup(std::move(plan));
 

@@ -1,5 +1,5 @@
 import { bindingModes, memoryModes, type Placement } from '../../options/placement.js';
-import { parseList } from '../../placement/cpu-list.js';
+import { maxListed, parseList } from '../../placement/cpu-list.js';
 import type { Feature } from '../features.js';
 import type { OptionSpec } from '../option-spec.js';
 import type { Values } from '../values.js';
@@ -31,6 +31,36 @@ const options: readonly OptionSpec[] = [
     takes: 'flag',
     help: 'Start workers without a binding that cannot be had, and warn.',
   },
+  {
+    ...own,
+    names: ['--reserve-cores'],
+    dest: 'reserve_cores',
+    takes: 'text',
+    metavar: 'N',
+    help: 'Whole cores that no bound worker gets, for the launcher and interrupts; from the nodes that have most. Default: none.',
+  },
+  {
+    ...own,
+    names: ['--threads-per-core'],
+    dest: 'threads_per_core',
+    takes: 'text',
+    metavar: 'N',
+    help: 'Hardware threads of each core that bound workers get: 1 leaves the siblings idle. Default: all.',
+  },
+  {
+    ...own,
+    names: ['--omp-places'],
+    dest: 'omp_places',
+    takes: 'flag',
+    help: 'Set OMP_PLACES to the cores of each bound worker, and OMP_NUM_THREADS to their number unless it is set.',
+  },
+  {
+    ...own,
+    names: ['--gpu-per-rank'],
+    dest: 'gpu_per_rank',
+    takes: 'flag',
+    help: 'Each worker sees the GPU of its local rank only, by its entry of CUDA_VISIBLE_DEVICES or its UUID. LOCAL_RANK stays; see --virtual-local-rank.',
+  },
 ];
 
 export const placement: Feature = {
@@ -43,22 +73,56 @@ export const placement: Feature = {
     }
     const memory = memoryModes.find(each => each === values.text('numa_memory'));
     const fallback = values.flag('numa_fallback');
+    const ompPlaces = values.flag('omp_places');
+    const reserveCores = readWhole(values, 'reserve_cores', 0, maxListed);
+    const threadsPerCore = readWhole(values, 'threads_per_core', 1, 8);
+    const gpuPerRank = values.flag('gpu_per_rank') ? { gpuPerRank: true } : {};
     if (mode === undefined && bind === undefined) {
-      const without = 'nothing is bound without --numa-binding or --bind';
-      if (memory !== undefined) values.refuse('numa_memory', without, 'one of them beside it');
-      if (fallback) values.refuse('numa_fallback', without, 'one of them beside it');
-      return {};
+      for (const [dest, isGiven] of [
+        ['numa_memory', memory !== undefined],
+        ['numa_fallback', fallback],
+        ['omp_places', ompPlaces],
+        ['reserve_cores', reserveCores !== undefined],
+        ['threads_per_core', threadsPerCore !== undefined],
+      ] as const) {
+        const without = 'nothing is bound without --numa-binding or --bind';
+        if (isGiven) values.refuse(dest, without, 'one of them beside it');
+      }
+      return gpuPerRank;
+    }
+    if (bind !== undefined && bind !== 'auto') {
+      const said = '--bind says each CPU';
+      if (reserveCores !== undefined) values.refuse('reserve_cores', said, '--bind=auto');
+      if (threadsPerCore !== undefined) values.refuse('threads_per_core', said, '--bind=auto');
     }
     return {
+      ...gpuPerRank,
       placement: {
         ...(bind === undefined ? {} : parseBind(values, bind)),
         ...(mode === undefined ? {} : { mode }),
         ...(memory === undefined ? {} : { memory }),
         ...(fallback ? { fallback } : {}),
+        ...(ompPlaces ? { ompPlaces } : {}),
+        ...(reserveCores === undefined ? {} : { reserveCores }),
+        ...(threadsPerCore === undefined ? {} : { threadsPerCore }),
       },
     };
   },
 };
+
+function readWhole(
+  values: Values,
+  dest: string,
+  lowest: number,
+  highest: number,
+): number | undefined {
+  const text = values.text(dest);
+  if (text === undefined) return undefined;
+  const number = /^\d+$/.test(text) ? Number(text) : Number.NaN;
+  if (number >= lowest && number <= highest) return number;
+  const accepted = `a whole number from ${lowest} to ${highest}`;
+  return values.refuse(dest, `'${text}' is out of range or no number`, accepted);
+}
 
 /** A part with a colon begins another rank; one without goes on with the last one's list. */
 function parseBind(values: Values, text: string): Pick<Placement, 'mode' | 'cpus'> {

@@ -38,7 +38,8 @@ long modeOf(const MemoryPolicy& memory) {
 
 }  // namespace
 
-PreparedBinding::PreparedBinding(const Binding& binding) : optional_(binding.optional) {
+PreparedBinding::PreparedBinding(const Binding& binding)
+    : optionalCpus_(binding.optionalCpus), optionalMemory_(binding.optionalMemory) {
   if (binding.cpus) cpus_ = toMask(*binding.cpus);
   if (!binding.memory) return;
   const MemoryPolicy& memory = *binding.memory;
@@ -63,7 +64,8 @@ BindingCalls PreparedBinding::calls() const {
     calls.nodeBits = static_cast<long>(nodes_.size() * kWordBits + 1);
   }
   if (!firstNode_.empty()) calls.firstNode = firstNode_.data();
-  calls.optional = optional_;
+  calls.optionalCpus = optionalCpus_;
+  calls.optionalMemory = optionalMemory_;
   return calls;
 }
 

@@ -23,7 +23,9 @@ struct MemoryPolicy {
 struct Binding {
   std::optional<std::vector<uint32_t>> cpus;
   std::optional<MemoryPolicy> memory;
-  bool optional = false;  // one that the kernel refuses is told, and doesn't fail the start
+  // What the kernel refuses of these is told, and doesn't fail the start.
+  bool optionalCpus = false;
+  bool optionalMemory = false;
 };
 
 /// What the child hands to the kernel: pointers into a PreparedBinding. Null: nothing.
@@ -35,7 +37,8 @@ struct BindingCalls {
   long mode;  // of set_mempolicy; negative: nothing
   /// Where several preferred nodes are unknown to the kernel: the first of them. Null: no fallback.
   const uint64_t* firstNode;
-  bool optional;
+  bool optionalCpus;
+  bool optionalMemory;
 };
 static_assert(std::is_trivially_destructible_v<BindingCalls>);
 
@@ -55,7 +58,8 @@ class PreparedBinding {
   std::vector<uint64_t> nodes_;
   std::vector<uint64_t> firstNode_;
   long mode_ = -1;
-  bool optional_ = false;
+  bool optionalCpus_ = false;
+  bool optionalMemory_ = false;
 };
 
 }  // namespace regroup

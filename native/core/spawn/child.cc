@@ -103,14 +103,14 @@ CHILD void applyBinding(const BindingCalls& binding, ChildReport* report) {
   report->step = ChildStep::Affinity;
   if (binding.cpus != nullptr) {
     const long error = rawCall(SYS_sched_setaffinity, 0, binding.cpuBytes, pointer(binding.cpus));
-    if (error < 0 && !binding.optional) giveUp(report, error);
+    if (error < 0 && !binding.optionalCpus) giveUp(report, error);
     if (error < 0) report->affinityError = static_cast<int>(-error);
   }
 
   report->step = ChildStep::Memory;
   if (binding.mode >= 0) {
     const long error = bindMemory(binding);
-    if (error < 0 && !binding.optional) giveUp(report, error);
+    if (error < 0 && !binding.optionalMemory) giveUp(report, error);
     if (error < 0) report->memoryError = static_cast<int>(-error);
   }
 }
