@@ -21,6 +21,7 @@ const parts = [
       'kill',
       'orphans',
       'early',
+      'placement',
       'restarts',
     ],
     mark: 'bench',

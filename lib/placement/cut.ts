@@ -25,13 +25,12 @@ export function cutTopology(
     const most = Math.max(...cores.map(each => each.length));
     cores.find(each => each.length === most)?.shift();
   }
-  return {
-    ...topology,
-    nodes: topology.nodes.map((node, index): MachineNode => {
-      const cpus = (cores[index] ?? []).flatMap(threads => threads.slice(0, threadsPerCore));
-      return { ...node, cpus: cpus.sort((a, b) => a - b) };
-    }),
-  };
+  const nodes = topology.nodes.map((node, index): MachineNode => {
+    const cpus = (cores[index] ?? []).flatMap(threads => threads.slice(0, threadsPerCore));
+    return { ...node, cpus: cpus.sort((a, b) => a - b) };
+  });
+  // What's lazy stays so: all else is that of the whole machine.
+  return Object.create(topology, { nodes: { value: nodes, enumerable: true } });
 }
 
 /** The given CPUs by core, in the order of the cores' first threads. */

@@ -21,7 +21,7 @@ export const thisMachine: TopologySource = {
   },
   resolve(path) {
     try {
-      return realpathSync(path);
+      return realpathSync.native(path);
     } catch {
       // As above.
       return path;

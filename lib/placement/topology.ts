@@ -35,7 +35,8 @@ const cpuFolder = '/sys/devices/system/cpu';
 const nodeFolder = '/sys/devices/system/node';
 
 /**
- * Reads few files: siblings and caches once for each group of CPUs, and only of CPUs that are ours.
+ * Reads few files: siblings and caches only when they're asked for, once for each group of CPUs, and
+ * only of CPUs that are ours.
  *
  * @source Linux, Documentation/ABI/stable/sysfs-devices-node and sysfs-devices-system-cpu
  */
@@ -45,16 +46,24 @@ export function readTopology(source: TopologySource): Topology {
   const memoryAllowed = parseList(fieldOf(status, 'Mems_allowed_list') ?? '');
   const nodes = readNodes(source, allowed, memoryAllowed);
   const cpus = nodes.flatMap(({ cpus }) => cpus);
+  let coreOf: Topology['coreOf'] | undefined;
+  let cacheOf: Topology['cacheOf'] | undefined;
   return {
     nodes,
-    coreOf: grouped(cpus, cpu => {
-      const folder = `${cpuFolder}/cpu${cpu}/topology`;
-      return (
-        source.read(`${folder}/thread_siblings_list`) ?? source.read(`${folder}/core_cpus_list`)
-      );
-    }),
-    cacheOf: grouped(cpus, cpu => lastCache(source, cpu)),
+    get coreOf() {
+      coreOf ??= grouped(cpus, cpu => siblings(source, cpu));
+      return coreOf;
+    },
+    get cacheOf() {
+      cacheOf ??= grouped(cpus, cpu => lastCache(source, cpu));
+      return cacheOf;
+    },
   };
+}
+
+function siblings(source: TopologySource, cpu: number): string | undefined {
+  const folder = `${cpuFolder}/cpu${cpu}/topology`;
+  return source.read(`${folder}/thread_siblings_list`) ?? source.read(`${folder}/core_cpus_list`);
 }
 
 function readNodes(
@@ -147,15 +156,15 @@ export function nodeOfPci(
 ): number | undefined {
   const known = new Set(topology.nodes.map(({ node }) => node));
   const link = `/sys/bus/pci/devices/${address}`;
-  const real = source.resolve(link);
-  const folders = [link];
-  for (let path = real; /\/[0-9a-f]{4,}:[0-9a-f]{2}:[^/]*$/.test(path); ) {
-    folders.push(path);
-    path = path.slice(0, path.lastIndexOf('/'));
-  }
-  for (const folder of folders) {
-    const node = Number(source.read(`${folder}/numa_node`)?.trim() ?? -1);
+  const told = (folder: string): number => Number(source.read(`${folder}/numa_node`) ?? -1);
+  const own = told(link);
+  if (known.has(own)) return own;
+
+  let path = source.resolve(link);
+  while (/\/[0-9a-f]{4,}:[0-9a-f]{2}:[^/]*$/.test(path)) {
+    const node = told(path);
     if (known.has(node)) return node;
+    path = path.slice(0, path.lastIndexOf('/'));
   }
 
   const near = new Set(parseList(source.read(`${link}/local_cpulist`) ?? '') ?? []);

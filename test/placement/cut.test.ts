@@ -39,7 +39,7 @@ t.test('SMT: the first threads of each core, also where the first of all is not 
   t.same(listsOf(cutTopology(topology, { threadsPerCore: 2 })), ['0-1,9-11', '12-15']);
 });
 
-t.test('whatever is cut, nothing is added and whole cores are kept back', async t => {
+t.test('whatever is cut, nothing is added and whole cores are kept back', async () => {
   const machines = fc.record({
     source: fc.constant('chance'),
     sockets: fc.integer({ min: 1, max: 2 }),
