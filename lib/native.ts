@@ -346,6 +346,50 @@ export interface NativeSharedStore {
   close(): void;
 }
 
+/** A process that has memory of a GPU, as the driver tells it. */
+export interface NativeGpuProcess {
+  readonly pid: number;
+  readonly kind: 'compute' | 'graphics';
+  /** Absent where the driver doesn't say. */
+  readonly usedBytes?: number;
+}
+
+/** Why something is missing. */
+export interface NativeGpuTrouble {
+  /** `timed-out`: the driver hangs; it isn't asked again until it has come back. */
+  readonly why: 'no-library' | 'refused' | 'timed-out' | 'no-thread';
+  /** The function of NVML. */
+  readonly step: string;
+  /** nvmlReturn_t for `refused`, an errno for `no-thread`, else 0. */
+  readonly code: number;
+  readonly text: string;
+}
+
+export interface NativeGpu {
+  /** In the order of PCI addresses. */
+  readonly index: number;
+  /** `GPU-…`; empty where it can't be read. */
+  readonly uuid: string;
+  /** As sysfs has it: `0000:3b:00.0`; empty where it can't be read. */
+  readonly pci: string;
+  /** Of `/dev/nvidia<minor>`. */
+  readonly minor?: number;
+  /** MIG devices, `MIG-…`. */
+  readonly instances: readonly {
+    readonly uuid: string;
+    readonly processes: readonly NativeGpuProcess[];
+  }[];
+  readonly processes: readonly NativeGpuProcess[];
+  /** Of this one alone: what it tells may be incomplete. */
+  readonly trouble?: NativeGpuTrouble;
+}
+
+export interface NativeGpus {
+  readonly devices: readonly NativeGpu[];
+  /** Then there are no devices. */
+  readonly trouble?: NativeGpuTrouble;
+}
+
 export interface NativeAddon {
   /**
    * @param onEvents called with batches, in order. It keeps Node alive only while a group does.
@@ -373,6 +417,15 @@ export interface NativeAddon {
   ): NativeStore;
   /** @throws with `code`: ECONNREFUSED: nobody's there, or refuses us; EACCES: it's another user's */
   openSharedStore(name: string): NativeSharedStore;
+  /**
+   * Asks NVIDIA's driver for its GPUs and who uses them, by NVML, which is loaded into this process
+   * and stays there. Takes 10 to 50 ms where the driver is awake, and seconds where it isn't.
+   *
+   * @param timeoutMs then it's given up, though the driver may hang for good. A thread of Node's pool
+   *   waits for so long.
+   * @returns never rejects: `trouble` says what's wrong
+   */
+  gpus(timeoutMs: number): Promise<NativeGpus>;
   /** What this kernel offers, after `REGROUP_DISABLE`. */
   features(disable: readonly string[]): Readonly<Record<string, boolean>>;
   /** Clock of `atMs`. */

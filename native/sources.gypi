@@ -51,7 +51,9 @@
       "native/core/shm/shm_reader.cc",
       "native/core/shm/shm_handover.cc",
       "native/core/shm/shm_client.cc",
-      "native/core/shm/lane.cc"
+      "native/core/shm/lane.cc",
+      "native/core/gpu/nvml_calls.cc",
+      "native/core/gpu/nvml.cc"
     ],
     "shm_library_files": [
       "native/core/shm/shm_reader.cc",
@@ -68,6 +70,7 @@
       "native/addon/errors.cc",
       "native/addon/events.cc",
       "native/addon/fields.cc",
+      "native/addon/gpu.cc",
       "native/addon/launcher.cc",
       "native/addon/shared_store.cc",
       "native/addon/store.cc"

@@ -2,6 +2,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include "addon/gpu.h"
 #include "addon/launcher.h"
 #include "addon/shared_store.h"
 #include "addon/store.h"
@@ -55,6 +56,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   initLauncher(env, exports);
   initStore(env, exports);
   initSharedStore(env, exports);
+  initGpu(env, exports);
   Napi::Object constants = Napi::Object::New(env);
   constants.Set("signals", signals(env));
   exports.Set("constants", constants);

@@ -1,0 +1,124 @@
+#include "addon/gpu.h"
+
+#include <stdlib.h>
+
+#include <string>
+
+#include "addon/convert.h"
+#include "core/gpu/nvml.h"
+
+namespace regroup {
+
+namespace {
+
+const char* nameOf(NvmlTrouble::Why why) {
+  switch (why) {
+    case NvmlTrouble::Why::NoLibrary:
+      return "no-library";
+    case NvmlTrouble::Why::Refused:
+      return "refused";
+    case NvmlTrouble::Why::TimedOut:
+      return "timed-out";
+    case NvmlTrouble::Why::NoThread:
+      return "no-thread";
+  }
+  return "";
+}
+
+Napi::Value toJs(Napi::Env env, const NvmlTrouble& trouble) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("why", Napi::String::New(env, nameOf(trouble.why)));
+  object.Set("step", Napi::String::New(env, trouble.step));
+  object.Set("code", Napi::Number::New(env, trouble.code));
+  object.Set("text", Napi::String::New(env, trouble.text));
+  return object;
+}
+
+Napi::Value toJs(Napi::Env env, const std::vector<NvmlProcess>& processes) {
+  Napi::Array list = Napi::Array::New(env, processes.size());
+  for (uint32_t i = 0; i < processes.size(); i++) {
+    const NvmlProcess& process = processes[i];
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("pid", Napi::Number::New(env, process.pid));
+    object.Set("kind", Napi::String::New(env, process.graphics ? "graphics" : "compute"));
+    if (process.usedBytes)
+      object.Set("usedBytes", Napi::Number::New(env, static_cast<double>(*process.usedBytes)));
+    list.Set(i, object);
+  }
+  return list;
+}
+
+Napi::Value toJs(Napi::Env env, const NvmlDevice& device) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("index", Napi::Number::New(env, device.index));
+  object.Set("uuid", Napi::String::New(env, device.uuid));
+  object.Set("pci", Napi::String::New(env, device.pci));
+  if (device.minor) object.Set("minor", Napi::Number::New(env, *device.minor));
+  Napi::Array instances = Napi::Array::New(env, device.instances.size());
+  for (uint32_t i = 0; i < device.instances.size(); i++) {
+    Napi::Object instance = Napi::Object::New(env);
+    instance.Set("uuid", Napi::String::New(env, device.instances[i].uuid));
+    instance.Set("processes", toJs(env, device.instances[i].processes));
+    instances.Set(i, instance);
+  }
+  object.Set("instances", instances);
+  object.Set("processes", toJs(env, device.processes));
+  if (device.trouble) object.Set("trouble", toJs(env, *device.trouble));
+  return object;
+}
+
+/// A query on one of Node's pool threads, which it holds for its limit at most.
+///
+/// Owner: itself, until its promise is settled or the environment ends.
+/// Thread: JS, but for Execute.
+class Query : public Napi::AsyncWorker {
+ public:
+  Query(Napi::Env env, std::string library, std::chrono::milliseconds limit)
+      : Napi::AsyncWorker(env, "regroup gpus"),
+        deferred_(Napi::Promise::Deferred::New(env)),
+        library_(std::move(library)),
+        limit_(limit) {}
+
+  Napi::Promise promise() const { return deferred_.Promise(); }
+
+ protected:
+  void Execute() override { report_ = queryNvml(library_, limit_); }
+
+  void OnOK() override {
+    Napi::Env env = Env();
+    Napi::Object object = Napi::Object::New(env);
+    Napi::Array devices = Napi::Array::New(env, report_.devices.size());
+    for (uint32_t i = 0; i < report_.devices.size(); i++)
+      devices.Set(i, toJs(env, report_.devices[i]));
+    object.Set("devices", devices);
+    if (report_.trouble) object.Set("trouble", toJs(env, *report_.trouble));
+    deferred_.Resolve(object);
+  }
+
+  void OnError(const Napi::Error& error) override { deferred_.Reject(error.Value()); }
+
+ private:
+  Napi::Promise::Deferred deferred_;
+  std::string library_;
+  std::chrono::milliseconds limit_;
+  NvmlReport report_;
+};
+
+/// gpus(timeoutMs): Promise<NativeGpus>
+Napi::Value gpus(const Napi::CallbackInfo& info) {
+  const auto limit = toMilliseconds(info[0], "timeoutMs");
+  if (!limit) return {};  // toMilliseconds left the TypeError pending
+  const char* library = ::getenv("REGROUP_NVML");
+  auto* query = new Query(info.Env(), library == nullptr ? kNvmlLibrary : library, *limit);
+  const Napi::Promise promise = query->promise();
+  query->Queue();
+  return promise;
+}
+
+}  // namespace
+
+void initGpu(Napi::Env env, Napi::Object exports) {
+  exports.Set("gpus", Napi::Function::New(env, gpus, "gpus"));
+}
+
+}  // namespace regroup

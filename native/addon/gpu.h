@@ -1,0 +1,10 @@
+#pragma once
+
+#include <napi.h>
+
+namespace regroup {
+
+/// Adds gpus to the addon's exports.
+void initGpu(Napi::Env env, Napi::Object exports);
+
+}  // namespace regroup
