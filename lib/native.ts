@@ -390,6 +390,16 @@ export interface NativeGpus {
   readonly trouble?: NativeGpuTrouble;
 }
 
+export interface NativeDeviceHolders {
+  readonly holders: readonly {
+    readonly pid: number;
+    /** Below the folder: `nvidia0`, `kfd`, `dri/renderD128`. */
+    readonly devices: readonly string[];
+  }[];
+  /** Processes whose files we may not see: other users'. */
+  readonly unread: readonly number[];
+}
+
 export interface NativeAddon {
   /**
    * @param onEvents called with batches, in order. It keeps Node alive only while a group does.
@@ -426,6 +436,14 @@ export interface NativeAddon {
    * @returns never rejects: `trouble` says what's wrong
    */
   gpus(timeoutMs: number): Promise<NativeGpus>;
+  /**
+   * Every other process that has a GPU's device file open, by the links below /proc, on a thread of
+   * Node's pool.
+   *
+   * @param folder the devices', without links in its path: `/dev`
+   * @param timeoutMs what isn't found by then is left away
+   */
+  deviceHolders(folder: string, timeoutMs: number): Promise<NativeDeviceHolders>;
   /** What this kernel offers, after `REGROUP_DISABLE`. */
   features(disable: readonly string[]): Readonly<Record<string, boolean>>;
   /** Clock of `atMs`. */

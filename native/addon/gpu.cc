@@ -5,6 +5,8 @@
 #include <string>
 
 #include "addon/convert.h"
+#include "addon/fields.h"
+#include "core/gpu/holders.h"
 #include "core/gpu/nvml.h"
 
 namespace regroup {
@@ -115,10 +117,68 @@ Napi::Value gpus(const Napi::CallbackInfo& info) {
   return promise;
 }
 
+/// A search on one of Node's pool threads. Owner and thread as above.
+class Search : public Napi::AsyncWorker {
+ public:
+  Search(Napi::Env env, std::string folder, std::chrono::milliseconds limit)
+      : Napi::AsyncWorker(env, "regroup device holders"),
+        deferred_(Napi::Promise::Deferred::New(env)),
+        folder_(std::move(folder)),
+        limit_(limit) {}
+
+  Napi::Promise promise() const { return deferred_.Promise(); }
+
+ protected:
+  void Execute() override { found_ = findDeviceHolders(folder_, limit_); }
+
+  void OnOK() override {
+    Napi::Env env = Env();
+    Napi::Array holders = Napi::Array::New(env, found_.holders.size());
+    for (uint32_t i = 0; i < found_.holders.size(); i++) {
+      const DeviceHolder& holder = found_.holders[i];
+      Napi::Object object = Napi::Object::New(env);
+      object.Set("pid", Napi::Number::New(env, holder.pid));
+      Napi::Array devices = Napi::Array::New(env, holder.devices.size());
+      for (uint32_t d = 0; d < holder.devices.size(); d++)
+        devices.Set(d, Napi::String::New(env, holder.devices[d]));
+      object.Set("devices", devices);
+      holders.Set(i, object);
+    }
+    Napi::Array unread = Napi::Array::New(env, found_.unread.size());
+    for (uint32_t i = 0; i < found_.unread.size(); i++)
+      unread.Set(i, Napi::Number::New(env, found_.unread[i]));
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("holders", holders);
+    object.Set("unread", unread);
+    deferred_.Resolve(object);
+  }
+
+  void OnError(const Napi::Error& error) override { deferred_.Reject(error.Value()); }
+
+ private:
+  Napi::Promise::Deferred deferred_;
+  std::string folder_;
+  std::chrono::milliseconds limit_;
+  DeviceHolders found_;
+};
+
+/// deviceHolders(folder, timeoutMs): Promise<NativeDeviceHolders>
+Napi::Value deviceHolders(const Napi::CallbackInfo& info) {
+  auto folder = toString(info[0], "folder");
+  if (!folder) return {};  // toString left the TypeError pending
+  const auto limit = toMilliseconds(info[1], "timeoutMs");
+  if (!limit) return {};
+  auto* search = new Search(info.Env(), *std::move(folder), *limit);
+  const Napi::Promise promise = search->promise();
+  search->Queue();
+  return promise;
+}
+
 }  // namespace
 
 void initGpu(Napi::Env env, Napi::Object exports) {
   exports.Set("gpus", Napi::Function::New(env, gpus, "gpus"));
+  exports.Set("deviceHolders", Napi::Function::New(env, deviceHolders, "deviceHolders"));
 }
 
 }  // namespace regroup

@@ -4,7 +4,7 @@
 
 namespace regroup {
 
-/// Adds gpus to the addon's exports.
+/// Adds gpus and deviceHolders to the addon's exports.
 void initGpu(Napi::Env env, Napi::Object exports);
 
 }  // namespace regroup
