@@ -5,6 +5,7 @@ import { exitCodes } from '../exit-codes.js';
 import { failureRules } from '../failure-options.js';
 import { exitNow, launch, type RunDescription } from '../launch.js';
 import type { LaunchOptions } from '../options.js';
+import { learnGpus } from '../placement/this-machine.js';
 import { signalNumber } from '../util/signals.js';
 import { unreachable } from '../util/unreachable.js';
 import { parseCommand } from './args.js';
@@ -27,6 +28,7 @@ export async function runCommand(command: CommandName): Promise<void> {
   const argv = process.argv.slice(2);
   if (command === 'regroup' && argv[0] === 'topology') {
     const { runTopology } = await import('./topology-command.js');
+    await learnGpus(env);
     return report(command, () => runTopology(argv.slice(1), env));
   }
   const parsed = parseCommand(command, argv, env);
@@ -36,6 +38,7 @@ export async function runCommand(command: CommandName): Promise<void> {
     case 'dry-run': {
       const { dryRunText } = await import('./dry-run.js');
       printerFor(parsed.options, parsed.settings);
+      if (looksAtGpus(parsed.options)) await learnGpus(env);
       return report(command, () => writeConsole(1, dryRunText(parsed.options, parsed.settings)));
     }
     case 'help': {
@@ -78,6 +81,7 @@ async function runJob(
   await report(
     command,
     async () => {
+      if (looksAtGpus(options)) await learnGpus(options.env ?? {});
       const run = launch(options);
       beInit();
       if (settings.logLevel <= logLevels.INFO) {
@@ -116,6 +120,11 @@ async function runJob(
   if (ending?.by === 'dying') return signals.dieBy(ending.signal);
   // No worker, file or port is left that a cleanup hook would have to see to.
   exitNow(Number(process.exitCode));
+}
+
+/** Whether it matters which GPU each worker has. */
+function looksAtGpus({ placement, gpuPerRank }: LaunchOptions): boolean {
+  return placement !== undefined || gpuPerRank === true;
 }
 
 /** As process 1 of a container we inherit whatever loses its parent, and nobody else reaps it. */

@@ -12,26 +12,32 @@ type Env = Readonly<Record<string, string | undefined>>;
 /**
  * The GPUs that a worker's devices 0, 1, … are: NVIDIA's if there are any, else AMD's, else Intel's.
  *
- * @param nvml what `needsNvml` made somebody ask for
  * @returns undefined in place of a device of which we don't know which it is
  */
-export function workerDevices(
-  env: Env,
-  source: TopologySource,
-  nvml?: NativeGpus,
-): readonly (Gpu | undefined)[] {
-  const nvidia = withNvml(nvidiaGpus(source), nvml);
+export function workerGpus(env: Env, source: TopologySource): readonly (Gpu | undefined)[] {
+  const nvidia = withNvml(nvidiaGpus(source), source.nvml);
   if (nvidia.length > 0) return visibleGpus(env.CUDA_VISIBLE_DEVICES, nvidia);
   const amd = amdGpus(source);
   if (amd.length > 0) return visibleAmdGpus(env, amd);
   return visibleIntelGpus(env, intelGpus(source));
 }
 
-/** Whether only NVIDIA's library knows which GPU is meant: it takes its time, and may hang. */
-export function needsNvml(env: Env, source: DeviceSource): boolean {
+/** All of this machine's, of the maker whose GPUs workers would use. */
+export function machineGpus(source: TopologySource): readonly Gpu[] {
+  const nvidia = withNvml(nvidiaGpus(source), source.nvml);
+  if (nvidia.length > 0) return nvidia;
+  const amd = amdGpus(source);
+  return amd.length > 0 ? amd : intelGpus(source);
+}
+
+/**
+ * Whether only NVIDIA's library knows which GPU is meant: it takes its time, and may hang.
+ *
+ * @param devices names of device files
+ */
+export function needsNvml(env: Env, devices: readonly string[]): boolean {
   const visible = env.CUDA_VISIBLE_DEVICES?.trim() ?? '';
-  if (!/^MIG-(?!GPU-)/.test(visible)) return false;
-  return source.list('/dev').some(isNvidiaDevice);
+  return /^MIG-(?!GPU-)/.test(visible) && devices.some(isNvidiaDevice);
 }
 
 /**
@@ -93,6 +99,7 @@ export function amdGpus(source: DeviceSource): readonly Gpu[] {
         uuid: unique === 0n ? '' : `GPU-${hex(unique, 16)}`,
         pci: `${hex(property('domain'), 4)}:${hex(location >> 8, 2)}:${hex((location >> 3) & 31, 2)}.${location & 7}`,
         ...(minor === 0n ? {} : { device: `dri/renderD${minor}` }),
+        shownBy: 'ROCR_VISIBLE_DEVICES' as const,
       },
     ];
   });
@@ -114,7 +121,8 @@ export function intelGpus(source: TopologySource): readonly Gpu[] {
       const pci = source.resolve(device).split('/').at(-1) ?? '';
       if (!isIntel || !isDisplay || !/^[0-9a-f]{4,}:/.test(pci)) return [];
       const render = source.list(`${device}/drm`).find(name => /^renderD\d+$/.test(name));
-      return [{ uuid: '', pci, ...(render === undefined ? {} : { device: `dri/${render}` }) }];
+      const own = render === undefined ? {} : { device: `dri/${render}` };
+      return [{ uuid: '', pci, ...own, shownBy: 'ZE_AFFINITY_MASK' as const }];
     });
   return gpus.sort((one, other) => (one.pci < other.pci ? -1 : 1));
 }

@@ -1,7 +1,7 @@
 import type { DeviceSource } from '../nproc.js';
 import { formatList } from './cpu-list.js';
 import { coresOf, groupsOf } from './cut.js';
-import { nvidiaGpus } from './gpus.js';
+import { machineGpus } from './gpus.js';
 import { nodeOfPci, readTopology, type Topology, type TopologySource } from './topology.js';
 
 /** What people want to see of a machine; plain data, which `regroup topology --json` prints. */
@@ -50,7 +50,7 @@ export function overviewOf(source: TopologySource): MachineOverview {
   return {
     cpus: formatList(topology.nodes.flatMap(({ cpus }) => cpus).sort((a, b) => a - b)),
     nodes: topology.nodes.map(node => nodeOverview(topology, node, source)),
-    gpus: nvidiaGpus(source).map(({ uuid, pci }, index) => ({
+    gpus: machineGpus(source).map(({ uuid, pci }, index) => ({
       name: `GPU ${index}`,
       pci,
       ...(uuid === '' ? {} : { uuid }),

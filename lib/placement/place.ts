@@ -2,10 +2,9 @@ import { launchError } from '../errors.js';
 import type { Placement } from '../options/placement.js';
 import { formatList, parseList } from './cpu-list.js';
 import { cutTopology } from './cut.js';
-import { nvidiaGpus } from './gpus.js';
+import { workerGpus } from './gpus.js';
 import { type Binding, type BindingRequest, type Bound, bind, bindingOf } from './policy.js';
 import { nodeOfPci, readTopology, type Topology, type TopologySource } from './topology.js';
-import { type Gpu, visibleGpus } from './visible.js';
 import { ompEnv } from './worker-env.js';
 
 /** What a job's workers are bound to, the same in every round. */
@@ -60,14 +59,6 @@ export function place(
     // Nobody asked for a memory policy that's there by default, and containers often forbid to set one.
     optionalMemory: fallback || placement.memory === undefined,
   };
-}
-
-/** The GPUs that workers' devices 0, 1, … are; undefined in place of one that nobody knows. */
-export function workerGpus(
-  env: Readonly<Record<string, string | undefined>>,
-  source: TopologySource,
-): readonly (Gpu | undefined)[] {
-  return visibleGpus(env.CUDA_VISIBLE_DEVICES, nvidiaGpus(source));
 }
 
 function bindByMode(

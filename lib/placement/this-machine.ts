@@ -1,5 +1,24 @@
 import { readdirSync, readFileSync, realpathSync } from 'node:fs';
+import { deviceFolder } from '../gpu/devices.js';
+import { type NativeGpus, native } from '../native.js';
+import { needsNvml } from './gpus.js';
 import type { TopologySource } from './topology.js';
+
+/** A driver that's asleep takes a second or two for each GPU. */
+const nvmlLimitMs = 5000;
+
+let nvml: NativeGpus | undefined;
+
+/**
+ * Asks NVIDIA's library, once, where nothing else tells which GPU a worker sees: for MIG devices that
+ * are named by UUID. Without its answer such a GPU is one that we don't know.
+ *
+ * @param env the workers'
+ */
+export async function learnGpus(env: Readonly<Record<string, string | undefined>>): Promise<void> {
+  if (nvml === undefined && needsNvml(env, thisMachine.list(deviceFolder())))
+    nvml = await native().gpus(nvmlLimitMs);
+}
 
 /** What decides where workers run, read from where it really is. */
 export const thisMachine: TopologySource = {
@@ -26,5 +45,8 @@ export const thisMachine: TopologySource = {
       // As above.
       return path;
     }
+  },
+  get nvml() {
+    return nvml;
   },
 };

@@ -1,3 +1,4 @@
+import type { NativeGpus } from '../native.js';
 import type { DeviceSource } from '../nproc.js';
 import { parseList } from './cpu-list.js';
 
@@ -5,6 +6,8 @@ import { parseList } from './cpu-list.js';
 export interface TopologySource extends DeviceSource {
   /** Without symbolic links; the path itself if it doesn't exist. */
   resolve(path: string): string;
+  /** What NVIDIA's library told, where somebody has asked it. */
+  readonly nvml?: NativeGpus | undefined;
 }
 
 /** One NUMA node, cut to what this process may use. */

@@ -8,6 +8,8 @@ export interface Gpu {
   readonly instances?: readonly string[];
   /** Its own device file, below /dev: `nvidia0`, `dri/renderD128`; absent where it can't be told. */
   readonly device?: string;
+  /** The variable that shows it to a process, by its number. @default 'CUDA_VISIBLE_DEVICES' */
+  readonly shownBy?: 'ROCR_VISIBLE_DEVICES' | 'ZE_AFFINITY_MASK';
 }
 
 /**

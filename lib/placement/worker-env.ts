@@ -41,7 +41,10 @@ export function ownDevice(
   if (gpus.length > 0 && localRank >= gpus.length) {
     throw launchError('ERR_VISIBLE_DEVICES', [localRank, `this machine, which has ${gpus.length}`]);
   }
-  return { CUDA_VISIBLE_DEVICES: gpus[localRank]?.uuid || String(localRank) };
+  const gpu = gpus[localRank];
+  // By number, as parts of one GPU may share its UUID.
+  if (gpu?.shownBy !== undefined) return { [gpu.shownBy]: String(localRank) };
+  return { CUDA_VISIBLE_DEVICES: gpu?.uuid || String(localRank) };
 }
 
 /**

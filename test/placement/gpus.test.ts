@@ -6,9 +6,10 @@ import {
   needsNvml,
   nvidiaGpus,
   withNvml,
-  workerDevices,
+  workerGpus,
 } from '../../lib/placement/gpus.js';
 import { visibleAmdGpus, visibleIntelGpus } from '../../lib/placement/visible.js';
+import { ownDevice } from '../../lib/placement/worker-env.js';
 import { sourceOf } from './machine.js';
 
 const nvidia = (address: string, uuid: string, minor: number): Record<string, string> => ({
@@ -53,18 +54,16 @@ t.test('pain 20: a MIG device by its own UUID is on the GPU that the library say
   const source = sourceOf({ ...twoNvidia, '/dev/nvidia0': '', '/dev/nvidia1': '' });
   const env = { CUDA_VISIBLE_DEVICES: 'MIG-77' };
 
-  t.equal(needsNvml(env, source), true);
-  t.match(workerDevices(env, source, nvml), [{ pci: '0000:3b:00.0' }]);
-  t.same(workerDevices(env, source), [undefined], 'without the library nobody knows');
-  t.same(workerDevices({ CUDA_VISIBLE_DEVICES: 'MIG-9' }, source, nvml), [undefined]);
+  t.equal(needsNvml(env, ['null', 'nvidia0']), true);
+  t.match(workerGpus(env, { ...source, nvml }), [{ pci: '0000:3b:00.0' }]);
+  t.same(workerGpus(env, source), [undefined], 'without the library nobody knows');
+  t.same(workerGpus({ CUDA_VISIBLE_DEVICES: 'MIG-9' }, { ...source, nvml }), [undefined]);
 });
 
 t.test('the library is asked for nothing that plain reads tell', async t => {
-  const source = sourceOf({ ...twoNvidia, '/dev/nvidia0': '' });
-
   for (const CUDA_VISIBLE_DEVICES of [undefined, '', '0,1', 'GPU-aa', 'MIG-GPU-aa/1/0'])
-    t.equal(needsNvml({ CUDA_VISIBLE_DEVICES }, source), false, `${CUDA_VISIBLE_DEVICES}`);
-  t.equal(needsNvml({ CUDA_VISIBLE_DEVICES: 'MIG-5c1f' }, sourceOf({})), false, 'no device');
+    t.equal(needsNvml({ CUDA_VISIBLE_DEVICES }, ['nvidia0']), false, `${CUDA_VISIBLE_DEVICES}`);
+  t.equal(needsNvml({ CUDA_VISIBLE_DEVICES: 'MIG-5c1f' }, ['null', 'nvidiactl']), false);
 });
 
 t.test("where /proc tells of no GPU, the library's are taken", async t => {
@@ -102,11 +101,12 @@ const fourAmd = {
 };
 
 t.test("GPUs of AMD are the kernel's nodes with compute units", async t => {
+  const shownBy = 'ROCR_VISIBLE_DEVICES';
   t.same(amdGpus(sourceOf(fourAmd)), [
-    { uuid: 'GPU-9e98452f31f89a14', pci: '0000:05:00.0', device: 'dri/renderD128' },
-    { uuid: 'GPU-0000000000000011', pci: '0000:25:01.0', device: 'dri/renderD129' },
-    { uuid: 'GPU-0000000000000012', pci: '0001:65:00.0', device: 'dri/renderD130' },
-    { uuid: '', pci: '0000:65:00.0' },
+    { uuid: 'GPU-9e98452f31f89a14', pci: '0000:05:00.0', device: 'dri/renderD128', shownBy },
+    { uuid: 'GPU-0000000000000011', pci: '0000:25:01.0', device: 'dri/renderD129', shownBy },
+    { uuid: 'GPU-0000000000000012', pci: '0001:65:00.0', device: 'dri/renderD130', shownBy },
+    { uuid: '', pci: '0000:65:00.0', shownBy },
   ]);
   t.same(amdGpus(sourceOf({})), []);
 });
@@ -132,7 +132,7 @@ for (const [env, indices] of amdCases) {
       shown.map(gpu => gpus.indexOf(gpu)),
       indices,
     );
-    t.same(workerDevices(env, sourceOf(fourAmd)), shown);
+    t.same(workerGpus(env, sourceOf(fourAmd)), shown);
   });
 }
 
@@ -158,10 +158,16 @@ const twoIntel = {
 };
 
 t.test("GPUs of Intel are its display controllers, by address, and no one else's", async t => {
+  const shownBy = 'ZE_AFFINITY_MASK';
   t.same(intelGpus(twoIntel), [
-    { uuid: '', pci: '0000:7a:00.0', device: 'dri/renderD128' },
-    { uuid: '', pci: '0000:8a:00.0', device: 'dri/renderD129' },
+    { uuid: '', pci: '0000:7a:00.0', device: 'dri/renderD128', shownBy },
+    { uuid: '', pci: '0000:8a:00.0', device: 'dri/renderD129', shownBy },
   ]);
+});
+
+t.test("a worker's own GPU is shown by its maker's variable", async t => {
+  t.same(ownDevice({}, 1, amdGpus(sourceOf(fourAmd))), { ROCR_VISIBLE_DEVICES: '1' });
+  t.same(ownDevice({}, 1, intelGpus(twoIntel)), { ZE_AFFINITY_MASK: '1' });
 });
 
 const intelCases: readonly (readonly [mask: string | undefined, indices: readonly number[]])[] = [
@@ -183,6 +189,6 @@ for (const [ZE_AFFINITY_MASK, indices] of intelCases) {
       shown.map(gpu => gpus.indexOf(gpu)),
       indices,
     );
-    t.same(workerDevices({ ZE_AFFINITY_MASK }, twoIntel), shown);
+    t.same(workerGpus({ ZE_AFFINITY_MASK }, twoIntel), shown);
   });
 }
