@@ -252,9 +252,16 @@ export interface NativeSupervisor {
   signalGroup(group: number, signal: number, target: 'leader' | 'group'): void;
   /**
    * Reaps zombie children of this process that the supervisor hasn't started. For process 1, which
-   * inherits orphans; whatever else this process has started loses its status.
+   * inherits orphans; whatever else this process has started loses its status, unless it's a guest.
    */
   reapOrphans(): void;
+  /**
+   * For a child that Node starts, before it does, and that will bear `REGROUP_COOKIE=<cookie>`: from now
+   * on the guardian knows it, and `reapOrphans` takes no status. Blocks until that's so, for a moment.
+   */
+  beginGuest(cookie: string): void;
+  /** Such a child has been waited for. */
+  endGuest(cookie: string): void;
   /** Kills every group, now, and waits at most `boundMs`. For `process.on('exit')`; blocks. */
   killAll(boundMs: number): void;
   /** Ends the threads. Groups that are left are killed. Idempotent. */

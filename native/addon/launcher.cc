@@ -127,6 +127,14 @@ Napi::Value createSupervisor(const Napi::CallbackInfo& info) {
   method("reapOrphans", [](Launcher& self, const Napi::CallbackInfo&) {
     self.supervisor().reapOrphans();
   });
+  method("beginGuest", [](Launcher& self, const Napi::CallbackInfo& call) {
+    auto cookie = toString(call[0], "cookie");
+    if (cookie) self.supervisor().beginGuest(*std::move(cookie));
+  });
+  method("endGuest", [](Launcher& self, const Napi::CallbackInfo& call) {
+    auto cookie = toString(call[0], "cookie");
+    if (cookie) self.supervisor().endGuest(*std::move(cookie));
+  });
   method("killAll", [](Launcher& self, const Napi::CallbackInfo& call) {
     auto bound = toMilliseconds(call[0], "boundMs");
     if (bound) self.supervisor().killAll(*bound);

@@ -106,28 +106,37 @@ void Supervisor::Impl::start(GroupPlan plan) {
   kill(group);
 }
 
-/// Makes the guardian know of the group; a guardian that somebody has killed is replaced.
+/// Makes the guardian know of the group.
 void Supervisor::Impl::guard(Group& group) {
   if (options_.guardian.empty() || unguardable_) return;
-  if (!guardian_ || !guardian_->alive()) {
-    auto guardian = Guardian::start(spawner_, options_.guardian, features_);
-    if (!guardian) {
-      unguardable_ = true;
-      guardian_.reset();
-      emit(group.id, loop_->now(), Unguarded{guardian.error()});
-      return;
-    }
-    guardian_ = *std::move(guardian);
-    for (const auto& [id, other] : groups_) {
-      if (other.get() == &group) continue;
-      std::vector<pid_t> leaders;
-      for (const auto& worker : other->workers) leaders.push_back(worker->process.pid);
-      guardian_->begin(id, other->cookie);
-      guardian_->watch(id, leaders);
-      if (other->cgroup) guardian_->addCgroup(id, other->cgroup->path());
-    }
+  auto guardian = needGuardian(&group);
+  if (!guardian) {
+    unguardable_ = true;
+    emit(group.id, loop_->now(), Unguarded{guardian.error()});
+    return;
   }
   guardian_->begin(group.id, group.cookie);
+}
+
+/// A guardian that somebody has killed is replaced, and told all that there is but `starting`.
+Result<void> Supervisor::Impl::needGuardian(const Group* starting) {
+  if (guardian_ && guardian_->alive()) return {};
+  auto guardian = Guardian::start(spawner_, options_.guardian, features_);
+  if (!guardian) {
+    guardian_.reset();
+    return guardian.error();
+  }
+  guardian_ = *std::move(guardian);
+  for (const Guest& guest : guests_) guardian_->begin(guest.id, guest.cookie);
+  for (const auto& [id, other] : groups_) {
+    if (other.get() == starting) continue;
+    std::vector<pid_t> leaders;
+    for (const auto& worker : other->workers) leaders.push_back(worker->process.pid);
+    guardian_->begin(id, other->cookie);
+    guardian_->watch(id, leaders);
+    if (other->cgroup) guardian_->addCgroup(id, other->cgroup->path());
+  }
+  return {};
 }
 
 int Supervisor::Impl::pipeBytes(const GroupPlan& plan) const {

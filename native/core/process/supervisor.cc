@@ -4,6 +4,8 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "core/process/orphans.h"
 #include "core/process/supervisor_impl.h"
 
@@ -15,6 +17,8 @@ using std::chrono::milliseconds;
 namespace {
 
 constexpr milliseconds kCloseWait = 5s;
+/// A guest that the guardian doesn't know is better than a host that waits for us.
+constexpr milliseconds kGuestWait = 1s;
 
 }  // namespace
 
@@ -61,6 +65,9 @@ void Supervisor::Impl::killAll(milliseconds atMost, std::shared_ptr<Fd> done) {
 
 /// On the thread that spawns, so that a child is known before it can be a zombie.
 void Supervisor::Impl::reapOrphans() {
+  // A guest's zombie looks like an orphan's, and whoever started it waits for its status.
+  orphansLeft_ = !guests_.empty();
+  if (orphansLeft_) return;
   std::vector<pid_t> ours;
   for (const auto& [id, group] : groups_) {
     for (const auto& worker : group->workers) ours.push_back(worker->process.pid);
@@ -68,6 +75,24 @@ void Supervisor::Impl::reapOrphans() {
   for (const auto& worker : abandoned_) ours.push_back(worker->process.pid);
   if (guardian_) ours.push_back(guardian_->pid());
   (void)regroup::reapOrphans(ours);  // how many there were is nobody's concern
+}
+
+void Supervisor::Impl::beginGuest(std::string cookie, const Fd& done) {
+  guests_.push_back({nextGuest_--, std::move(cookie)});
+  const Guest& guest = guests_.back();
+  // Where there's none, the first group tells it.
+  if (!options_.guardian.empty() && !unguardable_ && needGuardian(nullptr))
+    guardian_->begin(guest.id, guest.cookie);
+  (void)!::write(done.get(), "\1\0\0\0\0\0\0\0", 8);
+}
+
+void Supervisor::Impl::endGuest(const std::string& cookie) {
+  const auto guest = std::find_if(guests_.begin(), guests_.end(),
+                                  [&](const Guest& each) { return each.cookie == cookie; });
+  if (guest == guests_.end()) return;
+  if (guardian_) guardian_->end(guest->id);
+  guests_.erase(guest);
+  if (guests_.empty() && orphansLeft_) reapOrphans();
 }
 
 void Supervisor::Impl::tellIdle() {
@@ -118,6 +143,20 @@ void Supervisor::signalGroup(GroupId group, int signal, Target target) {
 
 void Supervisor::reapOrphans() {
   if (impl_) impl_->post([](Impl& self) { self.reapOrphans(); });
+}
+
+void Supervisor::beginGuest(std::string cookie) {
+  if (!impl_) return;
+  auto done = makeEventFd();
+  if (!done) return;  // out of descriptors: then there will be no child either
+  auto shared = std::make_shared<Fd>(*std::move(done));
+  impl_->post(
+      [cookie = std::move(cookie), shared](Impl& self) { self.beginGuest(cookie, *shared); });
+  (void)waitReadable(*shared, kGuestWait);
+}
+
+void Supervisor::endGuest(std::string cookie) {
+  if (impl_) impl_->post([cookie = std::move(cookie)](Impl& self) { self.endGuest(cookie); });
 }
 
 void Supervisor::killAll(milliseconds atMost) {

@@ -174,6 +174,12 @@ class Supervisor {
   void signalGroup(GroupId group, int signal, Target target);
   /// Reaps zombie children of this process that nobody started here. For process 1, see orphans.h.
   void reapOrphans();
+  /// For a child that this process starts by other means, before it does, and that will bear
+  /// `cookie` in its environment: from now on the guardian knows it, and reapOrphans() takes no
+  /// status. Waits until that's so.
+  void beginGuest(std::string cookie);
+  /// Such a child has been waited for.
+  void endGuest(std::string cookie);
   /// Kills every group and waits for their ends, `atMost`.
   void killAll(std::chrono::milliseconds atMost);
   /// killAll, bounded, then ends the threads. Idempotent, but not from two threads at once.

@@ -43,6 +43,8 @@ class Supervisor::Impl {
   void signal(GroupId id, int signal, Target target);
   void killAll(milliseconds atMost, std::shared_ptr<Fd> done);
   void reapOrphans();
+  void beginGuest(std::string cookie, const Fd& done);
+  void endGuest(const std::string& cookie);
 
  private:
   struct Group;
@@ -97,6 +99,13 @@ class Supervisor::Impl {
     std::unique_ptr<EarlyWatch> early;  // none: their ends are told when they're gone
   };
 
+  /// A child of this process that it has started itself; the guardian knows it by a number of no
+  /// group.
+  struct Guest {
+    uint64_t id;
+    std::string cookie;
+  };
+
   /// Whose removal was refused, so far.
   struct LeftCgroup {
     Cgroup cgroup;
@@ -132,6 +141,7 @@ class Supervisor::Impl {
 
   // group_start.cc
   void guard(Group& group);
+  Result<void> needGuardian(const Group* starting);
   std::optional<StartFailed> startWorker(Group& group, WorkerPlan& plan, size_t index,
                                          size_t tailBytes, int pipeBytes,
                                          std::vector<Unbound>& unbound);
@@ -187,6 +197,9 @@ class Supervisor::Impl {
   std::unique_ptr<Guardian> guardian_;
   bool unguardable_ = false;  // it was tried
   std::map<GroupId, std::unique_ptr<Group>> groups_;
+  std::vector<Guest> guests_;
+  uint64_t nextGuest_ = UINT64_MAX;  // downwards
+  bool orphansLeft_ = false;         // for when the last guest has ended
   std::vector<LeftCgroup> leftCgroups_;
   bool removing_ = false;  // a timer will try
   std::map<StreamId, std::pair<GroupId, size_t>> streams_;  // whose they are
