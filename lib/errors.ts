@@ -42,6 +42,9 @@ const messages = {
     `worker ${rank} could not start: ${step}: ${why}`,
   /** The program or interpreter doesn't exist. */
   ERR_NO_PROGRAM: (path: string) => `[Errno 2] No such file or directory: '${path}'`,
+  /** The hook before a round failed, so nothing was started. */
+  ERR_HOOK: (hook: string, round: number, why: string) =>
+    `the ${hook} hook of round ${round} ${why}; the round was not started`,
   /** The log folder can't be used. */
   ERR_LOG_DIR: (path: string, why: string) => `log_dir: ${path} ${why}`,
   /** The store's port can't be had. */

@@ -2,6 +2,7 @@ import type { FailReason } from './agent/failure-policy.js';
 import type { WorkerFailure } from './agent/failures.js';
 import type { Hang } from './agent/hang.js';
 import type { DumpFile } from './agent/stacks.js';
+import type { HookName } from './options/hooks.js';
 
 /** How a worker ended. A signal without a name (a real-time one) is given as `SIG<number>`. */
 export type WorkerExit =
@@ -129,6 +130,21 @@ export type AgentEvent =
       readonly path: string;
       readonly code: string;
       readonly droppedLines: number;
+      readonly atMs: number;
+    }
+  /** A line that a hook has written, on either stream. A slow reader may lose some. */
+  | {
+      readonly event: 'hook-output';
+      readonly hook: HookName;
+      readonly line: string;
+      readonly atMs: number;
+    }
+  /** A hook before a stop or after a round ended with another code than 0, or took too long. */
+  | {
+      readonly event: 'hook-failed';
+      readonly hook: HookName;
+      readonly round: number;
+      readonly reason: string;
       readonly atMs: number;
     }
   /** Should this process be killed, only the workers themselves go with it, not what they started. */

@@ -22,6 +22,7 @@ export {
   type RunDescription,
   type WorkerPlan,
 } from './launch.js';
+export type { HookName, HookOptions, Hooks } from './options/hooks.js';
 export type {
   IoPriority,
   LimitOptions,

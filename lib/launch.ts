@@ -18,7 +18,7 @@ import { signalNumber } from './util/signals.js';
 export interface Run extends AsyncDisposable {
   /**
    * Settles when the last worker is reaped and its output written. Rejects only if the agent fails:
-   * ERR_SPAWN, ERR_NO_PROGRAM, ERR_LOG_DIR, ERR_PORT, ERR_VISIBLE_DEVICES, ERR_NATIVE_MISSING,
+   * ERR_SPAWN, ERR_NO_PROGRAM, ERR_LOG_DIR, ERR_PORT, ERR_HOOK, ERR_VISIBLE_DEVICES, ERR_NATIVE_MISSING,
    * ERR_INTERNAL. A rejection that nobody awaits is no unhandled one.
    */
   readonly result: Promise<RunResult>;

@@ -14,6 +14,7 @@ import {
   texts,
 } from './option-rules.js';
 import { type GraceOptions, graceDefaults, graceRules } from './options/grace.js';
+import { type HookOptions, hookRules } from './options/hooks.js';
 import { type LimitOptions, limitRules } from './options/limits.js';
 import { type PlacementOptions, placementDefaults, placementRules } from './options/placement.js';
 import {
@@ -47,6 +48,7 @@ export interface LaunchOptions
   extends FailureOptions,
     PreemptionOptions,
     GraceOptions,
+    HookOptions,
     LimitOptions,
     PlacementOptions {
   readonly entrypoint: Entrypoint;
@@ -117,6 +119,7 @@ export type Settings = Readonly<
 type MachineOption =
   | 'restartWindow'
   | 'backOff'
+  | keyof HookOptions
   | keyof LimitOptions
   | 'placement'
   | 'runId'
@@ -234,6 +237,7 @@ const rules: Readonly<Record<keyof LaunchOptions, Rule>> = {
   disable: texts,
   ...preemptionRules,
   ...graceRules,
+  ...hookRules,
   ...limitRules,
   signal: [
     value => isRecord(value) && typeof value.addEventListener === 'function',

@@ -1,6 +1,5 @@
 import { launchError } from '../errors.js';
-import type { AgentEvent, RunResult, WorkerExit } from '../events.js';
-import { failurePolicyOf } from '../failure-options.js';
+import type { AgentEvent, RunResult } from '../events.js';
 import {
   createAttempt,
   createRunFolder,
@@ -8,28 +7,31 @@ import {
   removeAttempt,
   removeTempBase,
 } from '../logs/layout.js';
-import { type NativeEvent, type NativeExit, type NativeGroupPlan, native } from '../native.js';
+import { type NativeEvent, type NativeGroupPlan, native } from '../native.js';
 import { deferred } from '../util/deferred.js';
 import { describeErrno } from '../util/errno.js';
 import { broadcast } from '../util/event-queue.js';
 import { hostname } from '../util/hostname.js';
 import { randomName } from '../util/random.js';
-import { signalName, signalNumber } from '../util/signals.js';
+import { signalNumber } from '../util/signals.js';
 import { unreachable } from '../util/unreachable.js';
 import { inOrderOfReport } from './exits.js';
 import { rootCauseOf } from './failures.js';
 import { hangGuard } from './hang-guard.js';
+import { runHook } from './hooks.js';
 import { type Job, roundOf, workerPlans } from './job.js';
 import { killAtOnceMs, type Machine, startMachine } from './machine.js';
+import { exitOf, stuckOf } from './native-words.js';
 import { type NoticeSources, watchForNotices } from './notice-sources.js';
 import { memoryState } from './oom.js';
 import { copyErrorFile } from './own-error-file.js';
-import { createPauses } from './pauses.js';
+import { createPauses, type HookRun } from './pauses.js';
 import { placementTrouble } from './placement-watch.js';
+import { policyOf } from './policy.js';
 import { tailBytes } from './remains.js';
 import { describeExits, type RoundRecord, readText, rootCauseForRules } from './round-record.js';
 import { startError } from './start-error.js';
-import type { Action, Ending, Happening } from './state.js';
+import type { Action, Ending, Happening, HookCall } from './state.js';
 import { initialState, step } from './step.js';
 
 /** For who holds a pipe of a dead worker. Our own strays are killed before; this bounds strangers. */
@@ -63,25 +65,21 @@ export function createAgent(job: Job): Agent {
   const { settings } = job;
   const result = deferred<RunResult>();
   const told = broadcast<AgentEvent>({
-    droppable: ({ event }) => event === 'output-trouble' || event === 'store-trouble',
+    droppable: ({ event }) =>
+      event === 'output-trouble' || event === 'store-trouble' || event === 'hook-output',
     maxDroppable: maxOutputEvents,
   });
   const rounds = new Map<number, RoundRecord>();
   const happenings: Happening[] = [];
-  const pauses = createPauses();
+  const pauses = createPauses(startHook);
+  const hookCookie = randomName(24);
   let machine: Machine | undefined;
   let runFolder: RunFolder | undefined;
   let prepared: Prepared | undefined;
   let busy = false;
   let preemptLimit: NodeJS.Timeout | undefined;
   let noticeSources: NoticeSources | undefined;
-  let state = initialState({
-    failures: failurePolicyOf(settings),
-    graceMs: settings.shutdownTimeoutMs,
-    graceByReasonMs: settings.graceMs,
-    ...(settings.preemptSignal === undefined ? {} : { preemptSignal: settings.preemptSignal }),
-    ...(settings.preemptLimitMs === undefined ? {} : { preemptLimitMs: settings.preemptLimitMs }),
-  });
+  let state = initialState(policyOf(settings));
 
   function happen(happening: Happening): void {
     happenings.push(happening);
@@ -150,7 +148,10 @@ export function createAgent(job: Job): Agent {
       }
       case 'begin-pause': {
         const { round, pause } = action;
-        pauses.begin(pause, () => happen({ event: 'pause-over', round, pause: pause.name }));
+        pauses.begin(pause, problem => {
+          const why = problem === undefined ? {} : { problem };
+          happen({ event: 'pause-over', round, pause: pause.name, ...why });
+        });
         return;
       }
       case 'end-pause':
@@ -191,6 +192,18 @@ export function createAgent(job: Job): Agent {
     } catch (error) {
       return { round, ready: false, error };
     }
+  }
+
+  function startHook(call: HookCall, over: (problem?: string) => void): HookRun {
+    machine ??= startMachine(job, onNativeEvents, onStoreLog);
+    const { supervisor } = machine;
+    return runHook(call, over, {
+      ...job,
+      cookie: hookCookie,
+      beginGuest: () => supervisor.beginGuest(hookCookie),
+      endGuest: () => supervisor.endGuest(hookCookie),
+      onLine: line => told.publish({ event: 'hook-output', hook: call.name, line, atMs: nowMs() }),
+    });
   }
 
   function tellPlacement(started: Extract<NativeEvent, { event: 'started' }>): void {
@@ -275,16 +288,11 @@ export function createAgent(job: Job): Agent {
       case 'ended': {
         record.hangs?.close();
         record.tails = event.tails;
-        const stuck = event.stuck.map(({ index, state, waitChannel }) => ({
-          localRank: index,
-          state,
-          waitChannel,
-        }));
         happen({
           event: 'group-ended',
           round,
           atMs,
-          stuck,
+          stuck: event.stuck.map(stuckOf),
           strays: event.strays,
           ...rulesInput(record),
           progress: machine?.highestStep(round) ?? 0,
@@ -364,7 +372,7 @@ export function createAgent(job: Job): Agent {
       'failures' in outcome &&
       outcome.failures.some(each => each.errorFile !== undefined || each.cause === 'hang');
     tearDown({ keepErrorFiles });
-    result.resolve(outcome);
+    whenHookIsGone(() => result.resolve(outcome));
   }
 
   function giveUp(error: unknown): void {
@@ -373,7 +381,14 @@ export function createAgent(job: Job): Agent {
     // If it's a mistake of ours there may be workers still, and whoever hears of it may end at once.
     machine?.supervisor.killAll(killAtOnceMs);
     tearDown({ keepErrorFiles: false });
-    result.reject(error);
+    whenHookIsGone(() => result.reject(error));
+  }
+
+  /** Who hears of the run's end may end at once, and a hook that was killed takes a moment to go. */
+  function whenHookIsGone(then: () => void): void {
+    const gone = pauses.gone();
+    if (gone === undefined) then();
+    else void gone.then(then);
   }
 
   function tearDown({ keepErrorFiles }: { readonly keepErrorFiles: boolean }): void {
@@ -399,13 +414,6 @@ export function createAgent(job: Job): Agent {
       happen({ event: 'stop', by, ...(signal === undefined ? {} : { signal }) }),
     runFolder: () => runFolder?.path,
   };
-}
-
-function exitOf(exit: NativeExit): WorkerExit {
-  if (exit.how !== 'signaled') return exit;
-  const { signal: number, coreDumped } = exit;
-  const signal = signalName(number) ?? `SIG${number}`;
-  return { how: 'signaled', signal, signalNumber: number, coreDumped };
 }
 
 /** The addon's clock. Before it's loaded nothing has happened that could be compared with. */

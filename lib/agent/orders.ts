@@ -4,8 +4,11 @@ import { noticeActions } from './preemption.js';
 import { discardNext } from './round-end.js';
 import type { AgentState, Ending, Notice, StopOrder } from './state.js';
 import {
+  type After,
+  type Before,
   type Between,
   echoMs,
+  endHold,
   graceOf,
   livingOf,
   type Of,
@@ -15,6 +18,7 @@ import {
   sentWith,
   signalActions,
   stopFor,
+  unheld,
 } from './stopping.js';
 
 /** What users, callers and schedulers want of a run: that it stops, that it saves, that a signal passes. */
@@ -37,8 +41,11 @@ export function onStop(state: AgentState, { by, signal }: Of<'stop'>, nowMs: num
       return state.order === undefined
         ? joinStop(state, order, nowMs)
         : hurry(state, state.order, { signal, nowMs });
+    case 'before':
     case 'between':
-      return endBetween(state, { outcome: 'stopped', ...orderOf(order) });
+      return endWaiting(state, { outcome: 'stopped', ...orderOf(order) }, order);
+    case 'after':
+      return hurryAfter(state, order, signal);
     case 'ended':
       return [state, []];
     default:
@@ -46,21 +53,48 @@ export function onStop(state: AgentState, { by, signal }: Of<'stop'>, nowMs: num
   }
 }
 
-function endBetween(state: Between, ending: Ending): Step {
+/** Nothing starts any more. But the hook after a round belongs to that round, and goes on. */
+function endWaiting(state: Before | Between, ending: Ending, order?: StopOrder): Step {
+  const { policy, round } = state;
   const [pause] = state.pauses;
+  const discard = state.phase === 'between' && state.prepared ? [discardNext(state)] : [];
+  if (pause?.name === 'post-round' && order?.signal !== 'SIGKILL') {
+    const after: After = { phase: 'after', policy, round, pauses: [pause], ending };
+    return [order === undefined ? after : { ...after, order }, discard];
+  }
   return [
-    { phase: 'ended', policy: state.policy },
+    { phase: 'ended', policy },
     [
       ...(pause === undefined ? [] : [{ do: 'end-pause', pause: pause.name } as const]),
-      ...(state.prepared ? [discardNext(state)] : []),
+      ...discard,
       { do: 'finish', ending },
     ],
   ];
 }
 
+/** The run is ending, which is all that a first order wants; a second signal doesn't wait for a hook. */
+function hurryAfter(state: After, order: StopOrder, signal: string | undefined): Step {
+  const { policy, ending, order: first } = state;
+  if (order.signal !== 'SIGKILL') {
+    if (first === undefined) return [{ ...state, order }, []];
+    if (signal === undefined || isEcho(first, order)) return [state, []];
+  }
+  return [
+    { phase: 'ended', policy },
+    [
+      { do: 'end-pause', pause: 'post-round' },
+      { do: 'finish', ending },
+    ],
+  ];
+}
+
+function isEcho(first: StopOrder, { signal, atMs }: StopOrder): boolean {
+  return signal === first.signal && atMs - first.atMs < echoMs;
+}
+
 export function onNotice(state: AgentState, notice: Notice): Step {
   if (state.phase === 'idle' || state.phase === 'ended') return [state, []];
-  if (state.notice !== undefined) return [state, []];
+  if ('notice' in state && state.notice !== undefined) return [state, []];
 
   switch (state.phase) {
     case 'starting':
@@ -72,6 +106,9 @@ export function onNotice(state: AgentState, notice: Notice): Step {
     case 'stopping':
       // Whoever is being stopped saves already. There's no round after this one.
       return [{ ...state, notice, prepared: false }, state.prepared ? [discardNext(state)] : []];
+    case 'before':
+      // A machine that goes away is none to start on.
+      return endWaiting(state, { outcome: 'preempted', round: 0, exits: [] });
     case 'between': {
       const { round, exits } = state;
       const ending: Ending = {
@@ -79,8 +116,10 @@ export function onNotice(state: AgentState, notice: Notice): Step {
         round,
         exits: inOrderOfReport(exits, state.dying),
       };
-      return endBetween(state, ending);
+      return endWaiting(state, ending);
     }
+    case 'after':
+      return [state, []];
     default:
       return unreachable(state);
   }
@@ -98,14 +137,19 @@ function joinStop(state: Stopping, order: StopOrder, nowMs: number): Step {
   const left = Math.max(0, state.killAtMs - nowMs);
   const graceMs = order.signal === 'SIGKILL' ? 0 : Math.min(left, graceOf(state.policy, order.by));
   const discard = state.prepared ? [discardNext(state)] : [];
+  // The hook goes on, and the order's signal takes the place of the one that waits for it.
+  if (state.holding !== undefined && order.signal !== 'SIGKILL') {
+    return [{ ...state, order, holding: { signal: order.signal }, prepared: false }, discard];
+  }
   const next = {
-    ...state,
+    ...unheld(state),
     order,
     killAtMs: nowMs + graceMs,
-    sent: sentWith(state, order.signal),
+    sent: sentWith(unheld(state), order.signal),
     prepared: false,
   };
-  return [next, [...signalActions(next, order.by, order.signal, graceMs, nowMs), ...discard]];
+  const signals = signalActions(next, order.by, order.signal, graceMs, nowMs);
+  return [next, [...endHold(state), ...signals, ...discard]];
 }
 
 /**
@@ -118,8 +162,8 @@ function hurry(
   { signal, nowMs }: { readonly signal: string | undefined; readonly nowMs: number },
 ): Step {
   if (signal === undefined || state.killAtMs <= nowMs) return [state, []];
-  if (signal === first.signal && nowMs - first.atMs < echoMs) return [state, []];
+  if (isEcho(first, { ...first, signal, atMs: nowMs })) return [state, []];
 
-  const next = { ...state, killAtMs: nowMs };
-  return [next, signalActions(next, 'signal', 'SIGKILL', 0, nowMs)];
+  const next = { ...unheld(state), killAtMs: nowMs };
+  return [next, [...endHold(state), ...signalActions(next, 'signal', 'SIGKILL', 0, nowMs)]];
 }

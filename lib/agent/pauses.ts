@@ -1,27 +1,52 @@
 import { unreachable } from '../util/unreachable.js';
-import type { Pause } from './state.js';
+import type { HookCall, Pause } from './state.js';
 
-/** Waits for what must be over before the next round starts. One at a time. */
+/** Waits for what must be over before it goes on. One at a time. */
 export interface Pauses {
-  /** @param over called once, unless `end` comes before */
-  begin(pause: Pause, over: () => void): void;
+  /** @param over called once, unless `end` comes before; with words if a hook has failed */
+  begin(pause: Pause, over: (problem?: string) => void): void;
   end(): void;
+  /** When the last hook's process is gone, at the latest a moment after its end; absent if it is. */
+  gone(): Promise<void> | undefined;
 }
 
-export function createPauses(): Pauses {
+/** A hook under way. */
+export interface HookRun {
+  /** Kills it; then it isn't over for anybody. */
+  end(): void;
+  readonly gone: Promise<void>;
+}
+
+/** @param runHook starts a hook */
+export function createPauses(
+  runHook: (call: HookCall, over: (problem?: string) => void) => HookRun,
+): Pauses {
   let timer: NodeJS.Timeout | undefined;
+  let hook: HookRun | undefined;
   return {
     begin(pause, over) {
       switch (pause.name) {
         case 'back-off':
           timer = setTimeout(over, pause.ms);
           return;
+        case 'pre-start':
+        case 'pre-stop':
+        case 'post-round': {
+          const run = runHook(pause, over);
+          hook = run;
+          void run.gone.then(() => {
+            if (hook === run) hook = undefined;
+          });
+          return;
+        }
         default:
-          unreachable(pause.name);
+          unreachable(pause);
       }
     },
     end() {
       clearTimeout(timer);
+      hook?.end();
     },
+    gone: () => hook?.gone,
   };
 }

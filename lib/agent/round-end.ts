@@ -1,8 +1,14 @@
+import { launchError } from '../errors.js';
+import { unreachable } from '../util/unreachable.js';
 import { hungFor, inOrderOfReport, isSuccess, notGoneYet } from './exits.js';
-import { type Judgement, judge, type Ledger } from './failure-policy.js';
+import { emptyLedger, type Judgement, judge, type Ledger } from './failure-policy.js';
+import { aboutEnd, hookCalls, hookFailed } from './hook-calls.js';
 import type { Action, Ending, Exit, Pause, Policy, Round } from './state.js';
 import {
+  type After,
+  type Before,
   type Between,
+  endHold,
   isFailure,
   type Live,
   livingOf,
@@ -20,7 +26,12 @@ export function onGroupEnded(state: Live, happening: Of<'group-ended'>): Step {
   const known = [...state.exits, ...notGoneYet(state)];
   const exits = inOrderOfReport([...known, ...hungFor(state, known, atMs)], state.dying);
   const unfit = stuck.length > 0 ? ({ nodeUnfit: true } as const) : {};
+  const hasSucceeded = exits.every(({ exit }) => isSuccess(exit));
+  const root = rootOf(exits, happening);
+  const about = aboutEnd(state, root, hasSucceeded ? 'success' : 'preempted');
+  const postRound = hookCalls(policy, 'post-round', about);
   const told: Action[] = [
+    ...(state.phase === 'stopping' ? endHold(state) : []),
     ...stuck.flatMap(({ localRank, ...where }): Action[] => {
       const worker = state.workers[localRank]?.identity;
       return worker === undefined
@@ -31,10 +42,18 @@ export function onGroupEnded(state: Live, happening: Of<'group-ended'>): Step {
       ? [{ do: 'tell', event: { event: 'strays-killed', count: strays, atMs } } as const]
       : []),
   ];
-  const end = (ending: Ending, more: readonly Action[] = []): Step => [
-    { phase: 'ended', policy },
-    [...told, { do: 'release-round', round }, ...more, { do: 'finish', ending }],
-  ];
+  const end = (ending: Ending, more: readonly Action[] = []): Step => {
+    const [hook] = ending.outcome === 'error' ? [] : postRound;
+    const before: Action[] = [...told, { do: 'release-round', round }, ...more];
+    if (hook === undefined)
+      return [{ phase: 'ended', policy }, [...before, { do: 'finish', ending }]];
+    const after: After = { phase: 'after', policy, round, pauses: [hook], ending };
+    const order = state.phase === 'stopping' ? state.order : undefined;
+    return [
+      order === undefined ? after : { ...after, order },
+      [...before, { do: 'begin-pause', round, pause: hook }],
+    ];
+  };
 
   if (state.phase !== 'stopping') {
     // A group ends by itself only when all are gone, and a failure would have made us stop it.
@@ -42,12 +61,12 @@ export function onGroupEnded(state: Live, happening: Of<'group-ended'>): Step {
       return end({ outcome: 'error', error: new Error(`round ${round} ended before its workers`) });
     }
     // Without a notice there's no failure among them.
-    return exits.every(({ exit }) => isSuccess(exit))
+    return hasSucceeded
       ? end({ outcome: 'succeeded' })
       : end({ outcome: 'preempted', round, exits, ...unfit });
   }
 
-  const judgement = isFailure(state.reason) ? judgementOf(state, exits, happening) : undefined;
+  const judgement = isFailure(state.reason) ? judgementOf(state, root, happening) : undefined;
   // Without a restart left the failure had decided the outcome before anybody ordered a stop.
   if (judgement?.do === 'fail') {
     const { because, rule } = judgement;
@@ -83,7 +102,11 @@ export function onGroupEnded(state: Live, happening: Of<'group-ended'>): Step {
     atMs,
   };
   const after: Action[] = [{ do: 'release-round', round }, ...told, restarting];
-  const pauses: Pause[] = delayMs > 0 ? [{ name: 'back-off', ms: delayMs }] : [];
+  const pauses: Pause[] = [
+    ...postRound,
+    ...(delayMs > 0 ? [{ name: 'back-off', ms: delayMs } as const] : []),
+    ...hookCalls(policy, 'pre-start', { ...about, round: round + 1 }),
+  ];
   const [first] = pauses;
   if (first !== undefined) {
     const { workers, prepared, step } = state;
@@ -108,18 +131,22 @@ export function onGroupEnded(state: Live, happening: Of<'group-ended'>): Step {
   return [next, [...started, ...after]];
 }
 
-/** A stuck process holds what the next round needs, and no signal frees it. */
-function judgementOf(
-  state: Stopping,
-  exits: readonly Exit[],
-  { stuck, rootCause, progress = 0, chance = 0, atMs }: Of<'group-ended'>,
-): Judgement | { readonly do: 'fail'; readonly because: 'node-unfit'; readonly rule?: string } {
-  if (stuck.length > 0) return { do: 'fail', because: 'node-unfit' };
-  const root =
+function rootOf(exits: readonly Exit[], { rootCause }: Of<'group-ended'>): Exit | undefined {
+  return (
     exits.find(({ worker }) => worker.localRank === rootCause?.localRank) ??
     exits.find(({ cause }) => cause === 'hang') ??
     exits.find(({ exit, cause }) => cause === 'own' && !isSuccess(exit)) ??
-    exits[0];
+    exits[0]
+  );
+}
+
+/** A stuck process holds what the next round needs, and no signal frees it. */
+function judgementOf(
+  state: Stopping,
+  root: Exit | undefined,
+  { stuck, rootCause, progress = 0, chance = 0, atMs }: Of<'group-ended'>,
+): Judgement | { readonly do: 'fail'; readonly because: 'node-unfit'; readonly rule?: string } {
+  if (stuck.length > 0) return { do: 'fail', because: 'node-unfit' };
   const startedAtMs = Math.min(...state.workers.map(worker => worker.startedAtMs));
   return judge(state.policy.failures, state.ledger, {
     round: state.round,
@@ -132,13 +159,39 @@ function judgementOf(
   });
 }
 
-export function onPauseOver(state: Between, name: Pause['name']): Step {
+export function onPauseOver(
+  state: Before | Between | After,
+  { pause: name, problem }: Of<'pause-over'>,
+  nowMs: number,
+): Step {
+  const { policy, round } = state;
   const [done, ...pauses] = state.pauses;
   if (done?.name !== name) return [state, []];
-  const [pause] = pauses;
-  return pause === undefined
-    ? startRound(state.policy, state.round + 1, state.nextLedger)
-    : [{ ...state, pauses }, [{ do: 'begin-pause', round: state.round, pause }]];
+  if (problem !== undefined && done.name === 'pre-start') {
+    const error = launchError('ERR_HOOK', [done.name, done.round, problem]);
+    const discard = state.phase === 'between' && state.prepared ? [discardNext(state)] : [];
+    const finish: Action = { do: 'finish', ending: { outcome: 'error', error } };
+    return [{ phase: 'ended', policy }, [...discard, finish]];
+  }
+  const told =
+    problem === undefined || done.name === 'back-off' ? [] : [hookFailed(done, problem, nowMs)];
+  switch (state.phase) {
+    case 'before': {
+      const [next, started] = startRound(policy, 0, emptyLedger);
+      return [next, [...started, ...told]];
+    }
+    case 'between': {
+      const [pause] = pauses;
+      if (pause !== undefined)
+        return [{ ...state, pauses }, [{ do: 'begin-pause', round, pause }, ...told]];
+      const [next, started] = startRound(policy, round + 1, state.nextLedger);
+      return [next, [...started, ...told]];
+    }
+    case 'after':
+      return [{ phase: 'ended', policy }, [...told, { do: 'finish', ending: state.ending }]];
+    default:
+      return unreachable(state);
+  }
 }
 
 export function discardNext({ round, restartCount }: Round): Action {

@@ -6,6 +6,7 @@ import type {
   WorkerIdentity,
 } from '../events.js';
 import type { GraceReason } from '../options/grace.js';
+import type { HookName } from '../options/hooks.js';
 import type { FailReason, FailurePolicy, Ledger } from './failure-policy.js';
 import type { Hang } from './hang.js';
 
@@ -20,6 +21,8 @@ export interface Policy {
   readonly preemptSignal?: string;
   /** From the notice to SIGTERM. */
   readonly preemptLimitMs?: number;
+  /** Those that there are. */
+  readonly hooks?: readonly HookName[];
 }
 
 /** An end as it was seen, with what we had to do with it. */
@@ -74,6 +77,13 @@ export interface StopOrder {
 
 export type AgentState =
   | { readonly phase: 'idle'; readonly policy: Policy }
+  /** Nothing has started; round 0 does when the pause is over. */
+  | {
+      readonly phase: 'before';
+      readonly policy: Policy;
+      readonly round: 0;
+      readonly pauses: readonly Pause[];
+    }
   | (Round & { readonly phase: 'starting' })
   | (Round & { readonly phase: 'running' })
   | (Round & {
@@ -89,6 +99,11 @@ export type AgentState =
       readonly sent: readonly number[];
       /** Whether the next round has been prepared meanwhile. */
       readonly prepared: boolean;
+      /**
+       * The hook before a stop is under way. Nothing has been sent yet, so no grace period has begun,
+       * and deaths are nobody's doing but their own.
+       */
+      readonly holding?: { readonly signal: string };
     })
   /** The round is over; the next one starts when the pauses are. */
   | (Round & {
@@ -98,10 +113,30 @@ export type AgentState =
       readonly prepared: boolean;
       readonly nextLedger: Ledger;
     })
+  /** No round follows. It's known how the run ends, and told when the pause is over. */
+  | {
+      readonly phase: 'after';
+      readonly policy: Policy;
+      readonly round: number;
+      readonly pauses: readonly Pause[];
+      readonly ending: Ending;
+      readonly order?: StopOrder;
+    }
   | { readonly phase: 'ended'; readonly policy: Policy };
 
-/** What must be over before the next round starts. */
-export type Pause = { readonly name: 'back-off'; readonly ms: number };
+/** What must be over before it goes on: a time, or a hook. */
+export type Pause = { readonly name: 'back-off'; readonly ms: number } | HookCall;
+
+/** A hook, and what it's told. */
+export interface HookCall {
+  readonly name: HookName;
+  /** The one that it's about: that starts, is stopped or is over. */
+  readonly round: number;
+  /** What ended the round, or the one before: `failure`, `hang`, `preempted`, `SIGTERM`, … */
+  readonly reason?: string;
+  /** The root cause's, as far as it's known. */
+  readonly failedRank?: number;
+}
 
 export type Happening =
   | { readonly event: 'launch' }
@@ -152,7 +187,13 @@ export type Happening =
     }
   /** A worker has got so far, as seen from outside, e.g. in its output. */
   | { readonly event: 'progress'; readonly round: number; readonly step: number }
-  | { readonly event: 'pause-over'; readonly round: number; readonly pause: Pause['name'] }
+  | {
+      readonly event: 'pause-over';
+      readonly round: number;
+      readonly pause: Pause['name'];
+      /** Why a hook counts as failed, in words that follow its name. */
+      readonly problem?: string;
+    }
   | { readonly event: 'notice'; readonly by: PreemptionSource }
   /** The time that workers had from the notice on is over. */
   | { readonly event: 'preempt-limit'; readonly round: number }

@@ -3,6 +3,7 @@ import { unreachable } from '../util/unreachable.js';
 import { confirmed, isAmong, isSuccess, seenExit } from './exits.js';
 import { emptyLedger } from './failure-policy.js';
 import type { Hang } from './hang.js';
+import { hookCalls, hookFailed } from './hook-calls.js';
 import { onForward, onNotice, onStop } from './orders.js';
 import { noticeActions } from './preemption.js';
 import { onGroupEnded, onPauseOver, startRound } from './round-end.js';
@@ -13,9 +14,11 @@ import {
   livingOf,
   type Of,
   orderOf,
+  release,
   type Step,
   type Stopping,
   stopFor,
+  withoutNeedlessHold,
 } from './stopping.js';
 
 /**
@@ -56,8 +59,8 @@ export function step(state: AgentState, happening: Happening, nowMs: number): St
   // Late news of a round that's over.
   if (state.phase === 'idle' || state.phase === 'ended') return [state, []];
   if (happening.round !== state.round) return [state, []];
-  if (state.phase === 'between') {
-    return happening.event === 'pause-over' ? onPauseOver(state, happening.pause) : [state, []];
+  if (state.phase === 'before' || state.phase === 'between' || state.phase === 'after') {
+    return happening.event === 'pause-over' ? onPauseOver(state, happening, nowMs) : [state, []];
   }
 
   switch (happening.event) {
@@ -77,7 +80,7 @@ export function step(state: AgentState, happening: Happening, nowMs: number): St
     case 'progress':
       return [{ ...state, step: Math.max(state.step, happening.step) }, []];
     case 'pause-over':
-      return [state, []];
+      return onHookOver(state, happening, nowMs);
     case 'preempt-limit':
       if (state.phase !== 'running' || livingOf(state) === 0) return [state, []];
       return stopFor(state, { reason: 'preempt', signal: 'SIGTERM' }, nowMs);
@@ -87,7 +90,24 @@ export function step(state: AgentState, happening: Happening, nowMs: number): St
 }
 
 function onLaunch(state: AgentState): Step {
-  return state.phase === 'idle' ? startRound(state.policy, 0, emptyLedger) : [state, []];
+  if (state.phase !== 'idle') return [state, []];
+  const { policy } = state;
+  const [hook] = hookCalls(policy, 'pre-start', { round: 0 });
+  if (hook === undefined) return startRound(policy, 0, emptyLedger);
+  return [
+    { phase: 'before', policy, round: 0, pauses: [hook] },
+    [{ do: 'begin-pause', round: 0, pause: hook }],
+  ];
+}
+
+/** The hook before a stop; it may have been overtaken. */
+function onHookOver(state: Live, { pause, problem }: Of<'pause-over'>, nowMs: number): Step {
+  if (state.phase !== 'stopping' || state.holding === undefined || pause !== 'pre-stop')
+    return [state, []];
+  const [next, actions] = release(state, nowMs);
+  const { round } = state;
+  const told = problem === undefined ? [] : [hookFailed({ name: pause, round }, problem, nowMs)];
+  return [next, [...actions, ...told]];
 }
 
 function onStarted(state: Live, { workers, masterAddr, masterPort, atMs }: Of<'started'>): Step {
@@ -148,7 +168,7 @@ function onExited(state: Live, { localRank, exit, atMs }: Of<'exited'>, nowMs: n
   // The first failure stops the group; those that follow are its echoes, kept for the report only.
   // After a notice each worker saves and ends in its own time; one that's done mustn't stop the others.
   if (state.phase !== 'running' || isSuccess(seen.exit) || state.notice !== undefined)
-    return [{ ...state, exits }, [told]];
+    return withoutNeedlessHold({ ...state, exits }, [told], nowMs);
 
   return stopForFailure({ ...state, exits }, told, nowMs);
 }
@@ -194,6 +214,7 @@ function onDying(state: Live, { localRank, exit, atMs }: Of<'dying'>, nowMs: num
     },
   };
   const dying = [...state.dying, seen];
-  if (state.phase !== 'running' || state.notice !== undefined) return [{ ...state, dying }, [told]];
+  if (state.phase !== 'running' || state.notice !== undefined)
+    return withoutNeedlessHold({ ...state, dying }, [told], nowMs);
   return stopForFailure({ ...state, dying }, told, nowMs);
 }

@@ -4,6 +4,7 @@ import { signalNumber } from '../util/signals.js';
 import { notGoneYet } from './exits.js';
 import { mayRestart } from './failure-policy.js';
 import type { Hang } from './hang.js';
+import { aboutStop, hookCalls } from './hook-calls.js';
 import type { Action, AgentState, Happening, Policy, Round, StopOrder } from './state.js';
 
 /** How a group is stopped, and the words that the other parts of `step` share. */
@@ -12,7 +13,11 @@ export type Step = [AgentState, Action[]];
 
 export type Live = Extract<AgentState, { phase: 'starting' | 'running' | 'stopping' }>;
 
+export type Before = Extract<AgentState, { phase: 'before' }>;
+
 export type Between = Extract<AgentState, { phase: 'between' }>;
+
+export type After = Extract<AgentState, { phase: 'after' }>;
 
 export type Stopping = Extract<AgentState, { phase: 'stopping' }>;
 
@@ -40,7 +45,9 @@ export function stopFor(
 ): Step {
   const { policy, round, restartCount } = state;
   const graceMs = why.signal === 'SIGKILL' ? 0 : graceOf(policy, why.reason);
-  const next: Stopping = {
+  // The failed worker may have been the last; then there's nobody to stop and nothing to tell.
+  const nobody = isLeft(state);
+  const stopping: Stopping = {
     ...state,
     phase: 'stopping',
     reason: why.reason,
@@ -51,13 +58,54 @@ export function stopFor(
     sent: sentWith(undefined, why.signal),
     prepared: isFailure(why.reason) && mayRestart(policy.failures, state.ledger),
   };
+  // Workers that are still starting haven't run their own code: there's nothing to do before they end.
+  const mayHold = state.phase === 'running' && !nobody && why.signal !== 'SIGKILL';
+  const [hook] = mayHold ? hookCalls(policy, 'pre-stop', aboutStop(stopping)) : [];
+  const next = hook === undefined ? stopping : held(stopping, why.signal);
   const prepare: Action[] = next.prepared
     ? [{ do: 'prepare-round', round: round + 1, restartCount: restartCount + 1 }]
     : [];
-  // The failed worker may have been the last; then there's nobody to stop and nothing to tell.
-  const nobody = state.phase === 'running' && livingOf(state) === notGoneYet(state).length;
+  if (hook !== undefined) return [next, [{ do: 'begin-pause', round, pause: hook }, ...prepare]];
   const signals = nobody ? [] : signalActions(next, why.reason, why.signal, graceMs, nowMs);
   return [next, [...signals, ...prepare]];
+}
+
+/** Whether all have ended, or are about to. */
+function isLeft(state: Live): boolean {
+  return state.phase !== 'starting' && livingOf(state) === notGoneYet(state).length;
+}
+
+/** Until the hook is over. No grace period has begun, and nothing is sent. */
+function held(state: Stopping, signal: string): Stopping {
+  return { ...state, killAtMs: Number.POSITIVE_INFINITY, sent: [], holding: { signal } };
+}
+
+/** It's stopped now, and whatever comes of the hook is no longer waited for. */
+export function unheld(state: Stopping): Stopping {
+  const { holding, ...rest } = state;
+  return holding === undefined ? state : { ...rest, sent: sentWith(undefined, holding.signal) };
+}
+
+export function endHold({ holding }: Stopping): Action[] {
+  return holding === undefined ? [] : [{ do: 'end-pause', pause: 'pre-stop' }];
+}
+
+/** The hook is over: the signal that waited for it is sent. */
+export function release(state: Stopping, nowMs: number): Step {
+  const { policy, order, holding } = state;
+  if (holding === undefined) return [state, []];
+  const reasons = [state.reason, ...(order === undefined ? [] : [order.by])];
+  const graceMs = Math.min(...reasons.map(each => graceOf(policy, each)));
+  const next = { ...unheld(state), killAtMs: nowMs + graceMs };
+  return [next, signalActions(next, order?.by ?? state.reason, holding.signal, graceMs, nowMs)];
+}
+
+/** The last worker may have ended meanwhile: then there's nobody left to stop. */
+export function withoutNeedlessHold(state: Live, actions: readonly Action[], nowMs: number): Step {
+  if (state.phase !== 'stopping' || state.holding === undefined || !isLeft(state))
+    return [state, [...actions]];
+  const next = { ...unheld(state), killAtMs: nowMs + graceOf(state.policy, state.reason) };
+  return [next, [...actions, ...endHold(state)]];
 }
 
 export function signalActions(

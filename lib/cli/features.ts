@@ -2,6 +2,7 @@ import type { LaunchOptions } from '../options.js';
 import { failures } from './features/failures.js';
 import { grace } from './features/grace.js';
 import { hang } from './features/hang.js';
+import { hooks } from './features/hooks.js';
 import { limits } from './features/limits.js';
 import { placement } from './features/placement.js';
 import { preemption } from './features/preemption.js';
@@ -25,6 +26,7 @@ export const features: readonly Feature[] = [
   signalTarget,
   grace,
   preemption,
+  hooks,
 ];
 
 /** @throws CommandLineError */

@@ -160,6 +160,12 @@ export function createPrinter(options: PrinterOptions): Printer {
       case 'output-trouble':
         log('WARNING', describeTrouble(event));
         break;
+      case 'hook-output':
+        options.write(`${event.hook}: ${event.line}\n`);
+        break;
+      case 'hook-failed':
+        log('WARNING', `the ${event.hook} hook of round ${event.round} ${event.reason}`);
+        break;
       case 'unguarded':
         log(
           'WARNING',

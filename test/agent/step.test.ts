@@ -3,8 +3,9 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import t from 'tap';
 import type { FailurePolicy } from '../../lib/agent/failure-policy.js';
-import type { Action, AgentState, Happening } from '../../lib/agent/state.js';
+import type { Action, AgentState, Happening, Policy } from '../../lib/agent/state.js';
 import { initialState, step } from '../../lib/agent/step.js';
+import { hookNames } from '../../lib/options/hooks.js';
 import { traceOf } from './trace.js';
 
 const separator = '----\n';
@@ -86,11 +87,15 @@ const happening: fc.Arbitrary<Happening> = fc.oneof(
   fc.constant<Happening>({ event: 'notice', by: 'file' }),
   fc.constant<Happening>({ event: 'forward', signal: 'SIGUSR2' }),
   fc.record({ event: fc.constant('preempt-limit' as const), round: fc.nat(3) }),
-  fc.record({
-    event: fc.constant('pause-over' as const),
-    round: fc.nat(3),
-    pause: fc.constant('back-off' as const),
-  }),
+  fc.record(
+    {
+      event: fc.constant('pause-over' as const),
+      round: fc.nat(3),
+      pause: fc.constantFrom('back-off' as const, ...hookNames),
+      problem: fc.constant('exited with code 1'),
+    },
+    { requiredKeys: ['event', 'round', 'pause'] },
+  ),
   fc.record({ event: fc.constant('progress' as const), round: fc.nat(3), step: fc.nat(3) }),
   fc.record(
     {
@@ -104,12 +109,15 @@ const happening: fc.Arbitrary<Happening> = fc.oneof(
 
 const plain: FailurePolicy = { maxRestarts, rules: [], resetOnProgress: false };
 const withPauses: FailurePolicy = { ...plain, backOff: { firstMs: 100, maxMs: 1000 } };
+const policies: readonly Policy[] = [
+  { failures: plain, graceMs, ...preemption },
+  { failures: withPauses, graceMs, ...preemption },
+  { failures: plain, graceMs, ...preemption, hooks: ['pre-stop'] },
+  { failures: withPauses, graceMs, ...preemption, hooks: hookNames },
+];
 
-function play(
-  failures: FailurePolicy,
-  happenings: readonly (readonly [Happening, number])[],
-): Seen[] {
-  let state = initialState({ failures, graceMs, ...preemption });
+function play(policy: Policy, happenings: readonly (readonly [Happening, number])[]): Seen[] {
+  let state = initialState(policy);
   let nowMs = 0;
   return happenings.map(([next, afterMs]) => {
     nowMs += afterMs;
@@ -124,9 +132,9 @@ const story = fc.array(fc.tuple(happening, fc.nat(2000)), { maxLength: 40 });
 function holds(title: string, property: (seen: readonly Seen[]) => boolean): void {
   t.test(title, t => {
     fc.assert(
-      fc.property(fc.constantFrom(plain, withPauses), story, (failures, happenings) => {
+      fc.property(fc.constantFrom(...policies), story, (policy, happenings) => {
         const launch: readonly [Happening, number] = [{ event: 'launch' }, 0];
-        return property(play(failures, [launch, ...happenings]));
+        return property(play(policy, [launch, ...happenings]));
       }),
       { numRuns: 2000 },
     );
@@ -201,15 +209,18 @@ holds('only a running or starting group is told to stop', seen => {
   });
 });
 
-holds('between rounds a pause is under way, and nothing is started before it ends', seen => {
+holds('what waits for a pause has one under way, and nothing is started before it ends', seen => {
   let paused = false;
   return seen.every(({ state, actions }) => {
     for (const action of actions) {
       if (action.do === 'begin-pause') paused = true;
       if (action.do === 'end-pause') paused = false;
       // In the step in which a pause is over, its successor starts.
-      if (action.do === 'start-round') paused = false;
+      if (action.do === 'start-round' || action.do === 'finish') paused = false;
+      // The hook before a stop.
+      if (action.do === 'stop-group') paused = false;
     }
-    return paused === (state.phase === 'between');
+    const waits = ['before', 'between', 'after'].includes(state.phase);
+    return paused === (waits || (state.phase === 'stopping' && state.holding !== undefined));
   });
 });

@@ -1,8 +1,9 @@
 import type { FailurePolicy, RuleAction } from '../../lib/agent/failure-policy.js';
-import type { Action, AgentState, Ending, Happening } from '../../lib/agent/state.js';
+import type { Action, AgentState, Ending, Happening, Pause } from '../../lib/agent/state.js';
 import { initialState, step } from '../../lib/agent/step.js';
 import type { AgentEvent } from '../../lib/events.js';
 import { graceReasons } from '../../lib/options/grace.js';
+import type { HookName } from '../../lib/options/hooks.js';
 import { signalNumber } from '../../lib/util/signals.js';
 
 /**
@@ -14,6 +15,7 @@ import { signalNumber } from '../../lib/util/signals.js';
  *   preempt=SIGUSR1 limit=60000 grace-failure=5000 are policies, too
  *   notice · preempt-limit · forward SIGUSR2
  *   hung local=1                      a hang rule has found it
+ *   hooks=pre-start,pre-stop          in the policy; they end by: pause-over pre-stop, with `failed`
  *   started nproc=2 · start-failed · ended stuck=1 strays=2 · stop · signal SIGTERM · caller SIGINT
  *
  * `round=N` names another round than the present one. Times are printed as milliseconds since 0.
@@ -26,6 +28,7 @@ export function traceOf(script: string): string {
     graceMs: Number(policy.grace ?? 30_000),
     ...(policy.preempt === undefined ? {} : { preemptSignal: policy.preempt }),
     ...(policy.limit === undefined ? {} : { preemptLimitMs: Number(policy.limit) }),
+    ...(policy.hooks === undefined ? {} : { hooks: policy.hooks.split(',') as HookName[] }), // its own words
     graceByReasonMs: Object.fromEntries(
       graceReasons.flatMap(reason => {
         const given = policy[`grace-${reason}`];
@@ -92,7 +95,12 @@ function happeningOf(line: string, state: AgentState, nowMs: number): Happening 
     case 'progress':
       return { event: 'progress', round: at.round, step: Number(values.step) };
     case 'pause-over':
-      return { event: 'pause-over', round: at.round, pause: 'back-off' };
+      return {
+        event: 'pause-over',
+        round: at.round,
+        pause: (rest[0] ?? 'back-off') as Pause['name'], // the scenario's own words
+        ...(rest[1] === 'failed' ? { problem: 'exited with code 1' } : {}),
+      };
     case 'notice':
       return { event: 'notice', by: 'signal' };
     case 'preempt-limit':
@@ -172,7 +180,7 @@ export function describeAction(action: Action): string {
     case 'stop-group':
       return `stop-group ${action.round}: ${action.signal}, KILL after ${action.graceMs} ms`;
     case 'begin-pause':
-      return `begin-pause ${action.pause.name} ${action.pause.ms} ms`;
+      return `begin-pause ${describePause(action.pause)}`;
     case 'end-pause':
       return `end-pause ${action.pause}`;
     case 'signal-group':
@@ -192,6 +200,13 @@ export function describeAction(action: Action): string {
   }
 }
 
+function describePause(pause: Pause): string {
+  if (pause.name === 'back-off') return `back-off ${pause.ms} ms`;
+  const { name, round, reason, failedRank } = pause;
+  const why = reason === undefined ? '' : `, ${reason}`;
+  return `${name} of round ${round}${why}${failedRank === undefined ? '' : `, rank ${failedRank}`}`;
+}
+
 function describeEvent(event: AgentEvent): string {
   switch (event.event) {
     case 'round-started':
@@ -204,6 +219,8 @@ function describeEvent(event: AgentEvent): string {
       return `stopping (${event.reason}): ${event.signal}, grace ${event.graceMs} ms`;
     case 'worker-stuck':
       return `worker ${event.worker.rank} is stuck in ${event.state} at ${event.waitChannel}`;
+    case 'hook-failed':
+      return `${event.hook} of round ${event.round} ${event.reason}`;
     case 'strays-killed':
       return `${event.count} strays killed`;
     default:

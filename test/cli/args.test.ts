@@ -244,6 +244,13 @@ const meanings: readonly [title: string, line: string, env: Env, options: object
     { graceMs: { failure: 500, preempt: 600_000 } },
   ],
   [
+    '--pre-start, --pre-stop, --post-round, --hook-timeout',
+    '--pre-start=a --pre-stop b --post-round=c --hook-timeout=500ms t.py',
+    {},
+    { hooks: { preStart: 'a', preStop: 'b', postRound: 'c', timeoutMs: 500 } },
+  ],
+  ['a hook has a default limit', '--pre-stop=b t.py', {}, { hooks: { preStop: 'b' } }],
+  [
     'pain 5: --preempt-*',
     '--preempt-signal=SIGUSR1 --preempt-file=/run/f --preempt-url=http://a/b --preempt-limit=1 t.py',
     {},

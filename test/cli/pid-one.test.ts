@@ -44,3 +44,16 @@ t.test('pain 29: process 1 can not die by a signal: 128 + n stands for it', { sk
   t.match(ended, { code: 128 + 12, signal: null });
   t.match(ended.stdout, 'worker 0 got SIGTERM\n');
 });
+
+t.test('pain 29: as process 1 it hears how a hook ended, among orphans', { skip }, async t => {
+  const orphans = 'for i in $(seq 20); do (sh -c "exit 9" &); done';
+  const hooks = ['--pre-start', orphans, '--post-round', `${orphans}; exit 5`];
+  const run = startCli(t, ['--standalone', ...hooks, fixture('ends.py'), '0'], {
+    under: container,
+  });
+
+  const { code, stderr } = await run.ended;
+
+  t.equal(code, 0);
+  t.match(stderr, 'the post-round hook of round 0 exited with code 5\n');
+});

@@ -62,6 +62,22 @@ t.test('L-035: there is no OMP warning for one worker, or if the variable is set
   t.end();
 });
 
+t.test('what a hook writes bears its name, whatever the level, and its failure is a warning', t => {
+  const { printer, text } = printing({ logLevel: logLevels.WARNING });
+
+  printer.event({ event: 'hook-output', hook: 'pre-stop', line: 'saved', atMs: 0 });
+  printer.event({
+    event: 'hook-failed',
+    hook: 'pre-stop',
+    round: 2,
+    reason: 'exited with code 3',
+    atMs: 0,
+  });
+
+  t.equal(text(), `pre-stop: saved\nW${log}the pre-stop hook of round 2 exited with code 3\n`);
+  t.end();
+});
+
 t.test('a failure is told at once, with what it leads to', t => {
   const { printer, text } = printing({ maxRestarts: 3 });
 

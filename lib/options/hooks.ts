@@ -1,0 +1,54 @@
+import { isRecord, milliseconds, type Rule, text } from '../option-rules.js';
+
+/** When a hook runs: before a round starts, before its workers are stopped, when none of them is left. */
+export const hookNames = ['pre-start', 'pre-stop', 'post-round'] as const;
+export type HookName = (typeof hookNames)[number];
+
+/** Commands for `/bin/sh -c`, run by the agent itself, once on each node. */
+export interface Hooks {
+  /** Before each round. If it fails, or takes too long, nothing is started. @default none */
+  readonly preStart?: string;
+  /** Before the stop signal goes to live workers; SIGKILL waits for nobody. @default none */
+  readonly preStop?: string;
+  /** When a round's last worker is gone, before the next round or the run's result. @default none */
+  readonly postRound?: string;
+  /** Then a hook's process group is killed. @default 10_000 */
+  readonly timeoutMs?: number;
+}
+
+export interface HookOptions {
+  readonly hooks?: Hooks;
+}
+
+export const defaultHookMs = 10_000;
+
+const keys: Readonly<Record<HookName, 'preStart' | 'preStop' | 'postRound'>> = {
+  'pre-start': 'preStart',
+  'pre-stop': 'preStop',
+  'post-round': 'postRound',
+};
+
+/** The command of a hook, if there is one. */
+export function hookCommand(hooks: Hooks | undefined, name: HookName): string | undefined {
+  return hooks?.[keys[name]];
+}
+
+const fields: Readonly<Record<keyof Hooks, Rule>> = {
+  preStart: text,
+  preStop: text,
+  postRound: text,
+  timeoutMs: milliseconds,
+};
+
+export const hookRules: Readonly<Record<keyof HookOptions, Rule>> = {
+  hooks: [
+    value =>
+      isRecord(value) &&
+      Object.entries(value).every(
+        ([name, each]) =>
+          Object.hasOwn(fields, name) &&
+          (each === undefined || fields[name as keyof Hooks][0](each)), // hasOwn has just told
+      ),
+    '{ preStart?, preStop?, postRound?, timeoutMs? }: commands, and milliseconds',
+  ],
+};
