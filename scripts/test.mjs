@@ -1,7 +1,7 @@
 // npm test: prepares what this machine lacks, builds, runs what this machine can, and says what
 // was left out. Ends with `N passed, N failed`, counted in assertions.
 //
-//   npm test -- [--only PART,…] [--fallbacks] [--sanitizers] [--fuzz-replay] [NAME…]
+//   npm test -- [--only PART,…] [--fallbacks] [--sanitizers] [--fuzz-replay] [--vm] [NAME…]
 //
 // NAMEs are parts of test file names. The parts are listed in `parts` below.
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
@@ -25,6 +25,7 @@ const parts = {
     run: sanitizers,
   },
   fuzz: { about: "the fuzz targets' corpus", run: fuzz },
+  vm: { about: 'kernels with several NUMA nodes, in QEMU', run: () => alone(testFiles().vm) },
 };
 
 const { values, positionals } = parseArgs({
@@ -34,6 +35,7 @@ const { values, positionals } = parseArgs({
     fallbacks: { type: 'boolean' },
     sanitizers: { type: 'boolean' },
     'fuzz-replay': { type: 'boolean' },
+    vm: { type: 'boolean' },
   },
 });
 
@@ -66,6 +68,7 @@ function choose() {
     fallbacks: values.fallbacks,
     sanitizers: values.sanitizers,
     fuzz: values['fuzz-replay'],
+    vm: values.vm,
   };
   return Object.keys(parts).filter(name => parts[name].always || asked[name]);
 }
@@ -88,7 +91,7 @@ function pythons(chosen) {
 
 async function build(chosen) {
   const needs = (...names) => chosen.some(name => names.includes(name));
-  if (needs('unit', 'process', 'interop', 'fallbacks', 'sanitizers')) {
+  if (needs('unit', 'process', 'interop', 'fallbacks', 'sanitizers', 'vm')) {
     say('building the addon and dist/');
     buildAddon();
     await buildTs();
@@ -100,7 +103,7 @@ async function build(chosen) {
 
 /** Compiled test files, by how they run. A file that starts processes runs alone, since it times them. */
 function testFiles() {
-  const files = { native: [], unit: [], process: [], interop: [] };
+  const files = { native: [], unit: [], process: [], interop: [], vm: [] };
   const folder = join(root, 'build/js/test');
   for (const path of readdirSync(folder, { recursive: true }).sort()) {
     if (!path.endsWith('.test.js')) continue;
@@ -108,7 +111,7 @@ function testFiles() {
     const startsProcesses = /harness\.js'|node:child_process'|\/launch\.js'/.test(
       readFileSync(join(root, file), 'utf8'),
     );
-    const part = /^(native|interop)\//.exec(path)?.[1] ?? (startsProcesses ? 'process' : 'unit');
+    const part = /^(native|interop|vm)\//.exec(path)?.[1] ?? (startsProcesses ? 'process' : 'unit');
     files[part].push(file);
   }
   return files;
