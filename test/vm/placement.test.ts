@@ -30,7 +30,7 @@ t.test('pain 19: two nodes, a GPU at each, in the other order', { skip }, async 
   );
 
   t.match(ended, { code: 0 });
-  t.match(ended.stdout, /node 1 {2}CPUs 2-3[^]*GPU 0 {2}0000:21:00.0 {2}GPU-aa/);
+  t.match(ended.stdout, /node 1 {2}CPUs 2-3[\s\S]*GPU 0 {2}0000:21:00.0 {2}GPU-aa/);
   t.match(ended.stdout, /^ {2}0 +GPU-aa +CPUs 2-3, memory preferred on node 1$/m);
   t.match(linesOf(ended, 'auto'), [
     'auto rank=0 cpus=2-3 memory=preferred:1 pages=1:2048',
@@ -85,7 +85,7 @@ t.test('four nodes with hyperthreads, one without memory', { skip }, async t => 
   );
 
   t.match(ended, { code: 0 });
-  const [json = '{}'] = /^\{[^]*?^\}/m.exec(ended.stdout) ?? [];
+  const [json = '{}'] = /^\{[\s\S]*?^\}/m.exec(ended.stdout) ?? [];
   t.match(JSON.parse(json), {
     nodes: [0, 1, 2, 3].map(node => ({ node, cores: 2, threadsPerCore: 2 })),
   });
