@@ -77,7 +77,7 @@ function hurryAfter(state: After, order: StopOrder, signal: string | undefined):
   const { policy, ending, order: first } = state;
   if (order.signal !== 'SIGKILL') {
     if (first === undefined) return [{ ...state, order }, []];
-    if (signal === undefined || isEcho(first, order)) return [state, []];
+    if (signal === undefined || isEcho(first, order.signal, order.atMs)) return [state, []];
   }
   return [
     { phase: 'ended', policy },
@@ -88,7 +88,7 @@ function hurryAfter(state: After, order: StopOrder, signal: string | undefined):
   ];
 }
 
-function isEcho(first: StopOrder, { signal, atMs }: StopOrder): boolean {
+function isEcho(first: StopOrder, signal: string, atMs: number): boolean {
   return signal === first.signal && atMs - first.atMs < echoMs;
 }
 
@@ -162,7 +162,7 @@ function hurry(
   { signal, nowMs }: { readonly signal: string | undefined; readonly nowMs: number },
 ): Step {
   if (signal === undefined || state.killAtMs <= nowMs) return [state, []];
-  if (isEcho(first, { ...first, signal, atMs: nowMs })) return [state, []];
+  if (isEcho(first, signal, nowMs)) return [state, []];
 
   const next = { ...unheld(state), killAtMs: nowMs };
   return [next, [...endHold(state), ...signalActions(next, 'signal', 'SIGKILL', 0, nowMs)]];

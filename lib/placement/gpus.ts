@@ -15,19 +15,27 @@ type Env = Readonly<Record<string, string | undefined>>;
  * @returns undefined in place of a device of which we don't know which it is
  */
 export function workerGpus(env: Env, source: TopologySource): readonly (Gpu | undefined)[] {
-  const nvidia = withNvml(nvidiaGpus(source), source.nvml);
-  if (nvidia.length > 0) return visibleGpus(env.CUDA_VISIBLE_DEVICES, nvidia);
-  const amd = amdGpus(source);
-  if (amd.length > 0) return visibleAmdGpus(env, amd);
-  return visibleIntelGpus(env, intelGpus(source));
+  const { gpus, visible } = presentGpus(source);
+  return visible(env, gpus);
 }
 
 /** All of this machine's, of the maker whose GPUs workers would use. */
 export function machineGpus(source: TopologySource): readonly Gpu[] {
+  return presentGpus(source).gpus;
+}
+
+/** The GPUs of one maker, with its rule about which of them a process sees. */
+function presentGpus(source: TopologySource): {
+  readonly gpus: readonly Gpu[];
+  readonly visible: (env: Env, gpus: readonly Gpu[]) => readonly (Gpu | undefined)[];
+} {
   const nvidia = withNvml(nvidiaGpus(source), source.nvml);
-  if (nvidia.length > 0) return nvidia;
+  if (nvidia.length > 0) {
+    return { gpus: nvidia, visible: (env, gpus) => visibleGpus(env.CUDA_VISIBLE_DEVICES, gpus) };
+  }
   const amd = amdGpus(source);
-  return amd.length > 0 ? amd : intelGpus(source);
+  if (amd.length > 0) return { gpus: amd, visible: visibleAmdGpus };
+  return { gpus: intelGpus(source), visible: visibleIntelGpus };
 }
 
 /**

@@ -34,13 +34,12 @@ export function place(
 ): Placed {
   const topology = readTopology(source);
   const memory = placement.memory ?? 'preferred';
-  const gpus = workerGpus(env, source);
   const bound =
     placement.cpus === undefined
       ? bindByMode(topology, placement, {
           memory,
           ranks,
-          gpuNodes: gpus.map(gpu => gpu && nodeOfPci(source, topology, gpu.pci)),
+          gpuNodes: workerGpus(env, source).map(gpu => gpu && nodeOfPci(source, topology, gpu.pci)),
         })
       : bindAsSaid(topology, placement.cpus, ranks, memory);
   const fallback = placement.fallback ?? false;

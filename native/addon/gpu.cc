@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include <functional>
 #include <string>
 
 #include "addon/convert.h"
@@ -69,98 +70,75 @@ Napi::Value toJs(Napi::Env env, const NvmlDevice& device) {
   return object;
 }
 
-/// A query on one of Node's pool threads, which it holds for its limit at most.
+Napi::Value toJs(Napi::Env env, const NvmlReport& report) {
+  Napi::Object object = Napi::Object::New(env);
+  Napi::Array devices = Napi::Array::New(env, report.devices.size());
+  for (uint32_t i = 0; i < report.devices.size(); i++) devices.Set(i, toJs(env, report.devices[i]));
+  object.Set("devices", devices);
+  if (report.trouble) object.Set("trouble", toJs(env, *report.trouble));
+  return object;
+}
+
+Napi::Value toJs(Napi::Env env, const DeviceHolders& found) {
+  Napi::Array holders = Napi::Array::New(env, found.holders.size());
+  for (uint32_t i = 0; i < found.holders.size(); i++) {
+    const DeviceHolder& holder = found.holders[i];
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("pid", Napi::Number::New(env, holder.pid));
+    Napi::Array devices = Napi::Array::New(env, holder.devices.size());
+    for (uint32_t d = 0; d < holder.devices.size(); d++)
+      devices.Set(d, Napi::String::New(env, holder.devices[d]));
+    object.Set("devices", devices);
+    holders.Set(i, object);
+  }
+  Napi::Array unread = Napi::Array::New(env, found.unread.size());
+  for (uint32_t i = 0; i < found.unread.size(); i++)
+    unread.Set(i, Napi::Number::New(env, found.unread[i]));
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("holders", holders);
+  object.Set("unread", unread);
+  return object;
+}
+
+/// What's asked on one of Node's pool threads, which it holds for its own limit at most.
 ///
 /// Owner: itself, until its promise is settled or the environment ends.
 /// Thread: JS, but for Execute.
-class Query : public Napi::AsyncWorker {
+template <typename Answer>
+class Question : public Napi::AsyncWorker {
  public:
-  Query(Napi::Env env, std::string library, std::chrono::milliseconds limit)
-      : Napi::AsyncWorker(env, "regroup gpus"),
-        deferred_(Napi::Promise::Deferred::New(env)),
-        library_(std::move(library)),
-        limit_(limit) {}
-
-  Napi::Promise promise() const { return deferred_.Promise(); }
-
- protected:
-  void Execute() override { report_ = queryNvml(library_, limit_); }
-
-  void OnOK() override {
-    Napi::Env env = Env();
-    Napi::Object object = Napi::Object::New(env);
-    Napi::Array devices = Napi::Array::New(env, report_.devices.size());
-    for (uint32_t i = 0; i < report_.devices.size(); i++)
-      devices.Set(i, toJs(env, report_.devices[i]));
-    object.Set("devices", devices);
-    if (report_.trouble) object.Set("trouble", toJs(env, *report_.trouble));
-    deferred_.Resolve(object);
+  static Napi::Promise ask(Napi::Env env, const char* name, std::function<Answer()> question) {
+    auto* asked = new Question(env, name, std::move(question));
+    const Napi::Promise promise = asked->deferred_.Promise();
+    asked->Queue();
+    return promise;
   }
 
+ protected:
+  void Execute() override { answer_ = question_(); }
+  void OnOK() override { deferred_.Resolve(toJs(Env(), answer_)); }
   void OnError(const Napi::Error& error) override { deferred_.Reject(error.Value()); }
 
  private:
+  Question(Napi::Env env, const char* name, std::function<Answer()> question)
+      : Napi::AsyncWorker(env, name),
+        deferred_(Napi::Promise::Deferred::New(env)),
+        question_(std::move(question)) {}
+
   Napi::Promise::Deferred deferred_;
-  std::string library_;
-  std::chrono::milliseconds limit_;
-  NvmlReport report_;
+  std::function<Answer()> question_;
+  Answer answer_;
 };
 
 /// gpus(timeoutMs): Promise<NativeGpus>
 Napi::Value gpus(const Napi::CallbackInfo& info) {
   const auto limit = toMilliseconds(info[0], "timeoutMs");
   if (!limit) return {};  // toMilliseconds left the TypeError pending
-  const char* library = ::getenv("REGROUP_NVML");
-  auto* query = new Query(info.Env(), library == nullptr ? kNvmlLibrary : library, *limit);
-  const Napi::Promise promise = query->promise();
-  query->Queue();
-  return promise;
+  const char* given = ::getenv("REGROUP_NVML");
+  const std::string library = given == nullptr ? kNvmlLibrary : given;
+  return Question<NvmlReport>::ask(info.Env(), "regroup gpus",
+                                   [library, limit = *limit] { return queryNvml(library, limit); });
 }
-
-/// A search on one of Node's pool threads. Owner and thread as above.
-class Search : public Napi::AsyncWorker {
- public:
-  Search(Napi::Env env, std::string folder, std::chrono::milliseconds limit)
-      : Napi::AsyncWorker(env, "regroup device holders"),
-        deferred_(Napi::Promise::Deferred::New(env)),
-        folder_(std::move(folder)),
-        limit_(limit) {}
-
-  Napi::Promise promise() const { return deferred_.Promise(); }
-
- protected:
-  void Execute() override { found_ = findDeviceHolders(folder_, limit_); }
-
-  void OnOK() override {
-    Napi::Env env = Env();
-    Napi::Array holders = Napi::Array::New(env, found_.holders.size());
-    for (uint32_t i = 0; i < found_.holders.size(); i++) {
-      const DeviceHolder& holder = found_.holders[i];
-      Napi::Object object = Napi::Object::New(env);
-      object.Set("pid", Napi::Number::New(env, holder.pid));
-      Napi::Array devices = Napi::Array::New(env, holder.devices.size());
-      for (uint32_t d = 0; d < holder.devices.size(); d++)
-        devices.Set(d, Napi::String::New(env, holder.devices[d]));
-      object.Set("devices", devices);
-      holders.Set(i, object);
-    }
-    Napi::Array unread = Napi::Array::New(env, found_.unread.size());
-    for (uint32_t i = 0; i < found_.unread.size(); i++)
-      unread.Set(i, Napi::Number::New(env, found_.unread[i]));
-    Napi::Object object = Napi::Object::New(env);
-    object.Set("holders", holders);
-    object.Set("unread", unread);
-    deferred_.Resolve(object);
-  }
-
-  void OnError(const Napi::Error& error) override { deferred_.Reject(error.Value()); }
-
- private:
-  Napi::Promise::Deferred deferred_;
-  std::string folder_;
-  std::chrono::milliseconds limit_;
-  DeviceHolders found_;
-};
 
 /// deviceHolders(folder, timeoutMs): Promise<NativeDeviceHolders>
 Napi::Value deviceHolders(const Napi::CallbackInfo& info) {
@@ -168,10 +146,9 @@ Napi::Value deviceHolders(const Napi::CallbackInfo& info) {
   if (!folder) return {};  // toString left the TypeError pending
   const auto limit = toMilliseconds(info[1], "timeoutMs");
   if (!limit) return {};
-  auto* search = new Search(info.Env(), *std::move(folder), *limit);
-  const Napi::Promise promise = search->promise();
-  search->Queue();
-  return promise;
+  return Question<DeviceHolders>::ask(
+      info.Env(), "regroup device holders",
+      [folder = *std::move(folder), limit = *limit] { return findDeviceHolders(folder, limit); });
 }
 
 }  // namespace

@@ -39,7 +39,7 @@ function listOf(mask: string): string {
 /** As a folder, with the masks that hwloc reads where we read lists. */
 function write(folder: string, machine: Machine): void {
   const files: Record<string, string> = { ...filesOf(machine) };
-  const all = formatList(allowedOf({ ...machine, allowed: undefined } as unknown as Machine));
+  const all = formatList(allowedOf(machine));
   const packages = new Map<string, number[]>();
   for (const [path, text] of Object.entries(filesOf(machine))) {
     if (path.endsWith('/cpulist')) files[path.replace(/list$/, 'map')] = maskOf(text);

@@ -8,6 +8,7 @@ import {
 } from '../../options/limits.js';
 import type { Feature } from '../features.js';
 import type { Values } from '../values.js';
+import { readWhole } from '../whole.js';
 
 const ours = { takes: 'text', env: false, origin: 'regroup', group: 'limits' } as const;
 
@@ -52,11 +53,13 @@ export const limits: Feature = {
     },
   ],
   read(values) {
+    const nice = readWhole(values, 'nice', -20, 19);
+    const oomScoreAdj = readWhole(values, 'oom_score_adj', -1000, 1000);
     return {
       ...readRlimits(values),
-      ...readWhole(values, 'nice', 'nice', -20, 19),
+      ...(nice === undefined ? {} : { nice }),
       ...readIonice(values),
-      ...readWhole(values, 'oom_score_adj', 'oomScoreAdj', -1000, 1000),
+      ...(oomScoreAdj === undefined ? {} : { oomScoreAdj }),
       ...readUmask(values),
     };
   },
@@ -109,21 +112,6 @@ function parseValue(text: string): RlimitValue | undefined {
 
 function isAbove(soft: RlimitValue, hard: RlimitValue): boolean {
   return hard !== 'unlimited' && (soft === 'unlimited' || soft > hard);
-}
-
-function readWhole(
-  values: Values,
-  dest: string,
-  option: 'nice' | 'oomScoreAdj',
-  lowest: number,
-  highest: number,
-): LimitOptions {
-  const text = values.text(dest);
-  if (text === undefined) return {};
-  const number = /^[-+]?\d+$/.test(text) ? Number(text) : Number.NaN;
-  if (number >= lowest && number <= highest) return { [option]: number };
-  const accepted = `a whole number from ${lowest} to ${highest}`;
-  return values.refuse(dest, `'${text}' is out of range or no number`, accepted);
 }
 
 function readIonice(values: Values): LimitOptions {

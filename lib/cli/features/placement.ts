@@ -3,6 +3,7 @@ import { maxListed, parseList } from '../../placement/cpu-list.js';
 import type { Feature } from '../features.js';
 import type { OptionSpec } from '../option-spec.js';
 import type { Values } from '../values.js';
+import { readWhole } from '../whole.js';
 
 const own = { env: false, origin: 'regroup', group: 'placement' } as const;
 const acceptedBind = 'auto, or CPUs by local rank, like 0:0-7,1:8-15';
@@ -109,20 +110,6 @@ export const placement: Feature = {
     };
   },
 };
-
-function readWhole(
-  values: Values,
-  dest: string,
-  lowest: number,
-  highest: number,
-): number | undefined {
-  const text = values.text(dest);
-  if (text === undefined) return undefined;
-  const number = /^\d+$/.test(text) ? Number(text) : Number.NaN;
-  if (number >= lowest && number <= highest) return number;
-  const accepted = `a whole number from ${lowest} to ${highest}`;
-  return values.refuse(dest, `'${text}' is out of range or no number`, accepted);
-}
 
 /** A part with a colon begins another rank; one without goes on with the last one's list. */
 function parseBind(values: Values, text: string): Pick<Placement, 'mode' | 'cpus'> {

@@ -4,20 +4,12 @@
 
 #include <memory>
 
+#include "core/base/old_symbols.h"
 #include "core/base/syscall.h"
 
-// Their symbols moved in glibc 2.34; the old ones are still there, and 2.28 has only those. A
-// sanitizer must find its own, though.
-#if defined(__GLIBC__) && !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
-#if defined(__x86_64__)
-#define OLDEST "GLIBC_2.2.5"
-#else
-#define OLDEST "GLIBC_2.17"
-#endif
-__asm__(".symver pthread_create,pthread_create@" OLDEST);
-__asm__(".symver pthread_join,pthread_join@" OLDEST);
-__asm__(".symver pthread_detach,pthread_detach@" OLDEST);
-#endif
+REGROUP_OLD_SYMBOL(pthread_create);
+REGROUP_OLD_SYMBOL(pthread_join);
+REGROUP_OLD_SYMBOL(pthread_detach);
 
 namespace regroup {
 

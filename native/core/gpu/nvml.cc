@@ -7,20 +7,13 @@
 #include <utility>
 
 #include "core/base/fd.h"
+#include "core/base/old_symbols.h"
 #include "core/base/syscall.h"
 #include "core/base/thread.h"
 #include "core/gpu/nvml_calls.h"
 
-// Their symbols moved in glibc 2.34; see base/thread.cc.
-#if defined(__GLIBC__) && !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
-#if defined(__x86_64__)
-#define OLDEST "GLIBC_2.2.5"
-#else
-#define OLDEST "GLIBC_2.17"
-#endif
-__asm__(".symver dladdr,dladdr@" OLDEST);
-__asm__(".symver dlopen,dlopen@" OLDEST);
-#endif
+REGROUP_OLD_SYMBOL(dladdr);
+REGROUP_OLD_SYMBOL(dlopen);
 
 namespace regroup {
 

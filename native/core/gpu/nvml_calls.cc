@@ -6,17 +6,11 @@
 
 #include <algorithm>
 
-// Their symbols moved in glibc 2.34; see base/thread.cc.
-#if defined(__GLIBC__) && !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
-#if defined(__x86_64__)
-#define OLDEST "GLIBC_2.2.5"
-#else
-#define OLDEST "GLIBC_2.17"
-#endif
-__asm__(".symver dlopen,dlopen@" OLDEST);
-__asm__(".symver dlsym,dlsym@" OLDEST);
-__asm__(".symver dlerror,dlerror@" OLDEST);
-#endif
+#include "core/base/old_symbols.h"
+
+REGROUP_OLD_SYMBOL(dlopen);
+REGROUP_OLD_SYMBOL(dlsym);
+REGROUP_OLD_SYMBOL(dlerror);
 
 namespace regroup {
 
