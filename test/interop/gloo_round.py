@@ -30,7 +30,11 @@ launched = dist.is_torchelastic_launched()
 # One write, so that lines of several workers don't mix.
 said = f"rank {rank} of attempt {attempt} reduced, launched {launched}, port {os.environ['MASTER_PORT']}\n"
 os.write(1, said.encode())
-if rank == 1 and attempt < failures:
+if rank != 1:
+    store.set(f"said/{rank}", "yes")
+elif attempt < failures:
+    # The others are stopped milliseconds after this one's end, and have to have said theirs.
+    store.wait([f"said/{other}" for other in range(world) if other != rank])
     os._exit(3)
 dist.barrier()
 dist.destroy_process_group()
