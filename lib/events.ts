@@ -73,10 +73,12 @@ export type AgentEvent =
       readonly graceMs: number;
       readonly atMs: number;
     }
-  /** The notice of preemption has reached the workers: no failure costs a restart any more. */
+  /** A notice of preemption has come: no failure costs a restart any more, and no round follows. */
   | {
       readonly event: 'preempting';
       readonly by: PreemptionSource;
+      /** `nobody` where there are no workers, or where they are being stopped already. */
+      readonly reaches: 'workers' | 'nobody';
       /** What the workers got, if anything. */
       readonly signal?: string;
       /** From now to SIGTERM, if there's a limit. */
@@ -117,8 +119,12 @@ export type AgentEvent =
   | {
       readonly event: 'worker-stuck';
       readonly worker: WorkerIdentity;
+      /** One letter of /proc/PID/stat, as `D`. */
       readonly state: string;
+      /** The kernel's function that it sleeps in; empty where it can't be read. */
       readonly waitChannel: string;
+      /** Lines of /proc/PID/task/TID/stack of its threads in state D; empty without CAP_SYS_ADMIN. */
+      readonly kernelStack: string;
       readonly atMs: number;
     }
   /** Processes that the workers left behind and that were killed. */

@@ -20,8 +20,9 @@ import { rootCauseOf } from './failures.js';
 import { hangGuard } from './hang-guard.js';
 import { runHook } from './hooks.js';
 import { type Job, roundOf, workerPlans } from './job.js';
+import { withKernelStacks } from './kernel-stack.js';
 import { killAtOnceMs, type Machine, startMachine } from './machine.js';
-import { exitOf, stuckOf } from './native-words.js';
+import { exitOf } from './native-words.js';
 import { type NoticeSources, watchForNotices } from './notice-sources.js';
 import { memoryState } from './oom.js';
 import { copyErrorFile } from './own-error-file.js';
@@ -206,6 +207,16 @@ export function createAgent(job: Job): Agent {
     });
   }
 
+  /** As process 1 the core would take the status of Node's children, which wait for it. */
+  async function asGuests<T>(body: () => Promise<T>): Promise<T> {
+    machine?.supervisor.beginGuest(hookCookie);
+    try {
+      return await body();
+    } finally {
+      machine?.supervisor.endGuest(hookCookie);
+    }
+  }
+
   function tellPlacement(started: Extract<NativeEvent, { event: 'started' }>): void {
     const { placed } = job;
     const reasons = placed === undefined ? [] : placementTrouble(placed, started);
@@ -244,6 +255,7 @@ export function createAgent(job: Job): Agent {
       nowMs,
       tell: event => told.publish(event),
       onHung: hang => happen({ event: 'hung', round, hang }),
+      asGuests,
     });
   }
 
@@ -288,16 +300,7 @@ export function createAgent(job: Job): Agent {
       case 'ended': {
         record.hangs?.close();
         record.tails = event.tails;
-        happen({
-          event: 'group-ended',
-          round,
-          atMs,
-          stuck: event.stuck.map(stuckOf),
-          strays: event.strays,
-          ...rulesInput(record),
-          progress: machine?.highestStep(round) ?? 0,
-          chance: Math.random(),
-        });
+        groupEnded(event, record);
         return;
       }
       case 'unguarded': {
@@ -316,6 +319,26 @@ export function createAgent(job: Job): Agent {
       default:
         unreachable(event);
     }
+  }
+
+  async function groupEnded(
+    event: Extract<NativeEvent, { event: 'ended' }>,
+    record: RoundRecord,
+  ): Promise<void> {
+    const { group: round, atMs, strays } = event;
+    // As a rule none is, and then this goes on at once.
+    const stuck =
+      event.stuck.length === 0 ? [] : await asGuests(() => withKernelStacks(event.stuck));
+    happen({
+      event: 'group-ended',
+      round,
+      atMs,
+      stuck,
+      strays,
+      ...rulesInput(record),
+      progress: machine?.highestStep(round) ?? 0,
+      chance: Math.random(),
+    });
   }
 
   /** Rules are about the worker that the report will name, and about what it left. */

@@ -2,6 +2,7 @@ import { constants } from 'node:fs';
 import { access, open, stat, writeFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { WorkerIdentity } from '../events.js';
+import { runBounded } from './bounded-child.js';
 import { catches, type DumpFile, foldRanks, mainFrame } from './stacks.js';
 
 /**
@@ -24,7 +25,6 @@ export interface Dump {
 
 /** Worth the time: the trainer and its first data loaders. */
 const maxDescendants = 16;
-const maxChildBytes = 4 * 1024 * 1024;
 /** For a handler to write its stacks. */
 const signalMs = 500;
 
@@ -90,7 +90,7 @@ async function dumpOne(
   const leftMs = (): number => Math.max(1, untilMs - performance.now());
   // Without /proc there would be nothing at all: it gets half of the time at most, py-spy
   // most of the rest, and writing what's left.
-  const proc = await run(
+  const proc = await runBounded(
     '/bin/sh',
     ['-c', procScript, 'sh', String(pid), String(maxDescendants)],
     leftMs() / 2,
@@ -101,7 +101,7 @@ async function dumpOne(
   if (pySpy !== undefined) {
     const each = await Promise.all(
       pids.map(async each => {
-        const text = await run(pySpy, ['dump', '--pid', String(each)], leftMs() * 0.8);
+        const text = await runBounded(pySpy, ['dump', '--pid', String(each)], leftMs() * 0.8);
         return `=== py-spy dump --pid ${each}\n${text}\n`;
       }),
     );
@@ -139,39 +139,6 @@ async function askHandler(
   await sleep(waitMs);
   if (stderr === undefined) return '';
   return `=== stderr after ${signal.name}\n${await readFrom(stderr, before)}\n`;
-}
-
-/** What a child of ours prints, or what it has printed when its time is over. */
-async function run(file: string, args: readonly string[], boundMs: number): Promise<string> {
-  // Only now: it loads Node's sockets, and few runs hang.
-  const { spawn } = await import('node:child_process');
-  return new Promise(resolve => {
-    const child = spawn(file, args, { stdio: ['ignore', 'pipe', 'pipe'], detached: true });
-    let text = '';
-    const finish = (note: string): void => {
-      clearTimeout(timer);
-      child.stdout.destroy();
-      child.stderr.destroy();
-      child.unref();
-      resolve(text + note);
-    };
-    const timer = setTimeout(() => {
-      // Its whole group: a cat that is stuck ends when it can, and nobody waits for it.
-      try {
-        if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
-      } catch {
-        // It has ended this moment.
-      }
-      finish(`\n(not done after ${Math.round(boundMs)} ms)\n`);
-    }, boundMs);
-    for (const stream of [child.stdout, child.stderr]) {
-      stream.setEncoding('utf8').on('data', (more: string) => {
-        if (text.length < maxChildBytes) text += more;
-      });
-    }
-    child.on('error', error => finish(`\n(${error.message})\n`));
-    child.on('close', () => finish(''));
-  });
 }
 
 async function findProgram(name: string, path = ''): Promise<string | undefined> {

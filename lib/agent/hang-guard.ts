@@ -24,6 +24,8 @@ export function hangGuard(
     nowMs(): number;
     tell(event: AgentEvent): void;
     onHung(hang: Hang): void;
+    /** Around what starts children by Node. */
+    asGuests<T>(body: () => Promise<T>): Promise<T>;
   },
 ): HangGuard {
   const { action = 'restart', dumpMs = defaultDumpMs, dumpSignal } = options;
@@ -38,21 +40,16 @@ export function hangGuard(
     if (action === 'notify') return;
 
     isDumping = true;
-    const dump = await dumpStacks(
-      round.workers.map(worker => ({
-        worker,
-        folder: round.files?.[worker.localRank]?.folder,
-        stderr: fileOf(round.plans[worker.localRank]?.stderr),
-      })),
-      {
-        boundMs: dumpMs,
-        signal:
-          dumpSignal === undefined || number === undefined
-            ? undefined
-            : { name: dumpSignal, number },
-        path: round.path,
-      },
-    ).catch((): Dump => ({ files: [], summary: 'unknown' })); // a hang ends without its stacks, too
+    const targets = round.workers.map(worker => ({
+      worker,
+      folder: round.files?.[worker.localRank]?.folder,
+      stderr: fileOf(round.plans[worker.localRank]?.stderr),
+    }));
+    const signal =
+      dumpSignal === undefined || number === undefined ? undefined : { name: dumpSignal, number };
+    const dump = await round
+      .asGuests(() => dumpStacks(targets, { boundMs: dumpMs, signal, path: round.path }))
+      .catch((): Dump => ({ files: [], summary: 'unknown' })); // a hang ends without its stacks, too
     isDumping = false;
     if (closed) return;
     round.tell({ event: 'dumped', ...dump, atMs: round.nowMs() });

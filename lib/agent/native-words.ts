@@ -1,7 +1,6 @@
 import type { WorkerExit } from '../events.js';
-import type { NativeExit, NativeStuck } from '../native.js';
+import type { NativeExit } from '../native.js';
 import { signalName } from '../util/signals.js';
-import type { Stuck } from './state.js';
 
 /** What the addon tells, in the agent's words. */
 
@@ -10,8 +9,4 @@ export function exitOf(exit: NativeExit): WorkerExit {
   const { signal: number, coreDumped } = exit;
   const signal = signalName(number) ?? `SIG${number}`;
   return { how: 'signaled', signal, signalNumber: number, coreDumped };
-}
-
-export function stuckOf({ index, state, waitChannel }: NativeStuck): Stuck {
-  return { localRank: index, state, waitChannel };
 }

@@ -1,6 +1,6 @@
 import { unreachable } from '../util/unreachable.js';
 import { inOrderOfReport } from './exits.js';
-import { noticeActions } from './preemption.js';
+import { noticeActions, unheardNotice } from './preemption.js';
 import { discardNext } from './round-end.js';
 import type { AgentState, Ending, Notice, StopOrder } from './state.js';
 import {
@@ -105,10 +105,17 @@ export function onNotice(state: AgentState, notice: Notice): Step {
         : [{ ...state, notice }, noticeActions(state, notice)];
     case 'stopping':
       // Whoever is being stopped saves already. There's no round after this one.
-      return [{ ...state, notice, prepared: false }, state.prepared ? [discardNext(state)] : []];
+      return [
+        { ...state, notice, prepared: false },
+        [
+          // A stop that was ordered ends the job as it is.
+          ...(state.order === undefined ? [unheardNotice(notice)] : []),
+          ...(state.prepared ? [discardNext(state)] : []),
+        ],
+      ];
     case 'before':
       // A machine that goes away is none to start on.
-      return endWaiting(state, { outcome: 'preempted', round: 0, exits: [] });
+      return tellFirst(notice, endWaiting(state, { outcome: 'preempted', round: 0, exits: [] }));
     case 'between': {
       const { round, exits } = state;
       const ending: Ending = {
@@ -116,13 +123,17 @@ export function onNotice(state: AgentState, notice: Notice): Step {
         round,
         exits: inOrderOfReport(exits, state.dying),
       };
-      return endWaiting(state, ending);
+      return tellFirst(notice, endWaiting(state, ending));
     }
     case 'after':
       return [state, []];
     default:
       return unreachable(state);
   }
+}
+
+function tellFirst(notice: Notice, [state, actions]: Step): Step {
+  return [state, [unheardNotice(notice), ...actions]];
 }
 
 /** Workers that haven't exec'd yet have no handler that it could be meant for. */

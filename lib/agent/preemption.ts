@@ -18,6 +18,7 @@ export function noticeActions(
       event: {
         event: 'preempting',
         by: notice.by,
+        reaches: 'workers',
         ...(signal === undefined ? {} : { signal }),
         ...(limitMs === undefined ? {} : { limitMs }),
         atMs: notice.atMs,
@@ -25,6 +26,11 @@ export function noticeActions(
     },
     ...limitActions(policy, round),
   ];
+}
+
+/** There are no workers to tell, or they are being stopped and save already. */
+export function unheardNotice({ by, atMs }: Notice): Action {
+  return { do: 'tell', event: { event: 'preempting', by, reaches: 'nobody', atMs } };
 }
 
 function limitActions({ preemptLimitMs: afterMs }: Policy, round: number): Action[] {

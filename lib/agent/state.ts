@@ -42,6 +42,7 @@ export interface Stuck {
   readonly localRank: number;
   readonly state: string;
   readonly waitChannel: string;
+  readonly kernelStack: string;
 }
 
 export interface Round {

@@ -110,6 +110,7 @@ async function runJob(
         void run.stop(isHandled ? signal : 'SIGTERM'); // never rejects for a signal's name
       });
 
+      sleepSoundly();
       const [result] = await Promise.all([run.result, printEvents(run.events(), printer.event)]);
       process.exitCode = exitCodeOf(result, settings.exitCode);
       tell(result, run.description, options, printer, ending);
@@ -125,6 +126,15 @@ async function runJob(
 /** Whether it matters which GPU each worker has. */
 function looksAtGpus({ placement, gpuPerRank }: LaunchOptions): boolean {
   return placement !== undefined || gpuPerRank === true;
+}
+
+/**
+ * V8 collects garbage in sixty steps, eight seconds after a program has come to rest, to give back a
+ * megabyte. Workers have a better use for the core; with this only its timer wakes us, once. Not before
+ * they're starting: it costs 2 ms.
+ */
+function sleepSoundly(): void {
+  process.getBuiltinModule('node:v8').setFlagsFromString('--no-incremental-marking');
 }
 
 /** As process 1 of a container we inherit whatever loses its parent, and nobody else reaps it. */

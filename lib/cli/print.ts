@@ -231,11 +231,15 @@ function describeDump({ files, summary }: Event<'dumped'>): string {
   return [`workers wait: ${summary}`, ...paths].join('\n');
 }
 
-function describeStuck({ worker, state, waitChannel }: Event<'worker-stuck'>): string {
+function describeStuck({ worker, state, waitChannel, kernelStack }: Event<'worker-stuck'>): string {
   const { rank, localRank, pid } = worker;
   const where = waitChannel === '' ? '' : `, waiting in ${waitChannel}`;
   const who = `worker ${rank} (local ${localRank}, pid ${pid})`;
-  return `${who} can't be killed: it's stuck in the kernel in state ${state}${where}`;
+  const stack = kernelStack === '' ? [] : kernelStack.split('\n').map(line => `  ${line}`);
+  return [
+    `${who} can't be killed: it's stuck in the kernel in state ${state}${where}`,
+    ...stack,
+  ].join('\n');
 }
 
 const sources = {
@@ -245,7 +249,8 @@ const sources = {
   url: '--preempt-url',
 } as const;
 
-function describePreemption({ by, signal, limitMs }: Event<'preempting'>): string {
+function describePreemption({ by, reaches, signal, limitMs }: Event<'preempting'>): string {
+  if (reaches === 'nobody') return `preemption, says ${sources[by]}: nothing is started any more`;
   const told = signal === undefined ? 'are told by the store' : `get ${signal}`;
   const limit = limitMs === undefined ? '' : `, SIGTERM in ${duration(limitMs)}`;
   return `preemption, says ${sources[by]}: workers ${told}${limit}; nothing is restarted any more`;

@@ -80,7 +80,14 @@ function happeningOf(line: string, state: AgentState, nowMs: number): Happening 
       const stuck =
         values.stuck === undefined
           ? []
-          : [{ localRank: Number(values.stuck), state: 'D', waitChannel: 'nv_wait' }];
+          : [
+              {
+                localRank: Number(values.stuck),
+                state: 'D',
+                waitChannel: 'nv_wait',
+                kernelStack: '',
+              },
+            ];
       return {
         event: 'group-ended',
         ...at,

@@ -57,3 +57,20 @@ t.test('pain 29: as process 1 it hears how a hook ended, among orphans', { skip 
   t.equal(code, 0);
   t.match(stderr, 'the post-round hook of round 0 exited with code 5\n');
 });
+
+t.test(
+  'pain 29: as process 1 it hears those that read stacks, among orphans',
+  { skip },
+  async t => {
+    const args = ['--standalone', '--hang-silence=500ms', '--log-dir', t.testdir({})];
+    const orphans = ['--no-python', 'sh', '-c', 'while :; do (true &); sleep 0.002; done'];
+    const run = startCli(t, [...args, '--nproc-per-node=4', ...orphans], { under: container });
+
+    const { code, stderr } = await run.ended;
+
+    t.equal(code, 1);
+    const paths = [...stderr.matchAll(/^ {2}(\/.*\/stacks\.txt)$/gm)].map(match => match[1] ?? '');
+    t.equal(paths.length, 4);
+    for (const path of paths) t.notMatch(readFileSync(path, 'utf8'), /not done after/);
+  },
+);

@@ -162,11 +162,19 @@ t.test('the rarer events are one line each', t => {
   const worker = { rank: 1, localRank: 1, pid: 101 };
   const lines: [AgentEvent, string][] = [
     [
-      { event: 'worker-stuck', worker, state: 'D', waitChannel: 'nfs_wait', atMs: 0 },
-      "regroup: worker 1 (local 1, pid 101) can't be killed: it's stuck in the kernel in state D, waiting in nfs_wait\n",
+      {
+        event: 'worker-stuck',
+        worker,
+        state: 'D',
+        waitChannel: 'nfs_wait',
+        kernelStack: 'thread 103 (pt_main):\n[<0>] nfs_wait+0x1/0x2',
+        atMs: 0,
+      },
+      "regroup: worker 1 (local 1, pid 101) can't be killed: it's stuck in the kernel in state D, waiting in nfs_wait\n" +
+        '  thread 103 (pt_main):\n  [<0>] nfs_wait+0x1/0x2\n',
     ],
     [
-      { event: 'worker-stuck', worker, state: 'D', waitChannel: '', atMs: 0 },
+      { event: 'worker-stuck', worker, state: 'D', waitChannel: '', kernelStack: '', atMs: 0 },
       "regroup: worker 1 (local 1, pid 101) can't be killed: it's stuck in the kernel in state D\n",
     ],
     [
