@@ -17,17 +17,19 @@ export const regroupBin = path.join(regroupRoot, 'dist', 'bin', 'regroup.cjs');
  * Compiles a C file of bench/, or all those of a folder, into build/bench/, unless that's newer.
  *
  * @param shared as a library, to be preloaded
+ * @param libraries what it's linked with
  */
-export function compile(source, { shared = false } = {}) {
+export function compile(source, { shared = false, libraries = [] } = {}) {
   const from = path.join(benchDir, source);
   const folder = !source.endsWith('.c');
   const files = folder ? fs.readdirSync(from).map(name => path.join(from, name)) : [from];
   const to = path.join(buildDir, path.basename(source, '.c') + (shared ? '.so' : ''));
-  if (isNewer(to, files)) return to;
+  const headers = fs.readdirSync(benchDir).filter(name => name.endsWith('.h'));
+  if (isNewer(to, [...files, ...headers.map(name => path.join(benchDir, name))])) return to;
   const flags = ['-O2', '-Wall', '-Wextra', '-Wno-missing-field-initializers', '-D_GNU_SOURCE'];
   const kind = shared ? ['-shared', '-fPIC'] : ['-static'];
   const sources = files.filter(file => file.endsWith('.c'));
-  execFileSync('cc', [...flags, ...kind, '-o', to, ...sources], { stdio: 'inherit' });
+  execFileSync('cc', [...flags, ...kind, '-o', to, ...sources, ...libraries], { stdio: 'inherit' });
   return to;
 }
 

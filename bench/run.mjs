@@ -37,6 +37,8 @@ const parts = [
       'at shared memory, one over a Unix socket.',
   },
 ];
+/** Those that are run when they're named, and stand in no table. */
+const asked = ['uring'];
 const names = parts.flatMap(part => part.names);
 
 const { values: options } = parseArgs({
@@ -58,9 +60,11 @@ if (options.help) {
 
 /** `store` names all that begin with `store-`. */
 const named = wanted => {
-  const found = names.filter(name => name === wanted || name.startsWith(`${wanted}-`));
+  const found = [...names, ...asked].filter(
+    name => name === wanted || name.startsWith(`${wanted}-`),
+  );
   if (found.length > 0) return found;
-  console.error(`--only: no benchmark ${wanted}; there are ${names.join(', ')}`);
+  console.error(`--only: no benchmark ${wanted}; there are ${[...names, ...asked].join(', ')}`);
   process.exit(2);
 };
 const only = options.only?.split(',').flatMap(named) ?? names;
@@ -164,12 +168,14 @@ function cells(row, columns) {
 }
 
 function header(columns) {
-  const label = name => launchers.find(l => l.name === name).label;
+  const label = name => launchers.find(l => l.name === name)?.label ?? name;
   return ['', ...columns.map(label), '× torchrun', 'target', ''];
 }
 
 function textTable(rows) {
-  const columns = launchers.map(l => l.name);
+  // Some compare with more than the launchers.
+  const measured = rows.flatMap(row => Object.keys(row.figures));
+  const columns = [...new Set([...launchers.map(l => l.name), ...measured])];
   const lines = [header(columns), ...rows.map(r => cells(r, columns))];
   const widths = lines[0].map((_, i) => Math.max(...lines.map(line => line[i].length)));
   const table = lines.map(line =>

@@ -8,7 +8,7 @@ export const name = 'store-meet';
 
 const many = 10_000;
 /** What store_load says in `meet`; in `connect`, only the first of it. The floor lets nobody wait. */
-const sizes = ['22:8', '34:8', '46:1'];
+export const sizes = ['22:8', '34:8', '46:1'];
 const count = number => number.toLocaleString('en');
 
 export async function run({ launchers, scale, quick }) {
