@@ -1,5 +1,6 @@
 #include "core/spawn/spawn.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <sys/inotify.h>
 #include <sys/resource.h>
@@ -91,6 +92,22 @@ TEST("every method starts a worker and reads its status") {
     CHECK_EQ(status.how, ExitStatus::How::Exited);
     CHECK_EQ(status.code, 41);
   }
+}
+
+TEST("a child that can't be born has no pidfd: the number that the kernel took back is anybody's") {
+  const Features features = probeFeatures({});
+  if (!features.clone3 || !features.cloneIntoCgroup) return tap::skip("needs CLONE_INTO_CGROUP");
+  auto stack = CloneStack::map();
+  REQUIRE(stack);
+  const Fd noCgroup(::open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+
+  const Cloned child = cloneChild(
+      *stack, CloneCall::Clone3, CLONE_PIDFD | kCloneIntoCgroup, SIGCHLD, [](void*) { ::_exit(0); },
+      nullptr, noCgroup.get());
+
+  CHECK_EQ(child.pid, -1);
+  CHECK_EQ(child.error, EBADF);
+  CHECK(!child.pidfd);
 }
 
 TEST("a missing program is ENOENT at exec") {

@@ -51,20 +51,22 @@ Cloned cloneChild(const CloneStack& stack, CloneCall call, uint64_t flags, int e
     args.stackSize = CloneStack::kBytes;
     const bool into = flags & kCloneIntoCgroup;
     if (into) args.cgroup = static_cast<uint64_t>(cgroup);
-    pid = rawClone(kSysClone3, reinterpret_cast<long>(&args),
-                   into ? sizeof args : kFirstCloneArgs, 0, run, arg);
+    pid = rawClone(kSysClone3, reinterpret_cast<long>(&args), into ? sizeof args : kFirstCloneArgs,
+                   0, run, arg);
   } else {
     pid = rawClone(SYS_clone, static_cast<long>(flags) | exitSignal,
                    reinterpret_cast<long>(stack.lowest() + CloneStack::kBytes),
                    reinterpret_cast<long>(&pidfd), run, arg);
   }
   Cloned child;
-  child.pidfd = Fd(pidfd);
   if (pid < 0) {
+    // The kernel may have written a number before it failed, and has taken it back: by now it can
+    // be another thread's.
     child.error = static_cast<int>(-pid);
-  } else {
-    child.pid = static_cast<pid_t>(pid);
+    return child;
   }
+  child.pid = static_cast<pid_t>(pid);
+  child.pidfd = Fd(pidfd);
   return child;
 }
 
