@@ -2,6 +2,7 @@ import type { FailReason } from './agent/failure-policy.js';
 import type { WorkerFailure } from './agent/failures.js';
 import type { Hang } from './agent/hang.js';
 import type { DumpFile } from './agent/stacks.js';
+import type { GpuHolder } from './gpu/holders.js';
 import type { HookName } from './options/hooks.js';
 
 /** How a worker ended. A signal without a name (a real-time one) is given as `SIG<number>`. */
@@ -127,6 +128,11 @@ export type AgentEvent =
       readonly kernelStack: string;
       readonly atMs: number;
     }
+  /**
+   * A GPU isn't free after a round: a process of ours holds it in spite of all, or, after a round that
+   * hasn't succeeded, another's; of those each is told once.
+   */
+  | { readonly event: 'gpu-held'; readonly holders: readonly GpuHolder[]; readonly atMs: number }
   /** Processes that the workers left behind and that were killed. */
   | { readonly event: 'strays-killed'; readonly count: number; readonly atMs: number }
   /** Output could not be written as asked (disk full, console gone); the workers go on. */

@@ -13,6 +13,7 @@ export type {
 } from './events.js';
 export { exitCodes } from './exit-codes.js';
 export type { FailureOptions, FailureRuleOption } from './failure-options.js';
+export type { GpuHolder } from './gpu/holders.js';
 export type { HangOptions } from './hang-options.js';
 export {
   type LaunchPlan,

@@ -13,6 +13,7 @@ import {
   text,
   texts,
 } from './option-rules.js';
+import { type GpuOptions, gpuDefaults, gpuRules } from './options/gpus.js';
 import { type GraceOptions, graceDefaults, graceRules } from './options/grace.js';
 import { type HookOptions, hookRules } from './options/hooks.js';
 import { type LimitOptions, limitRules } from './options/limits.js';
@@ -47,6 +48,7 @@ export type StreamsByRank = Streams | Readonly<Record<number, Streams>>;
 export interface LaunchOptions
   extends FailureOptions,
     PreemptionOptions,
+    GpuOptions,
     GraceOptions,
     HookOptions,
     LimitOptions,
@@ -157,6 +159,7 @@ const defaults = {
   passLocalRankArg: false,
   startMethod: 'spawn',
   ...preemptionDefaults,
+  ...gpuDefaults,
   ...graceDefaults,
   ...placementDefaults,
 } as const satisfies Partial<LaunchOptions>;
@@ -236,6 +239,7 @@ const rules: Readonly<Record<keyof LaunchOptions, Rule>> = {
   errorFile: text,
   disable: texts,
   ...preemptionRules,
+  ...gpuRules,
   ...graceRules,
   ...hookRules,
   ...limitRules,

@@ -29,6 +29,7 @@ t.test('every option but the entrypoint has a default', t => {
     passLocalRankArg: false,
     startMethod: 'spawn',
     preemptUrlIntervalMs: 5000,
+    gpuWaitMs: 10_000,
     graceMs: {},
     gpuPerRank: false,
   });
@@ -88,6 +89,7 @@ t.test('L-018 what does not fit is refused, with the option, the value and what 
     ['preemptSignal', 'USR1', 'the name of a signal'],
     ['preemptUrl', 'file:///etc', 'a URL of http or https'],
     ['preemptUrl', 'http://', 'a URL of http or https'],
+    ['gpuWaitMs', -1, 'milliseconds from 0'],
     ['preemptLimitMs', -1, 'milliseconds from 0'],
     ['rlimits', { nofiles: 1 }, "'unlimited' or { soft, hard } for some of as, core"],
     ['rlimits', { nofile: -1 }, 'whole numbers from 0'],

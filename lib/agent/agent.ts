@@ -17,6 +17,7 @@ import { signalNumber } from '../util/signals.js';
 import { unreachable } from '../util/unreachable.js';
 import { inOrderOfReport } from './exits.js';
 import { rootCauseOf } from './failures.js';
+import { gpuPause } from './gpu-pause.js';
 import { hangGuard } from './hang-guard.js';
 import { runHook } from './hooks.js';
 import { type Job, roundOf, workerPlans } from './job.js';
@@ -26,7 +27,7 @@ import { exitOf } from './native-words.js';
 import { type NoticeSources, watchForNotices } from './notice-sources.js';
 import { memoryState } from './oom.js';
 import { copyErrorFile } from './own-error-file.js';
-import { createPauses, type HookRun } from './pauses.js';
+import { createPauses, type GpuPauseCall, type HookRun } from './pauses.js';
 import { placementTrouble } from './placement-watch.js';
 import { policyOf } from './policy.js';
 import { tailBytes } from './remains.js';
@@ -72,7 +73,10 @@ export function createAgent(job: Job): Agent {
   });
   const rounds = new Map<number, RoundRecord>();
   const happenings: Happening[] = [];
-  const pauses = createPauses(startHook);
+  const pauses = createPauses({ hook: startHook, gpus: startGpuPause });
+  const gpus = gpuPause(settings.gpuWaitMs, holders =>
+    told.publish({ event: 'gpu-held', holders, atMs: nowMs() }),
+  );
   const hookCookie = randomName(24);
   let machine: Machine | undefined;
   let runFolder: RunFolder | undefined;
@@ -205,6 +209,12 @@ export function createAgent(job: Job): Agent {
       endGuest: () => supervisor.endGuest(hookCookie),
       onLine: line => told.publish({ event: 'hook-output', hook: call.name, line, atMs: nowMs() }),
     });
+  }
+
+  function startGpuPause({ round, strangers }: GpuPauseCall, over: () => void): HookRun {
+    const { workers = [], plan } = rounds.get(round) ?? {};
+    const pids = workers.map(({ pid }) => pid);
+    return gpus.begin({ pids, cookie: plan?.cookie ?? '' }, strangers, over);
   }
 
   /** As process 1 the core would take the status of Node's children, which wait for it. */

@@ -53,13 +53,14 @@ export function onStop(state: AgentState, { by, signal }: Of<'stop'>, nowMs: num
   }
 }
 
-/** Nothing starts any more. But the hook after a round belongs to that round, and goes on. */
+/** Nothing starts any more. But what comes after a round belongs to that round, and goes on. */
 function endWaiting(state: Before | Between, ending: Ending, order?: StopOrder): Step {
   const { policy, round } = state;
   const [pause] = state.pauses;
   const discard = state.phase === 'between' && state.prepared ? [discardNext(state)] : [];
-  if (pause?.name === 'post-round' && order?.signal !== 'SIGKILL') {
-    const after: After = { phase: 'after', policy, round, pauses: [pause], ending };
+  const ofRound = state.pauses.filter(({ name }) => name === 'gpus' || name === 'post-round');
+  if (ofRound[0] !== undefined && ofRound[0] === pause && order?.signal !== 'SIGKILL') {
+    const after: After = { phase: 'after', policy, round, pauses: ofRound, ending };
     return [order === undefined ? after : { ...after, order }, discard];
   }
   return [
@@ -75,6 +76,7 @@ function endWaiting(state: Before | Between, ending: Ending, order?: StopOrder):
 /** The run is ending, which is all that a first order wants; a second signal doesn't wait for a hook. */
 function hurryAfter(state: After, order: StopOrder, signal: string | undefined): Step {
   const { policy, ending, order: first } = state;
+  const [pause] = state.pauses;
   if (order.signal !== 'SIGKILL') {
     if (first === undefined) return [{ ...state, order }, []];
     if (signal === undefined || isEcho(first, order.signal, order.atMs)) return [state, []];
@@ -82,7 +84,7 @@ function hurryAfter(state: After, order: StopOrder, signal: string | undefined):
   return [
     { phase: 'ended', policy },
     [
-      { do: 'end-pause', pause: 'post-round' },
+      ...(pause === undefined ? [] : [{ do: 'end-pause', pause: pause.name } as const]),
       { do: 'finish', ending },
     ],
   ];

@@ -10,17 +10,21 @@ export interface Pauses {
   gone(): Promise<void> | undefined;
 }
 
-/** A hook under way. */
+/** A hook, or another look at the machine, under way. */
 export interface HookRun {
   /** Kills it; then it isn't over for anybody. */
   end(): void;
   readonly gone: Promise<void>;
 }
 
-/** @param runHook starts a hook */
-export function createPauses(
-  runHook: (call: HookCall, over: (problem?: string) => void) => HookRun,
-): Pauses {
+export type GpuPauseCall = Extract<Pause, { name: 'gpus' }>;
+
+type Start<P> = (pause: P, over: (problem?: string) => void) => HookRun;
+
+export function createPauses(start: {
+  readonly hook: Start<HookCall>;
+  readonly gpus: Start<GpuPauseCall>;
+}): Pauses {
   let timer: NodeJS.Timeout | undefined;
   let hook: HookRun | undefined;
   return {
@@ -29,10 +33,13 @@ export function createPauses(
         case 'back-off':
           timer = setTimeout(over, pause.ms);
           return;
+        case 'gpus':
+          hook = start.gpus(pause, over);
+          return;
         case 'pre-start':
         case 'pre-stop':
         case 'post-round': {
-          const run = runHook(pause, over);
+          const run = start.hook(pause, over);
           hook = run;
           void run.gone.then(() => {
             if (hook === run) hook = undefined;

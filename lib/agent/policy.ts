@@ -1,4 +1,5 @@
 import { failurePolicyOf } from '../failure-options.js';
+import { hasGpuDevices } from '../gpu/devices.js';
 import { hookCommand, hookNames } from '../options/hooks.js';
 import type { Settings } from '../options.js';
 import type { Policy } from './state.js';
@@ -12,6 +13,7 @@ export function policyOf(settings: Settings): Policy {
     graceByReasonMs: settings.graceMs,
     ...(preemptSignal === undefined ? {} : { preemptSignal }),
     ...(preemptLimitMs === undefined ? {} : { preemptLimitMs }),
+    waitsForGpus: settings.gpuWaitMs > 0 && hasGpuDevices(),
     hooks: hookNames.filter(name => hookCommand(settings.hooks, name) !== undefined),
   };
 }

@@ -29,7 +29,10 @@ export function onGroupEnded(state: Live, happening: Of<'group-ended'>): Step {
   const hasSucceeded = exits.every(({ exit }) => isSuccess(exit));
   const root = rootOf(exits, happening);
   const about = aboutEnd(state, root, hasSucceeded ? 'success' : 'preempted');
-  const postRound = hookCalls(policy, 'post-round', about);
+  const afterRound: Pause[] = [
+    ...(policy.waitsForGpus ? [{ name: 'gpus', round, strangers: !hasSucceeded } as const] : []),
+    ...hookCalls(policy, 'post-round', about),
+  ];
   const told: Action[] = [
     ...(state.phase === 'stopping' ? endHold(state) : []),
     ...stuck.flatMap(({ localRank, ...where }): Action[] => {
@@ -43,15 +46,16 @@ export function onGroupEnded(state: Live, happening: Of<'group-ended'>): Step {
       : []),
   ];
   const end = (ending: Ending, more: readonly Action[] = []): Step => {
-    const [hook] = ending.outcome === 'error' ? [] : postRound;
+    const pauses = ending.outcome === 'error' ? [] : afterRound;
+    const [pause] = pauses;
     const before: Action[] = [...told, { do: 'release-round', round }, ...more];
-    if (hook === undefined)
+    if (pause === undefined)
       return [{ phase: 'ended', policy }, [...before, { do: 'finish', ending }]];
-    const after: After = { phase: 'after', policy, round, pauses: [hook], ending };
+    const after: After = { phase: 'after', policy, round, pauses, ending };
     const order = state.phase === 'stopping' ? state.order : undefined;
     return [
       order === undefined ? after : { ...after, order },
-      [...before, { do: 'begin-pause', round, pause: hook }],
+      [...before, { do: 'begin-pause', round, pause }],
     ];
   };
 
@@ -103,7 +107,7 @@ export function onGroupEnded(state: Live, happening: Of<'group-ended'>): Step {
   };
   const after: Action[] = [{ do: 'release-round', round }, ...told, restarting];
   const pauses: Pause[] = [
-    ...postRound,
+    ...afterRound,
     ...(delayMs > 0 ? [{ name: 'back-off', ms: delayMs } as const] : []),
     ...hookCalls(policy, 'pre-start', { ...about, round: round + 1 }),
   ];
@@ -166,6 +170,7 @@ export function onPauseOver(
 ): Step {
   const { policy, round } = state;
   const [done, ...pauses] = state.pauses;
+  const [pause] = pauses;
   if (done?.name !== name) return [state, []];
   if (problem !== undefined && done.name === 'pre-start') {
     const error = launchError('ERR_HOOK', [done.name, done.round, problem]);
@@ -173,21 +178,22 @@ export function onPauseOver(
     const finish: Action = { do: 'finish', ending: { outcome: 'error', error } };
     return [{ phase: 'ended', policy }, [...discard, finish]];
   }
-  const told =
-    problem === undefined || done.name === 'back-off' ? [] : [hookFailed(done, problem, nowMs)];
+  const isHook = done.name !== 'back-off' && done.name !== 'gpus';
+  const told = problem !== undefined && isHook ? [hookFailed(done, problem, nowMs)] : [];
   switch (state.phase) {
     case 'before': {
       const [next, started] = startRound(policy, 0, emptyLedger);
       return [next, [...started, ...told]];
     }
     case 'between': {
-      const [pause] = pauses;
       if (pause !== undefined)
         return [{ ...state, pauses }, [{ do: 'begin-pause', round, pause }, ...told]];
       const [next, started] = startRound(policy, round + 1, state.nextLedger);
       return [next, [...started, ...told]];
     }
     case 'after':
+      if (pause !== undefined)
+        return [{ ...state, pauses }, [...told, { do: 'begin-pause', round, pause }]];
       return [{ phase: 'ended', policy }, [...told, { do: 'finish', ending: state.ending }]];
     default:
       return unreachable(state);

@@ -21,6 +21,8 @@ export interface Policy {
   readonly preemptSignal?: string;
   /** From the notice to SIGTERM. */
   readonly preemptLimitMs?: number;
+  /** Whether GPUs are to become free after a round. */
+  readonly waitsForGpus?: boolean;
   /** Those that there are. */
   readonly hooks?: readonly HookName[];
 }
@@ -125,8 +127,12 @@ export type AgentState =
     }
   | { readonly phase: 'ended'; readonly policy: Policy };
 
-/** What must be over before it goes on: a time, or a hook. */
-export type Pause = { readonly name: 'back-off'; readonly ms: number } | HookCall;
+/** What must be over before it goes on: a time, a hook, or the round's hold on GPUs. */
+export type Pause =
+  | { readonly name: 'back-off'; readonly ms: number }
+  /** `strangers`: whether processes that aren't the round's are of interest, too. */
+  | { readonly name: 'gpus'; readonly round: number; readonly strangers: boolean }
+  | HookCall;
 
 /** A hook, and what it's told. */
 export interface HookCall {

@@ -1,5 +1,6 @@
 import type { LaunchOptions } from '../options.js';
 import { failures } from './features/failures.js';
+import { gpus } from './features/gpus.js';
 import { grace } from './features/grace.js';
 import { hang } from './features/hang.js';
 import { hooks } from './features/hooks.js';
@@ -27,6 +28,7 @@ export const features: readonly Feature[] = [
   grace,
   preemption,
   hooks,
+  gpus,
 ];
 
 /** @throws CommandLineError */

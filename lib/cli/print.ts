@@ -1,6 +1,7 @@
 import type { WorkerFailure } from '../agent/failures.js';
 import { duration, failedLine, failureReport, headline, restartsLine } from '../agent/report.js';
 import type { AgentEvent, RunResult, WorkerExit, WorkerIdentity } from '../events.js';
+import type { GpuHolder } from '../gpu/holders.js';
 import { signalNumber } from '../util/signals.js';
 import { unreachable } from '../util/unreachable.js';
 import { type LogLevel, logLevels } from './settings.js';
@@ -154,6 +155,9 @@ export function createPrinter(options: PrinterOptions): Printer {
       case 'worker-stuck':
         say(describeStuck(event));
         break;
+      case 'gpu-held':
+        for (const holder of event.holders) log('WARNING', describeHolder(holder));
+        break;
       case 'strays-killed':
         log('WARNING', `killed what workers had left behind: ${processes(event.count)}`);
         break;
@@ -240,6 +244,16 @@ function describeStuck({ worker, state, waitChannel, kernelStack }: Event<'worke
     `${who} can't be killed: it's stuck in the kernel in state ${state}${where}`,
     ...stack,
   ].join('\n');
+}
+
+function describeHolder({ pid, command, uid, devices, usedBytes, isOurs }: GpuHolder): string {
+  const what = `GPU ${devices.join(', ')} ${devices.length === 1 ? 'is' : 'are'}`;
+  const who = command === undefined ? 'ended' : `${command}, uid ${uid}`;
+  const memory = usedBytes === undefined ? '' : `, ${Math.round(usedBytes / 2 ** 20)} MiB`;
+  const holder = `pid ${pid} (${who}${memory})`;
+  return isOurs
+    ? `${what} still held by ${holder}, a process of this job that doesn't go`
+    : `${what} held by ${holder}, which isn't of this job`;
 }
 
 const sources = {

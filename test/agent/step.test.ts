@@ -91,7 +91,7 @@ const happening: fc.Arbitrary<Happening> = fc.oneof(
     {
       event: fc.constant('pause-over' as const),
       round: fc.nat(3),
-      pause: fc.constantFrom('back-off' as const, ...hookNames),
+      pause: fc.constantFrom('back-off' as const, 'gpus' as const, ...hookNames),
       problem: fc.constant('exited with code 1'),
     },
     { requiredKeys: ['event', 'round', 'pause'] },
@@ -114,6 +114,7 @@ const policies: readonly Policy[] = [
   { failures: withPauses, graceMs, ...preemption },
   { failures: plain, graceMs, ...preemption, hooks: ['pre-stop'] },
   { failures: withPauses, graceMs, ...preemption, hooks: hookNames },
+  { failures: withPauses, graceMs, ...preemption, hooks: hookNames, waitsForGpus: true },
 ];
 
 function play(policy: Policy, happenings: readonly (readonly [Happening, number])[]): Seen[] {

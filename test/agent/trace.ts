@@ -28,6 +28,7 @@ export function traceOf(script: string): string {
     graceMs: Number(policy.grace ?? 30_000),
     ...(policy.preempt === undefined ? {} : { preemptSignal: policy.preempt }),
     ...(policy.limit === undefined ? {} : { preemptLimitMs: Number(policy.limit) }),
+    ...(policy.gpus === undefined ? {} : { waitsForGpus: true }),
     ...(policy.hooks === undefined ? {} : { hooks: policy.hooks.split(',') as HookName[] }), // its own words
     graceByReasonMs: Object.fromEntries(
       graceReasons.flatMap(reason => {
@@ -209,6 +210,8 @@ export function describeAction(action: Action): string {
 
 function describePause(pause: Pause): string {
   if (pause.name === 'back-off') return `back-off ${pause.ms} ms`;
+  if (pause.name === 'gpus')
+    return `gpus of round ${pause.round}${pause.strangers ? ', strangers too' : ''}`;
   const { name, round, reason, failedRank } = pause;
   const why = reason === undefined ? '' : `, ${reason}`;
   return `${name} of round ${round}${why}${failedRank === undefined ? '' : `, rank ${failedRank}`}`;

@@ -249,6 +249,7 @@ const meanings: readonly [title: string, line: string, env: Env, options: object
     {},
     { hooks: { preStart: 'a', preStop: 'b', postRound: 'c', timeoutMs: 500 } },
   ],
+  ['pain 27: --gpu-wait', '--gpu-wait=1.5m t.py', {}, { gpuWaitMs: 90_000 }],
   ['a hook has a default limit', '--pre-stop=b t.py', {}, { hooks: { preStop: 'b' } }],
   [
     'pain 5: --preempt-*',

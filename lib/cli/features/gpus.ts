@@ -1,0 +1,23 @@
+import { acceptedDuration, parseDuration } from '../durations.js';
+import type { Feature } from '../features.js';
+
+export const gpus: Feature = {
+  options: [
+    {
+      names: ['--gpu-wait'],
+      dest: 'gpu_wait',
+      takes: 'text',
+      metavar: 'TIME',
+      env: false,
+      origin: 'regroup',
+      group: 'stopping',
+      help: 'After a round, until none of its processes holds a GPU any more, at most so long; 0: no look. Default: 10s.',
+    },
+  ],
+  read(values) {
+    const text = values.text('gpu_wait');
+    if (text === undefined) return {};
+    const gpuWaitMs = parseDuration(text);
+    return { gpuWaitMs: gpuWaitMs ?? values.refuse('gpu_wait', "isn't a time", acceptedDuration) };
+  },
+};

@@ -1,0 +1,100 @@
+import { readFile, stat } from 'node:fs/promises';
+import { native } from '../native.js';
+import { hasNvidiaDevices, realDeviceFolder } from './devices.js';
+
+/** Who holds the node's GPUs, and which of them are a round's own. */
+
+/** A process that has a GPU's device file open, or memory of a GPU. */
+export interface GpuHolder {
+  readonly pid: number;
+  /** /proc/PID/comm; absent where the process is gone, and only the driver still knows it. */
+  readonly command?: string;
+  /** Whose process it is. */
+  readonly uid?: number;
+  /** Below /dev: `nvidia0`, `kfd`, `dri/renderD128`. */
+  readonly devices: readonly string[];
+  /** Memory of all these GPUs together, in bytes, as NVIDIA's driver tells it. */
+  readonly usedBytes?: number;
+  /** Whether it's a process of the round that has ended. */
+  readonly isOurs: boolean;
+}
+
+/** How a round's processes are known. */
+export interface RoundProcesses {
+  /** Of the workers, who lead sessions of their own. */
+  readonly pids: readonly number[];
+  /** `REGROUP_COOKIE` in the environment of whatever they have started. */
+  readonly cookie: string;
+}
+
+interface Found {
+  readonly devices: Set<string>;
+  usedBytes?: number;
+}
+
+/**
+ * By the open files of all processes, and by NVIDIA's driver, which may know a process for a while that
+ * has ended. Of the driver's numbers only those count that we know otherwise: within a container they are
+ * another namespace's.
+ *
+ * @param timeoutMs what isn't known by then is left away; for each of both
+ */
+export async function findGpuHolders(
+  round: RoundProcesses,
+  timeoutMs: number,
+): Promise<GpuHolder[]> {
+  const addon = native();
+  const [open, driver] = await Promise.all([
+    addon.deviceHolders(realDeviceFolder(), timeoutMs),
+    hasNvidiaDevices() ? addon.gpus(timeoutMs) : { devices: [] },
+  ]);
+  const found = new Map<number, Found>();
+  for (const { pid, devices } of open.holders) found.set(pid, { devices: new Set(devices) });
+  for (const { index, minor = index, processes, instances } of driver.devices) {
+    const users = [...processes, ...instances.flatMap(instance => instance.processes)];
+    for (const { pid, usedBytes } of users) {
+      const holder = found.get(pid) ?? { devices: new Set<string>() };
+      if (!found.has(pid) && !round.pids.includes(pid)) continue;
+      found.set(pid, holder);
+      holder.devices.add(`nvidia${minor}`);
+      if (usedBytes !== undefined) holder.usedBytes = (holder.usedBytes ?? 0) + usedBytes;
+    }
+  }
+  const holders = await Promise.all(
+    [...found].map(async ([pid, { devices, usedBytes }]) => ({
+      pid,
+      ...(await describe(pid)),
+      devices: [...devices].sort(),
+      ...(usedBytes === undefined ? {} : { usedBytes }),
+      isOurs: await belongsTo(round, pid),
+    })),
+  );
+  return holders.sort((one, other) => one.pid - other.pid);
+}
+
+async function describe(pid: number): Promise<Pick<GpuHolder, 'command' | 'uid'>> {
+  try {
+    const [comm, { uid }] = await Promise.all([
+      readFile(`/proc/${pid}/comm`, 'utf8'),
+      stat(`/proc/${pid}`),
+    ]);
+    return { command: comm.trimEnd(), uid };
+  } catch {
+    return {}; // gone meanwhile
+  }
+}
+
+async function belongsTo({ pids, cookie }: RoundProcesses, pid: number): Promise<boolean> {
+  if (pids.includes(pid)) return true;
+  // `pid (name) state ppid pgrp session …`, where the name may hold anything.
+  const [, state, session] = /^.*\) (\S) \d+ \d+ (\d+) /s.exec(await textOf(pid, 'stat')) ?? [];
+  if (pids.includes(Number(session))) return true;
+  // Reading the environment of one that's stuck in the kernel can get us stuck as well.
+  if (state === undefined || state === 'D') return false;
+  return (await textOf(pid, 'environ')).split('\0').includes(`REGROUP_COOKIE=${cookie}`);
+}
+
+/** Empty where it's gone, or where we may not look. */
+function textOf(pid: number, file: string): Promise<string> {
+  return readFile(`/proc/${pid}/${file}`, 'latin1').catch(() => '');
+}
