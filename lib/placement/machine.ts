@@ -21,7 +21,7 @@ export interface NodeOverview {
   readonly cores: number;
   /** Of the core that has most. */
   readonly threadsPerCore: number;
-  /** CPUs that share a last-level cache each. */
+  /** Its CPUs that share a last-level cache each; the cache may be other nodes', too. */
   readonly caches: readonly string[];
   /** Absent where the machine doesn't tell. */
   readonly memoryBytes?: number;

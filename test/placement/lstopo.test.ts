@@ -15,7 +15,7 @@ const skip = has ? false : 'needs hwloc: apt-get install hwloc-nox';
 interface Judged {
   /** CPUs of each NUMA node that has some, by its number. */
   readonly nodes: Readonly<Record<string, string>>;
-  /** CPUs of each last-level cache, and of each core. */
+  /** CPUs of each last-level cache, as far as they're of one node, and of each core. */
   readonly caches: readonly string[];
   readonly cores: readonly string[];
 }
@@ -73,6 +73,11 @@ function write(folder: string, machine: Machine): void {
   }
 }
 
+function common(one: string, other: string): string {
+  const among = new Set(parseList(other));
+  return formatList((parseList(one) ?? []).filter(cpu => among.has(cpu)));
+}
+
 function judge(args: readonly string[]): Judged {
   const { stdout, stderr } = spawnSync(lstopo, [...args, '--whole-io', '--of', 'xml'], {
     encoding: 'utf8',
@@ -92,13 +97,18 @@ function judge(args: readonly string[]): Judged {
       .map(({ cpus }) => cpus)
       .sort();
   const [caches = []] = ['L3Cache', 'L2Cache'].map(cpusOf).filter(some => some.length > 0);
+  const nodes = Object.fromEntries(
+    objects
+      .filter(({ type, cpus }) => type === 'NUMANode' && cpus !== '')
+      .map(({ index, cpus }) => [index, cpus]),
+  );
   return {
-    nodes: Object.fromEntries(
-      objects
-        .filter(({ type, cpus }) => type === 'NUMANode' && cpus !== '')
-        .map(({ index, cpus }) => [index, cpus]),
-    ),
-    caches,
+    nodes,
+    // With sub-NUMA clustering several nodes share one.
+    caches: caches
+      .flatMap(cache => Object.values(nodes).map(node => common(cache, node)))
+      .filter(cpus => cpus !== '')
+      .sort(),
     cores: cpusOf('Core'),
   };
 }

@@ -11,10 +11,13 @@ export interface Machine {
   readonly coresPerNode: number;
   /** Second threads are numbered behind all cores, as Linux does on x86. */
   readonly threadsPerCore: number;
+  /** Of the last level; more than `coresPerNode` where nodes of a socket share one. */
   readonly coresPerCache: number;
   /** What `numa_node` says of each GPU, in CUDA's order. */
   readonly gpuNodes: readonly number[];
   readonly memoryOnlyNodes?: number;
+  /** Nodes behind them that have neither CPUs nor memory. */
+  readonly emptyNodes?: number;
   /** The affinity mask. @default all */
   readonly allowed?: string;
 }
@@ -32,7 +35,8 @@ export function filesOf(machine: Machine): Readonly<Record<string, string>> {
   const { coresPerNode, threadsPerCore, coresPerCache } = machine;
   const cpuNodes = machine.sockets * machine.nodesPerSocket;
   const cores = cpuNodes * coresPerNode;
-  const all = cpuNodes + (machine.memoryOnlyNodes ?? 0);
+  const withMemory = cpuNodes + (machine.memoryOnlyNodes ?? 0);
+  const all = withMemory + (machine.emptyNodes ?? 0);
   const threads = (first: number, count: number): number[] =>
     Array.from({ length: threadsPerCore }, (_, thread) =>
       Array.from({ length: count }, (_, core) => thread * cores + first + core),
@@ -42,7 +46,8 @@ export function filesOf(machine: Machine): Readonly<Record<string, string>> {
   const nodes = Array.from({ length: all }, (_, node) => node);
   files['/sys/devices/system/node/online'] = list(nodes);
   files['/sys/devices/system/node/possible'] = list(nodes);
-  files['/sys/devices/system/node/has_memory'] = list(nodes);
+  const memoryNodes = nodes.slice(0, withMemory);
+  files['/sys/devices/system/node/has_memory'] = list(memoryNodes);
   const socketOf = (node: number): number => Math.floor(node / machine.nodesPerSocket);
   for (const node of nodes) {
     const path = `/sys/devices/system/node/node${node}`;
@@ -60,9 +65,10 @@ export function filesOf(machine: Machine): Readonly<Record<string, string>> {
     files[`${path}/topology/thread_siblings_list`] = list(threads(core, 1));
     files[`${path}/topology/physical_package_id`] =
       `${socketOf(Math.floor(core / coresPerNode))}\n`;
-    const inNode = core % coresPerNode;
-    const first = core - (inNode % coresPerCache);
-    const count = Math.min(coresPerCache, coresPerNode - inNode + (inNode % coresPerCache));
+    const coresPerSocket = coresPerNode * machine.nodesPerSocket;
+    const inSocket = core % coresPerSocket;
+    const first = core - (inSocket % coresPerCache);
+    const count = Math.min(coresPerCache, coresPerSocket - inSocket + (inSocket % coresPerCache));
     const caches: [level: number, type: string, cpus: number[]][] = [
       [1, 'Data', threads(core, 1)],
       [1, 'Instruction', threads(core, 1)],
@@ -82,7 +88,7 @@ export function filesOf(machine: Machine): Readonly<Record<string, string>> {
       `Model: \t\t NVIDIA\nGPU UUID: \t GPU-${gpu}0000000-0000-0000-0000-000000000000\n`;
   });
   files['/proc/self/status'] =
-    `Name:\tnode\nCpus_allowed_list:\t${formatList(allowedOf(machine))}\nMems_allowed_list:\t${formatList(nodes)}\n`;
+    `Name:\tnode\nCpus_allowed_list:\t${formatList(allowedOf(machine))}\nMems_allowed_list:\t${formatList(memoryNodes)}\n`;
   return files;
 }
 
