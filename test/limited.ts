@@ -1,0 +1,43 @@
+import { mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Test } from 'tap';
+
+/** Files of a limit, version 2's first. */
+const files = {
+  memory: ['memory.max', 'memory.limit_in_bytes'],
+  pids: ['pids.max'],
+} as const;
+
+/**
+ * A cgroup of the test's own, removed when its last process is gone.
+ *
+ * @returns what a command has to be started under to be in it; undefined where none can be made
+ */
+export function limited(
+  t: Test,
+  controller: keyof typeof files,
+  limit: number,
+): readonly string[] | undefined {
+  const mounts = readFileSync('/proc/self/mountinfo', 'utf8').split('\n');
+  const v1 = mounts.find(line => new RegExp(` - cgroup .*\\b${controller}\\b`).test(line));
+  const v2 = mounts.find(line => / - cgroup2 /.test(line));
+  const point = (v1 ?? v2)?.split(' ')[4];
+  if (point === undefined) return undefined;
+  const folder = join(point, `regroup-test-${process.pid}-${Math.random().toString(36).slice(2)}`);
+  try {
+    mkdirSync(folder);
+  } catch {
+    return undefined;
+  }
+  t.teardown(async () => {
+    // Its last process may still be on its way out.
+    while (readFileSync(join(folder, 'cgroup.procs'), 'utf8') !== '') await sleep(2);
+    rmdirSync(folder);
+  });
+  const there = readdirSync(folder);
+  const file = files[controller].find(name => there.includes(name));
+  if (file === undefined) return undefined;
+  writeFileSync(join(folder, file), String(limit));
+  return ['sh', '-c', `echo $$ >${folder}/cgroup.procs && exec "$@"`, 'sh'];
+}
