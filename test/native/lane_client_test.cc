@@ -12,6 +12,8 @@ namespace {
 
 /// Gives one client a lane, as the server does.
 shm::ServerLane give(const Fd& listener, const shm::Writer& writer) {
+  // It never blocks, and the client may not have come yet.
+  (void)waitReadable(listener, std::chrono::milliseconds(kLongMs));
   const Fd bell(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
   auto lane = shm::ServerLane::create();
   shm::Hello hello{shm::kHelloMagic, shm::kLaneVersion, 0};
