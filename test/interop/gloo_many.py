@@ -6,6 +6,7 @@ Says `WORLD ranks: done` and exits with 0 if every rank joined, reduced, met in 
 import datetime
 import os
 import sys
+import time
 
 import torch
 import torch.distributed as dist
@@ -28,6 +29,8 @@ def rank_main(address, rank, world):
         assert ones.item() == len(half), ones
     dist.monitored_barrier(timeout=timeout)
     dist.barrier()
+    # See store_workload.py.
+    time.sleep(0.1)
     dist.destroy_process_group()
 
 

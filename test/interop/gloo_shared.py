@@ -6,6 +6,7 @@ Needs RANK, WORLD_SIZE, and REGROUP_STORE with REGROUP_SHM, or MASTER_ADDR with 
 import datetime
 import logging
 import os
+import time
 
 import torch
 import torch.distributed as dist
@@ -48,9 +49,14 @@ def main():
     gathered = [None] * world
     dist.all_gather_object(gathered, {"rank": rank})
     assert [item["rank"] for item in gathered] == list(range(world))
+    # PyTorch 1.13's gloo threads want the interpreter's lock to drop their last tensors, and whoever destroys
+    # a group has it while it waits for them.
+    time.sleep(0.1)
     dist.destroy_process_group()
     # One write, so that lines of several ranks don't mix.
     os.write(1, f"rank {rank}: done, {kind}\n".encode())
+    # The same goes for what the interpreter would destroy.
+    os._exit(0)
 
 
 main()

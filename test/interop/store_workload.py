@@ -6,6 +6,7 @@ TORCHELASTIC_USE_AGENT_STORE. Runs on torch 1.13 and later; says `rank N: done` 
 
 import datetime
 import os
+import time
 
 import torch
 import torch.distributed as dist
@@ -50,8 +51,13 @@ def main():
     assert all(torch.equal(weights[0], other) for other in weights)
 
     dist.barrier()
+    # PyTorch 1.13's gloo threads want the interpreter's lock to drop their last tensors, and whoever destroys
+    # a group has it while it waits for them.
+    time.sleep(0.1)
     dist.destroy_process_group()
     print(f"rank {rank}: done, torch {torch.__version__}", flush=True)
+    # The same goes for what the interpreter would destroy.
+    os._exit(0)
 
 
 main()
