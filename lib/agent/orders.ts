@@ -177,6 +177,6 @@ function hurry(
   if (signal === undefined || state.killAtMs <= nowMs) return [state, []];
   if (isEcho(first, signal, nowMs)) return [state, []];
 
-  const next = { ...unheld(state), killAtMs: nowMs };
+  const next = { ...unheld(state), order: { ...first, hurried: true as const }, killAtMs: nowMs };
   return [next, [...endHold(state), ...signalActions(next, 'signal', 'SIGKILL', 0, nowMs)]];
 }

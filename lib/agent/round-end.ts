@@ -29,8 +29,11 @@ export function onGroupEnded(state: Live, happening: Of<'group-ended'>): Step {
   const hasSucceeded = exits.every(({ exit }) => isSuccess(exit));
   const root = rootOf(exits, happening);
   const about = aboutEnd(state, root, hasSucceeded ? 'success' : 'preempted');
+  const isHurried = state.phase === 'stopping' && state.order?.hurried === true;
   const afterRound: Pause[] = [
-    ...(policy.waitsForGpus ? [{ name: 'gpus', round, strangers: !hasSucceeded } as const] : []),
+    ...(policy.waitsForGpus && !isHurried
+      ? [{ name: 'gpus', round, strangers: !hasSucceeded } as const]
+      : []),
     ...hookCalls(policy, 'post-round', about),
   ];
   const told: Action[] = [

@@ -76,6 +76,8 @@ export interface StopOrder {
   readonly by: 'signal' | 'caller';
   readonly signal: string;
   readonly atMs: number;
+  /** Another one came: it's to be over now. */
+  readonly hurried?: true;
 }
 
 export type AgentState =
