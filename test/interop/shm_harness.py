@@ -64,8 +64,9 @@ def signals(every, after):
             raise Broken
 
     before = signal.signal(signal.SIGALRM, handle)
-    signal.setitimer(signal.ITIMER_REAL, every, every)
     try:
+        # It may come at once.
+        signal.setitimer(signal.ITIMER_REAL, every, every)
         yield seen
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
