@@ -98,6 +98,7 @@ export function machine(launchers) {
     date: new Date().toISOString().slice(0, 10),
     cpu: `${os.cpus().length} × ${os.cpus()[0].model.trim()}`,
     memoryGb: Math.round(os.totalmem() / 2 ** 30),
+    gpu: gpuName(),
     kernel: os.release(),
     glibc: process.report?.getReport().header.glibcVersionRuntime,
     node: process.version,
@@ -107,6 +108,16 @@ export function machine(launchers) {
     launchers: launchers.map(l => l.label),
     loadBefore: os.loadavg().map(load => Math.round(load * 100) / 100),
   };
+}
+
+/** Of the first NVIDIA GPU; undefined where there's none. */
+function gpuName() {
+  const args = ['--query-gpu=name', '--format=csv,noheader'];
+  try {
+    return execFileSync('nvidia-smi', args, { encoding: 'utf8' }).split('\n')[0];
+  } catch {
+    return undefined;
+  }
 }
 
 function commit() {

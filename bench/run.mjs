@@ -36,10 +36,12 @@ const parts = [
       "*torchrun* is PyTorch's TCPStore here. *Floor*: a bare epoll server that echoes as many bytes; " +
       'at shared memory, one over a Unix socket.',
   },
+  { names: ['gpu'], mark: 'bench-gpu', file: 'bench/results/gpu.json', floor: '', isAsked: true },
 ];
-/** Those that are run when they're named, and stand in no table. */
-const asked = ['uring'];
-const names = parts.flatMap(part => part.names);
+/** What's run when nothing is named. */
+const names = parts.flatMap(part => (part.isAsked ? [] : part.names));
+/** What's run when it's named: it needs more than other machines have, or stands in no table. */
+const asked = ['uring', ...parts.flatMap(part => (part.isAsked ? part.names : []))];
 
 const { values: options } = parseArgs({
   options: {
@@ -203,17 +205,18 @@ function writeReadme({ names, mark, floor }) {
   const to = text.indexOf(end);
   if (from < 0 || to < from) throw new Error(`README.md has no ${begin} … ${end}`);
 
-  const columns = launchers.filter(l => !l.old).map(l => l.name);
   const shown = names.flatMap(name => report.benchmarks[name]).filter(r => !r.detail);
+  const measured = new Set(shown.flatMap(r => Object.keys(r.figures)));
+  const columns = launchers.filter(l => !l.old && measured.has(l.name)).map(l => l.name);
   const lines = [header(columns), ...shown.map(r => cells(r, columns))].map(
     line => `| ${line.join(' | ')} |`,
   );
   lines.splice(1, 0, `| --- |${' ---: |'.repeat(columns.length + 1)} --- | --- |`);
   const m = report.machine;
   const about =
-    `Measured ${m.date} on ${m.cpu}, ${m.memoryGb} GB, Linux ${m.kernel}, Node ${m.node}, ` +
-    `Python ${m.python}, PyTorch ${m.torch} (CPU); all launchers in one run, in turns. ` +
-    `p50 (min–p90). ${floor} ` +
+    `Measured ${m.date} on ${m.cpu}, ${m.memoryGb} GB${m.gpu ? `, ${m.gpu}` : ''}, Linux ${m.kernel}, Node ${m.node}, ` +
+    `Python ${m.python}, PyTorch ${m.torch}${m.gpu ? '' : ' (CPU)'}; all launchers in one run, in turns. ` +
+    `p50 (min–p90). ${floor ? `${floor} ` : ''}` +
     'How, and the raw numbers: [bench/](bench/README.md).';
   const notes = shown.flatMap(r => (r.note ? [`- ${r.what}: ${r.note}`] : []));
   const body = [begin, about, '', ...lines, ...(notes.length ? ['', ...notes] : []), end].join(
