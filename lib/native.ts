@@ -60,6 +60,14 @@ export interface NativePlan {
   /** -1000 to 1000. */
   readonly oomScoreAdj?: number;
   readonly umask?: number;
+  /** Bytes, from 1, of the worker and all that it starts: beyond, it's slowed down. Cgroups of version 2 only. */
+  readonly memoryHigh?: number;
+  /** The same: beyond, it's killed. */
+  readonly memoryMax?: number;
+  /** Processes and threads, from 1, of the worker and all that it starts. */
+  readonly pidsMax?: number;
+  /** CPU time in each 100 ms, in microseconds from 1000, of the worker and all that it starts. */
+  readonly cpuQuotaUs?: number;
   readonly stdin: 'inherit' | 'null';
   readonly stdout: NativeStream;
   readonly stderr: NativeStream;
@@ -121,6 +129,8 @@ export type NativeStep =
   | 'spawn'
   | 'session'
   | 'parent-death'
+  /** A limit that a cgroup has to keep: `memoryHigh`, `memoryMax`, `pidsMax`, `cpuQuotaUs`. */
+  | 'cgroup'
   | 'affinity'
   | 'memory'
   | 'stdio'
@@ -141,6 +151,18 @@ export interface NativeUnbound {
   readonly step: 'affinity' | 'memory';
   readonly syscall: string;
   readonly errno: number;
+}
+
+/** What the kernel has counted for a worker and all that it started; for those with limits of a cgroup. */
+export interface NativeUsage {
+  /** Its processes that were killed for lack of memory, its own or everybody's. */
+  readonly oomKills: number;
+  /** Processes and threads that `pidsMax` has refused. */
+  readonly pidsRefused: number;
+  /** The most memory that it ever had. Absent without a limit of memory, and before Linux 5.19. */
+  readonly peakBytes?: number;
+  /** Share of the last ten seconds in which some of it waited for memory, in percent. */
+  readonly pressure?: number;
 }
 
 /** A worker that SIGKILL didn't end within `killWaitMs`. */
@@ -172,7 +194,7 @@ export type NativeEvent =
       /** Workers that run without a binding, since it was optional. */
       readonly unbound: readonly NativeUnbound[];
     }
-  /** None is left. `detail` is the path, or the resource limit, that the step was about. */
+  /** None is left. `detail` is the path, or the resource limit, that the step was about, if any. */
   | {
       readonly event: 'start-failed';
       readonly group: number;
@@ -204,6 +226,7 @@ export type NativeEvent =
       readonly index: number;
       readonly pid: number;
       readonly exit: NativeExit;
+      readonly usage?: NativeUsage;
     }
   /**
    * The last event of a group: every worker is reaped or stuck, whatever they left behind is

@@ -22,6 +22,7 @@ import { hangGuard } from './hang-guard.js';
 import { runHook } from './hooks.js';
 import { type Job, roundOf, workerPlans } from './job.js';
 import { withKernelStacks } from './kernel-stack.js';
+import { hasUsageLimits } from './limits.js';
 import { killAtOnceMs, type Machine, startMachine } from './machine.js';
 import { exitOf } from './native-words.js';
 import { type NoticeSources, watchForNotices } from './notice-sources.js';
@@ -84,6 +85,7 @@ export function createAgent(job: Job): Agent {
   let busy = false;
   let preemptLimit: NodeJS.Timeout | undefined;
   let noticeSources: NoticeSources | undefined;
+  let closed: Promise<void> | undefined;
   let state = initialState(policyOf(settings));
 
   function happen(happening: Happening): void {
@@ -192,7 +194,7 @@ export function createAgent(job: Job): Agent {
         tailBytes,
         drainMs,
       };
-      rounds.set(round, { files, masterPort, plan, workers: [], tails: [] });
+      rounds.set(round, { files, masterPort, plan, workers: [], usage: new Map(), tails: [] });
       return { round, ready: true, plan };
     } catch (error) {
       return { round, ready: false, error };
@@ -305,6 +307,7 @@ export function createAgent(job: Job): Agent {
         return;
       case 'exited':
         record.hangs?.ended(event.index);
+        if (event.usage !== undefined) record.usage.set(event.index, event.usage);
         happen({ event: 'exited', round, atMs, localRank: event.index, exit: exitOf(event.exit) });
         return;
       case 'ended': {
@@ -405,7 +408,7 @@ export function createAgent(job: Job): Agent {
       'failures' in outcome &&
       outcome.failures.some(each => each.errorFile !== undefined || each.cause === 'hang');
     tearDown({ keepErrorFiles });
-    whenHookIsGone(() => result.resolve(outcome));
+    whenAllIsGone(() => result.resolve(outcome));
   }
 
   function giveUp(error: unknown): void {
@@ -414,14 +417,14 @@ export function createAgent(job: Job): Agent {
     // If it's a mistake of ours there may be workers still, and whoever hears of it may end at once.
     machine?.supervisor.killAll(killAtOnceMs);
     tearDown({ keepErrorFiles: false });
-    whenHookIsGone(() => result.reject(error));
+    whenAllIsGone(() => result.reject(error));
   }
 
   /** Who hears of the run's end may end at once, and a hook that was killed takes a moment to go. */
-  function whenHookIsGone(then: () => void): void {
-    const gone = pauses.gone();
-    if (gone === undefined) then();
-    else void gone.then(then);
+  function whenAllIsGone(then: () => void): void {
+    const waits = [pauses.gone(), closed].filter(wait => wait !== undefined);
+    if (waits.length === 0) then();
+    else void Promise.all(waits).then(then);
   }
 
   function tearDown({ keepErrorFiles }: { readonly keepErrorFiles: boolean }): void {
@@ -429,7 +432,9 @@ export function createAgent(job: Job): Agent {
     told.end();
     clearTimeout(preemptLimit);
     noticeSources?.close();
-    machine?.close();
+    const closing = machine?.close();
+    // Otherwise nothing is left that somebody would see, and the end needn't wait for threads.
+    if (hasUsageLimits(settings)) closed = closing;
     if (runFolder !== undefined && !job.redirected && !keepErrorFiles) removeTempBase(runFolder);
   }
 

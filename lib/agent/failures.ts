@@ -31,6 +31,8 @@ export interface WorkerFailure {
   readonly tail?: string;
   /** That the kernel killed it for lack of memory: `host memory: …`. Absent for all other ends. */
   readonly outOfMemory?: string;
+  /** That it wanted more processes than its limit allows. It may have failed of something else. */
+  readonly outOfPids?: string;
 }
 
 /** What a worker left in its error file. */
@@ -103,9 +105,10 @@ export function describeFailure(
     readonly host: string;
     readonly tail?: string | undefined;
     readonly outOfMemory?: string | undefined;
+    readonly outOfPids?: string | undefined;
   },
 ): WorkerFailure {
-  const { file, errorFile, host, tail, outOfMemory } = context;
+  const { file, errorFile, host, tail, outOfMemory, outOfPids } = context;
   const exitcode = exitcodeOf(seen.exit);
   const generated = generatedMessage(seen.exit, seen.worker.pid);
   // What the stop made it write is an echo of our own signal.
@@ -129,6 +132,7 @@ export function describeFailure(
     ...(file.kind === 'absent' || errorFile === undefined ? {} : { errorFile }),
     ...(tail === undefined || tail === '' ? {} : { tail }),
     ...(outOfMemory === undefined ? {} : { outOfMemory }),
+    ...(outOfPids === undefined ? {} : { outOfPids }),
   };
 }
 

@@ -30,7 +30,8 @@ export interface Machine {
   setNotice(round: number, notice: number): void;
   /** What the round's workers have told by shared memory. */
   slots(round: number): readonly NativeStoreSlot[];
-  close(): void;
+  /** Resolves when this process is where it was before: limits may have moved it into another cgroup. */
+  close(): Promise<void>;
 }
 
 /** @throws ERR_NATIVE_MISSING */
@@ -90,7 +91,12 @@ export function startMachine(
       store?.close();
       dontKillAtExit(supervisor);
       // We may be within a call from its thread.
-      setImmediate(() => supervisor.close());
+      return new Promise(done =>
+        setImmediate(() => {
+          supervisor.close();
+          done();
+        }),
+      );
     },
   };
 }

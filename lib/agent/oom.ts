@@ -1,3 +1,5 @@
+import type { NativeUsage } from '../native.js';
+
 /**
  * Whether the kernel has killed somebody for lack of memory, and where: by the counters of the memory cgroup
  * that this process and its workers are in, or of the whole machine. Nothing else tells a SIGKILL of the
@@ -35,6 +37,23 @@ export function memoryState(read: ReadFile): MemoryState {
     ...cgroup,
     ...(pressure === undefined ? {} : { pressure: Number(pressure) }),
   };
+}
+
+/**
+ * The same for a worker that has a limit of its own: whether it was that one, in a sentence.
+ *
+ * @param limitBytes of the worker and all that it started
+ */
+export function outOfOwnMemory(
+  { oomKills, peakBytes, pressure }: NativeUsage,
+  limitBytes: number,
+): string | undefined {
+  if (oomKills === 0) return undefined;
+  // The kernel counts each kill here, whatever ran out. One that's near its limit has met it.
+  if (peakBytes !== undefined && peakBytes < 0.9 * limitBytes) return undefined;
+  const peak = peakBytes === undefined ? '' : `, peak ${size(peakBytes)}`;
+  const waited = pressure === undefined ? '' : `; memory pressure ${pressure} % of the last 10 s`;
+  return `host memory: out of memory${peak} of its own limit ${size(limitBytes)}${waited}`;
 }
 
 /** What a SIGKILL between the two was, in a sentence; undefined if it was something else. */
@@ -76,7 +95,13 @@ function memoryCgroup(read: ReadFile): Folder | undefined {
   const v1Path = at('cgroup', 'memory', v1?.slice(2).join(':'));
   if (v1Path !== undefined) return { version: 1, path: v1Path };
   const v2 = ours.find(([number, controllers]) => number === '0' && controllers === '');
-  const v2Path = at('cgroup2', '', v2?.slice(2).join(':'));
+  // Where limits made the agent move into one of its own, workers are beside that.
+  const shared =
+    v2
+      ?.slice(2)
+      .join(':')
+      .replace(/\/regroup-agent-\d+$/, '') || '/';
+  const v2Path = at('cgroup2', '', v2 === undefined ? undefined : shared);
   return v2Path === undefined ? undefined : { version: 2, path: v2Path };
 }
 
@@ -113,5 +138,6 @@ function bytes(text: string | undefined): number | undefined {
 function size(bytes: number): string {
   const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
   const power = Math.min(units.length - 1, Math.floor(Math.log2(Math.max(1, bytes)) / 10));
-  return `${Number((bytes / 1024 ** power).toPrecision(3))} ${units[power]}`;
+  const number = bytes / 1024 ** power;
+  return `${number < 100 ? Number(number.toPrecision(3)) : Math.round(number)} ${units[power]}`;
 }

@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs';
 import type { WorkerIdentity } from '../events.js';
 import type { WorkerFiles } from '../logs/layout.js';
-import type { NativeGroupPlan, NativeTail } from '../native.js';
+import type { NativeGroupPlan, NativeTail, NativeUsage } from '../native.js';
 import { qualifiedHostname } from '../util/hostname.js';
 import { describeFailure, rootCauseOf, type WorkerFailure } from './failures.js';
 import type { HangGuard } from './hang-guard.js';
-import { type MemoryState, memoryState, outOfMemory } from './oom.js';
+import { type MemoryState, memoryState, outOfMemory, outOfOwnMemory } from './oom.js';
 import { readErrorFile, tailOf } from './remains.js';
 import type { Exit } from './state.js';
 
@@ -18,6 +18,8 @@ export interface RoundRecord {
   workers: readonly WorkerIdentity[];
   /** When they had started. */
   memory?: MemoryState;
+  /** By local rank: of workers with limits of a cgroup, when they had ended. */
+  readonly usage: Map<number, NativeUsage>;
   tails: readonly NativeTail[];
 }
 
@@ -44,6 +46,7 @@ export function describeExits(
           host,
           tail: exit.cause !== 'stopped-by-us' ? tailOf(stderr, tail) : undefined,
           outOfMemory: starvedOf(exit, record),
+          outOfPids: outOfPids(exit, record),
         },
       );
     });
@@ -72,10 +75,30 @@ export function rootCauseForRules(
 }
 
 /** Whether the kernel killed it for lack of memory, and not somebody for reasons of their own. */
-function starvedOf({ exit, cause }: Exit, record: RoundRecord | undefined): string | undefined {
-  if (exit.how !== 'signaled' || exit.signal !== 'SIGKILL' || cause !== 'own') return undefined;
+function starvedOf(
+  { worker: { localRank }, exit, cause }: Exit,
+  record: RoundRecord | undefined,
+): string | undefined {
+  if (cause !== 'own') return undefined;
+  const own = record?.usage.get(localRank);
+  const limitBytes = record?.plan.plans[localRank]?.memoryMax;
+  // Its loader may have been killed, and it may have failed of that.
+  const starved = own && limitBytes ? outOfOwnMemory(own, limitBytes) : undefined;
+  if (starved !== undefined) return starved;
+  if (exit.how !== 'signaled' || exit.signal !== 'SIGKILL') return undefined;
   const before = record?.memory;
   return before === undefined ? undefined : outOfMemory(before, memoryState(readText));
+}
+
+function outOfPids(
+  { worker: { localRank }, cause }: Exit,
+  record: RoundRecord | undefined,
+): string | undefined {
+  const refused = record?.usage.get(localRank)?.pidsRefused ?? 0;
+  const limit = record?.plan.plans[localRank]?.pidsMax;
+  if (cause !== 'own' || refused === 0 || limit === undefined) return undefined;
+  const times = refused === 1 ? 'once' : `${refused} times`;
+  return `its limit of ${limit} processes and threads was in the way ${times}`;
 }
 
 export function readText(path: string): string | undefined {

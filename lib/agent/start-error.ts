@@ -22,12 +22,36 @@ export function startError(
     where === 'killed-before-exec'
       ? 'it was killed before its program ran; the machine or its cgroup may be out of memory'
       : text + (adviceAt(where, code) ?? adviceFor(code));
+  if (where === 'cgroup') return limitError(event, cause);
   const subject = subjectOf(where, plan.plans[index]) ?? detail;
   return launchError(
     'ERR_SPAWN',
     [index, subject === '' ? where : `${where} ${subject}`, why],
     cause,
   );
+}
+
+/** `detail` is empty where no hierarchy has the controller that `syscall` names then. */
+function limitError(
+  { index, syscall, errno, detail }: Extract<NativeEvent, { event: 'start-failed' }>,
+  cause: Error,
+): Error {
+  const { code, text } = describeErrno(errno);
+  const [what, why] =
+    detail === ''
+      ? [`cgroup controller ${syscall}`, `there is none here; ${adviceForLimits(code)}`]
+      : [`cgroup ${detail}`, `${text}; ${adviceForLimits(code)}`];
+  return launchError('ERR_SPAWN', [index, what, why], cause);
+}
+
+function adviceForLimits(code: string): string {
+  // Only version 1 says so, of memory.high.
+  if (code === 'ENOTSUP') return 'cgroups of version 1 have no such limit: take --memory-max';
+  const delegated =
+    'in a cgroup of its own, such as `systemd-run --user --scope -p Delegate=yes regroup …` gives';
+  const without = 'without --memory-max, --memory-high, --pids-max and --cpu-quota';
+  const why = code === 'EBUSY' ? 'others than regroup run in that cgroup: ' : '';
+  return `${why}start regroup as root, ${delegated}, or ${without}`;
 }
 
 /** What a step was about, where that isn't a path. */

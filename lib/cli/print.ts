@@ -199,6 +199,7 @@ export function createPrinter(options: PrinterOptions): Printer {
     log('ERROR', failedLine(rootCause, run.binary, run.startMethod));
     if (rootCause.outOfMemory !== undefined)
       say(`worker ${rootCause.rank}: ${rootCause.outOfMemory}`);
+    if (rootCause.outOfPids !== undefined) say(`worker ${rootCause.rank}: ${rootCause.outOfPids}`);
     if (rootCause.tail !== undefined) {
       const lines = rootCause.tail.replace(/\n$/, '').split('\n');
       say(

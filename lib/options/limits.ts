@@ -52,7 +52,29 @@ export interface LimitOptions {
   readonly oomScoreAdj?: number;
   /** Permissions that new files don't get, as a number: 0o027. @default our own */
   readonly umask?: number;
+  /**
+   * Bytes that a worker and all that it starts may have before they're slowed down and made to give some
+   * back; from 1 MiB. This and the following limits take a cgroup that we may change: a start without is ERR_SPAWN. This
+   * one takes version 2. @default none
+   */
+  readonly memoryHigh?: number;
+  /** Bytes that a worker and all that it starts may have before all of them are killed; from 1 MiB. @default none */
+  readonly memoryMax?: number;
+  /** Processes and threads that a worker and all that it starts may be. @default none */
+  readonly pidsMax?: number;
+  /** CPUs' worth of time that a worker and all that it starts may take, such as 2.5; from 0.01. @default none */
+  readonly cpuQuota?: number;
 }
+
+/** In which a worker may take its quota. @source Linux, Documentation/scheduler/sched-bwc.rst: its default */
+export const cpuPeriodUs = 100_000;
+/** Less is a mistake: an interpreter alone takes more. */
+export const minMemoryBytes = 2 ** 20;
+export const maxPids = 2 ** 22;
+export const minCpuQuota = 0.01;
+export const maxCpuQuota = 65_536;
+
+const acceptedMemory = `a whole number of bytes from ${minMemoryBytes} (1 MiB)`;
 
 export const limitRules: Readonly<Record<keyof LimitOptions, Rule>> = {
   rlimits: [
@@ -70,11 +92,22 @@ export const limitRules: Readonly<Record<keyof LimitOptions, Rule>> = {
   ],
   oomScoreAdj: [value => isWhole(value, -1000, 1000), 'a whole number from -1000 to 1000'],
   umask: [value => isWhole(value, 0, 0o777), 'a whole number from 0 to 0o777'],
+  memoryHigh: [isMemory, acceptedMemory],
+  memoryMax: [isMemory, acceptedMemory],
+  pidsMax: [value => isWhole(value, 1, maxPids), `a whole number from 1 to ${maxPids}`],
+  cpuQuota: [
+    value => typeof value === 'number' && value >= minCpuQuota && value <= maxCpuQuota,
+    `a number of CPUs from ${minCpuQuota} to ${maxCpuQuota}`,
+  ],
 };
 
 /** The kernel's number for it. @source ioprio_set(2) */
 export function ioPriorityNumber({ class: name, level = name === 'idle' ? 0 : 4 }: IoPriority) {
   return (ioClasses[name] << 13) | level;
+}
+
+function isMemory(value: unknown): boolean {
+  return isWhole(value, minMemoryBytes);
 }
 
 function isRlimit(value: unknown): value is Rlimit {

@@ -89,7 +89,8 @@ std::optional<WorkerPlan> toWorkerPlan(Napi::Value value, const std::string& wha
     if (!number) return std::nullopt;
     plan.command.nofileSoft = static_cast<rlim_t>(*number);
   }
-  if (!readLimits(*object, what, plan.command)) return std::nullopt;
+  if (!readLimits(*object, what, plan.command) || !readUsageLimits(*object, what, plan.usage))
+    return std::nullopt;
   const char* const names[] = {"stdout", "stderr"};
   for (int i = 0; i < 2; i++) {
     const Napi::Value stream = get(*object, names[i]);

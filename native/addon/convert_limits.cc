@@ -10,6 +10,8 @@ namespace {
 constexpr double kMaxCpu = 8191;
 /// MAX_NUMNODES - 1, at its largest.
 constexpr double kMaxNode = 1023;
+/// @source Linux 6.18, kernel/sched/core.c, min_bw_quota_period_us
+constexpr double kMinCpuQuotaUs = 1000;
 
 std::optional<std::vector<uint32_t>> toNumbers(Napi::Value value, const std::string& what,
                                                double highest) {
@@ -96,6 +98,18 @@ bool readInteger(Napi::Object object, const char* name, const std::string& what,
   return true;
 }
 
+/// @returns false with an exception pending
+bool readCount(Napi::Object object, const char* name, const std::string& what, double lowest,
+               std::optional<uint64_t>& target) {
+  const Napi::Value value = get(object, name);
+  if (object.Env().IsExceptionPending()) return false;
+  if (value.IsUndefined()) return true;
+  auto number = toNumber(value, what + "." + name, lowest, kMaxSafeInteger, true);
+  if (!number) return false;
+  target = static_cast<uint64_t>(*number);
+  return true;
+}
+
 /// A number or `unlimited`.
 bool readLimit(Napi::Object object, const char* name, const std::string& what, bool& sets,
                rlim_t& target) {
@@ -168,6 +182,13 @@ bool readUsage(Napi::Object object, const std::string& what, Limits& limits) {
 
 bool readLimits(Napi::Object object, const std::string& what, Command& command) {
   return readBinding(object, what, command.binding) && readUsage(object, what, command.limits);
+}
+
+bool readUsageLimits(Napi::Object object, const std::string& what, UsageLimits& limits) {
+  return readCount(object, "memoryHigh", what, 1, limits.memoryHigh) &&
+         readCount(object, "memoryMax", what, 1, limits.memoryMax) &&
+         readCount(object, "pidsMax", what, 1, limits.pidsMax) &&
+         readCount(object, "cpuQuotaUs", what, kMinCpuQuotaUs, limits.cpuQuotaUs);
 }
 
 }  // namespace regroup

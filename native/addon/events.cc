@@ -16,6 +16,8 @@ const char* nameOf(StartStep step) {
       return "session";
     case StartStep::ParentDeath:
       return "parent-death";
+    case StartStep::Cgroup:
+      return "cgroup";
     case StartStep::Affinity:
       return "affinity";
     case StartStep::Memory:
@@ -82,6 +84,7 @@ class EventWriter {
     number("index", static_cast<double>(exited.index));
     number("pid", exited.pid);
     exit(exited.status);
+    if (exited.usage) usage(*exited.usage);
   }
 
   void operator()(const Ended& ended) {
@@ -136,6 +139,14 @@ class EventWriter {
         break;
     }
     object_.Set("exit", exit.object_);
+  }
+  void usage(const Usage& usage) {
+    EventWriter item(env_, Napi::Object::New(env_));
+    item.number("oomKills", static_cast<double>(usage.oomKills));
+    item.number("pidsRefused", static_cast<double>(usage.pidsRefused));
+    if (usage.peakBytes) item.number("peakBytes", static_cast<double>(*usage.peakBytes));
+    if (usage.pressure) item.number("pressure", *usage.pressure);
+    object_.Set("usage", item.object_);
   }
   void error(const Error& error) {
     text("syscall", error.op);

@@ -5,6 +5,7 @@
 #include <sys/syscall.h>
 
 #include "core/base/raw.h"
+#include "guardian/home.h"
 
 using regroup::rawCall;
 
@@ -25,6 +26,10 @@ struct Cgroup {
 
 Cgroup cgroups[kMaxCgroups];
 size_t count = 0;
+
+uint64_t homeControllers = 0;
+char home[kMaxPath];  // empty: nothing was changed there
+char leaf[kMaxPath];
 
 struct DirEntry {  // linux_dirent64
   uint64_t inode;
@@ -70,27 +75,39 @@ void eachFolder(long folder, Visit visit) {
   rawCall(SYS_close, list);
 }
 
+/// Calls `visit(digits, bytes)` for each process in the cgroup.
+template <typename Visit>
+void eachMember(long folder, Visit visit) {
+  const long fd = openAt(folder, "cgroup.procs", O_RDONLY);
+  if (fd < 0) return;
+  char digits[16];
+  size_t held = 0;
+  char chunk[1024];
+  long size;
+  while ((size = rawCall(SYS_read, fd, pointer(chunk), sizeof chunk)) > 0) {
+    for (long i = 0; i < size; i++) {
+      if (chunk[i] >= '0' && chunk[i] <= '9' && held < sizeof digits) {
+        digits[held++] = chunk[i];
+        continue;
+      }
+      if (held > 0) visit(digits, held);
+      held = 0;
+    }
+  }
+  rawCall(SYS_close, fd);
+}
+
 /// One by one. A pid is right at the time of the read; where the cgroup is frozen, it stays so.
 bool killMembers(long folder, int depth) {
   bool any = false;
-  char text[2048];
-  const long fd = openAt(folder, "cgroup.procs", O_RDONLY);
-  long size;
-  uint32_t pid = 0;
-  while (fd >= 0 && (size = rawCall(SYS_read, fd, pointer(text), sizeof text)) > 0) {
-    for (long i = 0; i < size; i++) {
-      if (text[i] >= '0' && text[i] <= '9') {
-        pid = pid * 10 + static_cast<uint32_t>(text[i] - '0');
-        continue;
-      }
-      if (pid > 1) {
-        any = true;
-        rawCall(SYS_kill, pid, SIGKILL);
-      }
-      pid = 0;
-    }
-  }
-  if (fd >= 0) rawCall(SYS_close, fd);
+  eachMember(folder, [&](const char* digits, size_t bytes) {
+    uint32_t pid = 0;
+    for (size_t i = 0; i < bytes; i++) pid = pid * 10 + static_cast<uint32_t>(digits[i] - '0');
+    // 0 is one of another pid namespace.
+    if (pid <= 1) return;
+    any = true;
+    rawCall(SYS_kill, pid, SIGKILL);
+  });
   if (depth >= kMaxDepth) return any;
   eachFolder(folder, [&](long parent, const char* name) {
     const long below = openAt(parent, name, O_RDONLY | O_DIRECTORY);
@@ -115,6 +132,12 @@ bool killOne(const char* path) {
     writeAt(folder, "freezer.state", "THAWED", 6);
   rawCall(SYS_close, folder);
   return any;
+}
+
+void setPath(char (&to)[kMaxPath], const char* path, size_t bytes) {
+  if (bytes == 0 || bytes >= kMaxPath || path[0] != '/') return;
+  for (size_t i = 0; i < bytes; i++) to[i] = path[i];
+  to[bytes] = '\0';
 }
 
 bool removeAt(long parent, const char* name, int depth) {
@@ -160,6 +183,33 @@ bool removeCgroups() {
   bool all = true;
   for (size_t i = 0; i < count; i++) all = removeAt(AT_FDCWD, cgroups[i].path, 0) && all;
   return all;
+}
+
+void setHome(uint64_t controllers, const char* path, size_t bytes) {
+  homeControllers |= controllers;
+  setPath(home, path, bytes);
+}
+
+void setLeaf(const char* path, size_t bytes) {
+  setPath(leaf, path, bytes);
+}
+
+void restoreHome() {
+  if (home[0] == '\0') return;
+  const long folder = openAt(AT_FDCWD, home, O_RDONLY | O_DIRECTORY);
+  if (folder < 0) return;
+  // Before we're back: it may have no process while it shares them out.
+  if (homeControllers & 1) writeAt(folder, "cgroup.subtree_control", "-memory", 7);
+  if (homeControllers & 2) writeAt(folder, "cgroup.subtree_control", "-pids", 5);
+  if (homeControllers & 4) writeAt(folder, "cgroup.subtree_control", "-cpu", 4);
+  const long below = openAt(AT_FDCWD, leaf, O_RDONLY | O_DIRECTORY);
+  if (below >= 0) {
+    eachMember(below,
+               [&](const char* pid, size_t bytes) { writeAt(folder, "cgroup.procs", pid, bytes); });
+    rawCall(SYS_close, below);
+    removeAt(AT_FDCWD, leaf, kMaxDepth);
+  }
+  rawCall(SYS_close, folder);
 }
 
 }  // namespace guardian

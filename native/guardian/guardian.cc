@@ -1,11 +1,12 @@
 // The guardian: a process that outlives its agent, and lets none of the agent's workers do so.
 //
-// The agent tells it through stdin which worker groups there are. When stdin ends without a goodbye,
-// the agent is gone: killed, crashed, out of memory. Then each process of a group that's still there
-// is killed: workers, what they forked, and what that hid behind a session of its own.
+// The agent tells it through stdin which worker groups there are. When stdin ends without a
+// goodbye, the agent is gone: killed, crashed, out of memory. Then each process of a group that's
+// still there is killed: workers, what they forked, and what that hid behind a session of its own.
 //
-// Lines: `G <group> <cookie>`, before the group's first worker; `W <group> <pid>`, of a worker, which
-// leads a session; `C <group> <path>`, before a cgroup of it is made; `E <group>`, when nothing is left of it; `Q`, goodbye.
+// Lines: `G <group> <cookie>`, before the group's first worker; `W <group> <pid>`, of a worker,
+// which leads a session; `C <group> <path>`, before a cgroup of it is made; `E <group>`, when
+// nothing is left of it; `H <controllers> <path>` and `L 0 <path>`, see home.h; `Q`, goodbye.
 //
 // It has no libc, so that it can be linked and run anywhere, and no heap. It's single-threaded.
 
@@ -19,6 +20,7 @@
 
 #include "core/base/raw.h"
 #include "guardian/cgroups.h"
+#include "guardian/home.h"
 
 using regroup::rawCall;
 
@@ -72,7 +74,9 @@ uint64_t agentEndTick = 0;
 char buffer[64 << 10];
 alignas(8) char entries[32 << 10];
 
-long pointer(const void* at) { return reinterpret_cast<long>(at); }
+long pointer(const void* at) {
+  return reinterpret_cast<long>(at);
+}
 
 bool equal(const char* a, const char* b, size_t bytes) {
   for (size_t i = 0; i < bytes; i++) {
@@ -136,6 +140,8 @@ bool obey(const char* line, const char* end) {
   if (rest < end && *rest == ' ') rest++;
   if (line[0] == 'G') beginGroup(id, rest, static_cast<size_t>(end - rest));
   if (line[0] == 'C') guardian::addCgroup(id, rest, static_cast<size_t>(end - rest));
+  if (line[0] == 'H') guardian::setHome(id, rest, static_cast<size_t>(end - rest));
+  if (line[0] == 'L') guardian::setLeaf(rest, static_cast<size_t>(end - rest));
   if (line[0] == 'E') endGroup(id);
   if (line[0] == 'W') {
     uint64_t pid = 0;
@@ -217,9 +223,9 @@ bool readStat(uint32_t pid, Stat& stat) {
   return field < end;
 }
 
-/// A session's number stays its leader's while anybody is in it, and the agent held the leader's until
-/// it ended. So who was in it by then is ours. Numbers are given in turn: a stranger could have this one
-/// only after tens of thousands of others, which takes longer than kReuseTicks.
+/// A session's number stays its leader's while anybody is in it, and the agent held the leader's
+/// until it ended. So who was in it by then is ours. Numbers are given in turn: a stranger could
+/// have this one only after tens of thousands of others, which takes longer than kReuseTicks.
 bool isInSession(const Stat& stat) {
   if (stat.startTick > agentEndTick + kReuseTicks) return false;
   for (size_t i = 0; i < leaderCount; i++) {
@@ -276,7 +282,8 @@ bool isLeft(uint32_t pid) {
 
 /// @returns whether there was something to kill
 bool killIfLeft(uint32_t pid) {
-  // First: should the pid change hands meanwhile, the signal goes to one that's dead, not to a stranger.
+  // First: should the pid change hands meanwhile, the signal goes to one that's dead, not to a
+  // stranger.
   const long pidfd = rawCall(kSysPidfdOpen, pid, 0);
   const bool left = isLeft(pid);
   // Fallback: kernel < 5.3 has no pidfds. Its pid was right a moment ago.
@@ -352,8 +359,8 @@ void avenge() {
   const long until = now(CLOCK_MONOTONIC).tv_sec + kPatienceSeconds;
   const auto self = static_cast<uint32_t>(rawCall(SYS_getpid));
   timespec pause{0, 1'000'000};
-  // Until none is found, twice: one may have forked while we looked, and one that's within execve has
-  // no environment for a moment.
+  // Until none is found, twice: one may have forked while we looked, and one that's within execve
+  // has no environment for a moment.
   for (int quiet = 0; quiet < 2 && now(CLOCK_MONOTONIC).tv_sec < until;) {
     const bool inCgroups = guardian::killCgroups();
     quiet = killAllLeft(self) || inCgroups || !guardian::removeCgroups() ? 0 : quiet + 1;
@@ -365,7 +372,10 @@ void avenge() {
 [[noreturn]] void run() {
   ignoreSignals();
   askToBeSpared();
-  if (listen() && anyGroup()) avenge();
+  if (listen()) {
+    if (anyGroup()) avenge();
+    guardian::restoreHome();
+  }
   for (;;) rawCall(SYS_exit_group, 0);
 }
 

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { memoryState, outOfMemory } from '../../lib/agent/oom.js';
+import { memoryState, outOfMemory, outOfOwnMemory } from '../../lib/agent/oom.js';
 
 const files = (entries: Record<string, string>) => (path: string) => entries[path];
 
@@ -40,6 +40,28 @@ t.test('the memory cgroup is found by mounts, in containers and on hybrid system
     peakBytes: 5 << 20,
   });
   t.strictSame(memoryState(files({})), { killedInMachine: 0 });
+});
+
+t.test('an agent that has moved for the sake of limits looks at where it was', async t => {
+  const moved = { ...v2, '/proc/self/cgroup': '0::/kubepods/pod1/c1/regroup-agent-12\n' };
+
+  t.strictSame(memoryState(files(moved)), memoryState(files(v2)));
+});
+
+t.test('pain 14: a limit of its own was met only by one that was near it', async t => {
+  const limit = 1 << 30;
+  const killed = { oomKills: 1, pidsRefused: 0, peakBytes: limit - 4096, pressure: 12.5 };
+
+  t.equal(
+    outOfOwnMemory(killed, limit),
+    'host memory: out of memory, peak 1024 MiB of its own limit 1 GiB; memory pressure 12.5 % of the last 10 s',
+  );
+  t.equal(outOfOwnMemory({ ...killed, oomKills: 0 }, limit), undefined);
+  t.equal(outOfOwnMemory({ ...killed, peakBytes: limit / 2 }, limit), undefined);
+  t.equal(
+    outOfOwnMemory({ oomKills: 2, pidsRefused: 0 }, limit),
+    'host memory: out of memory of its own limit 1 GiB',
+  );
 });
 
 t.test('pain 14: only a counter that has grown is lack of memory', async t => {

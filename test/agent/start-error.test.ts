@@ -3,7 +3,7 @@ import t from 'tap';
 import { startError } from '../../lib/agent/start-error.js';
 import type { NativePlan, NativeStep } from '../../lib/native.js';
 
-const { EACCES, EAGAIN, EINVAL, ENOENT, ENOSYS, EPERM } = constants.errno;
+const { EACCES, EAGAIN, EBUSY, EINVAL, ENOENT, ENOSYS, ENOTSUP, EPERM, EROFS } = constants.errno;
 
 const plan: NativePlan = {
   file: '/usr/bin/python3',
@@ -69,6 +69,28 @@ const cases: readonly Case[] = [
     plan: { ioPriority: (1 << 13) | 3 },
     message: /: ionice class 1, level 3: .*realtime takes/,
   },
+  {
+    step: 'cgroup',
+    errno: EROFS,
+    detail: '/sys/fs/cgroup/regroup-x',
+    message:
+      /: cgroup \/sys\/fs\/cgroup\/regroup-x: read-only file system; start regroup as root, in/,
+  },
+  {
+    step: 'cgroup',
+    errno: EBUSY,
+    detail: '/c/cgroup.procs',
+    message:
+      /: cgroup \/c\/cgroup.procs: .*; others than regroup run in that cgroup: start regroup/,
+  },
+  {
+    step: 'cgroup',
+    errno: ENOTSUP,
+    detail: '/c/memory.high',
+    message:
+      /: cgroup \/c\/memory.high: .*; cgroups of version 1 have no such limit: take --memory-max/,
+  },
+  { step: 'cgroup', errno: ENOENT, message: /: cgroup controller x: there is none here; start/ },
   {
     step: 'oom-score-adj',
     errno: EACCES,

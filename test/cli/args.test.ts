@@ -235,6 +235,18 @@ const meanings: readonly [title: string, line: string, env: Env, options: object
     {},
     { ionice: { class: 'best-effort', level: 2 }, oomScoreAdj: -5 },
   ],
+  [
+    'limits by a cgroup',
+    '--memory-max 64G --memory-high=1.5t --pids-max 4096 --cpu-quota=2.5 t.py',
+    {},
+    { memoryMax: 64 * 2 ** 30, memoryHigh: 1.5 * 2 ** 40, pidsMax: 4096, cpuQuota: 2.5 },
+  ],
+  [
+    'sizes',
+    '--memory-max 2GiB --memory-high=1048576 t.py',
+    {},
+    { memoryMax: 2 ** 31, memoryHigh: 2 ** 20 },
+  ],
   ['a class without a level', '--ionice idle t.py', {}, { ionice: { class: 'idle' } }],
   ['--signal-target', '--signal-target=group t.py', {}, { signalTarget: 'group' }],
   [

@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 
 #include "core/cgroup/places.h"
+#include "core/cgroup/worker_cgroups.h"
 #include "test/native/group_harness.h"
 
 using namespace regroup;
@@ -109,6 +110,101 @@ TEST("pain 1: it ends with an agent that is killed, too, and its cgroup is remov
     // The guardian removes it when all are gone, and nothing tells of that but looking. Bounded.
     for (int i = 0; i < 10'000 && isThere(cookie); i++) ::usleep(1000);
     CHECK(!isThere(cookie));
+  }
+}
+
+TEST("counters of a cgroup are read from lines of a key and a number") {
+  const std::string_view events = "low 0\noom 12\noom_kill 3\noom_group_kill 4\nlast 5";
+
+  CHECK_EQ(countOf(events, "oom"), std::optional<uint64_t>(12));
+  CHECK_EQ(countOf(events, "oom_kill"), std::optional<uint64_t>(3));
+  CHECK_EQ(countOf(events, "last"), std::optional<uint64_t>(5));
+  CHECK_EQ(countOf(events, "kill"), std::optional<uint64_t>());
+  CHECK_EQ(countOf("max max\n", "max"), std::optional<uint64_t>());
+  CHECK_EQ(countOf("", "max"), std::optional<uint64_t>());
+  CHECK_EQ(numberIn("4096\n"), std::optional<uint64_t>(4096));
+  CHECK_EQ(numberIn("max\n"), std::optional<uint64_t>());
+}
+
+TEST("memory pressure is the share of the last ten seconds in which some waited") {
+  const auto percent = [](std::string_view text) {
+    const auto pressure = pressureOf(text);
+    return pressure ? static_cast<int>(*pressure * 100 + 0.5) : -1;
+  };
+
+  CHECK_EQ(percent("some avg10=12.34 avg60=1.00 avg300=0.00 total=9\nfull avg10=1.00 …\n"), 1234);
+  CHECK_EQ(percent("some avg10=100.00 avg60=1.00"), 10000);
+  CHECK_EQ(percent("some avg10=7"), 700);
+  CHECK_EQ(percent("full avg10=1.00"), -1);
+  CHECK_EQ(percent(""), -1);
+}
+
+TEST("limits take the hierarchies that have their controllers, version 1 before 2") {
+  CgroupPlaces places;
+  places.unified = "/u/a";
+  places.memory = "/m/a";
+  places.pids = "/m/a";
+  const auto both = WorkerCgroups::find(places, "x", kMemory | kPids | kCpu);
+  const auto none = WorkerCgroups::find({}, "x", kPids);
+
+  auto* found = std::get_if<WorkerCgroups>(&both);
+  REQUIRE(found != nullptr);
+  CHECK_EQ(found->unified(), kCpu);
+  CHECK_EQ(found->folders(), std::vector<std::string>{"/m/a/regroup-x"});
+  auto* refusal = std::get_if<UsageRefusal>(&none);
+  REQUIRE(refusal != nullptr);
+  CHECK_EQ(std::string(refusal->error.op), std::string("pids"));
+}
+
+TEST("a worker with limits runs in cgroups of its own, and they go with the group") {
+  if (::access(findCgroupPlaces().pids.c_str(), W_OK) < 0)
+    return tap::skip("no cgroup with limits is delegated to us");
+  for (const auto& disabled : kWays) {
+    TempDir folder;
+    Witness witness(folder);
+    Harness harness(disabled);
+    GroupPlan plan = group(7, witness, {{"block"}, {"block"}});
+    plan.workers[0].usage.pidsMax = 10;
+    plan.workers[1].usage = {
+        .memoryHigh = {}, .memoryMax = 1 << 30, .pidsMax = {}, .cpuQuotaUs = {}};
+    const std::string own = "/regroup-" + plan.cookie + "/worker-";
+
+    harness->startGroup(std::move(plan));
+
+    const auto pids = harness.next<Started>().pids;
+    REQUIRE(pids.size() == size_t{2});
+    std::vector<std::string> folders;
+    for (size_t i = 0; i < 2; i++) {
+      auto text = readFile(("/proc/" + std::to_string(pids[i]) + "/cgroup").c_str(), 4096);
+      CHECK(text && text->find(own + std::to_string(i)) != std::string::npos);
+    }
+    CHECK_EQ(::access((findCgroupPlaces().pids + own + "0").c_str(), F_OK), 0);
+    harness->stopGroup(7, {SIGKILL, Target::Group, 0ms, 5s});
+    for (int i = 0; i < 2; i++) CHECK(harness.next<Exited>().usage.has_value());
+    (void)harness.next<Ended>();
+    harness->close();
+    CHECK(::access((findCgroupPlaces().pids + own + "0").c_str(), F_OK) < 0);
+    CHECK(::access((findCgroupPlaces().memory + own + "1").c_str(), F_OK) < 0);
+  }
+}
+
+TEST("a limit that can't be had is no start, and nothing is left") {
+  for (const std::vector<std::string>& disabled : {std::vector<std::string>{"cgroup"}, {}}) {
+    TempDir folder;
+    Witness witness(folder);
+    Harness harness(disabled);
+    GroupPlan plan = group(7, witness, {{"block"}, {"block"}});
+    const std::string cookie = plan.cookie;
+    // No kernel takes so short a quota.
+    plan.workers[1].usage.cpuQuotaUs = 1;
+
+    harness->startGroup(std::move(plan));
+
+    const auto failed = harness.next<StartFailed>();
+    CHECK_EQ(failed.step, StartStep::Cgroup);
+    harness->close();
+    CHECK(!isThere(cookie));
+    CHECK(::access((findCgroupPlaces().cpu + "/regroup-" + cookie).c_str(), F_OK) < 0);
   }
 }
 

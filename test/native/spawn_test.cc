@@ -370,4 +370,20 @@ TEST("256 workers start, and each has its own status") {
   for (int i = 0; i < 256; i++) CHECK_EQ(reap(outcomes[static_cast<size_t>(i)]).code, i);
 }
 
+TEST("a cgroup that limits a worker, and can't be joined, is no start") {
+  auto spawner = Spawner::create(probeFeatures());
+  Fd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
+  Fd full(::open("/dev/full", O_WRONLY | O_CLOEXEC));
+  const int fds[] = {null.get(), null.get(), null.get()};
+  const int joined[] = {null.get(), full.get()};
+  auto command = PreparedCommand::prepare(fixture({"exit", "5"}), fds);
+
+  auto outcome = spawner->spawn(*command, nullptr, {.joined = joined});
+
+  auto* failure = std::get_if<SpawnFailure>(&outcome);
+  REQUIRE(failure != nullptr);
+  CHECK_EQ(failure->step, ChildStep::Cgroup);
+  CHECK_EQ(failure->error.code, ENOSPC);
+}
+
 TAP_MAIN

@@ -1,12 +1,17 @@
 import {
   type IoPriority,
   type LimitOptions,
+  maxCpuQuota,
+  maxPids,
+  minCpuQuota,
+  minMemoryBytes,
   type Rlimit,
   type RlimitName,
   type RlimitValue,
   rlimitNames,
 } from '../../options/limits.js';
 import type { Feature } from '../features.js';
+import { acceptedSize, parseSize } from '../sizes.js';
 import type { Values } from '../values.js';
 import { readWhole } from '../whole.js';
 
@@ -51,6 +56,34 @@ export const limits: Feature = {
       metavar: 'OCTAL',
       help: "Permissions that workers' new files don't get, e.g. 027. Default: ours.",
     },
+    {
+      ...ours,
+      names: ['--memory-max'],
+      dest: 'memory_max',
+      metavar: 'SIZE',
+      help: 'Memory that a worker and all that it starts may have, like 64G; beyond, they are killed. As the next three, by a cgroup. Default: no limit.',
+    },
+    {
+      ...ours,
+      names: ['--memory-high'],
+      dest: 'memory_high',
+      metavar: 'SIZE',
+      help: 'Memory beyond which a worker and all that it starts are slowed down and have to give some back. Default: no limit.',
+    },
+    {
+      ...ours,
+      names: ['--pids-max'],
+      dest: 'pids_max',
+      metavar: 'N',
+      help: 'Processes and threads that a worker and all that it starts may be. Default: no limit.',
+    },
+    {
+      ...ours,
+      names: ['--cpu-quota'],
+      dest: 'cpu_quota',
+      metavar: 'CPUS',
+      help: 'CPUs whose time a worker and all that it starts may take, like 2.5. Default: no limit.',
+    },
   ],
   read(values) {
     const nice = readWhole(values, 'nice', -20, 19);
@@ -61,6 +94,7 @@ export const limits: Feature = {
       ...readIonice(values),
       ...(oomScoreAdj === undefined ? {} : { oomScoreAdj }),
       ...readUmask(values),
+      ...readUsage(values),
     };
   },
 };
@@ -125,6 +159,37 @@ function readIonice(values: Values): LimitOptions {
   }
   const ionice = { class: name as IoPriority['class'] }; // the pattern has just told
   return { ionice: level === undefined ? ionice : { ...ionice, level: Number(level) } };
+}
+
+function readUsage(values: Values): LimitOptions {
+  const memoryMax = readSize(values, 'memory_max');
+  const memoryHigh = readSize(values, 'memory_high');
+  const pidsMax = readWhole(values, 'pids_max', 1, maxPids);
+  const cpuQuota = readCpuQuota(values);
+  return {
+    ...(memoryMax === undefined ? {} : { memoryMax }),
+    ...(memoryHigh === undefined ? {} : { memoryHigh }),
+    ...(pidsMax === undefined ? {} : { pidsMax }),
+    ...(cpuQuota === undefined ? {} : { cpuQuota }),
+  };
+}
+
+function readSize(values: Values, dest: string): number | undefined {
+  const text = values.text(dest);
+  if (text === undefined) return undefined;
+  const bytes = parseSize(text);
+  if (bytes !== undefined && bytes >= minMemoryBytes) return bytes;
+  const why = bytes === undefined ? `'${text}' is no size` : `'${text}' is less than 1 MiB`;
+  return values.refuse(dest, why, acceptedSize);
+}
+
+function readCpuQuota(values: Values): number | undefined {
+  const text = values.text('cpu_quota');
+  if (text === undefined) return undefined;
+  const cpus = /^\d+(\.\d+)?$/.test(text) ? Number(text) : Number.NaN;
+  if (cpus >= minCpuQuota && cpus <= maxCpuQuota) return cpus;
+  const accepted = `a number of CPUs from ${minCpuQuota} to ${maxCpuQuota}, like 2.5`;
+  return values.refuse('cpu_quota', `'${text}' is out of range or no number`, accepted);
 }
 
 function readUmask(values: Values): LimitOptions {

@@ -62,7 +62,7 @@ Result<void> removeTree(const std::string& path, int depth) {
   return Error{"rmdir", errno};
 }
 
-Result<void> write(int folder, const char* file, std::string_view text) {
+Result<void> writeAt(int folder, const char* file, std::string_view text) {
   const Fd fd(::openat(folder, file, O_WRONLY | O_CLOEXEC));
   if (!fd) return Error{"open", errno};
   if (::write(fd.get(), text.data(), text.size()) < 0) return Error{"write", errno};
@@ -70,6 +70,20 @@ Result<void> write(int folder, const char* file, std::string_view text) {
 }
 
 }  // namespace
+
+std::vector<pid_t> membersOf(const std::string& path) {
+  std::vector<pid_t> members;
+  addMembers(path, 0, members);
+  return members;
+}
+
+Result<void> removeCgroup(const std::string& path) {
+  return removeTree(path, 0);
+}
+
+Result<void> writeControl(const std::string& file, std::string_view text) {
+  return writeAt(AT_FDCWD, file.c_str(), text);
+}
 
 Result<Cgroup> Cgroup::make(std::string path) {
   if (::mkdir(path.c_str(), 0755) < 0) return Error{"mkdir", errno};
@@ -81,29 +95,19 @@ Result<Cgroup> Cgroup::make(std::string path) {
   return error;
 }
 
-std::vector<pid_t> Cgroup::members() const {
-  std::vector<pid_t> members;
-  addMembers(path_, 0, members);
-  return members;
-}
-
 bool Cgroup::canKill() const {
   return ::faccessat(folder_.get(), "cgroup.kill", W_OK, 0) == 0;
 }
 
 Result<void> Cgroup::kill() const {
-  return write(folder_.get(), "cgroup.kill", "1");
+  return writeAt(folder_.get(), "cgroup.kill", "1");
 }
 
 void Cgroup::freeze(bool frozen) const {
   // Without either file nothing is lost but time: whoever forks meanwhile is found by the next
   // look.
-  if (write(folder_.get(), "cgroup.freeze", frozen ? "1" : "0")) return;
-  (void)write(folder_.get(), "freezer.state", frozen ? "FROZEN" : "THAWED");
-}
-
-Result<void> Cgroup::remove() const {
-  return removeTree(path_, 0);
+  if (writeAt(folder_.get(), "cgroup.freeze", frozen ? "1" : "0")) return;
+  (void)writeAt(folder_.get(), "freezer.state", frozen ? "FROZEN" : "THAWED");
 }
 
 }  // namespace regroup

@@ -3,12 +3,21 @@
 #include <sys/types.h>
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/base/fd.h"
 #include "core/base/result.h"
 
 namespace regroup {
+
+/// Those that live in the cgroup and in those that they have made below. A moment later they may be
+/// gone, and their pids another's.
+std::vector<pid_t> membersOf(const std::string& path);
+/// Removes a cgroup and those below. EBUSY: somebody is in it still, or was just now.
+Result<void> removeCgroup(const std::string& path);
+/// Writes one of a cgroup's files, whole.
+Result<void> writeControl(const std::string& file, std::string_view text);
 
 /// A cgroup of ours, of version 2 or of one hierarchy of version 1.
 ///
@@ -26,9 +35,7 @@ class Cgroup {
   /// Whoever writes 0 to it, is in it.
   int procs() const { return procs_.get(); }
 
-  /// Those that live in it and in the cgroups that they have made below. A moment later they may
-  /// be gone, and their pids another's.
-  std::vector<pid_t> members() const;
+  std::vector<pid_t> members() const { return membersOf(path_); }
 
   /// Not before Linux 5.14, and never in version 1.
   bool canKill() const;
@@ -38,9 +45,6 @@ class Cgroup {
   /// Keeps them from running, so that none forks while they're being signalled one by one.
   /// Nothing where the hierarchy can't.
   void freeze(bool frozen) const;
-
-  /// Removes the folder and those below. EBUSY: somebody is in it still, or was just now.
-  Result<void> remove() const;
 
  private:
   Cgroup(std::string path, Fd folder, Fd procs)

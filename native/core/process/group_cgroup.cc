@@ -20,24 +20,63 @@ constexpr int kRemoveTries = 50;
 void Supervisor::Impl::openCgroup(Group& group) {
   if (!features_.cgroup || group.cookie.empty()) return;
   if (group.cookie.find('/') != std::string::npos) return;
-  const CgroupPlaces places = findCgroupPlaces();
+  const CgroupPlaces places = home_.places();
   for (const std::string& place : {places.unified, places.freezer}) {
     if (place.empty()) continue;
     std::string path = place + "/regroup-" + group.cookie;
     // First, so that no moment is unguarded; a folder that's never made does it no harm.
     if (guardian_) guardian_->addCgroup(group.id, path);
-    auto made = Cgroup::make(std::move(path));
-    if (!made) continue;  // not delegated to us
-    group.cgroup = *std::move(made);
-    return;
+    auto made = Cgroup::make(path);
+    if (made) {
+      group.cgroup = *std::move(made);
+      return;
+    }
+    // Not delegated to us. Version 2 comes first: it's the one that limits may need.
+    if (!group.cgroupRefusal) group.cgroupRefusal = UsageRefusal{std::move(path), made.error()};
   }
 }
 
+/// Unlike the group's own cgroup they're a must: who asks for a limit wants no worker without.
+std::optional<UsageRefusal> Supervisor::Impl::openLimits(Group& group, const GroupPlan& plan) {
+  Controllers needed = 0;
+  for (const WorkerPlan& worker : plan.workers) needed |= controllersOf(worker.usage);
+  if (needed == 0) return {};
+  const CgroupPlaces places = features_.cgroup ? home_.places() : CgroupPlaces{};
+  auto found = WorkerCgroups::find(places, group.cookie, needed);
+  if (auto* refusal = std::get_if<UsageRefusal>(&found)) return std::move(*refusal);
+  group.limited = std::move(*std::get_if<WorkerCgroups>(&found));
+
+  if (const Controllers unified = group.limited->unified(); unified != 0) {
+    const bool isHere = group.cgroup && group.cgroup->path().starts_with(places.unified + "/");
+    if (!isHere) return std::move(group.cgroupRefusal);
+    if (const Controllers missing = home_.missing(unified); missing != 0) {
+      if (guardian_) guardian_->willMove(missing, places.unified, home_.leaf());
+      if (auto refusal = home_.share(missing, guardian_ ? guardian_->pid() : 0)) return refusal;
+    }
+  }
+  for (const std::string& folder : group.limited->folders()) {
+    if (guardian_) guardian_->addCgroup(group.id, folder);
+  }
+  return group.limited->make();
+}
+
+/// All that were made for it, or may have been.
+std::vector<std::string> Supervisor::Impl::cgroupFolders(const Group& group) const {
+  std::vector<std::string> folders;
+  if (group.limited) folders = group.limited->folders();
+  if (group.cgroup) folders.push_back(group.cgroup->path());
+  return folders;
+}
+
 void Supervisor::Impl::closeCgroup(Group& group) {
-  if (!group.cgroup) return;
-  auto removed = group.cgroup->remove();
-  if (!removed) leftCgroups_.push_back({*std::move(group.cgroup), kRemoveTries});
+  bool removed = true;
+  for (std::string& folder : cgroupFolders(group)) {
+    if (removeCgroup(folder)) continue;
+    removed = false;
+    leftCgroups_.push_back({std::move(folder), kRemoveTries});
+  }
   group.cgroup.reset();
+  group.limited.reset();
   if (!removed) removeLeftLater();
 }
 
@@ -54,7 +93,7 @@ void Supervisor::Impl::removeLeftLater() {
 /// One with a process that's stuck in the kernel stays for ever; so it isn't tried for ever.
 void Supervisor::Impl::removeLeft() {
   std::erase_if(leftCgroups_,
-                [](LeftCgroup& left) { return left.cgroup.remove() || --left.triesLeft <= 0; });
+                [](LeftCgroup& left) { return removeCgroup(left.path) || --left.triesLeft <= 0; });
 }
 
 /// Thread: any but the supervisor's, which has ended.

@@ -50,7 +50,12 @@ void Supervisor::Impl::onGone(Worker& worker, std::optional<ExitStatus> status) 
   worker.held = status.has_value();
   worker.status = status.value_or(ExitStatus{});
   group.live--;
-  if (!group.failure) emit(group.id, at, Exited{worker.index, worker.process.pid, *worker.status});
+  if (!group.failure) {
+    std::optional<Usage> usage;
+    // The folder won't be there when this has arrived.
+    if (group.limited) usage = group.limited->usageOf(worker.index);
+    emit(group.id, at, Exited{worker.index, worker.process.pid, *worker.status, usage});
+  }
 
   // The leader had its chance; what it leaves would only hold the GPU. Not so where the whole group
   // was signalled: a shell dies at once, and what it runs may still be saving.

@@ -27,6 +27,8 @@ StartStep toStartStep(ChildStep step) {
       return StartStep::Session;
     case ChildStep::ParentDeath:
       return StartStep::ParentDeath;
+    case ChildStep::Cgroup:
+      return StartStep::Cgroup;
     case ChildStep::Affinity:
       return StartStep::Affinity;
     case ChildStep::Memory:
@@ -63,6 +65,10 @@ std::string detailOf(const SpawnFailure& failure, const Command& command, const 
   return path;
 }
 
+StartFailed toFailure(size_t index, UsageRefusal refusal) {
+  return StartFailed{index, StartStep::Cgroup, refusal.error, std::move(refusal.path)};
+}
+
 }  // namespace
 
 void Supervisor::Impl::start(GroupPlan plan) {
@@ -80,6 +86,7 @@ void Supervisor::Impl::start(GroupPlan plan) {
   guard(group);
   prepareEarly(group, plan);
   openCgroup(group);
+  if (auto refusal = openLimits(group, plan)) group.failure = toFailure(0, std::move(*refusal));
   const int pipeSize = pipeBytes(plan);
   Started started;
   group.workers.reserve(plan.workers.size());
@@ -134,8 +141,10 @@ Result<void> Supervisor::Impl::needGuardian(const Group* starting) {
     for (const auto& worker : other->workers) leaders.push_back(worker->process.pid);
     guardian_->begin(id, other->cookie);
     guardian_->watch(id, leaders);
-    if (other->cgroup) guardian_->addCgroup(id, other->cgroup->path());
+    for (const std::string& folder : cgroupFolders(*other)) guardian_->addCgroup(id, folder);
   }
+  if (home_.shared() != 0)
+    guardian_->willMove(home_.shared(), home_.places().unified, home_.leaf());
   return {};
 }
 
@@ -240,8 +249,20 @@ std::optional<StartFailed> Supervisor::Impl::startWorker(Group& group, WorkerPla
 
   auto command = PreparedCommand::prepare(plan.command, fds);
   if (!command) return StartFailed{index, StartStep::Resolve, command.error(), plan.command.file};
+  WorkerCgroups::Membership limits;
+  if (group.limited) {
+    auto added = group.limited->add(index, plan.usage);
+    if (auto* refusal = std::get_if<UsageRefusal>(&added))
+      return toFailure(index, std::move(*refusal));
+    limits = std::move(*std::get_if<WorkerCgroups::Membership>(&added));
+  }
+  std::vector<int> joined;
+  for (const Cgroup& each : limits.joined) joined.push_back(each.procs());
+  Cgroups cgroups{.joined = joined};
+  if (group.cgroup) cgroups.born = &*group.cgroup;
+  if (limits.born) cgroups = {&*limits.born, true, joined};
   std::vector<RefusedBinding> refused;
-  auto spawned = spawner_.spawn(*command, &refused, group.cgroup ? &*group.cgroup : nullptr);
+  auto spawned = spawner_.spawn(*command, &refused, cgroups);
   if (auto* failure = std::get_if<SpawnFailure>(&spawned)) {
     return StartFailed{index,
                        failure->killed ? StartStep::KilledBeforeExec : toStartStep(failure->step),

@@ -81,6 +81,13 @@ void Guardian::addCgroup(uint64_t group, const std::string& path) {
   tell(line);
 }
 
+void Guardian::willMove(Controllers controllers, const std::string& home, const std::string& leaf) {
+  std::string lines = "H ";
+  lines.append(std::to_string(controllers)).append(" ").append(home).append("\n");
+  lines.append("L 0 ").append(leaf).append("\n");
+  tell(lines);
+}
+
 void Guardian::end(uint64_t group) {
   std::string line = "E ";
   line.append(std::to_string(group)).append("\n");

@@ -7,16 +7,17 @@
 
 #include "core/base/features.h"
 #include "core/base/result.h"
+#include "core/cgroup/usage.h"
 #include "core/process/process.h"
 #include "core/spawn/spawn.h"
 
 namespace regroup {
 
-/// Our end of the guardian, a process that outlives us if we're killed, and then kills whatever is left
-/// of the groups that it was told of. See native/guardian.
+/// Our end of the guardian, a process that outlives us if we're killed, and then kills whatever is
+/// left of the groups that it was told of. See native/guardian.
 ///
-/// What it can't be told, because it's gone or doesn't read, is lost to it: the workers' parent-death
-/// signal is the other half.
+/// What it can't be told, because it's gone or doesn't read, is lost to it: the workers'
+/// parent-death signal is the other half.
 ///
 /// Owner: Supervisor. Thread: supervisor.
 class Guardian {
@@ -33,6 +34,9 @@ class Guardian {
   void begin(uint64_t group, const std::string& cookie);
   /// Before the folder is made: it's killed through it, and removes it.
   void addCgroup(uint64_t group, const std::string& path);
+  /// Before it happens, of ours of version 2: it gives `controllers` to those below, and we two may
+  /// move to `leaf`.
+  void willMove(Controllers controllers, const std::string& home, const std::string& leaf);
   void watch(uint64_t group, std::span<const pid_t> leaders);
   /// Nothing is left of it.
   void end(uint64_t group);

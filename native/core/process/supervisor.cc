@@ -53,6 +53,7 @@ void Supervisor::Impl::stopThread() {
   pump_.reset();
   removeLeftAtEnd();
   guardian_.reset();
+  home_.restore();
 }
 
 void Supervisor::Impl::killAll(milliseconds atMost, std::shared_ptr<Fd> done) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "core/base/loop.h"
 #include "core/base/result.h"
 #include "core/base/syscall.h"
+#include "core/cgroup/usage.h"
 #include "core/output/pump.h"
 #include "core/process/signals.h"
 #include "core/spawn/plan.h"
@@ -36,6 +38,7 @@ struct StreamPlan {
 struct WorkerPlan {
   Command command;
   bool inheritStdin = false;
+  UsageLimits usage;
   StreamPlan streams[2];  // stdout, stderr
 };
 
@@ -61,6 +64,7 @@ enum class StartStep : uint8_t {
   Spawn,
   Session,
   ParentDeath,
+  Cgroup,
   Affinity,
   Memory,
   Stdio,
@@ -101,13 +105,14 @@ struct StartFailed {
   size_t index;
   StartStep step;
   Error error;
-  std::string detail;  // the path, or the resource limit, that the step was about
+  std::string detail;  // the path, resource limit or controller that the step was about
 };
 /// Told at once, before its output is drained.
 struct Exited {
   size_t index;
   pid_t pid;
   ExitStatus status;
+  std::optional<Usage> usage;  // of those with limits of usage
 };
 /// A worker is ending with a failure, and not gone yet: its memory is being freed. Exited follows.
 struct Dying {

@@ -11,7 +11,9 @@
 #include "core/base/fd.h"
 #include "core/base/thread.h"
 #include "core/cgroup/cgroup.h"
+#include "core/cgroup/home.h"
 #include "core/cgroup/places.h"
+#include "core/cgroup/worker_cgroups.h"
 #include "core/process/early_watch.h"
 #include "core/process/guardian.h"
 #include "core/process/process.h"
@@ -95,6 +97,8 @@ class Supervisor::Impl {
     TimePoint straysKillAt;
     std::unordered_set<pid_t> strays;
     std::optional<Cgroup> cgroup;
+    std::optional<UsageRefusal> cgroupRefusal;  // why there's none
+    std::optional<WorkerCgroups> limited;       // none: nobody asked for limits of usage
     Fd null;
     std::unique_ptr<EarlyWatch> early;  // none: their ends are told when they're gone
   };
@@ -108,7 +112,7 @@ class Supervisor::Impl {
 
   /// Whose removal was refused, so far.
   struct LeftCgroup {
-    Cgroup cgroup;
+    std::string path;
     int triesLeft;
   };
 
@@ -164,6 +168,8 @@ class Supervisor::Impl {
   void onHint(GroupId id, size_t index, TimePoint at);
   // group_cgroup.cc
   void openCgroup(Group& group);
+  std::optional<UsageRefusal> openLimits(Group& group, const GroupPlan& plan);
+  std::vector<std::string> cgroupFolders(const Group& group) const;
   void closeCgroup(Group& group);
   bool killsByCgroup(const Group& group) const;
   void removeLeftLater();
@@ -200,6 +206,7 @@ class Supervisor::Impl {
   std::vector<Guest> guests_;
   uint64_t nextGuest_ = UINT64_MAX;  // downwards
   bool orphansLeft_ = false;         // for when the last guest has ended
+  CgroupHome home_;
   std::vector<LeftCgroup> leftCgroups_;
   bool removing_ = false;  // a timer will try
   std::map<StreamId, std::pair<GroupId, size_t>> streams_;  // whose they are

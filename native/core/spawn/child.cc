@@ -98,6 +98,17 @@ CHILD long bindMemory(const BindingCalls& binding) {
   return rawCall(SYS_set_mempolicy, kPreferred, pointer(binding.firstNode), binding.nodeBits);
 }
 
+CHILD void joinCgroups(const SpawnPlan& plan, ChildReport* report) {
+  const char self = '0';
+  if (plan.cgroupProcs >= 0) {
+    // Fallback: kernel < 5.7 has no CLONE_INTO_CGROUP. Refused, it's found by its cookie still.
+    const long error = rawCall(SYS_write, plan.cgroupProcs, pointer(&self), 1);
+    if (error < 0 && plan.cgroupLimits) giveUp(report, error);
+  }
+  for (int i = 0; i < plan.limitProcsCount; i++)
+    CHECKED(rawCall(SYS_write, plan.limitProcs[i], pointer(&self), 1));
+}
+
 /// Before anything of the new image is touched, so that its pages are in the right place.
 CHILD void applyBinding(const BindingCalls& binding, ChildReport* report) {
   report->step = ChildStep::Affinity;
@@ -205,11 +216,8 @@ CHILD void runChild(void* task) {
     if (rawCall(SYS_getppid) != plan.agentPid) giveUp(report, -ESRCH);
   }
 
-  // Fallback: kernel < 5.7 has no CLONE_INTO_CGROUP. Refused, it's found by its cookie still.
-  if (plan.cgroupProcs >= 0) {
-    const char self = '0';
-    rawCall(SYS_write, plan.cgroupProcs, pointer(&self), 1);
-  }
+  report->step = ChildStep::Cgroup;
+  joinCgroups(plan, report);
 
   applyBinding(plan.binding, report);
 

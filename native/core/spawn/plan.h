@@ -34,6 +34,7 @@ enum class ChildStep : uint8_t {
   None,
   Session,
   ParentDeath,
+  Cgroup,
   Affinity,
   Memory,
   Stdio,
@@ -73,7 +74,12 @@ struct SpawnPlan {
   const rlim_t* nofileSoft;  // null: ours
   BindingCalls binding;
   LimitCalls limits;
-  int cgroupProcs;           // its cgroup.procs, to join it; -1: none, or born in it
+  // Each a cgroup.procs, to join that one; -1: none, or it's born in it. It runs without the first,
+  // unless that limits it, but not without the others.
+  int cgroupProcs;
+  bool cgroupLimits;
+  const int* limitProcs;
+  int limitProcsCount;
   pid_t agentPid;
   bool outlivesUs;
   bool closeRange;

@@ -32,6 +32,8 @@ const char* callOf(ChildStep step) {
       return "setsid";
     case ChildStep::ParentDeath:
       return "prctl";
+    case ChildStep::Cgroup:
+      return "write";
     case ChildStep::Affinity:
       return "sched_setaffinity";
     case ChildStep::Memory:
@@ -142,8 +144,11 @@ Cloned Spawner::clone(ChildTask& task, const Cgroup* cgroup) {
 
 std::variant<Process, SpawnFailure> Spawner::spawn(const PreparedCommand& command,
                                                    std::vector<RefusedBinding>* refused,
-                                                   const Cgroup* cgroup) {
+                                                   const Cgroups& cgroups) {
   SpawnPlan plan = command.plan();
+  plan.cgroupLimits = cgroups.limits;
+  plan.limitProcs = cgroups.joined.data();
+  plan.limitProcsCount = static_cast<int>(cgroups.joined.size());
   plan.agentPid = agentPid_;
   plan.closeRange = features_.closeRange;
   ChildTask task{&plan, report_};
@@ -151,7 +156,7 @@ std::variant<Process, SpawnFailure> Spawner::spawn(const PreparedCommand& comman
   {
     // A handler of the host's must not run in the child, on our memory.
     SignalBlock block;
-    child = clone(task, cgroup);
+    child = clone(task, cgroups.born);
   }
   if (child.pid < 0) return SpawnFailure{ChildStep::None, {"clone", child.error}};
 

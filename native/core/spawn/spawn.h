@@ -35,6 +35,16 @@ struct RefusedBinding {
   Error error;
 };
 
+/// Of a worker that's about to be.
+struct Cgroups {
+  /// It's born in it, or joins it before anything else where the kernel can't do that.
+  const Cgroup* born = nullptr;
+  /// It mustn't run outside of it.
+  bool limits = false;
+  /// More that it mustn't run outside of: each a cgroup.procs.
+  std::span<const int> joined;
+};
+
 /// Plan in, process or failure out.
 ///
 /// Owner: Supervisor.
@@ -49,10 +59,9 @@ class Spawner {
   void refresh();
 
   /// `refused`: gets what a worker that has started had to do without; null: nobody asks.
-  /// `cgroup`: what it's born in, or joins before anything else where the kernel can't do that.
   std::variant<Process, SpawnFailure> spawn(const PreparedCommand& command,
                                             std::vector<RefusedBinding>* refused = nullptr,
-                                            const Cgroup* cgroup = nullptr);
+                                            const Cgroups& cgroups = {});
 
   SpawnMethod method() const { return method_; }
   /// For tests: no better way than this one.
