@@ -5,9 +5,10 @@
 // processes see and of how they end.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Parser } from 'tap-parser';
 import { root } from './test-build.mjs';
 
@@ -49,7 +50,7 @@ export async function runTap(files, { jobs = 2, env = {}, label } = {}) {
 async function runFile(file, env) {
   const start = performance.now();
   const temp = mkdtempSync(join(tmpdir(), 'regroup-file-'));
-  const before = new Set(readdirSync(root));
+  const before = new Set([...readdirSync(root), ...cgroups()]);
   const child = spawn(process.execPath, ['--enable-source-maps', file], {
     cwd: root,
     env: { ...process.env, TAP_TIMEOUT: '120', TMPDIR: temp, ...env },
@@ -62,7 +63,11 @@ async function runFile(file, env) {
   const [[code, signal], result] = await Promise.all([once(child, 'close'), counted]);
   clearTimeout(timer);
 
-  const left = [...filesIn(temp), ...filesIn(root).filter(path => !before.has(basename(path)))];
+  const left = [
+    ...filesIn(temp),
+    ...filesIn(root).filter(path => !before.has(basename(path))),
+    ...(await leftCgroups(before)),
+  ];
   rmSync(temp, { recursive: true, force: true });
   if (left.length > 0) {
     result.failed++;
@@ -81,6 +86,40 @@ function filesIn(folder) {
   return readdirSync(folder)
     .filter(name => !/^(torchinductor_.*|prebuildify|\.tap)$/.test(name))
     .map(name => join(folder, name));
+}
+
+/** Below our own in each hierarchy: those that agents and tests make. */
+function cgroups() {
+  const ours = readFileSync('/proc/self/cgroup', 'utf8').trim().split('\n');
+  const points = readFileSync('/proc/self/mountinfo', 'utf8')
+    .split('\n')
+    .filter(line => / - cgroup2? /.test(line))
+    .map(line => line.split(' ')[4]);
+  const places = points.flatMap(point => ours.map(line => join(point, line.split(':')[2])));
+  return [...new Set(places)].flatMap(place => {
+    const names = existsSync(place) ? readdirSync(place) : [];
+    return names.filter(name => name.startsWith('regroup-')).map(name => join(place, name));
+  });
+}
+
+/** The guardian of an agent that was killed removes its cgroups a moment later. Those of others have processes. */
+async function leftCgroups(before) {
+  const left = () => cgroups().filter(path => !before.has(path) && isEmptyCgroup(path));
+  for (let tries = 0; tries < 100 && left().length > 0; tries++) await sleep(20);
+  return left();
+}
+
+function isEmptyCgroup(path) {
+  try {
+    return (
+      readFileSync(join(path, 'cgroup.procs'), 'utf8') === '' &&
+      readdirSync(path, { withFileTypes: true })
+        .filter(entry => entry.isDirectory())
+        .every(entry => isEmptyCgroup(join(path, entry.name)))
+    );
+  } catch {
+    return false; // gone meanwhile
+  }
 }
 
 /** What a person needs of a failure: where, and what was there instead; not tap's own bookkeeping. */

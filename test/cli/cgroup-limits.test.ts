@@ -1,8 +1,8 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import t, { type Test } from 'tap';
+import { agentCgroupsOf, cgroupsOf, limited } from '../cgroups.js';
 import { type CliOptions, gone, runCli, startCli } from '../harness.js';
-import { limited } from '../limited.js';
 
 /** Limits that a cgroup has to keep. Version 2 is shown by test/vm/limits.test.ts. */
 
@@ -18,24 +18,6 @@ function canLimit(t: Test): boolean {
 
 function run(t: Test, args: readonly string[], options: CliOptions = {}) {
   return runCli(t, ['--standalone', ...args], { mayLeave: /^torchelastic_/, ...options });
-}
-
-/** A process's cgroups, by their controllers. */
-function cgroupsOf(pid: number): Readonly<Record<string, string>> {
-  const lines = readFileSync(`/proc/${pid}/cgroup`, 'utf8').trim().split('\n');
-  return Object.fromEntries(lines.map(line => line.split(':').slice(1) as [string, string]));
-}
-
-/** Those that the core has made, wherever they're mounted. */
-function foldersOf(pid: number): readonly string[] {
-  const mounts = readFileSync('/proc/self/mountinfo', 'utf8').split('\n');
-  const points = mounts
-    .filter(line => / - cgroup2? /.test(line))
-    .map(line => line.split(' ')[4] ?? '');
-  return Object.values(cgroupsOf(pid))
-    .filter(path => path.includes('/regroup-'))
-    .flatMap(path => points.map(point => join(point, path.replace(/\/worker-\d+$/, ''))))
-    .filter(path => existsSync(path));
 }
 
 t.test(
@@ -105,7 +87,7 @@ for (const disabled of ways) {
           t.match(path ?? own[''], new RegExp(`/regroup-[^/]+/worker-${rank}$`), controller);
         }
       }
-      const folders = pids.flatMap(foldersOf);
+      const folders = pids.flatMap(agentCgroupsOf);
       t.not(folders.length, 0);
 
       run.kill('SIGTERM');
@@ -125,7 +107,7 @@ t.test('pain 1: nor when the agent is killed', async t => {
     mayLeave: /^torchelastic_/,
   });
   const pid = Number((await run.line(/is up/)).split(' ').at(-1));
-  const folders = foldersOf(pid);
+  const folders = agentCgroupsOf(pid);
   t.not(folders.length, 0);
 
   run.kill('SIGKILL');

@@ -1,6 +1,7 @@
-import { cpSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import t from 'tap';
+import { agentCgroupsOf } from '../cgroups.js';
 import { type CliRun, gone, isAlive, startCli } from '../harness.js';
 
 const family = resolve('test/fixtures/family.py');
@@ -132,11 +133,14 @@ t.test('REGROUP_DISABLE=guardian does without; workers still die with their agen
   const worker = Number((await run.line(/^up/)).split(' ')[1]);
   t.strictSame(childrenOf(run.pid, 'regroup-guardian'), []);
   t.ok(isAlive(worker));
+  const cgroups = agentCgroupsOf(worker);
 
   run.kill('SIGKILL');
   await run.ended;
 
   t.ok(await gone([worker]));
+  // Nobody is left who would.
+  for (const cgroup of cgroups) rmdirSync(cgroup);
 });
 
 t.test('a guardian that cannot be started is told once, and the job runs', async t => {

@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
 import t from 'tap';
+import { limited } from '../cgroups.js';
 import { runCli } from '../harness.js';
-import { limited } from '../limited.js';
 
 const limit = 256 << 20;
 

@@ -2,8 +2,8 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
+import { limited } from '../cgroups.js';
 import { type CliRun, isAlive, startCli } from '../harness.js';
-import { limited } from '../limited.js';
 
 /**
  * Machines that have run out of something, beside torture.test.ts: the agent keeps its word with

@@ -1,4 +1,11 @@
-import { mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Test } from 'tap';
@@ -40,4 +47,22 @@ export function limited(
   if (file === undefined) return undefined;
   writeFileSync(join(folder, file), String(limit));
   return ['sh', '-c', `echo $$ >${folder}/cgroup.procs && exec "$@"`, 'sh'];
+}
+
+/** A process's cgroups, by their controllers. */
+export function cgroupsOf(pid: number): Readonly<Record<string, string>> {
+  const lines = readFileSync(`/proc/${pid}/cgroup`, 'utf8').trim().split('\n');
+  return Object.fromEntries(lines.map(line => line.split(':').slice(1) as [string, string]));
+}
+
+/** The folders that its agent has made, wherever they're mounted: the group's, not the worker's in it. */
+export function agentCgroupsOf(pid: number): readonly string[] {
+  const mounts = readFileSync('/proc/self/mountinfo', 'utf8').split('\n');
+  const points = mounts
+    .filter(line => / - cgroup2? /.test(line))
+    .map(line => line.split(' ')[4] ?? '');
+  return Object.values(cgroupsOf(pid))
+    .filter(path => path.includes('/regroup-'))
+    .flatMap(path => points.map(point => join(point, path.replace(/\/worker-\d+$/, ''))))
+    .filter(path => existsSync(path));
 }
