@@ -25,12 +25,20 @@ export interface Ended {
  * given files in its folder.
  *
  * @param machine options of `run`
+ * @param files their texts by their names there
+ * @param copied files and folders of this machine, by their names there
  */
 export async function inMachine(
   t: Test,
   machine: readonly string[],
   script: string,
-  files: Readonly<Record<string, string>> = {},
+  {
+    files = {},
+    copied = {},
+  }: {
+    readonly files?: Readonly<Record<string, string>>;
+    readonly copied?: Readonly<Record<string, string>>;
+  } = {},
 ): Promise<Ended> {
   const folder = t.testdir();
   const own = join(folder, 'regroup');
@@ -47,6 +55,9 @@ export async function inMachine(
   for (const [name, text] of Object.entries(files)) {
     mkdirSync(join(folder, name, '..'), { recursive: true });
     writeFileSync(join(folder, name), text);
+  }
+  for (const [name, path] of Object.entries(copied)) {
+    cpSync(path, join(folder, name), { recursive: true, dereference: true });
   }
   // A script of its own, so that programs find it by name.
   const command = '#!/bin/sh\nexec node /case/regroup/dist/bin/regroup.cjs "$@"\n';

@@ -26,7 +26,7 @@ t.test('pain 19: two nodes, a GPU at each, in the other order', { skip }, async 
      ${starts}=4 --numa-binding=exclusive --numa-memory=bind --no-python where exclusive 8
      ${starts}=1 --bind=0:0-1 --numa-memory=interleave --no-python where turns 8
      CUDA_VISIBLE_DEVICES=GPU-bb ${starts}=1 --numa-binding=socket --no-python where second 8`,
-    files,
+    { files },
   );
 
   t.match(ended, { code: 0 });
