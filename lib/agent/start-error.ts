@@ -50,7 +50,7 @@ function adviceForLimits(code: string): string {
   const delegated =
     'in a cgroup of its own, such as `systemd-run --user --scope -p Delegate=yes regroup …` gives';
   const without = 'without --memory-max, --memory-high, --pids-max and --cpu-quota';
-  const why = code === 'EBUSY' ? 'others than regroup run in that cgroup: ' : '';
+  const why = code === 'EBUSY' ? "others in that cgroup can't be moved: " : '';
   return `${why}start regroup as root, ${delegated}, or ${without}`;
 }
 

@@ -80,8 +80,7 @@ const cases: readonly Case[] = [
     step: 'cgroup',
     errno: EBUSY,
     detail: '/c/cgroup.procs',
-    message:
-      /: cgroup \/c\/cgroup.procs: .*; others than regroup run in that cgroup: start regroup/,
+    message: /: cgroup \/c\/cgroup.procs: .*; others in that cgroup can't be moved: start regroup/,
   },
   {
     step: 'cgroup',

@@ -75,8 +75,22 @@ JOB
      sh -c 'echo $$ > job/cgroup.procs; exec su user -c "regroup --standalone --no-python --memory-max=200M sh /tmp/tell"'
      left
 
-     echo "=== stranger"
-     sh -c 'sleep 4005 & echo $! > job/cgroup.procs; exec job --memory-max=200M sh /tmp/tell'; left
+     echo "=== others"
+     sh -c 'sleep 4005 & echo $! > job/cgroup.procs; echo $! > /tmp/other; job --memory-max=200M sh /tmp/tell'; left
+     echo "still in $(sed s/0::// /proc/$(cat /tmp/other)/cgroup)"; kill $(cat /tmp/other)
+
+     echo "=== others, killed"
+     echo 'sleep 4006 & echo $! > /tmp/other; regroup --standalone --no-python --memory-max=200M sh /tmp/worker' > /tmp/job.sh
+     echo 'exec sleep 4007' > /tmp/worker
+     sh -c 'echo $$ > job/cgroup.procs; exec sh /tmp/job.sh' &
+     while [ $(ps | grep -c '[s]leep 4007') -lt 1 ]; do sleep 0.1; done
+     sed 's/0:://; s/-[0-9]*$//' /proc/$(cat /tmp/other)/cgroup
+     kill -9 $(pidof node)
+     while [ $(ps | grep -c '[s]leep 4007') -gt 0 ] || ls -d job/regroup-* >/dev/null 2>&1; do sleep 0.1; done
+     left; echo "still in $(sed s/0::// /proc/$(cat /tmp/other)/cgroup)"; kill $(cat /tmp/other)
+
+     echo "=== another namespace"
+     sh -c 'echo $$ > job/cgroup.procs; unshare -p -f --mount-proc regroup --standalone --no-python --memory-max=200M sh /tmp/tell'; left
 
      echo "=== nothing delegated"
      mount -o remount,ro cgroup /sys/fs/cgroup
@@ -123,10 +137,16 @@ JOB
   t.match(part(stdout, 'user'), /^worker \/job\/worker-0\n[\s\S]*limits max 209715200 1 /);
   t.match(part(stdout, 'user'), clean);
 
-  const stranger = part(stdout, 'stranger');
-  t.match(stranger, /cgroup \/sys\/fs\/cgroup\/job\/cgroup.procs: .*busy/i);
-  t.match(stranger, /others than regroup run in that cgroup: start regroup as root, in a cgroup/);
-  t.match(stranger, clean);
+  const others = part(stdout, 'others');
+  t.match(others, /^worker \/job\/worker-0\n[\s\S]*limits max 209715200 1 /);
+  t.match(others, `${clean}still in /job\n`);
+  const killed = part(stdout, 'others, killed');
+  t.match(killed, /^\/job\/regroup-agent\n/);
+  t.match(killed, `${clean}still in /job\n`);
+  const namespace = part(stdout, 'another namespace');
+  t.match(namespace, /cgroup \S+\/job\/cgroup.procs: .*busy/i);
+  t.match(namespace, /others in that cgroup can't be moved: start regroup as root, in a cgroup/);
+  t.match(namespace, clean);
   const none = part(stdout, 'nothing delegated');
   t.match(none, /worker 0 could not start: cgroup \/sys\/fs\/cgroup\/regroup-\S+: read-only/);
   t.match(none, /^code 1$/m);

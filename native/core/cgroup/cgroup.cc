@@ -34,15 +34,8 @@ std::vector<std::string> foldersBelow(const std::string& path) {
 }
 
 void addMembers(const std::string& path, int depth, std::vector<pid_t>& members) {
-  if (auto text = readFile((path + "/cgroup.procs").c_str(), kMaxProcsBytes)) {
-    const char* at = text->data();
-    const char* const end = at + text->size();
-    while (at < end) {
-      pid_t pid = 0;
-      at = std::from_chars(at, end, pid).ptr + 1;
-      // 0 is one of another pid namespace.
-      if (pid > 1) members.push_back(pid);
-    }
+  for (const pid_t pid : processesIn(path)) {
+    if (pid > 1) members.push_back(pid);
   }
   if (depth >= kMaxDepth) return;
   for (const std::string& below : foldersBelow(path)) addMembers(below, depth + 1, members);
@@ -70,6 +63,21 @@ Result<void> writeAt(int folder, const char* file, std::string_view text) {
 }
 
 }  // namespace
+
+std::vector<pid_t> processesIn(const std::string& path) {
+  std::vector<pid_t> pids;
+  auto text = readFile((path + "/cgroup.procs").c_str(), kMaxProcsBytes);
+  if (!text) return pids;
+  const char* at = text->data();
+  const char* const end = at + text->size();
+  while (at < end) {
+    pid_t pid = 0;
+    at = std::from_chars(at, end, pid).ptr + 1;
+    // 0 is one of another pid namespace.
+    if (pid > 0) pids.push_back(pid);
+  }
+  return pids;
+}
 
 std::vector<pid_t> membersOf(const std::string& path) {
   std::vector<pid_t> members;

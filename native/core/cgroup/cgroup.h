@@ -11,6 +11,8 @@
 
 namespace regroup {
 
+/// Those that live in the cgroup itself.
+std::vector<pid_t> processesIn(const std::string& path);
 /// Those that live in the cgroup and in those that they have made below. A moment later they may be
 /// gone, and their pids another's.
 std::vector<pid_t> membersOf(const std::string& path);

@@ -25,6 +25,21 @@ bool lists(const std::string& file, std::string_view word) {
   return false;
 }
 
+/// Moves who is in one cgroup itself into another.
+/// @returns whether all could be moved: nobody of another pid namespace was among them
+bool moveAll(const std::string& from, const std::string& to) {
+  constexpr int kTries = 10;  // one may fork meanwhile
+  const std::string source = from + "/cgroup.procs";
+  const std::string target = to + "/cgroup.procs";
+  for (int i = 0; i < kTries; i++) {
+    const auto pids = processesIn(from);
+    if (pids.empty()) break;
+    for (const pid_t pid : pids) (void)writeControl(target, std::to_string(pid));
+  }
+  auto left = readFile(source.c_str(), kMaxControlBytes);
+  return left && left->empty();
+}
+
 }  // namespace
 
 Controllers CgroupHome::missing(Controllers needed) const {
@@ -40,10 +55,10 @@ std::string CgroupHome::leaf() const {
   return places().unified + "/regroup-agent-" + std::to_string(::getpid());
 }
 
-std::optional<UsageRefusal> CgroupHome::share(Controllers missing, pid_t guardian) {
+std::optional<UsageRefusal> CgroupHome::share(Controllers missing) {
   if (!fixed_) fixed_ = findCgroupPlaces();
   const std::string& folder = fixed_->unified;
-  if (auto refusal = clear(folder, guardian)) return refusal;
+  if (auto refusal = clear(folder)) return refusal;
   std::optional<UsageRefusal> refusal;
   eachController(missing, [&](Controllers one) {
     if (refusal) return;
@@ -63,7 +78,7 @@ std::optional<UsageRefusal> CgroupHome::share(Controllers missing, pid_t guardia
 
 /// Memory can't be shared out in a cgroup that has processes. Processes and CPU time can, but then
 /// the cgroups below are of threads only.
-std::optional<UsageRefusal> CgroupHome::clear(const std::string& folder, pid_t guardian) {
+std::optional<UsageRefusal> CgroupHome::clear(const std::string& folder) {
   const bool isRoot = ::access((folder + "/cgroup.type").c_str(), F_OK) < 0;
   if (isRoot || moved_) return {};
   const std::string leaf = this->leaf();
@@ -71,13 +86,11 @@ std::optional<UsageRefusal> CgroupHome::clear(const std::string& folder, pid_t g
   if (::mkdir(leaf.c_str(), 0755) < 0 && errno != EEXIST)
     return UsageRefusal{leaf, {"mkdir", errno}};
   moved_ = true;
-  const std::string ours = leaf + "/cgroup.procs";
-  if (guardian > 0) (void)writeControl(ours, std::to_string(guardian));  // it may be gone
-  if (auto written = writeControl(ours, "0"); !written) return UsageRefusal{ours, written.error()};
-  const std::string others = folder + "/cgroup.procs";
-  auto text = readFile(others.c_str(), kMaxControlBytes);
-  if (text && !text->empty()) return UsageRefusal{others, {"write", EBUSY}};
-  return {};
+  // First ourselves: that tells whether we may.
+  if (auto moved = writeControl(leaf + "/cgroup.procs", "0"); !moved)
+    return UsageRefusal{leaf + "/cgroup.procs", moved.error()};
+  if (moveAll(folder, leaf)) return {};
+  return UsageRefusal{folder + "/cgroup.procs", {"write", EBUSY}};
 }
 
 void CgroupHome::restore() {
@@ -91,9 +104,8 @@ void CgroupHome::restore() {
   shared_ = 0;
   if (moved_) {
     const std::string leaf = this->leaf();
-    // Ourselves, and what has been started here meanwhile.
-    for (const pid_t pid : membersOf(leaf))
-      (void)writeControl(folder + "/cgroup.procs", std::to_string(pid));
+    (void)moveAll(leaf, folder);
+    // Refused where somebody has made cgroups in it, such as another agent whose shell we moved.
     (void)::rmdir(leaf.c_str());
   }
   moved_ = false;

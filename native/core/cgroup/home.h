@@ -1,7 +1,5 @@
 #pragma once
 
-#include <sys/types.h>
-
 #include <optional>
 #include <string>
 
@@ -13,8 +11,9 @@ namespace regroup {
 /// Where this process makes cgroups: in its own.
 ///
 /// Version 2 shares out controllers only in a cgroup without processes of its own, the root
-/// excepted. So where limits are asked for this process may have to move, with its guardian, into a
-/// cgroup below the one where it was.
+/// excepted. So where limits are asked for this process may have to move into a cgroup below the
+/// one where it was, with all that's there beside it: the guardian, a shell that waits for us.
+/// Nobody notices, and nothing else helps.
 ///
 /// Owner: Supervisor. Thread: supervisor, but for restore().
 class CgroupHome {
@@ -26,8 +25,8 @@ class CgroupHome {
   Controllers missing(Controllers needed) const;
 
   /// Lets them have these.
-  /// ENOENT: ours hasn't one itself. EBUSY: others are in ours, beside `guardian` and this process.
-  std::optional<UsageRefusal> share(Controllers missing, pid_t guardian);
+  /// ENOENT: ours hasn't one itself. EBUSY: somebody in ours can't be moved.
+  std::optional<UsageRefusal> share(Controllers missing);
 
   /// Those that they have from us.
   Controllers shared() const { return shared_; }
@@ -35,11 +34,11 @@ class CgroupHome {
   /// Where we move to, should it be needed.
   std::string leaf() const;
 
-  /// Brings back what was changed. No cgroup of ours may be left below.
+  /// Brings back what was changed, and whoever was moved. No cgroup of ours may be left below.
   void restore();
 
  private:
-  std::optional<UsageRefusal> clear(const std::string& folder, pid_t guardian);
+  std::optional<UsageRefusal> clear(const std::string& folder);
 
   std::optional<CgroupPlaces> fixed_;
   Controllers shared_ = 0;  // by us

@@ -51,7 +51,7 @@ std::optional<UsageRefusal> Supervisor::Impl::openLimits(Group& group, const Gro
     if (!isHere) return std::move(group.cgroupRefusal);
     if (const Controllers missing = home_.missing(unified); missing != 0) {
       if (guardian_) guardian_->willMove(missing, places.unified, home_.leaf());
-      if (auto refusal = home_.share(missing, guardian_ ? guardian_->pid() : 0)) return refusal;
+      if (auto refusal = home_.share(missing)) return refusal;
     }
   }
   for (const std::string& folder : group.limited->folders()) {

@@ -55,8 +55,8 @@ std::string describe(const ResourceLimit& limit) {
   for (const ResourceName& each : kResources) {
     if (each.resource == limit.resource) text = each.name;
   }
-  text += "=" + (limit.setsSoft ? toText(limit.soft) : "");
-  if (limit.setsHard) text += ":" + toText(limit.hard);
+  text.append("=").append(limit.setsSoft ? toText(limit.soft) : "");
+  if (limit.setsHard) text.append(":").append(toText(limit.hard));
   rlimit ours{};
   // As the child saw it: nothing has changed it in between but another's prlimit.
   if (::getrlimit(static_cast<__rlimit_resource_t>(limit.resource), &ours) == 0)
