@@ -153,7 +153,10 @@ export interface NativeUnbound {
   readonly errno: number;
 }
 
-/** What the kernel has counted for a worker and all that it started; for those with limits of a cgroup. */
+/**
+ * What the kernel has counted for a worker and all that it started; for those with limits of a cgroup that haven't
+ * ended well.
+ */
 export interface NativeUsage {
   /** Its processes that were killed for lack of memory, its own or everybody's. */
   readonly oomKills: number;

@@ -15,8 +15,6 @@ struct UsageLimits {
   std::optional<uint64_t> memoryMax;   // bytes: beyond, it's killed
   std::optional<uint64_t> pidsMax;     // processes and threads
   std::optional<uint64_t> cpuQuotaUs;  // CPU time in each kCpuPeriodUs
-
-  bool any() const { return memoryHigh || memoryMax || pidsMax || cpuQuotaUs; }
 };
 
 constexpr uint64_t kCpuPeriodUs = 100'000;

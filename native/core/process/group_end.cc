@@ -53,7 +53,7 @@ void Supervisor::Impl::onGone(Worker& worker, std::optional<ExitStatus> status) 
   if (!group.failure) {
     std::optional<Usage> usage;
     // The folder won't be there when this has arrived.
-    if (group.limited) usage = group.limited->usageOf(worker.index);
+    if (group.limited && !endedWell(*worker.status)) usage = group.limited->usageOf(worker.index);
     emit(group.id, at, Exited{worker.index, worker.process.pid, *worker.status, usage});
   }
 

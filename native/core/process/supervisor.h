@@ -112,7 +112,7 @@ struct Exited {
   size_t index;
   pid_t pid;
   ExitStatus status;
-  std::optional<Usage> usage;  // of those with limits of usage
+  std::optional<Usage> usage;  // of those with limits of usage, and that haven't ended well
 };
 /// A worker is ending with a failure, and not gone yet: its memory is being freed. Exited follows.
 struct Dying {
