@@ -161,6 +161,11 @@ export type AgentEvent =
     }
   /** Should this process be killed, only the workers themselves go with it, not what they started. */
   | { readonly event: 'unguarded'; readonly reason: string; readonly atMs: number }
+  /**
+   * Workers are in no cgroup of their own: what leaves its worker's session and clears its environment isn't
+   * found. Common, where none is delegated.
+   */
+  | { readonly event: 'ungrouped'; readonly reason: string; readonly atMs: number }
   /** A worker, or all, run without a binding that was asked for: whose, which and why. */
   | { readonly event: 'placement-trouble'; readonly reason: string; readonly atMs: number }
   /** The store closed or refused a client: which, and why. Ten a second at most. */

@@ -255,6 +255,15 @@ export type NativeEvent =
       readonly errno: number;
       readonly droppedLines: number;
     }
+  /** No cgroup could be made at `path`, or, if that's empty, there's no hierarchy. Told once, with the first group. */
+  | {
+      readonly event: 'ungrouped';
+      readonly group: number;
+      readonly atMs: number;
+      readonly path: string;
+      readonly syscall: string;
+      readonly errno: number;
+    }
   /** The guardian couldn't be started. Told once, with the first group. */
   | {
       readonly event: 'unguarded';

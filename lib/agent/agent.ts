@@ -321,6 +321,12 @@ export function createAgent(job: Job): Agent {
         told.publish({ event: 'unguarded', reason: `${event.syscall}: ${code}`, atMs });
         return;
       }
+      case 'ungrouped': {
+        const { code } = describeErrno(event.errno);
+        const reason = event.path === '' ? 'no hierarchy is mounted' : `${event.path}: ${code}`;
+        told.publish({ event: 'ungrouped', reason, atMs });
+        return;
+      }
       case 'output-trouble': {
         const worker = record.workers[event.index];
         if (worker === undefined) return;

@@ -176,6 +176,12 @@ export function createPrinter(options: PrinterOptions): Printer {
           `no guardian (${event.reason}): should regroup be killed, what its workers have started may live on`,
         );
         break;
+      case 'ungrouped':
+        log(
+          'DEBUG',
+          `no cgroup for workers (${event.reason}): what leaves their sessions and clears its environment isn't found`,
+        );
+        break;
       case 'store-trouble':
         log('WARNING', `store: ${event.line}`);
         break;

@@ -116,6 +116,12 @@ class EventWriter {
     error(unguarded.error);
   }
 
+  void operator()(const Ungrouped& ungrouped) {
+    name("ungrouped");
+    text("path", ungrouped.path);
+    error(ungrouped.error);
+  }
+
  private:
   void name(const char* event) { text("event", event); }
   void text(const char* key, const std::string& value) {

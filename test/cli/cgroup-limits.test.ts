@@ -8,6 +8,9 @@ import { type CliOptions, gone, runCli, startCli } from '../harness.js';
 
 const uses = (...what: readonly string[]) => [resolve('test/fixtures/uses.py'), ...what];
 
+/** As another user, to whom no cgroup belongs. */
+const nobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'];
+
 /** Whether they can be had here; the test is over if not. */
 function canLimit(t: Test): boolean {
   if (limited(t, 'memory', 1 << 30) !== undefined && limited(t, 'pids', 1000) !== undefined)
@@ -132,11 +135,9 @@ t.test('a limit that cannot be had is no start, and says what to do', async t =>
 
 t.test('a cgroup that is not ours is no place for limits', async t => {
   if (!canLimit(t)) return;
-  // Another user, who may read all that the test needs.
-  const under = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'];
   const python = process.env.REGROUP_PYTHON ?? 'python3';
   const { code, stderr } = await run(t, ['--no-python', '--memory-max=1G', python, '-c', '1'], {
-    under,
+    under: nobody,
     env: { TMPDIR: '/tmp' },
   });
 
@@ -145,6 +146,22 @@ t.test('a cgroup that is not ours is no place for limits', async t => {
     stderr,
     /worker 0 could not start: cgroup \/\S+\/regroup-\S+: permission denied; start regroup as root/,
   );
+});
+
+t.test('without limits it goes without, and says so to whoever debugs', async t => {
+  if (!canLimit(t)) return;
+  const job = ['--max-restarts=1', '--no-python', 'sh', '-c', 'exit $((1 - REGROUP_ROUND))'];
+  const line = /no cgroup for workers \(\S+\/regroup-\S+: EACCES\)/g;
+
+  const { code, stderr } = await run(t, job, {
+    under: nobody,
+    env: { TMPDIR: '/tmp', LOGLEVEL: 'DEBUG' },
+  });
+
+  t.equal(code, 0);
+  t.equal(stderr.match(line)?.length, 1, stderr);
+  const quiet = await run(t, job, { under: nobody, env: { TMPDIR: '/tmp' } });
+  t.notMatch(quiet.stderr, /cgroup/);
 });
 
 t.test('memory.high takes version 2', async t => {

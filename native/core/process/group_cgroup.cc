@@ -1,4 +1,7 @@
+#include <errno.h>
 #include <time.h>
+
+#include <utility>
 
 #include "core/process/supervisor_impl.h"
 
@@ -34,6 +37,9 @@ void Supervisor::Impl::openCgroup(Group& group) {
     // Not delegated to us. Version 2 comes first: it's the one that limits may need.
     if (!group.cgroupRefusal) group.cgroupRefusal = UsageRefusal{std::move(path), made.error()};
   }
+  if (std::exchange(ungroupable_, true)) return;
+  const auto [path, error] = group.cgroupRefusal.value_or(UsageRefusal{"", {"open", ENOENT}});
+  emit(group.id, loop_->now(), Ungrouped{path, error});
 }
 
 /// Unlike the group's own cgroup they're a must: who asks for a limit wants no worker without.

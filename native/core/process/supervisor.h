@@ -143,10 +143,16 @@ struct Unguarded {
   Error error;
 };
 
+/// No cgroup could be made for a group; told once, with the first.
+struct Ungrouped {
+  std::string path;  // of the folder; empty: no hierarchy is to be seen
+  Error error;
+};
+
 struct SupervisorEvent {
   GroupId group;
   TimePoint at;
-  std::variant<Started, StartFailed, Dying, Exited, Ended, OutputFailed, Unguarded> what;
+  std::variant<Started, StartFailed, Dying, Exited, Ended, OutputFailed, Unguarded, Ungrouped> what;
 };
 
 /// Starts, watches and ends worker groups, on a thread of its own: it works while JS is

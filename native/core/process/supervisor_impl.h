@@ -202,6 +202,7 @@ class Supervisor::Impl {
   std::unique_ptr<Pump> pump_;
   std::unique_ptr<Guardian> guardian_;
   bool unguardable_ = false;  // it was tried
+  bool ungroupable_ = false;  // so it was told
   std::map<GroupId, std::unique_ptr<Group>> groups_;
   std::vector<Guest> guests_;
   uint64_t nextGuest_ = UINT64_MAX;  // downwards
