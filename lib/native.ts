@@ -346,6 +346,13 @@ export interface NativeStoreStats {
   readonly highestStep: number;
   /** How often each was applied; without those that never were. */
   readonly operations: Readonly<Record<string, number>>;
+  /** Connections by the numbering of operations that they speak: `A` (1.13, 2.0), `B` (2.1), `D` (2.2 and later). */
+  readonly dialects: Readonly<Record<string, number>>;
+  /**
+   * As on the wire, up to 16, the most asked for first, whatever the operation; of operations with several keys the first one counts.
+   * `requests` is an estimate from a sample, and rather too low.
+   */
+  readonly hotKeys: readonly { readonly key: string; readonly requests: number }[];
   /** Parsing, applying, and sending to whom it released. Absent before the first operation. */
   readonly slowest?: { readonly operation: string; readonly ns: number };
 }

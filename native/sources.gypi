@@ -37,6 +37,7 @@
       "native/core/output/pump.cc",
       "native/core/store/protocol.cc",
       "native/core/store/counter.cc",
+      "native/core/store/hot_keys.cc",
       "native/core/store/table.cc",
       "native/core/store/table_queues.cc",
       "native/core/store/table_waits.cc",

@@ -4,6 +4,7 @@ import { connect } from 'node:net';
 import { join, resolve } from 'node:path';
 import t from 'tap';
 import { native } from '../lib/native.js';
+import { connectStore } from '../lib/store.js';
 import { startProgram } from './harness.js';
 
 const hello = Buffer.from('00cef7853c', 'hex');
@@ -35,8 +36,29 @@ t.test('T-106 the store tells clients, bytes, operations and the slowest', async
     bytesOut: 4,
     highestStep: 0,
     operations: { VALIDATE: 1, PING: 1 },
+    dialects: { D: 1 },
+    hotKeys: [],
   });
   t.ok(slowest && slowest.operation in counters.operations);
+});
+
+t.test('T-106 the store tells which keys are asked for most', async t => {
+  const store = native().createStore({ disable: [], sharedMemory: false }, () => {});
+  t.teardown(() => store.close());
+  const { table, port } = store.openTable({ hosts: ['127.0.0.1'], port: 0 });
+  const client = await connectStore({ host: '127.0.0.1', port });
+  t.teardown(() => client.close());
+
+  for (let i = 0; i < 500; i++) {
+    await Promise.all([client.add('hot', 1), client.set(`cold/${i}`, '')]);
+  }
+
+  const { hotKeys } = store.stats(table);
+  t.equal(hotKeys[0]?.key, '/hot', 'as on the wire');
+  t.ok(
+    (hotKeys[0]?.requests ?? 0) > 250 && (hotKeys[0]?.requests ?? 0) < 1000,
+    `${hotKeys[0]?.requests}`,
+  );
 });
 
 t.test('a store that is closed counts nothing, and says so rather than throwing', async t => {

@@ -192,6 +192,30 @@ Napi::Object operationsToJs(Napi::Env env, const TableStats& stats) {
   return object;
 }
 
+/// { D: 2, … }: those that there are.
+Napi::Object dialectsToJs(Napi::Env env, const TableStats& stats) {
+  const char* const names[store::kDialectCount] = {"unknown", "headerless", "A", "B", "D"};
+  Napi::Object object = Napi::Object::New(env);
+  for (size_t dialect = 0; dialect < stats.dialects.size(); dialect++) {
+    if (stats.dialects[dialect] > 0)
+      object.Set(names[dialect],
+                 Napi::Number::New(env, static_cast<double>(stats.dialects[dialect])));
+  }
+  return object;
+}
+
+Napi::Array hotKeysToJs(Napi::Env env, const TableStats& stats) {
+  Napi::Array array = Napi::Array::New(env, stats.hotKeys.size());
+  uint32_t count = 0;
+  for (const store::HotKey& each : stats.hotKeys) {
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("key", Napi::String::New(env, each.key));
+    object.Set("requests", Napi::Number::New(env, static_cast<double>(each.requests)));
+    array.Set(count++, object);
+  }
+  return array;
+}
+
 /// stats(table): NativeStoreStats
 Napi::Value stats(Store& store, const Napi::CallbackInfo& info) {
   const auto table = toTable(info[0]);
@@ -214,6 +238,8 @@ Napi::Value stats(Store& store, const Napi::CallbackInfo& info) {
   set("bytesOut", stats.bytesOut);
   set("highestStep", stats.highestStep);
   object.Set("operations", operationsToJs(env, stats));
+  object.Set("dialects", dialectsToJs(env, stats));
+  object.Set("hotKeys", hotKeysToJs(env, stats));
   if (stats.slowest.took.count() > 0) {
     Napi::Object slowest = Napi::Object::New(env);
     slowest.Set("operation", store::nameOf(stats.slowest.op));

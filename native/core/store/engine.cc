@@ -89,6 +89,7 @@ TableStats Engine::stats(uint32_t id) const {
   stats.waiters = served.table.waiters();
   stats.bytes = served.table.bytes();
   stats.requests = served.table.requests();
+  stats.hotKeys = served.table.hotKeys().top();
   stats.dialects = served.tcpStore->clients();
   for (const LaneConnection* lane : served.lanes)
     stats.highestStep =

@@ -93,6 +93,7 @@ struct TableStats {
   std::array<uint64_t, kOpCount> requests{};
   SlowestOp slowest;
   std::array<uint64_t, kDialectCount> dialects{};  // of `clients`
+  std::vector<HotKey> hotKeys;                     // the most asked for first
 };
 
 class Engine;

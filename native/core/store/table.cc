@@ -16,6 +16,7 @@ Table::Outcome Table::apply(Client& client, const Request& request, std::string&
   released_.clear();
   if (client.waiting()) forget(client);
   requests_[static_cast<size_t>(request.op)]++;
+  hotKeys_.note(request.list.size() == 0 ? request.key : *request.list.begin());
 
   switch (request.op) {
     case Op::Validate:

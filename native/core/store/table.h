@@ -10,6 +10,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "core/store/hot_keys.h"
 #include "core/store/protocol.h"
 
 namespace regroup::store {
@@ -120,6 +121,7 @@ class Table {
   uint64_t waiters() const { return waiting_; }
   /// How often each operation was applied.
   const std::array<uint64_t, kOpCount>& requests() const { return requests_; }
+  const HotKeys& hotKeys() const { return hotKeys_; }
 
  private:
   /// A name: a key, a queue, both, or only something that's waited for.
@@ -184,6 +186,7 @@ class Table {
   std::vector<Client*> released_;
   TableObserver* observer_ = nullptr;
   std::array<uint64_t, kOpCount> requests_{};
+  HotKeys hotKeys_;
 };
 
 }  // namespace regroup::store

@@ -1,0 +1,53 @@
+#include "core/store/hot_keys.h"
+
+#include <algorithm>
+
+namespace regroup::store {
+
+namespace {
+
+/// Distances are 1 to this, each as likely.
+constexpr uint32_t kMaxDistance = 32;
+constexpr double kMeanDistance = (1 + kMaxDistance) / 2.0;
+
+/// @source G. Marsaglia, Xorshift RNGs, 2003
+uint32_t next(uint32_t state) {
+  state ^= state << 13;
+  state ^= state >> 17;
+  return state ^ (state << 5);
+}
+
+}  // namespace
+
+void HotKeys::sample(std::string_view key) {
+  random_ = next(random_);
+  untilNext_ = 1 + random_ % kMaxDistance;
+  if (key.empty() || key.size() > kMaxKeyBytes) return;
+
+  Counter* least = &counters_[0];
+  for (Counter& each : counters_) {
+    if (each.count > 0 && each.key == key) {
+      each.count++;
+      return;
+    }
+    if (each.count < least->count) least = &each;
+  }
+  least->error = least->count;
+  least->count++;
+  least->key = key;
+}
+
+std::vector<HotKey> HotKeys::top() const {
+  std::vector<HotKey> top;
+  for (const Counter& each : counters_) {
+    const uint64_t sure = each.count - each.error;
+    // One sample is chance.
+    if (sure >= 2)
+      top.push_back({each.key, static_cast<uint64_t>(static_cast<double>(sure) * kMeanDistance)});
+  }
+  std::stable_sort(top.begin(), top.end(),
+                   [](const HotKey& a, const HotKey& b) { return a.requests > b.requests; });
+  return top;
+}
+
+}  // namespace regroup::store
