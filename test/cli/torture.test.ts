@@ -2,9 +2,10 @@ import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
+import { native } from '../../lib/native.js';
 import { type CliRun, type Ended, isAlive, startCli, startProgram } from '../harness.js';
 
-// A hundred jobs.
+// Two hundred jobs.
 t.setTimeout(400_000);
 
 /**
@@ -17,8 +18,10 @@ const torments = resolve('test/fixtures/torments.py');
 const terminal = resolve('test/fixtures/terminal.py');
 const workers = 2;
 
-/** Not all of features.cc: a run of all the tests without them all is another part of CI. */
-const modes = (process.env.REGROUP_DISABLE ?? '') === '' ? ['', 'cgroup'] : [''];
+const isWhole = (process.env.REGROUP_DISABLE ?? '') === '';
+const modes = isWhole ? ['', 'cgroup'] : [''];
+/** Each by itself; a run of all the tests without them all is another part of CI. */
+const features = isWhole ? Object.keys(native().features([])) : [];
 const kinds = ['loaders', 'daemons', 'deaf', 'stopped', 'traced', 'vfork'] as const;
 
 interface Victim {
@@ -100,14 +103,22 @@ for (const mode of modes) {
     for (const kind of kinds) {
       for (const way of ways) {
         t.test(`pain 1: workers of kind ${kind}: ${way.name}`, async t => {
-          const victim = await start(t, kind, mode, way);
-
-          await way.end(victim);
-
-          t.match(await victim.run.ended, way.expect);
-          await nothingIsLeft(t, victim);
+          await endsAll(t, kind, mode, way);
         });
       }
+    }
+  });
+}
+
+for (const [row, feature] of features.entries()) {
+  t.test(`without ${feature}`, async t => {
+    for (const [column, kind] of kinds.entries()) {
+      // Each feature with each kind, and with nearly each way.
+      const way = ways[(row + column) % ways.length];
+      if (way === undefined) throw new Error('no way');
+      t.test(`pain 1: workers of kind ${kind}: ${way.name}`, async t => {
+        await endsAll(t, kind, feature, way);
+      });
     }
   });
 }
@@ -128,6 +139,15 @@ for (const kind of kinds) {
     t.match(ended, { code: 1, stderr: /Root Cause[\s\S]*rank +: 0[\s\S]*exitcode +: 3/ });
     await nothingIsLeft(t, victim);
   });
+}
+
+async function endsAll(t: Test, kind: string, mode: string, way: Way): Promise<void> {
+  const victim = await start(t, kind, mode, way);
+
+  await way.end(victim);
+
+  t.match(await victim.run.ended, way.expect);
+  await nothingIsLeft(t, victim);
 }
 
 function failBeside(kind: string): string {
