@@ -89,6 +89,20 @@ JOB
      while [ $(ps | grep -c '[s]leep 4007') -gt 0 ] || ls -d job/regroup-* >/dev/null 2>&1; do sleep 0.1; done
      left; echo "still in $(sed s/0::// /proc/$(cat /tmp/other)/cgroup)"; kill $(cat /tmp/other)
 
+     echo "=== two at once"
+     cat > /tmp/two.mjs <<'TWO'
+import { launch } from '/case/regroup/dist/index.js';
+const options = { memoryMax: 2e8, logDir: '/dev/null' };
+const start = seconds => launch({ ...options, entrypoint: { program: 'sh' }, args: ['-c', \`sh /tmp/tell; sleep \${seconds}\`] });
+const [short, long] = [await start(1), await start(2)];
+console.log((await short.result).outcome);
+console.log((await long.result).outcome);
+process.kill(process.pid, 'SIGSTOP');
+TWO
+     sh -c 'echo $$ > job/cgroup.procs; exec node /tmp/two.mjs' & node=$!
+     while [ "$(cut -d' ' -f3 /proc/$node/stat)" != T ]; do sleep 0.1; done
+     left; echo "back in $(sed s/0::// /proc/$node/cgroup)"; kill -9 $node; wait $node
+
      echo "=== another namespace"
      sh -c 'echo $$ > job/cgroup.procs; unshare -p -f --mount-proc regroup --standalone --no-python --memory-max=200M sh /tmp/tell'; left
 
@@ -143,6 +157,9 @@ JOB
   const killed = part(stdout, 'others, killed');
   t.match(killed, /^\/job\/regroup-agent\n/);
   t.match(killed, `${clean}still in /job\n`);
+  const two = part(stdout, 'two at once');
+  t.equal(two.split('worker /job/worker-0\n').length, 3, two);
+  t.match(two, `succeeded\nsucceeded\n${clean}back in /job\n`);
   const namespace = part(stdout, 'another namespace');
   t.match(namespace, /cgroup \S+\/job\/cgroup.procs: .*busy/i);
   t.match(namespace, /others in that cgroup can't be moved: start regroup as root, in a cgroup/);

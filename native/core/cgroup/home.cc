@@ -25,6 +25,10 @@ bool lists(const std::string& file, std::string_view word) {
   return false;
 }
 
+std::string leafOf(const CgroupPlaces& places) {
+  return places.unified + "/regroup-agent-" + std::to_string(::getpid());
+}
+
 /// Moves who is in one cgroup itself into another.
 /// @returns whether all could be moved: nobody of another pid namespace was among them
 bool moveAll(const std::string& from, const std::string& to) {
@@ -42,8 +46,28 @@ bool moveAll(const std::string& from, const std::string& to) {
 
 }  // namespace
 
+CgroupHome& CgroupHome::ofThisProcess() {
+  static CgroupHome home;
+  return home;
+}
+
+CgroupPlaces CgroupHome::places() const {
+  const std::lock_guard lock(mutex_);
+  return users_ > 0 ? places_ : findCgroupPlaces();
+}
+
+void CgroupHome::enter() {
+  const std::lock_guard lock(mutex_);
+  if (users_++ == 0) places_ = findCgroupPlaces();
+}
+
+void CgroupHome::leave() {
+  const std::lock_guard lock(mutex_);
+  if (--users_ == 0) restore();
+}
+
 Controllers CgroupHome::missing(Controllers needed) const {
-  const std::string file = places().unified + "/cgroup.subtree_control";
+  const std::string file = places_.unified + "/cgroup.subtree_control";
   Controllers missing = 0;
   eachController(needed, [&](Controllers one) {
     if (!lists(file, nameOf(one))) missing |= one;
@@ -51,13 +75,21 @@ Controllers CgroupHome::missing(Controllers needed) const {
   return missing;
 }
 
-std::string CgroupHome::leaf() const {
-  return places().unified + "/regroup-agent-" + std::to_string(::getpid());
+Controllers CgroupHome::sharedWith(Controllers needed) const {
+  const std::lock_guard lock(mutex_);
+  return shared_ | missing(needed);
 }
 
-std::optional<UsageRefusal> CgroupHome::share(Controllers missing) {
-  if (!fixed_) fixed_ = findCgroupPlaces();
-  const std::string& folder = fixed_->unified;
+std::string CgroupHome::leaf() const {
+  const std::lock_guard lock(mutex_);
+  return leafOf(places_);
+}
+
+std::optional<UsageRefusal> CgroupHome::share(Controllers needed) {
+  const std::lock_guard lock(mutex_);
+  const Controllers missing = this->missing(needed);
+  if (missing == 0) return {};
+  const std::string& folder = places_.unified;
   if (auto refusal = clear(folder)) return refusal;
   std::optional<UsageRefusal> refusal;
   eachController(missing, [&](Controllers one) {
@@ -81,7 +113,7 @@ std::optional<UsageRefusal> CgroupHome::share(Controllers missing) {
 std::optional<UsageRefusal> CgroupHome::clear(const std::string& folder) {
   const bool isRoot = ::access((folder + "/cgroup.type").c_str(), F_OK) < 0;
   if (isRoot || moved_) return {};
-  const std::string leaf = this->leaf();
+  const std::string leaf = leafOf(places_);
   // EEXIST: of an agent that had our pid, and whose guardian was killed as well.
   if (::mkdir(leaf.c_str(), 0755) < 0 && errno != EEXIST)
     return UsageRefusal{leaf, {"mkdir", errno}};
@@ -94,8 +126,7 @@ std::optional<UsageRefusal> CgroupHome::clear(const std::string& folder) {
 }
 
 void CgroupHome::restore() {
-  if (!fixed_) return;
-  const std::string& folder = fixed_->unified;
+  const std::string& folder = places_.unified;
   // Before we're back: it may have no process while it shares them out.
   eachController(shared_, [&](Controllers one) {
     // Refused where somebody below has come to use it.
@@ -103,13 +134,12 @@ void CgroupHome::restore() {
   });
   shared_ = 0;
   if (moved_) {
-    const std::string leaf = this->leaf();
+    const std::string leaf = leafOf(places_);
     (void)moveAll(leaf, folder);
     // Refused where somebody has made cgroups in it, such as another agent whose shell we moved.
     (void)::rmdir(leaf.c_str());
   }
   moved_ = false;
-  fixed_.reset();
 }
 
 }  // namespace regroup

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <mutex>
 #include <optional>
 #include <string>
 
@@ -15,32 +16,41 @@ namespace regroup {
 /// one where it was, with all that's there beside it: the guardian, a shell that waits for us.
 /// Nobody notices, and nothing else helps.
 ///
-/// Owner: Supervisor. Thread: supervisor, but for restore().
+/// One for the whole process: of several supervisors the first moves it, and the last brings it
+/// back.
+///
+/// Thread: any.
 class CgroupHome {
  public:
-  /// As they are now, or as they were before we moved.
-  CgroupPlaces places() const { return fixed_ ? *fixed_ : findCgroupPlaces(); }
+  static CgroupHome& ofThisProcess();
 
-  /// Which of these the cgroups below ours of version 2 haven't.
-  Controllers missing(Controllers needed) const;
+  /// As they are now, or, while somebody has entered, as they were before.
+  CgroupPlaces places() const;
 
-  /// Lets them have these.
+  /// From now on it may be moved.
+  void enter();
+  /// The last brings back what was changed, and whoever was moved. No cgroup of its own may be left
+  /// below.
+  void leave();
+
+  /// What the cgroups below ours of version 2 would have from us, with these.
+  Controllers sharedWith(Controllers needed) const;
+
+  /// Lets them have these, where they haven't.
   /// ENOENT: ours hasn't one itself. EBUSY: somebody in ours can't be moved.
-  std::optional<UsageRefusal> share(Controllers missing);
-
-  /// Those that they have from us.
-  Controllers shared() const { return shared_; }
+  std::optional<UsageRefusal> share(Controllers needed);
 
   /// Where we move to, should it be needed.
   std::string leaf() const;
 
-  /// Brings back what was changed, and whoever was moved. No cgroup of ours may be left below.
+ private:
+  Controllers missing(Controllers needed) const;
+  std::optional<UsageRefusal> clear(const std::string& folder);
   void restore();
 
- private:
-  std::optional<UsageRefusal> clear(const std::string& folder);
-
-  std::optional<CgroupPlaces> fixed_;
+  mutable std::mutex mutex_;
+  size_t users_ = 0;        // guarded by mutex_, as are all of these
+  CgroupPlaces places_;     // while there are users
   Controllers shared_ = 0;  // by us
   bool moved_ = false;
 };

@@ -55,15 +55,20 @@ std::optional<UsageRefusal> Supervisor::Impl::openLimits(Group& group, const Gro
   if (const Controllers unified = group.limited->unified(); unified != 0) {
     const bool isHere = group.cgroup && group.cgroup->path().starts_with(places.unified + "/");
     if (!isHere) return std::move(group.cgroupRefusal);
-    if (const Controllers missing = home_.missing(unified); missing != 0) {
-      if (guardian_) guardian_->willMove(missing, places.unified, home_.leaf());
-      if (auto refusal = home_.share(missing)) return refusal;
-    }
+    if (!std::exchange(inHome_, true)) home_.enter();
+    tellHome(unified);
+    if (auto refusal = home_.share(unified)) return refusal;
   }
   for (const std::string& folder : group.limited->folders()) {
     if (guardian_) guardian_->addCgroup(group.id, folder);
   }
   return group.limited->make();
+}
+
+/// Before anything of it is changed.
+void Supervisor::Impl::tellHome(Controllers needed) {
+  if (guardian_ && inHome_)
+    guardian_->willMove(home_.sharedWith(needed), home_.places().unified, home_.leaf());
 }
 
 /// All that were made for it, or may have been.

@@ -143,8 +143,7 @@ Result<void> Supervisor::Impl::needGuardian(const Group* starting) {
     guardian_->watch(id, leaders);
     for (const std::string& folder : cgroupFolders(*other)) guardian_->addCgroup(id, folder);
   }
-  if (home_.shared() != 0)
-    guardian_->willMove(home_.shared(), home_.places().unified, home_.leaf());
+  tellHome(0);
   return {};
 }
 

@@ -53,7 +53,7 @@ void Supervisor::Impl::stopThread() {
   pump_.reset();
   removeLeftAtEnd();
   guardian_.reset();
-  home_.restore();
+  if (inHome_) home_.leave();
 }
 
 void Supervisor::Impl::killAll(milliseconds atMost, std::shared_ptr<Fd> done) {

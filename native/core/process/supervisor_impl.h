@@ -169,6 +169,7 @@ class Supervisor::Impl {
   // group_cgroup.cc
   void openCgroup(Group& group);
   std::optional<UsageRefusal> openLimits(Group& group, const GroupPlan& plan);
+  void tellHome(Controllers needed);
   std::vector<std::string> cgroupFolders(const Group& group) const;
   void closeCgroup(Group& group);
   bool killsByCgroup(const Group& group) const;
@@ -207,7 +208,8 @@ class Supervisor::Impl {
   std::vector<Guest> guests_;
   uint64_t nextGuest_ = UINT64_MAX;  // downwards
   bool orphansLeft_ = false;         // for when the last guest has ended
-  CgroupHome home_;
+  CgroupHome& home_ = CgroupHome::ofThisProcess();
+  bool inHome_ = false;  // has entered
   std::vector<LeftCgroup> leftCgroups_;
   bool removing_ = false;  // a timer will try
   std::map<StreamId, std::pair<GroupId, size_t>> streams_;  // whose they are
