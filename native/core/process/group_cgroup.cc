@@ -1,5 +1,4 @@
 #include <errno.h>
-#include <time.h>
 
 #include <utility>
 
@@ -13,8 +12,8 @@ namespace {
 
 /// A killed process is in its cgroup until it's through with its exit, a moment after its end is
 /// told.
-constexpr std::chrono::milliseconds kRemovePause = 20ms;
-constexpr int kRemoveTries = 50;
+constexpr std::chrono::milliseconds kRemovePause = 2ms;
+constexpr int kRemoveTries = 100;
 
 }  // namespace
 
@@ -79,41 +78,32 @@ std::vector<std::string> Supervisor::Impl::cgroupFolders(const Group& group) con
   return folders;
 }
 
-void Supervisor::Impl::closeCgroup(Group& group) {
+bool Supervisor::Impl::removeCgroups(const std::vector<std::string>& folders) {
   bool removed = true;
-  for (std::string& folder : cgroupFolders(group)) {
-    if (removeCgroup(folder)) continue;
-    removed = false;
-    leftCgroups_.push_back({std::move(folder), kRemoveTries});
+  for (const std::string& folder : folders) removed = removeCgroup(folder) && removed;
+  return removed;
+}
+
+/// Whoever hears of the group's end may end at once, and nobody would remove them then.
+void Supervisor::Impl::closeCgroups(Group& group) {
+  if (removeCgroups(cgroupFolders(group))) {
+    if (guardian_) guardian_->end(group.id);
+    return end(group);
   }
-  group.cgroup.reset();
-  group.limited.reset();
-  if (!removed) removeLeftLater();
+  // One with a process that's stuck in the kernel stays for as long as that does.
+  if (group.stuck.empty() && group.removals++ < kRemoveTries)
+    return setTimer(group, loop_->now() + kRemovePause, &Impl::closeCgroups);
+  leftCgroups_.push_back({group.id, cgroupFolders(group)});
+  end(group);
 }
 
-void Supervisor::Impl::removeLeftLater() {
-  if (removing_) return;
-  removing_ = true;
-  loop_->setTimer(loop_->now() + kRemovePause, [this] {
-    removing_ = false;
-    removeLeft();
-    if (!leftCgroups_.empty()) removeLeftLater();
-  });
-}
-
-/// One with a process that's stuck in the kernel stays for ever; so it isn't tried for ever.
+/// When a stuck process has come loose, and in the end.
 void Supervisor::Impl::removeLeft() {
-  std::erase_if(leftCgroups_,
-                [](LeftCgroup& left) { return removeCgroup(left.path) || --left.triesLeft <= 0; });
-}
-
-/// Thread: any but the supervisor's, which has ended.
-void Supervisor::Impl::removeLeftAtEnd() {
-  for (int i = 0; i < kRemoveTries && !leftCgroups_.empty(); i++) {
-    removeLeft();
-    const timespec pause{0, std::chrono::nanoseconds(kRemovePause).count()};
-    if (!leftCgroups_.empty()) (void)::nanosleep(&pause, nullptr);
-  }
+  std::erase_if(leftCgroups_, [this](const LeftCgroups& left) {
+    if (!removeCgroups(left.folders)) return false;
+    if (guardian_) guardian_->end(left.group);
+    return true;
+  });
 }
 
 bool Supervisor::Impl::killsByCgroup(const Group& group) const {

@@ -41,6 +41,7 @@ void Supervisor::Impl::onWorkerReady(Worker& worker) {
   // One that we gave up on has come loose.
   worker.stuck = false;
   std::erase_if(abandoned_, [&](const auto& other) { return other.get() == &worker; });
+  removeLeft();
 }
 
 /// `status`: nothing if somebody else took it.
@@ -163,15 +164,18 @@ void Supervisor::Impl::drain(Group& group) {
       if (stream) streams.push_back(*stream);
     }
   }
-  if (streams.empty()) return end(group, {});
+  if (streams.empty()) return closeCgroups(group);
   pump_->finish(std::move(streams), group.drain, [this, id = group.id](auto tails) {
     post([id, tails = std::move(tails)](Impl& self) mutable {
-      if (Group* const group = self.find(id)) self.end(*group, std::move(tails));
+      Group* const group = self.find(id);
+      if (group == nullptr) return;
+      group->tails = std::move(tails);
+      self.closeCgroups(*group);
     });
   });
 }
 
-void Supervisor::Impl::end(Group& group, std::vector<std::string> tails) {
+void Supervisor::Impl::end(Group& group) {
   const GroupId id = group.id;
   Ended ended{std::move(group.stuck), group.strays.size(), {}};
   size_t next = 0;
@@ -179,17 +183,15 @@ void Supervisor::Impl::end(Group& group, std::vector<std::string> tails) {
     for (size_t stream = 0; stream < 2; stream++) {
       if (!worker->streams[stream]) continue;
       streams_.erase(*worker->streams[stream]);
-      if (next < tails.size())
-        ended.tails.push_back({worker->index, stream, std::move(tails[next++])});
+      if (next < group.tails.size())
+        ended.tails.push_back({worker->index, stream, std::move(group.tails[next++])});
     }
     if (!worker->stuck) continue;
     worker->group = nullptr;
     abandoned_.push_back(std::move(worker));
   }
   auto failure = std::move(group.failure);
-  closeCgroup(group);
   groups_.erase(id);
-  if (guardian_) guardian_->end(id);
   if (failure) {
     emit(id, loop_->now(), *std::move(failure));
   } else {

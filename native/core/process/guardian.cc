@@ -30,7 +30,7 @@ Result<std::unique_ptr<Guardian>> Guardian::start(Spawner& spawner, const std::s
   Command command;
   command.file = program;
   command.argv = {"regroup-guardian"};
-  command.cwd = "/";
+  command.cwd = std::string(1, '/');
   command.outlivesUs = true;
   const int fds[] = {its.get(), null->get(), null->get()};
   auto prepared = PreparedCommand::prepare(command, fds);
@@ -41,7 +41,12 @@ Result<std::unique_ptr<Guardian>> Guardian::start(Spawner& spawner, const std::s
       new Guardian(std::move(*std::get_if<Process>(&spawned)), std::move(ours), features));
 }
 
+void Guardian::outlive() {
+  socket_.reset();
+}
+
 Guardian::~Guardian() {
+  if (!socket_) return;
   tell("Q\n");
   (void)::shutdown(socket_.get(), SHUT_WR);
   if (process_.pidfd && waitReadable(process_.pidfd, kGoodbyeWait)) {

@@ -40,6 +40,8 @@ class Guardian {
   void watch(uint64_t group, std::span<const pid_t> leaders);
   /// Nothing is left of it.
   void end(uint64_t group);
+  /// Lets it see to what's left, as if we were killed, instead of a goodbye.
+  void outlive();
 
   bool alive() const;
   pid_t pid() const { return process_.pid; }
@@ -50,7 +52,7 @@ class Guardian {
   void tell(const std::string& lines);
 
   Process process_;
-  const Fd socket_;
+  Fd socket_;
   const Features features_;
 };
 

@@ -51,7 +51,8 @@ void Supervisor::Impl::stopThread() {
   thread_.join();
   // No pump, no thread of it: its last tasks were posted to a loop that has ended.
   pump_.reset();
-  removeLeftAtEnd();
+  removeLeft();
+  if (guardian_ && !leftCgroups_.empty()) guardian_->outlive();
   guardian_.reset();
   if (inHome_) home_.leave();
 }

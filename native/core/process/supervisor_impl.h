@@ -99,6 +99,8 @@ class Supervisor::Impl {
     std::optional<Cgroup> cgroup;
     std::optional<UsageRefusal> cgroupRefusal;  // why there's none
     std::optional<WorkerCgroups> limited;       // none: nobody asked for limits of usage
+    int removals = 0;  // of its cgroups, that were tried again
+    std::vector<std::string> tails;
     Fd null;
     std::unique_ptr<EarlyWatch> early;  // none: their ends are told when they're gone
   };
@@ -110,10 +112,10 @@ class Supervisor::Impl {
     std::string cookie;
   };
 
-  /// Whose removal was refused, so far.
-  struct LeftCgroup {
-    std::string path;
-    int triesLeft;
+  /// Of a group that has ended, while somebody is in them still.
+  struct LeftCgroups {
+    GroupId group;
+    std::vector<std::string> folders;
   };
 
   /// From SIGKILL to giving up, where no stop says it.
@@ -171,11 +173,10 @@ class Supervisor::Impl {
   std::optional<UsageRefusal> openLimits(Group& group, const GroupPlan& plan);
   void tellHome(Controllers needed);
   std::vector<std::string> cgroupFolders(const Group& group) const;
-  void closeCgroup(Group& group);
+  static bool removeCgroups(const std::vector<std::string>& folders);
+  void closeCgroups(Group& group);
   bool killsByCgroup(const Group& group) const;
-  void removeLeftLater();
   void removeLeft();
-  void removeLeftAtEnd();
 
   // group_stop.cc
   void kill(Group& group);
@@ -190,7 +191,7 @@ class Supervisor::Impl {
   void onStrayGone(StrayWatch& watch);
   void dropStrayWatches(Group& group);
   void drain(Group& group);
-  void end(Group& group, std::vector<std::string> tails);
+  void end(Group& group);
 
   // supervisor.cc
   void tellIdle();
@@ -210,8 +211,7 @@ class Supervisor::Impl {
   bool orphansLeft_ = false;         // for when the last guest has ended
   CgroupHome& home_ = CgroupHome::ofThisProcess();
   bool inHome_ = false;  // has entered
-  std::vector<LeftCgroup> leftCgroups_;
-  bool removing_ = false;  // a timer will try
+  std::vector<LeftCgroups> leftCgroups_;
   std::map<StreamId, std::pair<GroupId, size_t>> streams_;  // whose they are
   std::vector<std::unique_ptr<Worker>> abandoned_;          // stuck; reaped if they ever end
   std::vector<std::shared_ptr<Fd>> idle_;                   // told when no group is left
