@@ -19,6 +19,10 @@ uint32_t next(uint32_t state) {
 
 }  // namespace
 
+HotKeys::HotKeys() {
+  for (Counter& each : counters_) each.key.reserve(kMaxKeyBytes);
+}
+
 void HotKeys::sample(std::string_view key) {
   random_ = next(random_);
   untilNext_ = 1 + random_ % kMaxDistance;
@@ -34,7 +38,7 @@ void HotKeys::sample(std::string_view key) {
   }
   least->error = least->count;
   least->count++;
-  least->key = key;
+  least->key.assign(key);
 }
 
 std::vector<HotKey> HotKeys::top() const {

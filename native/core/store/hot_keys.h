@@ -26,7 +26,9 @@ class HotKeys {
   /// Longer ones aren't counted: they'd cost more to keep than they tell.
   static constexpr size_t kMaxKeyBytes = 256;
 
-  /// Empty: the request is about no key.
+  HotKeys();
+
+  /// Allocates nothing. Empty: the request is about no key.
   void note(std::string_view key) {
     if (--untilNext_ == 0) sample(key);
   }
