@@ -18,7 +18,7 @@ const parts = {
   native: { about: 'the core, without Node', run: native, always: true },
   unit: { about: 'pure code', run: () => runTap(named(testFiles().unit)), always: true },
   process: { about: 'real processes', run: () => alone(testFiles().process), always: true },
-  interop: { about: 'real PyTorch', run: () => runTap(named(testFiles().interop)), always: true },
+  interop: { about: 'real PyTorch', run: () => alone(testFiles().interop), always: true },
   fallbacks: { about: 'native and process tests without the newer system calls', run: fallbacks },
   sanitizers: {
     about: 'native tests under ASan, UBSan and TSan; the addon under ASan',
