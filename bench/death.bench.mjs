@@ -5,11 +5,13 @@
 import {
   bare,
   collect,
+  deathWays,
+  die,
   interleave,
   ms,
   randomBelow,
+  randomPhase,
   row,
-  sleep,
   startJob,
   terminate,
   torchJob,
@@ -17,20 +19,8 @@ import {
 
 export const name = 'death';
 
-const ways = ['exit', 'SIGKILL', 'SIGSEGV'];
-/** Longer than torchrun's poll of 100 ms, so that every phase of it is met. */
-const phaseMs = 150;
-
 /** Sharing its store, torchrun loses some restarts for good (restarts.bench.mjs): here it doesn't share. */
 const unshared = { TORCH_DISABLE_SHARE_RDZV_TCP_STORE: '1' };
-
-/** Ends one worker of `round`; the moment of its death. */
-async function die(job, victim, way, round) {
-  if (way !== 'exit') return job.kill(victim.pid, way);
-  job.kill(victim.pid, 'SIGUSR1');
-  const [exit] = await job.until('exit', { round });
-  return exit.ns;
-}
 
 export async function run({ launchers, scale }) {
   const samples = collect();
@@ -42,8 +32,8 @@ export async function run({ launchers, scale }) {
     const ready = worker === torchJob ? 'reduced' : 'start';
     for (let round = 0; round < count; round++) {
       await job.until(ready, { count: nproc + (ready === 'start' && round === 0 ? 1 : 0), round });
-      await sleep(30 + randomBelow(phaseMs));
-      const way = ways[round % ways.length];
+      await randomPhase();
+      const way = deathWays[round % deathWays.length];
       const alive = job.find('start', round).filter(s => s.rank !== '-');
       const victim = alive[randomBelow(nproc)];
 
@@ -90,7 +80,7 @@ export async function run({ launchers, scale }) {
     const target = { text: '1.3 × floor', limit: floor => 1.3 * floor?.p50 };
     const what = `worker's death → last new first line, ${nproc} bare workers`;
     rows.push(row({ what, samples: samples.of(`bare ${nproc} again`), target }));
-    for (const way of ways) {
+    for (const way of deathWays) {
       const alone = samples.of(`bare ${nproc} ${way}`);
       rows.push(row({ what: `of these, by ${way}`, samples: alone, target }));
     }

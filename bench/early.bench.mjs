@@ -2,14 +2,21 @@
 //
 // The kernel tells of a death, by SIGCHLD, pidfd or the end of a pipe, once the memory is unmapped. Workers are Python
 // scripts; the one that dies has the memory, the other stamps its SIGTERM.
-import { bareScript, collect, interleave, ms, randomBelow, row, sleep, startJob } from './lib.mjs';
+import {
+  bareScript,
+  collect,
+  deathWays,
+  die,
+  interleave,
+  ms,
+  randomPhase,
+  row,
+  startJob,
+} from './lib.mjs';
 
 export const name = 'early';
 
 const touchMb = 2048;
-const ways = ['exit', 'SIGKILL', 'SIGSEGV'];
-/** Longer than torchrun's poll of 100 ms. */
-const phaseMs = 150;
 const off = 'regroup, REGROUP_DISABLE=early-notice';
 
 async function dieOnce(launcher, way, env) {
@@ -18,14 +25,8 @@ async function dieOnce(launcher, way, env) {
   try {
     const [victim] = await job.until('touched', {});
     await job.until('start', { count: 2 });
-    await sleep(30 + randomBelow(phaseMs));
-    let at;
-    if (way === 'exit') {
-      job.kill(victim.pid, 'SIGUSR1');
-      [{ ns: at }] = await job.until('exit', {});
-    } else {
-      at = job.kill(victim.pid, way);
-    }
+    await randomPhase();
+    const at = await die(job, victim, way);
     const [told] = await job.until('term', {});
     return ms(told.ns - at);
   } finally {
@@ -39,7 +40,7 @@ export async function run({ launchers, scale }) {
     launchers.filter(l => !l.old),
     scale(6),
     async (launcher, i) => {
-      const way = ways[(i + ways.length) % ways.length];
+      const way = deathWays[(i + deathWays.length) % deathWays.length];
       const told = await dieOnce(launcher, way, {});
       if (i >= 0) samples.add('told', launcher.name, told);
       if (launcher.name !== 'regroup') return;

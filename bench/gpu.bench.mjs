@@ -4,7 +4,7 @@
 // process of a session of its own, as loaders, servers and profilers are. Needs NVIDIA's driver.
 import fs from 'node:fs';
 import path from 'node:path';
-import { collect, interleave, ms, randomBelow, row, sleep, startJob } from './lib.mjs';
+import { collect, deathWays, die, interleave, ms, randomPhase, row, startJob } from './lib.mjs';
 import { workersDir } from './machine.mjs';
 
 export const name = 'gpu';
@@ -12,8 +12,6 @@ export const name = 'gpu';
 /** Two of these don't fit into a GPU of 80 GB. */
 const holdMb = 48 * 1024;
 const worker = { script: path.join(workersDir, 'gpu.py') };
-const ways = ['exit', 'SIGKILL', 'SIGSEGV'];
-const phaseMs = 150;
 
 async function dieOnce(launcher, way, env) {
   const options = { nproc: 2, maxRestarts: 1, worker };
@@ -21,22 +19,13 @@ async function dieOnce(launcher, way, env) {
   try {
     await job.until('held', {});
     await job.until('start', { count: 2, round: 0 });
-    await sleep(30 + randomBelow(phaseMs));
+    await randomPhase();
     const victim = job.find('start', 0).find(({ rank }) => rank === '0');
-    let at;
-    if (way === 'exit') {
-      job.kill(victim.pid, 'SIGUSR1');
-      [{ ns: at }] = await job.until('exit', {});
-    } else {
-      at = job.kill(victim.pid, way);
-    }
+    const at = await die(job, victim, way);
     const [told] = await job.until('term', { round: 0 });
     await job.until('start', { count: 2, round: 1 });
-    const [[again, isFree]] = await Promise.race([
-      job.until('got', {}).then(([stamp]) => [[stamp, true]]),
-      job.until('refused', {}).then(([stamp]) => [[stamp, false]]),
-    ]);
-    return { told: ms(told.ns - at), again: ms(again.ns - at), isFree };
+    const [again] = await Promise.race([job.until('got'), job.until('refused')]);
+    return { told: ms(told.ns - at), again: ms(again.ns - at), isFree: again.event === 'got' };
   } finally {
     job.abandon();
   }
@@ -47,7 +36,7 @@ export async function run({ launchers, scale }) {
   const samples = collect();
   const measured = launchers.filter(l => l.name === 'torchrun' || l.name === 'regroup');
   await interleave(measured, scale(6), async (launcher, i) => {
-    const way = ways[(i + ways.length) % ways.length];
+    const way = deathWays[(i + deathWays.length) % deathWays.length];
     const { told, again } = await dieOnce(launcher, way, {});
     const late =
       launcher.name === 'regroup'

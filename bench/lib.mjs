@@ -274,6 +274,23 @@ export async function timeCommand(argv, { code = 0, env } = {}) {
   }
 }
 
+/** How workers die in benchmarks, in turn. */
+export const deathWays = ['exit', 'SIGKILL', 'SIGSEGV'];
+
+/** Longer than torchrun's poll of 100 ms, so that every phase of it is met. */
+const phaseMs = 150;
+
+/** Waits until some phase of whatever poll the launcher may have. */
+export const randomPhase = () => sleep(30 + randomBelow(phaseMs));
+
+/** Ends a worker by one of deathWays; the moment of its death. `round`: of its stamp, if there are several. */
+export async function die(job, victim, way, round) {
+  if (way !== 'exit') return job.kill(victim.pid, way);
+  job.kill(victim.pid, 'SIGUSR1');
+  const [exit] = await job.until('exit', { round });
+  return exit.ns;
+}
+
 /** Exit codes that are right after a SIGTERM that all workers honour (spec/launcher.md §4.8). */
 export const codesAfterTerm = { torchrun: [1], 'torchrun-1.13': [1], regroup: [1], floor: [143] };
 

@@ -26,7 +26,7 @@ export function limited(
   controller: keyof typeof files,
   limit: number,
 ): readonly string[] | undefined {
-  const mounts = readFileSync('/proc/self/mountinfo', 'utf8').split('\n');
+  const mounts = cgroupMounts();
   const v1 = mounts.find(line => new RegExp(` - cgroup .*\\b${controller}\\b`).test(line));
   const v2 = mounts.find(line => / - cgroup2 /.test(line));
   const point = (v1 ?? v2)?.split(' ')[4];
@@ -49,6 +49,12 @@ export function limited(
   return ['sh', '-c', `echo $$ >${folder}/cgroup.procs && exec "$@"`, 'sh'];
 }
 
+/** Lines of mountinfo. */
+function cgroupMounts(): readonly string[] {
+  const lines = readFileSync('/proc/self/mountinfo', 'utf8').split('\n');
+  return lines.filter(line => / - cgroup2? /.test(line));
+}
+
 /** A process's cgroups, by their controllers. */
 export function cgroupsOf(pid: number): Readonly<Record<string, string>> {
   const lines = readFileSync(`/proc/${pid}/cgroup`, 'utf8').trim().split('\n');
@@ -57,10 +63,7 @@ export function cgroupsOf(pid: number): Readonly<Record<string, string>> {
 
 /** The folders that its agent has made, wherever they're mounted: the group's, not the worker's in it. */
 export function agentCgroupsOf(pid: number): readonly string[] {
-  const mounts = readFileSync('/proc/self/mountinfo', 'utf8').split('\n');
-  const points = mounts
-    .filter(line => / - cgroup2? /.test(line))
-    .map(line => line.split(' ')[4] ?? '');
+  const points = cgroupMounts().map(line => line.split(' ')[4] ?? '');
   return Object.values(cgroupsOf(pid))
     .filter(path => path.includes('/regroup-'))
     .flatMap(path => points.map(point => join(point, path.replace(/\/worker-\d+$/, ''))))

@@ -48,6 +48,15 @@ export interface CliOptions {
   readonly mayLeave?: RegExp;
 }
 
+/** In front of a command that root starts: as another user, without root's rights. */
+export const asNobody = [
+  'setpriv',
+  '--reuid=65534',
+  '--regid=65534',
+  '--clear-groups',
+  '--inh-caps=-all',
+] as const;
+
 /** In the environment of everything that a test starts, so that what is left can be found. */
 const cookieName = 'REGROUP_TEST_COOKIE';
 

@@ -10,22 +10,9 @@ import subprocess
 import sys
 import time
 
-rank = os.environ["RANK"]
-restarts = os.environ["TORCHELASTIC_RESTART_COUNT"]
-stamps = os.open(os.environ["BENCH_STAMPS"], os.O_WRONLY | os.O_CLOEXEC)
+from stamps import end, rank, restarts, stamp
+
 size = int(os.environ["BENCH_GPU_MB"]) << 20
-
-
-def stamp(event, ns=None):
-    os.write(stamps, f"{event} {rank} {restarts} {os.getpid()} {ns or time.monotonic_ns()}\n".encode())
-
-
-def end(event, code):
-    def handler(number, frame):
-        stamp(event)
-        os._exit(code)
-
-    return handler
 
 
 def take(patience=0):

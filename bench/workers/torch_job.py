@@ -2,29 +2,13 @@
 
 Signals and stamps are bare.py's; `reduced` follows `start` once the sum is right.
 """
-import os
 import time
 
 first = time.monotonic_ns()
 
 import signal
 
-rank = os.environ["RANK"]
-restarts = os.environ["TORCHELASTIC_RESTART_COUNT"]
-stamps = os.open(os.environ["BENCH_STAMPS"], os.O_WRONLY | os.O_CLOEXEC)
-
-
-def stamp(event, ns=None):
-    os.write(stamps, f"{event} {rank} {restarts} {os.getpid()} {ns or time.monotonic_ns()}\n".encode())
-
-
-def end(event, code):
-    def handler(number, frame):
-        stamp(event)
-        os._exit(code)
-
-    return handler
-
+from stamps import end, stamp
 
 signal.signal(signal.SIGTERM, end("term", 0))
 signal.signal(signal.SIGUSR1, end("exit", 3))

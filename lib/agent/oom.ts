@@ -51,24 +51,30 @@ export function outOfOwnMemory(
   if (oomKills === 0) return undefined;
   // The kernel counts each kill here, whatever ran out. One that's near its limit has met it.
   if (peakBytes !== undefined && peakBytes < 0.9 * limitBytes) return undefined;
-  const peak = peakBytes === undefined ? '' : `, peak ${size(peakBytes)}`;
-  const waited = pressure === undefined ? '' : `; memory pressure ${pressure} % of the last 10 s`;
-  return `host memory: out of memory${peak} of its own limit ${size(limitBytes)}${waited}`;
+  const limit = ` of its own limit ${size(limitBytes)}`;
+  return `host memory: out of memory${peakOf(peakBytes)}${limit}${waitOf(pressure)}`;
 }
 
 /** What a SIGKILL between the two was, in a sentence; undefined if it was something else. */
 export function outOfMemory(before: MemoryState, after: MemoryState): string | undefined {
   const { peakBytes, limitBytes, pressure } = after;
-  const waited = pressure === undefined ? '' : `; memory pressure ${pressure} % of the last 10 s`;
   if ((after.killedInCgroup ?? 0) > (before.killedInCgroup ?? 0)) {
-    const peak = peakBytes === undefined ? '' : `, peak ${size(peakBytes)}`;
     const limit = limitBytes === undefined ? '' : ` of limit ${size(limitBytes)}`;
-    return `host memory: out of memory${peak}${limit}, which all workers here share${waited}`;
+    const shared = `${limit}, which all workers here share`;
+    return `host memory: out of memory${peakOf(peakBytes)}${shared}${waitOf(pressure)}`;
   }
   // In other containers, maybe: it's the machine's counter.
   if (after.killedInMachine > before.killedInMachine)
-    return `host memory: this machine ran out of memory${waited}`;
+    return `host memory: this machine ran out of memory${waitOf(pressure)}`;
   return undefined;
+}
+
+function peakOf(bytes: number | undefined): string {
+  return bytes === undefined ? '' : `, peak ${size(bytes)}`;
+}
+
+function waitOf(pressure: number | undefined): string {
+  return pressure === undefined ? '' : `; memory pressure ${pressure} % of the last 10 s`;
 }
 
 interface Folder {

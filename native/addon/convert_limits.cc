@@ -87,26 +87,15 @@ bool readBinding(Napi::Object object, const std::string& what, Binding& binding)
 }
 
 /// @returns false with an exception pending
+template <typename Integer>
 bool readInteger(Napi::Object object, const char* name, const std::string& what, double lowest,
-                 double highest, std::optional<int>& target) {
+                 double highest, std::optional<Integer>& target) {
   const Napi::Value value = get(object, name);
   if (object.Env().IsExceptionPending()) return false;
   if (value.IsUndefined()) return true;
   auto number = toNumber(value, what + "." + name, lowest, highest, true);
   if (!number) return false;
-  target = static_cast<int>(*number);
-  return true;
-}
-
-/// @returns false with an exception pending
-bool readCount(Napi::Object object, const char* name, const std::string& what, double lowest,
-               std::optional<uint64_t>& target) {
-  const Napi::Value value = get(object, name);
-  if (object.Env().IsExceptionPending()) return false;
-  if (value.IsUndefined()) return true;
-  auto number = toNumber(value, what + "." + name, lowest, kMaxSafeInteger, true);
-  if (!number) return false;
-  target = static_cast<uint64_t>(*number);
+  target = static_cast<Integer>(*number);
   return true;
 }
 
@@ -185,10 +174,12 @@ bool readLimits(Napi::Object object, const std::string& what, Command& command) 
 }
 
 bool readUsageLimits(Napi::Object object, const std::string& what, UsageLimits& limits) {
-  return readCount(object, "memoryHigh", what, 1, limits.memoryHigh) &&
-         readCount(object, "memoryMax", what, 1, limits.memoryMax) &&
-         readCount(object, "pidsMax", what, 1, limits.pidsMax) &&
-         readCount(object, "cpuQuotaUs", what, kMinCpuQuotaUs, limits.cpuQuotaUs);
+  const auto read = [&](const char* name, double lowest, std::optional<uint64_t>& target) {
+    return readInteger(object, name, what, lowest, kMaxSafeInteger, target);
+  };
+  return read("memoryHigh", 1, limits.memoryHigh) && read("memoryMax", 1, limits.memoryMax) &&
+         read("pidsMax", 1, limits.pidsMax) &&
+         read("cpuQuotaUs", kMinCpuQuotaUs, limits.cpuQuotaUs);
 }
 
 }  // namespace regroup

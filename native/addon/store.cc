@@ -181,27 +181,24 @@ Napi::Value setNotice(Store& store, const Napi::CallbackInfo& info) {
   return {};
 }
 
-/// { SET: 3, … }: those that there were.
-Napi::Object operationsToJs(Napi::Env env, const TableStats& stats) {
+/// { SET: 3, … }: those that aren't 0. `nameOf(i)`: of counts[i].
+template <size_t kCount, typename NameOf>
+Napi::Object countsToJs(Napi::Env env, const std::array<uint64_t, kCount>& counts, NameOf nameOf) {
   Napi::Object object = Napi::Object::New(env);
-  for (size_t op = 0; op < stats.requests.size(); op++) {
-    if (stats.requests[op] > 0)
-      object.Set(store::nameOf(static_cast<store::Op>(op)),
-                 Napi::Number::New(env, static_cast<double>(stats.requests[op])));
+  for (size_t i = 0; i < kCount; i++) {
+    if (counts[i] > 0)
+      object.Set(nameOf(i), Napi::Number::New(env, static_cast<double>(counts[i])));
   }
   return object;
 }
 
-/// { D: 2, … }: those that there are.
-Napi::Object dialectsToJs(Napi::Env env, const TableStats& stats) {
-  const char* const names[store::kDialectCount] = {"unknown", "headerless", "A", "B", "D"};
-  Napi::Object object = Napi::Object::New(env);
-  for (size_t dialect = 0; dialect < stats.dialects.size(); dialect++) {
-    if (stats.dialects[dialect] > 0)
-      object.Set(names[dialect],
-                 Napi::Number::New(env, static_cast<double>(stats.dialects[dialect])));
-  }
-  return object;
+const char* operationName(size_t op) {
+  return store::nameOf(static_cast<store::Op>(op));
+}
+
+const char* dialectName(size_t dialect) {
+  constexpr const char* kNames[store::kDialectCount] = {"unknown", "headerless", "A", "B", "D"};
+  return kNames[dialect];
 }
 
 Napi::Array hotKeysToJs(Napi::Env env, const TableStats& stats) {
@@ -237,8 +234,8 @@ Napi::Value stats(Store& store, const Napi::CallbackInfo& info) {
   set("bytesIn", stats.bytesIn);
   set("bytesOut", stats.bytesOut);
   set("highestStep", stats.highestStep);
-  object.Set("operations", operationsToJs(env, stats));
-  object.Set("dialects", dialectsToJs(env, stats));
+  object.Set("operations", countsToJs(env, stats.requests, operationName));
+  object.Set("dialects", countsToJs(env, stats.dialects, dialectName));
   object.Set("hotKeys", hotKeysToJs(env, stats));
   if (stats.slowest.took.count() > 0) {
     Napi::Object slowest = Napi::Object::New(env);

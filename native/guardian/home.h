@@ -3,8 +3,8 @@
 #include <cstddef>
 #include <cstdint>
 
-/// The agent's own cgroup of version 2, where it shared out controllers, and may have moved itself
-/// and us into one below.
+/// The agent's own cgroup of version 2, where it shared out controllers, and may have moved all that was in
+/// it, itself and us as well, into one below.
 namespace guardian {
 
 /// @param controllers as bits, in the order of core/cgroup/usage.h

@@ -5,7 +5,7 @@ import { type AddressInfo, createServer } from 'node:net';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import t, { type Test } from 'tap';
-import { type CliOptions, type Ended, guarded, runCli, startCli } from '../harness.js';
+import { asNobody, type CliOptions, type Ended, guarded, runCli, startCli } from '../harness.js';
 
 const fixture = (name: string) => resolve('test/fixtures', name);
 const waits = fixture('waits.py');
@@ -140,7 +140,7 @@ t.test('folders for logs', async t => {
 
   t.test('--log-dir that another user owns', async t => {
     // Node must be readable for that user.
-    const { options } = asNobody(t, []);
+    const { options } = unprivileged(t, []);
     await refuses(t, ['--standalone', '--log-dir', '/root/logs', waits], {
       ...options,
       words: [/permission denied/i, '/root/logs'],
@@ -158,7 +158,7 @@ t.test('folders for logs', async t => {
 t.test('limits', async t => {
   t.test('more workers than processes are allowed: none is left', async t => {
     // Node's own threads count as well.
-    const { options } = asNobody(t, ['prlimit', '--nproc=24:24']);
+    const { options } = unprivileged(t, ['prlimit', '--nproc=24:24']);
     const args = ['--standalone', '--nproc-per-node=64', '--no-python', 'sleep', '1000'];
 
     await refuses(t, args, {
@@ -495,15 +495,14 @@ function logged(logs: string): string {
 }
 
 /** Root may do everything; these options make the command another user's, who may not. */
-function asNobody(t: Test, further: readonly string[]): { options: CliOptions } {
-  const drop = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', '--inh-caps=-all'];
+function unprivileged(t: Test, further: readonly string[]): { options: CliOptions } {
   if (process.getuid?.() !== 0) {
     t.comment('not root: run as the user that we are');
     return { options: { under: further } };
   }
   return {
     options: {
-      under: [...drop, ...further],
+      under: [...asNobody, ...further],
       env: { TMPDIR: '/tmp', PATH: '/usr/bin:/bin', HOME: '/' },
       cwd: '/',
     },

@@ -2,14 +2,11 @@ import { existsSync, readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import t, { type Test } from 'tap';
 import { agentCgroupsOf, cgroupsOf, limited } from '../cgroups.js';
-import { type CliOptions, gone, runCli, startCli } from '../harness.js';
+import { asNobody, type CliOptions, gone, runCli, startCli } from '../harness.js';
 
 /** Limits that a cgroup has to keep. Version 2 is shown by test/vm/limits.test.ts. */
 
 const uses = (...what: readonly string[]) => [resolve('test/fixtures/uses.py'), ...what];
-
-/** As another user, to whom no cgroup belongs. */
-const nobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'];
 
 /** Whether they can be had here; the test is over if not. */
 function canLimit(t: Test): boolean {
@@ -141,7 +138,7 @@ t.test('a cgroup that is not ours is no place for limits', async t => {
   if (!canLimit(t)) return;
   const python = process.env.REGROUP_PYTHON ?? 'python3';
   const { code, stderr } = await run(t, ['--no-python', '--memory-max=1G', python, '-c', '1'], {
-    under: nobody,
+    under: asNobody,
     env: { TMPDIR: '/tmp' },
   });
 
@@ -158,13 +155,13 @@ t.test('without limits it goes without, and says so to whoever debugs', async t 
   const line = /no cgroup for workers \(\S+\/regroup-\S+: EACCES\)/g;
 
   const { code, stderr } = await run(t, job, {
-    under: nobody,
+    under: asNobody,
     env: { TMPDIR: '/tmp', LOGLEVEL: 'DEBUG' },
   });
 
   t.equal(code, 0);
   t.equal(stderr.match(line)?.length, 1, stderr);
-  const quiet = await run(t, job, { under: nobody, env: { TMPDIR: '/tmp' } });
+  const quiet = await run(t, job, { under: asNobody, env: { TMPDIR: '/tmp' } });
   t.notMatch(quiet.stderr, /cgroup/);
 });
 

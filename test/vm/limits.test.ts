@@ -1,15 +1,11 @@
 import t from 'tap';
-import { inMachine, missing } from './machine.js';
+import { inMachine, missing, partOf } from './machine.js';
 
 /** Limits by cgroups of version 2, where this machine may have version 1 only. */
 const skip = missing();
 
-/** Of a case's output. */
-const part = (stdout: string, name: string): string =>
-  stdout.split(`=== ${name}\n`)[1]?.split('=== ')[0] ?? `no case ${name} in ${stdout}`;
-
 t.test('limits of workers, by version 2', { skip }, async t => {
-  const { code, stdout, stderr } = await inMachine(
+  const ended = await inMachine(
     t,
     ['--nodes', '1', '--cpus', '2', '--mem', '1024', '--timeout', '300'],
     `exec 2>&1
@@ -111,10 +107,11 @@ TWO
      regroup --standalone --no-python --memory-max=200M sh /tmp/tell; echo "code $?"`,
   );
 
-  t.equal(code, 0, stderr);
+  t.equal(ended.code, 0, ended.stderr);
+  const part = (name: string): string => partOf(ended, name);
   const limits = 'limits 104857600 209715200 1 50 50000 100000 \n';
   const clean = 'left 0 cgroups, shared []\n';
-  const delegated = part(stdout, 'delegated').split(/(?<=\n)/);
+  const delegated = part('delegated').split(/(?<=\n)/);
   t.same(delegated.sort(), [
     clean,
     limits,
@@ -122,14 +119,14 @@ TWO
     'worker /job/worker-0\n',
     'worker /job/worker-1\n',
   ]);
-  t.equal(part(stdout, 'root'), `worker /worker-0\n${limits}${clean}`);
-  t.equal(part(stdout, 'joins'), `worker /job/worker-0\n${limits}${clean}`);
+  t.equal(part('root'), `worker /worker-0\n${limits}${clean}`);
+  t.equal(part('joins'), `worker /job/worker-0\n${limits}${clean}`);
 
-  const restarts = part(stdout, 'restarts');
+  const restarts = part('restarts');
   t.equal(restarts.split('worker /job/worker-0\n').length, 3, restarts);
   t.match(restarts, clean);
 
-  const memory = part(stdout, 'memory');
+  const memory = part('memory');
   t.match(
     memory,
     /worker 0: host memory: out of memory, peak (19\d|200) MiB of its own limit 200 MiB/,
@@ -137,34 +134,34 @@ TWO
   );
   t.match(memory, /; memory pressure [\d.]+ % of the last 10 s/);
   t.match(memory, `code 1\n${clean}`);
-  t.match(part(stdout, 'whole worker'), /its own limit 200 MiB[\s\S]*\ncode 1, 0 left\n/);
+  t.match(part('whole worker'), /its own limit 200 MiB[\s\S]*\ncode 1, 0 left\n/);
   t.match(
-    part(stdout, 'pids'),
+    part('pids'),
     /worker 0: its limit of 10 processes and threads was in the way (once|\d+ times)\n/,
   );
-  t.match(part(stdout, 'pids'), clean);
+  t.match(part('pids'), clean);
 
-  t.match(part(stdout, 'time'), /^limits [\s\S]*50000 100000/m);
-  t.match(part(stdout, 'time'), clean);
+  t.match(part('time'), /^limits [\s\S]*50000 100000/m);
+  t.match(part('time'), clean);
 
-  t.equal(part(stdout, 'killed'), `moved to /job/regroup-agent\nKilled\n${clean}`);
-  t.match(part(stdout, 'user'), /^worker \/job\/worker-0\n[\s\S]*limits max 209715200 1 /);
-  t.match(part(stdout, 'user'), clean);
+  t.equal(part('killed'), `moved to /job/regroup-agent\nKilled\n${clean}`);
+  t.match(part('user'), /^worker \/job\/worker-0\n[\s\S]*limits max 209715200 1 /);
+  t.match(part('user'), clean);
 
-  const others = part(stdout, 'others');
+  const others = part('others');
   t.match(others, /^worker \/job\/worker-0\n[\s\S]*limits max 209715200 1 /);
   t.match(others, `${clean}still in /job\n`);
-  const killed = part(stdout, 'others, killed');
+  const killed = part('others, killed');
   t.match(killed, /^\/job\/regroup-agent\n/);
   t.match(killed, `${clean}still in /job\n`);
-  const two = part(stdout, 'two at once');
+  const two = part('two at once');
   t.equal(two.split('worker /job/worker-0\n').length, 3, two);
   t.match(two, `succeeded\nsucceeded\n${clean}back in /job\n`);
-  const namespace = part(stdout, 'another namespace');
+  const namespace = part('another namespace');
   t.match(namespace, /cgroup \S+\/job\/cgroup.procs: .*busy/i);
   t.match(namespace, /others in that cgroup can't be moved: start regroup as root, in a cgroup/);
   t.match(namespace, clean);
-  const none = part(stdout, 'nothing delegated');
+  const none = part('nothing delegated');
   t.match(none, /worker 0 could not start: cgroup \/sys\/fs\/cgroup\/regroup-\S+: read-only/);
   t.match(none, /^code 1$/m);
 });

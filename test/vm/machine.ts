@@ -80,6 +80,11 @@ export async function inMachine(
   return { code, stdout, stderr };
 }
 
+/** What `=== NAME` heads in a script's output, up to the next heading. */
+export function partOf({ stdout }: Ended, name: string): string {
+  return stdout.split(`=== ${name}\n`)[1]?.split('=== ')[0] ?? `no case ${name} in ${stdout}`;
+}
+
 /** Pages that one line of `where` tells, by node. */
 export function pagesOf(line: string | undefined): Readonly<Record<string, number>> {
   const text = /pages=(\S+)/.exec(line ?? '')?.[1] ?? '';

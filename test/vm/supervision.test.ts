@@ -1,16 +1,12 @@
 import t from 'tap';
-import { inMachine, missing } from './machine.js';
+import { inMachine, missing, partOf } from './machine.js';
 
 /** What this machine's kernel can't show, or not without harm: cgroups of version 2 alone, a dead disk. */
 const skip = missing();
 
 const regroup = 'regroup --standalone --no-python';
-/** Of a case's output. */
-const part = (stdout: string, name: string): string =>
-  stdout.split(`=== ${name}\n`)[1]?.split('=== ')[0] ?? `no case ${name} in ${stdout}`;
-
 t.test('cgroups of version 2, and a disk that does not answer', { skip }, async t => {
-  const { code, stdout, stderr } = await inMachine(
+  const ended = await inMachine(
     t,
     ['--nodes', '1', '--cpus', '2', '--mem', '1024', '--timeout', '300'],
     `exec 2>&1
@@ -44,8 +40,9 @@ t.test('cgroups of version 2, and a disk that does not answer', { skip }, async 
      while [ $(ps | grep -c '[s]leep 4004') -gt 0 ]; do sleep 0.1; done`,
   );
 
-  t.equal(code, 0, stderr);
-  const memory = part(stdout, 'memory');
+  t.equal(ended.code, 0, ended.stderr);
+  const part = (name: string): string => partOf(ended, name);
+  const memory = part('memory');
   t.match(
     memory,
     /worker 0: host memory: out of memory, peak 25\d MiB of limit 256 MiB/,
@@ -53,9 +50,9 @@ t.test('cgroups of version 2, and a disk that does not answer', { skip }, async 
   );
   t.match(memory, /; memory pressure [\d.]+ % of the last 10 s/);
   t.match(memory, /^code 1, 0 left, 0 cgroups$/m);
-  t.match(part(stdout, 'daemons'), /^code 1, 0 left, 0 cgroups$/m, 'pain 1');
-  t.match(part(stdout, 'guardian'), /^nobody is left$/m, 'pain 1');
-  const disk = part(stdout, 'disk');
+  t.match(part('daemons'), /^code 1, 0 left, 0 cgroups$/m, 'pain 1');
+  t.match(part('guardian'), /^nobody is left$/m, 'pain 1');
+  const disk = part('disk');
   t.match(disk, /worker 0 .* can't be killed: it's stuck in the kernel in state D/, 'pain 11');
   t.match(disk, /^ {2}thread \d+ \(sh\):\n {2}\[<0>\] /m);
   t.match(disk, /^code 83$/m);

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import t from 'tap';
-import { inMachine, missing } from './machine.js';
+import { inMachine, missing, partOf } from './machine.js';
 
 /** A real user manager of systemd, and a scope that it delegates: where users who aren't root have cgroups. */
 
@@ -10,7 +10,7 @@ const skip =
   (existsSync(manager) ? false : 'needs systemd: apt-get install --no-install-recommends systemd');
 
 t.test('pain 14: a scope of the user manager keeps limits', { skip }, async t => {
-  const { code, stdout, stderr } = await inMachine(
+  const ended = await inMachine(
     t,
     ['--nodes', '1', '--cpus', '2', '--mem', '1024', '--timeout', '300'],
     `exec 2>&1
@@ -62,8 +62,8 @@ TELL
     },
   );
 
-  t.equal(code, 0, stderr);
-  const part = (name: string) => stdout.split(`=== ${name}\n`)[1]?.split('=== ')[0];
+  t.equal(ended.code, 0, ended.stderr);
+  const part = (name: string): string => partOf(ended, name);
   t.match(
     part('without'),
     /^regroup: .* cgroup \S+\/login\/regroup-\S+: permission denied; start .*systemd-run --user[\s\S]*\ncode 1\n$/,

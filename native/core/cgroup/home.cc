@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/base/split.h"
 #include "core/base/syscall.h"
 #include "core/cgroup/cgroup.h"
 
@@ -16,11 +17,10 @@ constexpr size_t kMaxControlBytes = 64 * 1024;
 bool lists(const std::string& file, std::string_view word) {
   auto text = readFile(file.c_str(), kMaxControlBytes);
   if (!text) return false;
-  const std::string_view list = *text;
-  for (size_t at = list.find(word); at != std::string_view::npos; at = list.find(word, at + 1)) {
-    const size_t end = at + word.size();
-    const bool begins = at == 0 || list[at - 1] == ' ';
-    if (begins && (end == list.size() || list[end] == ' ' || list[end] == '\n')) return true;
+  for (const std::string_view line : split(*text, '\n')) {
+    for (const std::string_view each : split(line, ' ')) {
+      if (each == word) return true;
+    }
   }
   return false;
 }

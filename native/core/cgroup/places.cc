@@ -1,8 +1,8 @@
 #include "core/cgroup/places.h"
 
 #include <optional>
-#include <vector>
 
+#include "core/base/split.h"
 #include "core/base/syscall.h"
 
 namespace regroup {
@@ -11,17 +11,6 @@ namespace {
 
 /// Bounds what a machine with very many mounts makes us read.
 constexpr size_t kMaxProcBytes = 4 * 1024 * 1024;
-
-std::vector<std::string_view> split(std::string_view text, char separator) {
-  std::vector<std::string_view> parts;
-  while (!text.empty()) {
-    const size_t end = text.find(separator);
-    parts.push_back(text.substr(0, end));
-    if (end == std::string_view::npos) break;
-    text.remove_prefix(end + 1);
-  }
-  return parts;
-}
 
 bool contains(std::string_view list, std::string_view word) {
   for (const std::string_view each : split(list, ',')) {

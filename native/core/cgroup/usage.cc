@@ -2,6 +2,8 @@
 
 #include <charconv>
 
+#include "core/base/split.h"
+
 namespace regroup {
 
 Controllers controllersOf(const UsageLimits& limits) {
@@ -25,13 +27,9 @@ std::optional<uint64_t> numberIn(std::string_view text) {
 }
 
 std::optional<uint64_t> countOf(std::string_view text, std::string_view key) {
-  while (!text.empty()) {
-    const size_t end = text.find('\n');
-    const std::string_view line = text.substr(0, end);
+  for (const std::string_view line : split(text, '\n')) {
     if (line.size() > key.size() && line.starts_with(key) && line[key.size()] == ' ')
       return numberIn(line.substr(key.size() + 1));
-    if (end == std::string_view::npos) break;
-    text.remove_prefix(end + 1);
   }
   return std::nullopt;
 }

@@ -52,8 +52,8 @@ std::optional<UsageRefusal> Supervisor::Impl::openLimits(Group& group, const Gro
   group.limited = std::move(*std::get_if<WorkerCgroups>(&found));
 
   if (const Controllers unified = group.limited->unified(); unified != 0) {
-    const bool isHere = group.cgroup && group.cgroup->path().starts_with(places.unified + "/");
-    if (!isHere) return std::move(group.cgroupRefusal);
+    // The group's own was tried there first.
+    if (group.cgroupRefusal) return std::move(group.cgroupRefusal);
     if (!std::exchange(inHome_, true)) home_.enter();
     tellHome(unified);
     if (auto refusal = home_.share(unified)) return refusal;

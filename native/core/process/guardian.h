@@ -34,8 +34,8 @@ class Guardian {
   void begin(uint64_t group, const std::string& cookie);
   /// Before the folder is made: it's killed through it, and removes it.
   void addCgroup(uint64_t group, const std::string& path);
-  /// Before it happens, of ours of version 2: it gives `controllers` to those below, and we two may
-  /// move to `leaf`.
+  /// Before it happens, of ours of version 2: it gives `controllers` to those below, and all that's
+  /// in ours may move to `leaf`.
   void willMove(Controllers controllers, const std::string& home, const std::string& leaf);
   void watch(uint64_t group, std::span<const pid_t> leaders);
   /// Nothing is left of it.

@@ -97,7 +97,7 @@ class Supervisor::Impl {
     TimePoint straysKillAt;
     std::unordered_set<pid_t> strays;
     std::optional<Cgroup> cgroup;
-    std::optional<UsageRefusal> cgroupRefusal;  // why there's none
+    std::optional<UsageRefusal> cgroupRefusal;  // why there's none where it was tried first
     std::optional<WorkerCgroups> limited;       // none: nobody asked for limits of usage
     int removals = 0;  // of its cgroups, that were tried again
     std::vector<std::string> tails;
