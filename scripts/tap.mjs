@@ -5,40 +5,64 @@
 // processes see and of how they end.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { Parser } from 'tap-parser';
+import { ownCgroup } from './own-cgroup.mjs';
 import { root } from './test-build.mjs';
 
-/** For one file. Inside, tap's own limit is that of the file's tests. */
-const timeoutMs = 600_000;
+/** For one file, on a machine that others use as well. */
+const timeoutMs = 1_800_000;
+/** For each of a file's tests: tap's own limit, in seconds. */
+const testTimeout = 480;
 
-/** @returns counts of assertions, and what was skipped with its reason */
-export async function runTap(files, { jobs = 2, env = {}, label } = {}) {
-  const total = { passed: 0, failed: 0, skipped: [] };
+/**
+ * Runs test files, `jobs` at a time.
+ *
+ * @param again a file that fails runs once more, alone; what it does then counts
+ * @returns counts of assertions, what was skipped with its reason, and the files that failed first
+ *   and passed then
+ */
+export async function runTap(files, { jobs = 2, env = {}, label, again = false } = {}) {
+  const total = { passed: 0, failed: 0, skipped: [], flaky: [] };
   const waiting = [...files];
+  const failing = [];
   const work = async () => {
     for (let file = waiting.shift(); file; file = waiting.shift()) {
-      show(file, await runFile(file, env));
+      const result = await runFile(file, env);
+      show(file, result);
+      if (again && result.failed > 0) failing.push(file);
+      else add(result);
     }
   };
   await Promise.all(Array.from({ length: jobs }, work));
+  for (const file of failing) {
+    console.log(`once more, alone: ${nameOf(file)}`);
+    const result = await runFile(file, env);
+    show(file, result);
+    add(result);
+    if (result.failed === 0) total.flaky.push(nameOf(file));
+  }
   return total;
 
-  function show(file, { passed, failed, skipped, failures, time }) {
+  function add({ passed, failed, skipped }) {
     total.passed += passed;
     total.failed += failed;
     total.skipped.push(...skipped);
+  }
 
-    const name = file.replace(/^build\/js\/(.*)\.js$/, '$1.ts');
+  function nameOf(file) {
+    return `${label ? `${label}: ` : ''}${file.replace(/^build\/js\/(.*)\.js$/, '$1.ts')}`;
+  }
+
+  function show(file, { passed, failed, skipped, failures, time }) {
     const counts = [`${passed} passed`];
     if (failed > 0) counts.push(`${failed} failed`);
     if (skipped.length > 0) counts.push(`${skipped.length} skipped`);
     const seconds = `${(time / 1000).toFixed(1)} s`;
     console.log(
-      `${failed > 0 ? 'not ok' : 'ok    '}  ${label ? `${label}: ` : ''}${name}  ${counts.join(', ')}  ${seconds}`,
+      `${failed > 0 ? 'not ok' : 'ok    '}  ${nameOf(file)}  ${counts.join(', ')}  ${seconds}`,
     );
     for (const { path, diag } of failures) {
       console.log(`    ${path.join(' > ')}`);
@@ -50,10 +74,12 @@ export async function runTap(files, { jobs = 2, env = {}, label } = {}) {
 async function runFile(file, env) {
   const start = performance.now();
   const temp = mkdtempSync(join(tmpdir(), 'regroup-file-'));
-  const before = new Set([...readdirSync(root), ...cgroups()]);
-  const child = spawn(process.execPath, ['--enable-source-maps', file], {
+  const before = new Set(readdirSync(root));
+  const cgroup = ownCgroup();
+  const [command, ...args] = cgroup.within([process.execPath, '--enable-source-maps', file]);
+  const child = spawn(command, args, {
     cwd: root,
-    env: { ...process.env, TAP_TIMEOUT: '120', TMPDIR: temp, ...env },
+    env: { ...process.env, TAP_TIMEOUT: String(testTimeout), TMPDIR: temp, ...env },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   const timer = setTimeout(() => child.kill('SIGKILL'), timeoutMs);
@@ -66,7 +92,7 @@ async function runFile(file, env) {
   const left = [
     ...filesIn(temp),
     ...filesIn(root).filter(path => !before.has(basename(path))),
-    ...(await leftCgroups(before)),
+    ...(await cgroup.remove()),
   ];
   rmSync(temp, { recursive: true, force: true });
   if (left.length > 0) {
@@ -86,40 +112,6 @@ function filesIn(folder) {
   return readdirSync(folder)
     .filter(name => !/^(torchinductor_.*|prebuildify|\.tap)$/.test(name))
     .map(name => join(folder, name));
-}
-
-/** Below our own in each hierarchy: those that agents and tests make. */
-function cgroups() {
-  const ours = readFileSync('/proc/self/cgroup', 'utf8').trim().split('\n');
-  const points = readFileSync('/proc/self/mountinfo', 'utf8')
-    .split('\n')
-    .filter(line => / - cgroup2? /.test(line))
-    .map(line => line.split(' ')[4]);
-  const places = points.flatMap(point => ours.map(line => join(point, line.split(':')[2])));
-  return [...new Set(places)].flatMap(place => {
-    const names = existsSync(place) ? readdirSync(place) : [];
-    return names.filter(name => name.startsWith('regroup-')).map(name => join(place, name));
-  });
-}
-
-/** The guardian of an agent that was killed removes its cgroups a moment later. Those of others have processes. */
-async function leftCgroups(before) {
-  const left = () => cgroups().filter(path => !before.has(path) && isEmptyCgroup(path));
-  for (let tries = 0; tries < 100 && left().length > 0; tries++) await sleep(20);
-  return left();
-}
-
-function isEmptyCgroup(path) {
-  try {
-    return (
-      readFileSync(join(path, 'cgroup.procs'), 'utf8') === '' &&
-      readdirSync(path, { withFileTypes: true })
-        .filter(entry => entry.isDirectory())
-        .every(entry => isEmptyCgroup(join(path, entry.name)))
-    );
-  } catch {
-    return false; // gone meanwhile
-  }
 }
 
 /** What a person needs of a failure: where, and what was there instead; not tap's own bookkeeping. */

@@ -16,7 +16,7 @@ import { buildAddon, buildNative, buildSmokeAddon, buildTests, root } from './te
 /** In the order in which they run: what fails soonest comes first. */
 const parts = {
   native: { about: 'the core, without Node', run: native, always: true },
-  unit: { about: 'pure code', run: () => runTap(named(testFiles().unit)), always: true },
+  unit: { about: 'pure code', run: () => runFiles(named(testFiles().unit)), always: true },
   process: { about: 'real processes', run: () => alone(testFiles().process), always: true },
   interop: { about: 'real PyTorch', run: () => alone(testFiles().interop), always: true },
   fallbacks: { about: 'native and process tests without the newer system calls', run: fallbacks },
@@ -44,13 +44,10 @@ main(async () => {
   const python = pythons(chosen);
   await build(chosen);
 
-  const total = { passed: 0, failed: 0, skipped: [] };
+  let total = sum();
   for (const name of chosen) {
     console.log(`\n# ${name}: ${parts[name].about}`);
-    const { passed, failed, skipped } = await parts[name].run();
-    total.passed += passed;
-    total.failed += failed;
-    total.skipped.push(...skipped);
+    total = sum(total, await parts[name].run());
   }
   report(total, python);
 });
@@ -122,12 +119,17 @@ function named(files) {
   return files.filter(file => positionals.some(name => file.includes(name)));
 }
 
+/** In CI a file that fails gets a second chance, alone, and is told as flaky if it takes it. */
+function runFiles(files, options) {
+  return runTap(files, { again: Boolean(process.env.CI), ...options });
+}
+
 function alone(files, env) {
-  return runTap(named(files), { jobs: 1, env });
+  return runFiles(named(files), { jobs: 1, env });
 }
 
 function native() {
-  return runTap(named(testFiles().native), { jobs: 1 });
+  return alone(testFiles().native);
 }
 
 /** As on a kernel that has none of the features which the core probes for. */
@@ -151,18 +153,18 @@ async function sanitizers() {
   ]) {
     buildNative(folder, { sanitize });
     const env = { REGROUP_NATIVE_TESTS: join(root, 'build', folder), ...options };
-    total = sum(total, await runTap(testFiles().native, { jobs: 1, env, label: sanitize }));
+    total = sum(total, await runFiles(testFiles().native, { jobs: 1, env, label: sanitize }));
   }
   const env = buildSmokeAddon();
   return sum(
     total,
-    await runTap(['test/fixtures/asan-smoke.mjs'], { jobs: 1, env, label: 'addon' }),
+    await runFiles(['test/fixtures/asan-smoke.mjs'], { jobs: 1, env, label: 'addon' }),
   );
 }
 
 function fuzz() {
   const env = { REGROUP_NATIVE_TESTS: join(root, 'build/native-tests'), REGROUP_FUZZ_REPLAY: '1' };
-  return runTap(testFiles().native, { jobs: 1, env });
+  return runFiles(testFiles().native, { jobs: 1, env });
 }
 
 function sum(...results) {
@@ -170,10 +172,11 @@ function sum(...results) {
     passed: results.reduce((n, result) => n + result.passed, 0),
     failed: results.reduce((n, result) => n + result.failed, 0),
     skipped: results.flatMap(result => result.skipped),
+    flaky: results.flatMap(result => result.flaky),
   };
 }
 
-function report({ passed, failed, skipped }, python) {
+function report({ passed, failed, skipped, flaky }, python) {
   const byReason = Map.groupBy
     ? Map.groupBy(skipped, skip => skip.reason)
     : skipped.reduce((m, s) => m.set(s.reason, [...(m.get(s.reason) ?? []), s]), new Map());
@@ -187,6 +190,7 @@ function report({ passed, failed, skipped }, python) {
     console.log('\nno PyTorch 1.13: apt-get install --no-install-recommends python3-torch');
   }
 
+  if (flaky.length > 0) console.log(`\nflaky: ${flaky.join(', ')}`);
   console.log(`\n${passed} passed, ${failed} failed`);
   if (failed > 0 || passed === 0) process.exitCode = 1;
 }

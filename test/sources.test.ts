@@ -60,3 +60,10 @@ t.test('the core knows neither Node nor libuv', async t => {
     t.notMatch(source, /#include [<"](napi|node|uv|v8)\w*\.h/, folder);
   }
 });
+
+// An unbuffered Python writes print's text and its newline apart, and another worker's come between.
+t.test('fixtures write each line at once', async t => {
+  for (const name of readdirSync('test/fixtures').filter(each => each.endsWith('.py'))) {
+    t.notMatch(readFileSync(`test/fixtures/${name}`, 'utf8'), /\bprint\(/, name);
+  }
+});

@@ -44,7 +44,7 @@ def main():
                 rank_main(address, rank, world)
                 os._exit(0)
             except BaseException as error:
-                print(f"rank {rank}: {error!r}", file=sys.stderr, flush=True)
+                sys.stderr.write(f"rank {rank}: {error!r}\n")
                 os._exit(1)
         pids.append(pid)
     failed = sum(os.waitpid(pid, 0)[1] != 0 for pid in pids)

@@ -6,6 +6,7 @@ TORCHELASTIC_USE_AGENT_STORE. Runs on torch 1.13 and later; says `rank N: done` 
 
 import datetime
 import os
+import sys
 import time
 
 import torch
@@ -55,7 +56,8 @@ def main():
     # a group has it while it waits for them.
     time.sleep(0.1)
     dist.destroy_process_group()
-    print(f"rank {rank}: done, torch {torch.__version__}", flush=True)
+    sys.stdout.write(f"rank {rank}: done, torch {torch.__version__}\n")
+    sys.stdout.flush()
     # The same goes for what the interpreter would destroy.
     os._exit(0)
 
