@@ -7,6 +7,9 @@ import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import type { Test } from 'tap';
+import { isAlive, processesWith } from './processes.js';
+
+export { isAlive };
 
 /** A running command under test. Times, where a test needs one, come from the events it prints. */
 export interface CliRun {
@@ -100,15 +103,6 @@ export function startProgram(
   return follow(child);
 }
 
-/** Dead ones whose new parent, init, hasn't got round to them yet don't count. */
-export function isAlive(pid: number): boolean {
-  try {
-    return !/^State:\s+[ZX]/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
-  } catch {
-    return false;
-  }
-}
-
 /** Nothing tells of a stranger's end but looking. The test's time limit bounds it. */
 export async function gone(pids: readonly number[]): Promise<true> {
   while (pids.some(isAlive)) await sleep(2);
@@ -152,7 +146,7 @@ export function guarded(
   t.teardown(async () => {
     // Thrown in the turn in which the test ends, an error would be reported twice.
     await nextTurn();
-    const left = processesWith(cookie);
+    const left = leftWith(cookie);
     for (const { pid } of left) kill(pid);
     const files = readdirSync(tmp)
       // PyTorch's cache of compiled code, made by any worker that imports enough of it.
@@ -244,18 +238,14 @@ function follow(child: ChildProcess): CliRun {
   };
 }
 
-function processesWith(cookie: string): { pid: number; command: string }[] {
-  const entry = `${cookieName}=${cookie}`;
-  return readdirSync('/proc')
-    .filter(name => /^\d+$/.test(name))
-    .filter(pid => attempt(() => readFileSync(`/proc/${pid}/environ`, 'latin1'))?.includes(entry))
-    .map(pid => ({
-      pid: Number(pid),
-      command: (attempt(() => readFileSync(`/proc/${pid}/cmdline`, 'utf8')) ?? '').replaceAll(
-        '\0',
-        ' ',
-      ),
-    }));
+function leftWith(cookie: string): { pid: number; command: string }[] {
+  return processesWith(`${cookieName}=${cookie}`).map(pid => ({
+    pid,
+    command: (attempt(() => readFileSync(`/proc/${pid}/cmdline`, 'utf8')) ?? '').replaceAll(
+      '\0',
+      ' ',
+    ),
+  }));
 }
 
 function kill(pid: number): void {

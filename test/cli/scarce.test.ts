@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { limited } from '../cgroups.js';
 import { type CliRun, isAlive, startCli } from '../harness.js';
+import { processesWith } from '../processes.js';
 
 /**
  * Machines that have run out of something, beside torture.test.ts: the agent keeps its word with
@@ -29,18 +30,9 @@ async function ready(run: CliRun, count: number): Promise<{ pids: number[]; cook
   return { pids, cookie };
 }
 
-/** Every process with the cookie in its environment, its children that it has forked among them. */
+/** The round's processes, children that its workers have forked among them. */
 function withCookie(cookie: string): number[] {
-  return readdirSync('/proc')
-    .map(Number)
-    .filter(pid => {
-      if (!(pid > 1) || !isAlive(pid)) return false;
-      try {
-        return readFileSync(`/proc/${pid}/environ`, 'latin1').includes(`REGROUP_COOKIE=${cookie}`);
-      } catch {
-        return false; // gone
-      }
-    });
+  return processesWith(`REGROUP_COOKIE=${cookie}`);
 }
 
 async function nobodyIsLeft(cookie: string): Promise<void> {
