@@ -16,6 +16,8 @@ import { root } from './test-build.mjs';
 const timeoutMs = 1_800_000;
 /** For each of a file's tests: tap's own limit, in seconds. */
 const testTimeout = 480;
+/** Of what a file left behind. */
+const maxLeftShown = 8;
 
 /**
  * Runs test files, `jobs` at a time.
@@ -97,7 +99,10 @@ async function runFile(file, env) {
   rmSync(temp, { recursive: true, force: true });
   if (left.length > 0) {
     result.failed++;
-    result.failures.push({ path: [`left behind ${left.join(', ')}`] });
+    const more = left.length > maxLeftShown ? ` and ${left.length - maxLeftShown} more` : '';
+    result.failures.push({
+      path: [`left behind ${left.slice(0, maxLeftShown).join(', ')}${more}`],
+    });
   }
   // A file that fails without a failed assertion must not look like a success.
   if (code !== 0 && result.failed === 0) {
