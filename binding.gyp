@@ -56,12 +56,26 @@
       "conditions": [["OS!='linux'", { "type": "none", "sources/": [["exclude", ".*"]] }]]
     },
     {
+      # The same, and its callers' stacks are unwound through it.
+      "target_name": "regroup_exit_guard",
+      "type": "shared_library",
+      "sources": [
+        "<!@(node -p \"JSON.parse(require('fs').readFileSync('native/sources.gypi', 'utf8')).variables.exit_guard_library_files.join(' ')\")"
+      ],
+      "include_dirs": ["native"],
+      "cflags!": ["-pthread"],
+      "cflags_cc": ["-std=gnu++20", "-ffreestanding", "-fno-exceptions", "-fno-rtti", "-fno-stack-protector", "-fasynchronous-unwind-tables", "-fno-tree-loop-distribute-patterns", "-fvisibility=hidden", "-Wall", "-Wextra"],
+      "ldflags!": ["-pthread", "-rdynamic"],
+      "ldflags": ["-nostdlib", "-Wl,-z,now"],
+      "conditions": [["OS!='linux'", { "type": "none", "sources/": [["exclude", ".*"]] }]]
+    },
+    {
       # prebuildify packs what lies there, beside the addon.
       "target_name": "artifacts",
       "type": "none",
-      "dependencies": ["regroup_shm", "regroup_guardian", "regroup_early"],
+      "dependencies": ["regroup_shm", "regroup_guardian", "regroup_early", "regroup_exit_guard"],
       "conditions": [["OS=='linux'", {
-        "copies": [{ "destination": "<(module_root_dir)/build/artifacts", "files": ["<(PRODUCT_DIR)/regroup_shm.so", "<(PRODUCT_DIR)/regroup_guardian", "<(PRODUCT_DIR)/regroup_early.so"] }]
+        "copies": [{ "destination": "<(module_root_dir)/build/artifacts", "files": ["<(PRODUCT_DIR)/regroup_shm.so", "<(PRODUCT_DIR)/regroup_guardian", "<(PRODUCT_DIR)/regroup_early.so", "<(PRODUCT_DIR)/regroup_exit_guard.so"] }]
       }]]
     }
   ]

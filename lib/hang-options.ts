@@ -15,7 +15,7 @@ export interface HangOptions {
     /** `finite`: a NaN or an infinity is a hang at once; `grows`: lines count only with a larger value. */
     readonly rule?: 'finite' | 'grows';
   };
-  /** A worker that has beaten once (regroup_store.py) hasn't for so long. */
+  /** A worker that has beaten once (`regroup.store` in Python) hasn't for so long. */
   readonly heartbeatMs?: number;
   /** From the start to the first expected line or beat; without `expect`, to the first output. */
   readonly firstProgressMs?: number;

@@ -454,13 +454,16 @@ export interface NativeAddon {
    * @param onEvents called with batches, in order. It keeps Node alive only while a group does.
    * @param options.disable features to do without: `clone3`, `pidfd`, `pidfd-wait`, `close_range`, …
    * @param options.guardian the guardian's program; absent: there's none
-   * @param options.earlyLibrary what workers preload, so that `dying` can be told; absent: nothing
+   * @param options.earlyLibrary what workers preload, so that `dying` can be told; absent: nothing. Only
+   *   where their program is a Python that takes it, which a look at its file tells
+   * @param options.exitGuardLibrary the same against aborts when Python ends
    */
   createSupervisor(
     options: {
       readonly disable: readonly string[];
       readonly guardian?: string;
       readonly earlyLibrary?: string;
+      readonly exitGuardLibrary?: string;
     },
     onEvents: (events: readonly NativeEvent[]) => void,
   ): NativeSupervisor;
@@ -542,6 +545,11 @@ export function guardianProgram(): string {
 /** What workers preload, so that their deaths are known before their memory is freed. */
 export function earlyLibrary(): string {
   return besideAddon('regroup_early.so');
+}
+
+/** What workers preload, so that Python's end isn't told as an abort. */
+export function exitGuardLibrary(): string {
+  return besideAddon('regroup_exit_guard.so');
 }
 
 function besideAddon(name: string): string {

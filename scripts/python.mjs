@@ -1,6 +1,6 @@
 // Finds the interpreters that the examples and tests run: one with the newest PyTorch, and, where
 // the system has it, one with 1.13. Prepares the first in .venv if there is none.
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -13,6 +13,7 @@ const marker = join(venv, '.made-by-regroup');
 
 /** The newest PyTorch that regroup is tested with. It needs Python 3.10 or newer. */
 const torchVersion = '2.13.0';
+const accelerateVersion = '1.15.0';
 
 /**
  * Packages that only CUDA builds need, at a version that doesn't exist: with these constraints pip
@@ -56,6 +57,33 @@ export function preparePythons() {
 
   const problem = installTorch();
   return problem ? { ...found, problem } : findPythons();
+}
+
+/**
+ * An interpreter that has accelerate and the newest PyTorch, for the test of tools that launch by
+ * themselves: a virtualenv of ours, in build/, on top of the newest interpreter. Made on first use.
+ * Gives its `path`, or the `problem`.
+ */
+export function prepareAccelerate() {
+  const below = findNewest();
+  if (!below) return { problem: 'no newest PyTorch' };
+  const layer = join(root, 'build', `accelerate-${accelerateVersion}`);
+  const path = join(layer, 'bin/python');
+  const done = join(layer, '.complete');
+  if (existsSync(done) && readFileSync(done, 'utf8') === below.path) return { path };
+
+  rmSync(layer, { recursive: true, force: true });
+  const made = capture(below.path, ['-m', 'venv', layer]);
+  if (!made.ok) return { problem: `-m venv failed:\n${tail(made)}` };
+  const folders = python =>
+    capture(python, ['-c', 'import sysconfig; print(sysconfig.get_paths()["purelib"])']);
+  writeFileSync(join(folders(path).stdout.trim(), 'below.pth'), folders(below.path).stdout);
+  const what = `accelerate==${accelerateVersion}`;
+  const args = ['-m', 'pip', 'install', '--retries', '0', '--disable-pip-version-check', what];
+  const installed = capture(path, args);
+  if (!installed.ok) return { problem: `${what} can't be installed:\n${tail(installed)}` };
+  writeFileSync(done, below.path);
+  return { path };
 }
 
 /** The version of torch that an interpreter has, read without the seconds of importing it. */

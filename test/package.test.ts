@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import t from 'tap';
 import { cleanEnv } from './harness.js';
 
@@ -12,6 +12,7 @@ const sources = [
   'package.json',
   'binding.gyp',
   'native',
+  'python',
   'dist',
   'README.md',
   'LICENSE',
@@ -94,6 +95,8 @@ t.test('the packed tarball', { timeout: 300_000 }, async t => {
       'dist/bin/regroup.cjs',
       'dist/bin/regroup-store.cjs',
       'native/sources.gypi',
+      'python/regroup/__main__.py',
+      'python/regroup/store.py',
       'binding.gyp',
       'LICENSE',
     ]) {
@@ -103,6 +106,13 @@ t.test('the packed tarball', { timeout: 300_000 }, async t => {
       files.some(path => /^package\/prebuilds\/linux-\w+\/.*\.node$/.test(path)),
       'a binary',
     );
+    for (const name of ['guardian', 'shm.so', 'early.so', 'exit_guard.so']) {
+      const beside = new RegExp(`^package/prebuilds/linux-\\w+/regroup_${name}$`);
+      t.ok(
+        files.some(path => beside.test(path)),
+        `regroup_${name} beside it`,
+      );
+    }
     t.same(
       files.filter(path => /package\/(test|bench|build|lib|scripts)\//.test(path)),
       [],
@@ -113,6 +123,14 @@ t.test('the packed tarball', { timeout: 300_000 }, async t => {
     const printed = run(join(bin, 'regroup'), ['--version'], installed);
 
     t.match(printed, version);
+  });
+
+  await t.test('its Python package finds the command beside itself', async t => {
+    const python = `PYTHONPATH=${join(installed, 'node_modules/regroup/python')}`;
+    const path = `PATH=${dirname(process.execPath)}:/usr/bin:/bin`;
+    const args = [python, path, 'python3', '-B', '-m', 'regroup.run', '--version'];
+
+    t.match(run('env', args, installed), version);
   });
 
   await t.test('launches two workers', async t => {

@@ -7,6 +7,7 @@ interface SourceLists {
     readonly shm_library_files: string[];
     readonly guardian_files: string[];
     readonly early_library_files: string[];
+    readonly exit_guard_library_files: string[];
     readonly addon_files: string[];
   };
 }
@@ -35,8 +36,9 @@ t.test('the guardian has a list of its own', async t => {
   t.same(lists.variables.guardian_files, sourcesBelow('native/guardian'));
 });
 
-t.test('so has what workers preload', async t => {
-  t.same(lists.variables.early_library_files, sourcesBelow('native/preload'));
+t.test('so has each library that workers preload', async t => {
+  const { early_library_files: early, exit_guard_library_files: exitGuard } = lists.variables;
+  t.same([...early, ...exitGuard], sourcesBelow('native/preload'));
 });
 
 t.test('every source of the addon is in the list that gyp and CMake read', async t => {

@@ -8,7 +8,7 @@ import struct
 import sys
 import time
 
-import regroup_store
+import regroup.store
 
 PER_ROUND = 100
 samples = {}
@@ -52,7 +52,7 @@ def measure(what, operation, batch=1, afterwards=None):
 
 
 def main():
-    store, tcp = regroup_store.Client.connect(sys.argv[1]), Tcp(int(sys.argv[2]))
+    store, tcp = regroup.store.Client.connect(sys.argv[1]), Tcp(int(sys.argv[2]))
     key, value = b"/hot", b"0123456789abcdef"
     store.set(key, value)
     for turn in range(-1, int(sys.argv[3])):

@@ -1,5 +1,4 @@
 import {
-  earlyLibrary,
   guardianProgram,
   type NativeEvent,
   type NativeStore,
@@ -8,7 +7,7 @@ import {
   type NativeSupervisor,
   native,
 } from '../native.js';
-import { canPreload, isEarlyEntrypoint } from '../preload/early.js';
+import { preloadsOf } from '../preload/libraries.js';
 import { createStore, openTable } from '../store/open-table.js';
 import { disabledFeatures } from '../util/features.js';
 import type { Job } from './job.js';
@@ -44,8 +43,8 @@ export function startMachine(
   const addon = native();
   const disable = settings.disable ?? disabledFeatures();
   const guardian = disable.includes('guardian') ? {} : { guardian: guardianProgram() };
-  const early = earlyOf(job, disable);
-  const supervisor = addon.createSupervisor({ disable, ...guardian, ...early }, onEvents);
+  const preloads = preloadsOf(settings.entrypoint, disable);
+  const supervisor = addon.createSupervisor({ disable, ...guardian, ...preloads }, onEvents);
   const tables = new Map<number, NativeStoreAddress>();
   const isFixed = settings.masterPort !== 0;
   let store: NativeStore | undefined;
@@ -99,13 +98,6 @@ export function startMachine(
       );
     },
   };
-}
-
-/** What its workers preload, if they can. */
-function earlyOf({ settings }: Job, disable: readonly string[]): { earlyLibrary?: string } {
-  if (disable.includes('early-notice') || !isEarlyEntrypoint(settings.entrypoint)) return {};
-  const library = earlyLibrary();
-  return canPreload(library) ? { earlyLibrary: library } : {};
 }
 
 // One listener for all runs: ten runs in one process are no leak that Node should warn of.

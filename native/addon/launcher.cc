@@ -19,7 +19,8 @@ namespace {
 class Launcher : public std::enable_shared_from_this<Launcher> {
  public:
   static std::shared_ptr<Launcher> create(Napi::Env env, std::vector<std::string> disable,
-                                          std::string guardian, std::string earlyLibrary,
+                                          std::string guardian,
+                                          Supervisor::Options::Preloads preloads,
                                           Napi::Function onEvents) {
     auto launcher = std::make_shared<Launcher>();
     launcher->channel_ = Channel::create(env, onEvents);
@@ -27,7 +28,7 @@ class Launcher : public std::enable_shared_from_this<Launcher> {
     auto supervisor = Supervisor::start({
         .disable = std::move(disable),
         .guardian = std::move(guardian),
-        .earlyLibrary = std::move(earlyLibrary),
+        .preloads = std::move(preloads),
         .onEvent = [channel = launcher->channel_](
                        SupervisorEvent event) { channel->push(std::move(event)); },
     });
@@ -85,18 +86,17 @@ Napi::Value createSupervisor(const Napi::CallbackInfo& info) {
   auto disable = toStrings(list, "options.disable");
   if (!disable) return {};  // toStrings left the TypeError pending
   std::string guardian;
-  if (!readOptional(info[0].As<Napi::Object>(), "guardian", "options.guardian", guardian))
-    return {};
-  std::string earlyLibrary;
-  if (!readOptional(info[0].As<Napi::Object>(), "earlyLibrary", "options.earlyLibrary",
-                    earlyLibrary))
+  if (!readOptional(info[0].As<Napi::Object>(), "guardian", "options", guardian)) return {};
+  Supervisor::Options::Preloads preloads;
+  if (!readOptional(info[0].As<Napi::Object>(), "earlyLibrary", "options", preloads.early) ||
+      !readOptional(info[0].As<Napi::Object>(), "exitGuardLibrary", "options", preloads.exitGuard))
     return {};
   if (!info[1].IsFunction()) {
     Napi::TypeError::New(env, "onEvents must be a function").ThrowAsJavaScriptException();
     return {};
   }
   auto launcher = Launcher::create(env, *std::move(disable), std::move(guardian),
-                                   std::move(earlyLibrary), info[1].As<Napi::Function>());
+                                   std::move(preloads), info[1].As<Napi::Function>());
   if (!launcher) return {};
 
   Napi::Object object = Napi::Object::New(env);

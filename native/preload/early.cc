@@ -3,35 +3,30 @@
 // long before the process is gone. Whatever doesn't fit leaves the worker as it was: it's a hint
 // only.
 //
-// A worker may be a wrapper first, such as pyenv's, which becomes Python by exec and so must keep
-// the environment that brought us here. In Python, and in whatever else a wrapper starts, we take
-// our traces out of it: neither a script nor what that starts sees them.
-//
 // It needs no libc, so that it loads into any program of this architecture, whatever libc that has.
 //
 // Thread: main, before main().
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include "core/base/raw.h"
 #include "core/process/early_layout.h"
+#include "preload/environment.h"
 
 using namespace regroup;
 
-extern "C" {
-/// The C library's list, if it has set it up by now.
-[[gnu::weak]] extern char** environ;
-/// There in an interpreter, whatever it's called.
-[[gnu::weak]] void Py_Main();
-[[gnu::weak]] void pypy_main_startup();
-}
-
 namespace {
 
-constexpr char kPreload[] = "LD_PRELOAD";
 constexpr char kOwnName[] = "/regroup_early.so";
+
+#if defined(__x86_64__)
+static_assert(sizeof(struct stat) == 144, "the kernel's own");
+#else
+static_assert(sizeof(struct stat) == 128, "the kernel's own");
+#endif
 
 /// As linux/futex.h has it; a C library's is part of the thread's control block.
 struct RobustList {
@@ -44,34 +39,22 @@ struct RobustList {
 /// forgotten, and so is the hint.
 RobustList ownList;
 
-size_t lengthOf(const char* text) {
-  size_t length = 0;
-  while (text[length] != '\0') length++;
-  return length;
-}
+/// The variable's value, parsed.
+struct PageName {
+  long agent;  // its pid
+  long fd;     // the agent's
+  long offset;
+  long device;  // what that file is
+  long inode;
+};
 
-/// The value, if `entry` is the variable's.
-char* valueOf(char* entry, const char* name) {
-  const size_t length = lengthOf(name);
-  for (size_t i = 0; i < length; i++) {
-    if (entry[i] != name[i]) return nullptr;
-  }
-  return entry[length] == '=' ? entry + length + 1 : nullptr;
-}
-
-/// Takes our path off the end of what's preloaded. @returns whether nothing is left
-bool removeOwnPath(char* value) {
-  const size_t length = lengthOf(value);
-  const size_t name = sizeof kOwnName - 1;
-  if (length < name) return false;
-  for (size_t i = 0; i < name; i++) {
-    if (value[length - name + i] != kOwnName[i]) return false;
-  }
-  size_t start = length;
-  while (start > 0 && value[start - 1] != ':') start--;
-  if (start == 0) return true;
-  value[start - 1] = '\0';
-  return false;
+bool parse(const char* text, PageName& name) {
+  name.agent = parseNumber(text, ':');
+  name.fd = parseNumber(text, ':');
+  name.offset = parseNumber(text, ':');
+  name.device = parseNumber(text, ':');
+  name.inode = parseNumber(text, '\0');
+  return name.agent > 0 && name.fd >= 0 && name.offset >= 0 && name.device >= 0 && name.inode >= 0;
 }
 
 const char* findPage(char** entries) {
@@ -81,61 +64,64 @@ const char* findPage(char** entries) {
   return nullptr;
 }
 
-/// Removes our traces.
-void cleanEnvironment(char** entries) {
-  char** kept = entries;
-  for (char** entry = entries; *entry != nullptr; entry++) {
-    if (valueOf(*entry, early::kVariable) != nullptr) continue;
-    char* const preload = valueOf(*entry, kPreload);
-    if (preload != nullptr && removeOwnPath(preload)) continue;
-    *kept++ = *entry;
-  }
-  *kept = nullptr;
+/// Whether /proc calls us what we call ourselves. Where it's another namespace's, the agent's
+/// number is a stranger's there. Equal by chance, the rest tells.
+bool procKnowsUs() {
+  char link[24];
+  const long length = rawCall(SYS_readlinkat, AT_FDCWD, reinterpret_cast<long>("/proc/self"),
+                              reinterpret_cast<long>(link), sizeof link - 1);
+  if (length <= 0) return false;
+  link[length] = '\0';
+  const char* text = link;
+  return parseNumber(text, '\0') == rawCall(SYS_getpid);
 }
 
-/// A number and what ends it; -1 if there's none.
-long parseNumber(const char*& text, char end) {
-  long number = 0;
-  const char* at = text;
-  for (; *at >= '0' && *at <= '9'; at++) {
-    if (at - text > 15) return -1;
-    number = number * 10 + (*at - '0');
-  }
-  if (at == text || *at != end) return -1;
-  text = at + 1;
-  return number;
-}
-
-void append(char*& to, const char* text) {
-  while (*text != '\0') *to++ = *text++;
-  *to = '\0';
-}
-void append(char*& to, long number) {
-  char digits[24];
-  int count = 0;
-  do digits[count++] = static_cast<char>('0' + number % 10);
-  while ((number /= 10) > 0);
-  while (count > 0) *to++ = digits[--count];
-  *to = '\0';
-}
-
-/// Maps the page that the variable's rest names; null if it can't be had.
-char* mapPage(long agent, const char* text) {
-  const long fd = parseNumber(text, ':');
-  const long offset = parseNumber(text, '\0');
-  if (fd < 0 || offset < 0) return nullptr;
-
+long openAt(const char* folder, long number, const char* middle, long fd, int flags) {
   char path[80];
   char* end = path;
-  append(end, "/proc/");
-  append(end, agent);
-  append(end, "/fd/");
+  append(end, folder);
+  if (middle != nullptr) {
+    append(end, number);
+    append(end, middle);
+  }
   append(end, fd);
-  const long memfd =
-      rawCall(SYS_openat, AT_FDCWD, reinterpret_cast<long>(path), O_RDWR | O_CLOEXEC);
+  return rawCall(SYS_openat, AT_FDCWD, reinterpret_cast<long>(path), flags | O_CLOEXEC);
+}
+
+/// Opens the agent's memfd. Only what proves to be that file is opened: behind the number there
+/// might be another process's terminal, pipe or tape, which would notice.
+long openMemfd(const PageName& name) {
+  const long found = openAt("/proc/", name.agent, "/fd/", name.fd, O_PATH);
+  if (found < 0) return found;
+  struct stat status;
+  long opened = -1;
+  if (rawCall(SYS_fstat, found, reinterpret_cast<long>(&status)) == 0 && S_ISREG(status.st_mode) &&
+      status.st_dev == static_cast<dev_t>(name.device) &&
+      status.st_ino == static_cast<ino_t>(name.inode))
+    opened = openAt("/proc/self/fd/", 0, nullptr, found, O_RDWR);
+  rawCall(SYS_close, found);
+  return opened;
+}
+
+/// Whether nobody can cut it short under us, and the page is one for us.
+bool isEarlyPage(long memfd, long offset) {
+  const long seals = rawCall(SYS_fcntl, memfd, F_GET_SEALS);
+  if (seals < 0 || (seals & early::kSeals) != early::kSeals) return false;
+  uint64_t magic = 0;
+  const long read = rawCall(SYS_pread64, memfd, reinterpret_cast<long>(&magic), sizeof magic,
+                            offset + static_cast<long>(early::kMagicAt));
+  return read == sizeof magic && magic == early::kMagic;
+}
+
+/// Maps the page, if it's proven to be the agent's; null: any doubt.
+char* mapPage(const PageName& name) {
+  if (!procKnowsUs()) return nullptr;
+  const long memfd = openMemfd(name);
   if (memfd < 0) return nullptr;
-  const long page =
-      rawCall(SYS_mmap, 0, early::kPageBytes, PROT_READ | PROT_WRITE, MAP_SHARED, memfd, offset);
+  long page = -1;
+  if (isEarlyPage(memfd, name.offset))
+    page = rawCall(SYS_mmap, 0, early::kPageBytes, PROT_READ | PROT_WRITE, MAP_SHARED, memfd,
+                   name.offset);
   rawCall(SYS_close, memfd);
   return page < 0 && page > -4096 ? nullptr : reinterpret_cast<char*>(page);
 }
@@ -176,18 +162,14 @@ void enqueue(RobustList* list, char* page) {
 }
 
 [[gnu::constructor]] void registerWorker(int, char**, char** entries) {
-  // The C library's own list is the same array, unless somebody preloaded before us has moved it.
-  char** const list = &environ != nullptr && environ != nullptr ? environ : entries;
+  char** const list = environmentOf(entries);
   if (list == nullptr) return;
+  PageName name{};
   const char* text = findPage(list);
-  if (text == nullptr) return;
-  const long agent = parseNumber(text, ':');
   // Whoever else got hold of the variable would overwrite the worker's word.
-  const bool isWorker = rawCall(SYS_getppid) == agent;
-  const bool isPython = &Py_Main != nullptr || &pypy_main_startup != nullptr;
-  if (isWorker && !isPython) return;
-  cleanEnvironment(list);
-  char* const page = isWorker ? mapPage(agent, text) : nullptr;
+  const bool isWorker = text != nullptr && parse(text, name) && rawCall(SYS_getppid) == name.agent;
+  removeTraces(list, kOwnName, early::kVariable);
+  char* const page = isWorker ? mapPage(name) : nullptr;
   if (page == nullptr) return;
   if (RobustList* const robust = robustList()) enqueue(robust, page);
 }

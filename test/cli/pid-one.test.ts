@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import t, { type Test } from 'tap';
 import { startCli } from '../harness.js';
 
@@ -72,5 +72,23 @@ t.test(
     const paths = [...stderr.matchAll(/^ {2}(\/.*\/stacks\.txt)$/gm)].map(match => match[1] ?? '');
     t.equal(paths.length, 4);
     for (const path of paths) t.notMatch(readFileSync(path, 'utf8'), /not done after/);
+  },
+);
+
+t.test(
+  'F-F01 with the /proc of another PID namespace it writes to nobody of the same number',
+  { skip },
+  async t => {
+    const file = join(t.testdir({}), 'database');
+    const before = 'A'.repeat(8192);
+    writeFileSync(file, before);
+    // Process 1 of the outer namespace holds it where process 1 of the inner one, the agent, has others.
+    const service = ['python3', fixture('holds_files.py'), file];
+    const run = startCli(t, ['--standalone', '--nproc-per-node=2', fixture('ends.py'), '0'], {
+      under: [...container, ...service, 'unshare', '--pid', '--fork'],
+    });
+
+    t.match(await run.ended, { code: 0, signal: null });
+    t.ok(readFileSync(file, 'utf8') === before, 'no byte of the file has changed');
   },
 );

@@ -10,7 +10,7 @@ import time
 
 import torch
 import torch.distributed as dist
-from regroup_torch import connect_store
+from regroup.torch import connect_store
 
 TIMEOUT = datetime.timedelta(seconds=60)
 

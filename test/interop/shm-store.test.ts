@@ -92,10 +92,26 @@ t.test('the files for workers parse in the oldest Python that they are for', asy
   if (!torch) return;
   const parse =
     'import ast, sys; [ast.parse(open(f).read(), f, feature_version=(3, 8)) for f in sys.argv[1:]]';
-  const files = readdirSync('python').filter(name => name.endsWith('.py'));
-  const run = startProgram(t, [torch.python, '-c', parse, ...files.map(name => `python/${name}`)]);
+  const files = readdirSync('python', { recursive: true, encoding: 'utf8' });
+  const sources = files.filter(name => name.endsWith('.py')).map(name => `python/${name}`);
+  const run = startProgram(t, [torch.python, '-c', parse, ...sources]);
 
+  t.ok(sources.length > 8);
   t.equal((await run.ended).code, 0);
+});
+
+t.test('the package has the modules of their earlier names, too', async t => {
+  const torch = torchOrSkip(t, 'newest');
+  if (!torch) return;
+  const same = [
+    'import regroup.store, regroup.torch, regroup_store, regroup_torch',
+    'assert regroup_store.Client is regroup.store.Client',
+    'assert regroup_torch.connect_store is regroup.torch.connect_store',
+  ];
+  const env = { PYTHONPATH: join(root, 'python'), PYTHONDONTWRITEBYTECODE: '1' };
+  const run = startProgram(t, [torch.python, '-c', same.join('\n')], { env });
+
+  t.match(await run.ended, { code: 0, stderr: '' });
 });
 
 for (const release of releases) {

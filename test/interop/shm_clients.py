@@ -5,7 +5,7 @@ import signal
 import socket
 import threading
 
-from regroup_store import StoreClosedError, StoreError, StoreTimeoutError
+from regroup.store import StoreClosedError, StoreError, StoreTimeoutError
 from shm_harness import RANDOM, Broken, case, in_child, raises, run
 
 

@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 
-from regroup_store import StoreClosedError, StoreError, StoreTimeoutError
+from regroup.store import StoreClosedError, StoreError, StoreTimeoutError
 from shm_harness import RANDOM, Broken, case, fork, raises, run, signals
 
 

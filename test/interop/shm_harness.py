@@ -11,7 +11,7 @@ import subprocess
 import sys
 from contextlib import contextmanager
 
-from regroup_store import Client
+from regroup.store import Client
 
 CASES = {}
 # SEED repeats a run.

@@ -17,7 +17,7 @@ import time
 import torch.distributed as dist
 
 if sys.argv[1].startswith("@"):
-    from regroup_torch import SharedMemoryStore
+    from regroup.torch import SharedMemoryStore
 
 # 1.13 counts whole seconds while it connects.
 SHORT = datetime.timedelta(seconds=1)

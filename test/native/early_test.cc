@@ -1,5 +1,10 @@
+#include <poll.h>
 #include <signal.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
 
+#include "core/process/early_layout.h"
 #include "core/process/early_status.h"
 #include "core/process/early_watch.h"
 #include "test/native/group_harness.h"
@@ -17,10 +22,11 @@ const std::vector<std::vector<std::string>> kWays = {{}, {"early-waitv"}, {"pidf
 
 struct EarlyHarness : Harness {
   explicit EarlyHarness(std::vector<std::string> disable = {})
-      : Harness(std::move(disable), {}, REGROUP_EARLY_LIBRARY) {}
+      : Harness(std::move(disable), {}, {.early = REGROUP_EARLY_LIBRARY}) {}
 };
 
-GroupPlan early(GroupId id, const Witness& witness, std::vector<std::vector<std::string>> workers) {
+GroupPlan earlyGroup(GroupId id, const Witness& witness,
+                     std::vector<std::vector<std::string>> workers) {
   GroupPlan plan = group(id, witness, std::move(workers));
   for (WorkerPlan& worker : plan.workers) worker.command.file = REGROUP_EARLY_FIXTURE;
   return plan;
@@ -65,7 +71,7 @@ void checkNoticed(const std::vector<std::string>& arguments) {
     bool noticed = false;
     for (GroupId id = 0; id < kAttempts && !noticed; id++) {
       Witness witness(folder);
-      const Told told = runOne(harness, early(id, witness, {arguments}));
+      const Told told = runOne(harness, earlyGroup(id, witness, {arguments}));
       noticed = told.dying.has_value();
       if (noticed) checkSame(told);
     }
@@ -80,7 +86,7 @@ void checkNotNoticed(const std::vector<std::string>& arguments) {
     EarlyHarness harness(way);
     TempDir folder;
     Witness witness(folder);
-    const Told told = runOne(harness, early(1, witness, {arguments}));
+    const Told told = runOne(harness, earlyGroup(1, witness, {arguments}));
     CHECK(!told.dying);
     CHECK(exitedWith(told.exited, 0));
   }
@@ -90,6 +96,25 @@ std::string linesOf(GroupPlan plan, Witness& witness) {
   EarlyHarness harness;
   CHECK(!runOne(harness, std::move(plan)).dying);
   return witness.reader().rest();
+}
+
+/// The fixture, started by us as an agent would, says whether it has a page.
+std::string mappedBy(const std::string& variable) {
+  auto pipe = *makePipe();
+  const std::string preload = std::string("LD_PRELOAD=") + REGROUP_EARLY_LIBRARY;
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const char* const env[] = {preload.c_str(), variable.c_str(), nullptr};
+    (void)::dup2(pipe.write.get(), 1);
+    ::execle(REGROUP_EARLY_FIXTURE, "fixture", "tell", nullptr, env);
+    ::_exit(127);
+  }
+  pipe.write.reset();
+  const std::string said = LineReader(std::move(pipe.read)).rest();
+  (void)::waitpid(child, nullptr, 0);
+  CHECK(said.starts_with("environment clean\npreload none\n"));
+  const size_t page = said.find("page ");
+  return page == std::string::npos ? said : said.substr(page, said.find('\n', page) - page);
 }
 
 constexpr char kStat[] =
@@ -137,7 +162,7 @@ TEST("a core dump comes before the notice, which knows of it") {
   EarlyHarness harness;
   TempDir folder;
   Witness witness(folder);
-  GroupPlan plan = early(1, witness, {{"dumps-core"}});
+  GroupPlan plan = earlyGroup(1, witness, {{"dumps-core"}});
   plan.workers[0].command.cwd = folder.path();
   const Told told = runOne(harness, std::move(plan));
   CHECK(signaledWith(told.exited, SIGABRT));
@@ -173,18 +198,18 @@ TEST(
     "left") {
   TempDir folder;
   Witness witness(folder);
-  CHECK_EQ(linesOf(early(1, witness, {{"tell"}}), witness),
+  CHECK_EQ(linesOf(earlyGroup(1, witness, {{"tell"}}), witness),
            "environment clean\npreload none\ndescriptor 3 closed\npage mapped\n");
 
   Witness child(folder, "child");
-  CHECK_EQ(linesOf(early(1, child, {{"spawns"}}), child),
+  CHECK_EQ(linesOf(earlyGroup(1, child, {{"spawns"}}), child),
            "environment clean\npreload none\ndescriptor 3 closed\npage not mapped\n");
 }
 
 TEST("what the user preloads stays, and comes first") {
   TempDir folder;
   Witness witness(folder);
-  GroupPlan plan = early(1, witness, {{"tell"}});
+  GroupPlan plan = earlyGroup(1, witness, {{"tell"}});
   // A library that's loaded anyway, so that nothing complains.
   plan.workers[0].command.env.push_back("LD_PRELOAD=libc.so.6");
 
@@ -192,24 +217,100 @@ TEST("what the user preloads stays, and comes first") {
            "environment not clean\npreload libc.so.6\ndescriptor 3 closed\npage mapped\n");
 }
 
-TEST("a wrapper passes it on by exec") {
+TEST("F-F09 whatever isn't the interpreter itself gets nothing that its children would inherit") {
+  const std::string script = std::string("exec ") + REGROUP_EARLY_FIXTURE + " tell\n";
   TempDir folder;
-  Witness witness(folder);
-  GroupPlan plan = early(1, witness, {{"-c", "exec \"$0\" tell", REGROUP_EARLY_FIXTURE}});
-  plan.workers[0].command.file = "/bin/sh";
+  writeFile(folder.file("wrapper"), "#!/bin/sh\n" + script, 0755);
+  const std::vector<std::pair<std::string, std::vector<std::string>>> wrappers = {
+      {folder.file("wrapper"), {}},
+      {"/bin/sh", {"-c", script}},
+      {"env", {REGROUP_EARLY_FIXTURE, "tell"}},
+  };
+  for (const auto& [file, arguments] : wrappers) {
+    Witness witness(folder, "witness of " + std::to_string(&file - &wrappers[0].first));
+    GroupPlan plan = earlyGroup(1, witness, {arguments});
+    plan.workers[0].command.file = file;
+    plan.workers[0].command.env.push_back("PATH=/usr/bin:/bin");
 
-  CHECK_EQ(linesOf(std::move(plan), witness),
-           "environment clean\npreload none\ndescriptor 3 closed\npage mapped\n");
+    CHECK_EQ(linesOf(std::move(plan), witness),
+             "environment clean\npreload none\ndescriptor 3 closed\npage not mapped\n");
+  }
 }
 
-TEST("env -i takes it away, and nothing else") {
+TEST("F-F09 the interpreter is found along the PATH, and through links, as it's started") {
   TempDir folder;
-  Witness witness(folder);
-  GroupPlan plan = early(1, witness, {{"-i", REGROUP_EARLY_FIXTURE, "tell"}});
-  plan.workers[0].command.file = "/usr/bin/env";
+  const std::string link = folder.file("python");
+  CHECK_EQ(::symlink(REGROUP_EARLY_FIXTURE, link.c_str()), 0);
+  const std::vector<std::pair<std::string, std::string>> names = {
+      {link, {}}, {"python", {}}, {"./python", folder.path()}};
+  for (const auto& [file, cwd] : names) {
+    Witness witness(folder, "witness of " + std::to_string(&file - &names[0].first));
+    GroupPlan plan = earlyGroup(1, witness, {{"tell"}});
+    plan.workers[0].command.file = file;
+    plan.workers[0].command.cwd = cwd;
+    plan.workers[0].command.env.push_back("PATH=" + folder.path());
 
-  CHECK_EQ(linesOf(std::move(plan), witness),
-           "environment clean\npreload none\ndescriptor 3 closed\npage not mapped\n");
+    CHECK_EQ(linesOf(std::move(plan), witness),
+             "environment clean\npreload none\ndescriptor 3 closed\npage mapped\n");
+  }
+}
+
+TEST("F-F01 a page that isn't proven to be the agent's isn't written to") {
+  constexpr size_t kBytes = 4096;
+  auto watch = *EarlyWatch::create(1);
+  const std::string variable = watch->variable(0);
+  const std::string identity = variable.substr(variable.find(':', variable.find(':') + 1));
+  TempDir folder;
+  const std::string path = folder.file("database");
+  writeFile(path, std::string(kBytes, 'A'));
+  auto strangers = *openFile(path.c_str(), O_RDWR);
+  auto unsealed = *makeMemfd("unsealed");
+  CHECK_EQ(::ftruncate(unsealed.get(), kBytes), 0);
+  auto blank = *makeMemfd("blank");
+  CHECK_EQ(::ftruncate(blank.get(), kBytes), 0);
+  CHECK(static_cast<bool>(addSeals(blank, early::kSeals)));
+
+  const auto named = [](const Fd& fd, const std::string& rest) {
+    return std::string(early::kVariable) + "=" + std::to_string(::getpid()) + ":" +
+           std::to_string(fd.get()) + rest;
+  };
+  const auto itself = [](const Fd& fd) {
+    struct statx file;
+    (void)::statx(fd.get(), "", AT_EMPTY_PATH, STATX_INO, &file);
+    return ":0:" + std::to_string(makedev(file.stx_dev_major, file.stx_dev_minor)) + ":" +
+           std::to_string(file.stx_ino);
+  };
+  for (const std::string& doubtful :
+       {named(strangers, identity), named(strangers, itself(strangers)), named(strangers, ":0"),
+        named(unsealed, itself(unsealed)), named(blank, itself(blank)), variable.substr(0, 20)}) {
+    CHECK_EQ(mappedBy(doubtful), "page not mapped");
+  }
+  CHECK_EQ(mappedBy(variable), "page mapped");
+  for (const Fd* each : {&strangers, &unsealed, &blank}) {
+    std::string bytes(kBytes, '?');
+    CHECK_EQ(::pread(each->get(), bytes.data(), kBytes, 0), kBytes);
+    CHECK(bytes == std::string(kBytes, each == &strangers ? 'A' : '\0'));
+  }
+}
+
+TEST(
+    "F-F01 nothing that only bears the number is opened: whoever reads a pipe doesn't see a "
+    "writer") {
+  auto watch = *EarlyWatch::create(1);
+  const std::string variable = watch->variable(0);
+  const std::string identity = variable.substr(variable.find(':', variable.find(':') + 1));
+  TempDir folder;
+  const std::string path = folder.file("fifo");
+  CHECK_EQ(::mkfifo(path.c_str(), 0600), 0);
+  auto reader = *openFile(path.c_str(), O_RDONLY | O_NONBLOCK);
+  const std::string name = std::string(early::kVariable) + "=" + std::to_string(::getpid()) + ":" +
+                           std::to_string(reader.get()) + identity;
+
+  CHECK_EQ(mappedBy(name), "page not mapped");
+
+  // A reader that never had a writer waits for the first; one that had sees its end.
+  pollfd poll{reader.get(), POLLIN, 0};
+  CHECK_EQ(::poll(&poll, 1, 0), 0);
 }
 
 TEST("a worker that scribbles over its page costs itself its notice, and nobody else") {
@@ -219,7 +320,7 @@ TEST("a worker that scribbles over its page costs itself its notice, and nobody 
     bool noticed = false;
     for (GroupId id = 0; id < kAttempts && !noticed; id++) {
       Witness witness(folder);
-      harness->startGroup(early(id, witness, {{"scribbles", "3"}, {"exit", "4"}}));
+      harness->startGroup(earlyGroup(id, witness, {{"scribbles", "3"}, {"exit", "4"}}));
       (void)harness.next<Started>();
       for (int exits = 0; exits < 2;) {
         auto event = harness.nextEvent();

@@ -20,12 +20,12 @@ using namespace std::chrono_literals;
 class Harness {
  public:
   explicit Harness(std::vector<std::string> disable = {}, std::string guardian = {},
-                   std::string earlyLibrary = {})
+                   Supervisor::Options::Preloads preloads = {})
       : told_(*makeEventFd()) {
     auto started = Supervisor::start({
         .disable = std::move(disable),
         .guardian = std::move(guardian),
-        .earlyLibrary = std::move(earlyLibrary),
+        .preloads = std::move(preloads),
         .onEvent =
             [this](SupervisorEvent event) {
               std::lock_guard lock(mutex_);

@@ -48,7 +48,12 @@ export async function inMachine(
     recursive: true,
     dereference: true,
   });
-  for (const name of ['regroup.node', 'regroup_guardian', 'regroup_early.so']) {
+  for (const name of [
+    'regroup.node',
+    'regroup_guardian',
+    'regroup_early.so',
+    'regroup_exit_guard.so',
+  ]) {
     cpSync(join('build/Release', name), join(own, 'build/Release', name));
   }
   execFileSync('gcc', ['-O2', '-static', '-o', join(folder, 'where'), 'test/vm/where.c']);

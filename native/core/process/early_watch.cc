@@ -4,9 +4,12 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/futex.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -46,17 +49,27 @@ Result<std::unique_ptr<EarlyWatch>> EarlyWatch::create(size_t workers) {
   if (!memfd) return memfd.error();
   const size_t bytes = stride * workers;
   if (::ftruncate(memfd->get(), static_cast<off_t>(bytes)) < 0) return Error{"ftruncate", errno};
-  // A worker that could shrink it would make us fault.
-  auto sealed = addSeals(*memfd, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+  auto sealed = addSeals(*memfd, early::kSeals);
   if (!sealed) return sealed.error();
+  struct statx file;
+  if (::statx(memfd->get(), "", AT_EMPTY_PATH, STATX_INO, &file) < 0) return Error{"statx", errno};
   void* const pages = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, memfd->get(), 0);
   if (pages == MAP_FAILED) return Error{"mmap", errno};
+  const dev_t device = makedev(file.stx_dev_major, file.stx_dev_minor);
+  const std::string identity = std::to_string(device) + ":" + std::to_string(file.stx_ino);
   return std::unique_ptr<EarlyWatch>(
-      new EarlyWatch(*std::move(memfd), static_cast<char*>(pages), stride, workers));
+      new EarlyWatch(*std::move(memfd), identity, static_cast<char*>(pages), stride, workers));
 }
 
-EarlyWatch::EarlyWatch(Fd memfd, char* pages, size_t stride, size_t workers)
-    : memfd_(std::move(memfd)), pages_(pages), stride_(stride), workers_(workers) {}
+EarlyWatch::EarlyWatch(Fd memfd, std::string identity, char* pages, size_t stride, size_t workers)
+    : memfd_(std::move(memfd)),
+      identity_(std::move(identity)),
+      pages_(pages),
+      stride_(stride),
+      workers_(workers) {
+  for (size_t i = 0; i < workers; i++)
+    ::memcpy(pages_ + i * stride_ + early::kMagicAt, &early::kMagic, sizeof early::kMagic);
+}
 
 EarlyWatch::~EarlyWatch() {
   stopping_ = true;
@@ -73,7 +86,7 @@ EarlyWatch::~EarlyWatch() {
 
 std::string EarlyWatch::variable(size_t index) const {
   return std::string(early::kVariable) + "=" + std::to_string(::getpid()) + ":" +
-         std::to_string(memfd_.get()) + ":" + std::to_string(index * stride_);
+         std::to_string(memfd_.get()) + ":" + std::to_string(index * stride_) + ":" + identity_;
 }
 
 Result<void> EarlyWatch::start(bool many, OnHint onHint) {

@@ -43,12 +43,13 @@ class EarlyWatch {
     int chances;
   };
 
-  EarlyWatch(Fd memfd, char* pages, size_t stride, size_t workers);
+  EarlyWatch(Fd memfd, std::string identity, char* pages, size_t stride, size_t workers);
   uint32_t* wordOf(size_t index) const;
   void run(size_t first, size_t count);
   long wait(const std::vector<Slot>& slots) const;
 
   const Fd memfd_;
+  const std::string identity_;  // the end of every worker's variable
   char* const pages_;
   const size_t stride_;
   const size_t workers_;

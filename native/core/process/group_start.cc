@@ -83,8 +83,9 @@ void Supervisor::Impl::start(GroupPlan plan) {
   }
 
   spawner_.refresh();
+  beginPreload(plan);
   guard(group);
-  prepareEarly(group, plan);
+  preparePreload(group, plan);
   openCgroup(group);
   if (auto refusal = openLimits(group, plan)) group.failure = toFailure(0, std::move(*refusal));
   const int pipeSize = pipeBytes(plan);

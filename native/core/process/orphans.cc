@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 
+#include "core/base/own_proc.h"
 #include "core/base/syscall.h"
 
 namespace regroup {
@@ -28,6 +29,9 @@ bool isZombieOf(const std::string& stat, pid_t parent) {
 }  // namespace
 
 size_t reapOrphans(std::span<const pid_t> ours) {
+  // Else its zombies are strangers whose numbers our own children may have, whose statuses somebody
+  // waits for.
+  if (!procIsOurs()) return 0;
   const std::unique_ptr<DIR, int (*)(DIR*)> proc(::opendir("/proc"), ::closedir);
   if (!proc) return 0;
   const pid_t self = ::getpid();

@@ -27,7 +27,14 @@ Supervisor::Impl::Impl(Options options, const Features& features, std::shared_pt
     : options_(std::move(options)),
       features_(features),
       loop_(std::move(loop)),
-      spawner_(std::move(spawner)) {}
+      spawner_(std::move(spawner)) {
+  const auto& [early, exitGuard] = options_.preloads;
+  std::vector<std::string> libraries;
+  for (const std::string& library : {early, exitGuard}) {
+    if (!library.empty()) libraries.push_back(library);
+  }
+  if (!libraries.empty()) preloadCheck_.emplace(std::move(libraries));
+}
 
 Supervisor::Impl::~Impl() {
   for (auto& [id, group] : groups_) {

@@ -167,7 +167,12 @@ class Supervisor {
   struct Options {
     std::vector<std::string> disable;  // names of features to do without
     std::string guardian;              // the guardian's program; empty: none
-    std::string earlyLibrary;          // what workers preload for an early notice; empty: nothing
+    /// What workers preload, if their program takes it: paths of libraries. Empty: not that one.
+    struct Preloads {
+      std::string early;      // for an early notice of their deaths
+      std::string exitGuard;  // against an abort when Python ends
+    };
+    Preloads preloads;
     /// Called on the supervisor's thread, once per event, in order.
     std::function<void(SupervisorEvent)> onEvent;
     int stdoutFd = 1;  // the console's, for tests

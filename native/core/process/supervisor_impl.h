@@ -14,6 +14,7 @@
 #include "core/cgroup/home.h"
 #include "core/cgroup/places.h"
 #include "core/cgroup/worker_cgroups.h"
+#include "core/preload/preload_check.h"
 #include "core/process/early_watch.h"
 #include "core/process/guardian.h"
 #include "core/process/process.h"
@@ -164,8 +165,9 @@ class Supervisor::Impl {
                                                 : waitForExit(process.pid, reap);
   }
 
-  // group_early.cc
-  void prepareEarly(Group& group, GroupPlan& plan);
+  // group_preload.cc
+  void beginPreload(const GroupPlan& plan);
+  void preparePreload(Group& group, GroupPlan& plan);
   void startEarly(Group& group);
   void onHint(GroupId id, size_t index, TimePoint at);
   // group_cgroup.cc
@@ -203,6 +205,7 @@ class Supervisor::Impl {
   Spawner spawner_;
   std::unique_ptr<Pump> pump_;
   std::unique_ptr<Guardian> guardian_;
+  std::optional<PreloadCheck> preloadCheck_;  // none: nothing is to be preloaded
   bool unguardable_ = false;  // it was tried
   bool ungroupable_ = false;  // so it was told
   std::map<GroupId, std::unique_ptr<Group>> groups_;

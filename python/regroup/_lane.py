@@ -1,4 +1,4 @@
-"""What regroup_store is made of: the library, a lane to the server, and what goes through it.
+"""What regroup.store is made of: the library, a lane to the server, and what goes through it.
 
 The requests and replies are TCPStore's, in the dialect of PyTorch 2.2 and later: little-endian, a
 string is its length in eight bytes, then its bytes.

@@ -5,7 +5,7 @@ import threading
 import time
 import weakref
 
-from regroup_lane import (
+from regroup._lane import (
     ASK_TCP,
     ECLOSED,
     INTERRUPTED,
