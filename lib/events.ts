@@ -1,9 +1,7 @@
-import type { FailReason } from './agent/failure-policy.js';
-import type { WorkerFailure } from './agent/failures.js';
-import type { Hang } from './agent/hang.js';
-import type { DumpFile } from './agent/stacks.js';
 import type { GpuHolder } from './gpu/holders.js';
 import type { HookName } from './options/hooks.js';
+
+/** The public words for what happens to a run. */
 
 /** How a worker ended. A signal without a name (a real-time one) is given as `SIG<number>`. */
 export type WorkerExit =
@@ -22,6 +20,81 @@ export interface WorkerIdentity {
   readonly rank: number;
   readonly localRank: number;
   readonly pid: number;
+}
+
+/** A worker that didn't end with 0: plain JSON. */
+export interface WorkerFailure {
+  readonly rank: number;
+  readonly localRank: number;
+  readonly pid: number;
+  readonly exit: WorkerExit;
+  /** As Python has it: 0…255, or the negative number of the signal. */
+  readonly exitcode: number;
+  /**
+   * `own`: the worker exited or crashed by itself, or had written its error file when our signal ended it;
+   * `stopped-by-us`: it ended by a signal that we sent, because another had failed; `hang`: a hang rule found it,
+   * and `message` says which.
+   */
+  readonly cause: 'own' | 'hang' | 'stopped-by-us';
+  /** Whether we had begun to stop the group by then. */
+  readonly duringStop: boolean;
+  /** From its exec to its end. */
+  readonly durationMs: number;
+  /** What happened, in one or a few lines: the exception, or what its exit tells. */
+  readonly message: string;
+  /** What the report says behind `traceback :`, indented as it is there. */
+  readonly traceback: string;
+  /** Unix time in whole seconds: what the error file says, else when we saw the end. */
+  readonly timestamp: number;
+  /** This node's name. */
+  readonly host: string;
+  /** The message of its error file; absent if it wrote none, or none that could be read. */
+  readonly recorded?: string;
+  /** The worker's error file; absent if it wrote none. */
+  readonly errorFile?: string;
+  /** The last lines of its stderr; absent where stderr went to the console only. */
+  readonly tail?: string;
+  /** That the kernel killed it for lack of memory: `host memory: …`. Absent for all other ends. */
+  readonly outOfMemory?: string;
+  /** That it wanted more processes than its limit allows. It may have failed of something else. */
+  readonly outOfPids?: string;
+}
+
+/** What a hang rule looks at. */
+export type HangRule = 'silence' | 'expect' | 'value' | 'heartbeat' | 'first-progress';
+
+/** A worker that a hang rule has found. */
+export interface Hang {
+  readonly worker: WorkerIdentity;
+  readonly rule: HangRule;
+  /** How long it had been so. */
+  readonly forMs: number;
+  /** Completes "worker 3 hangs: …". */
+  readonly message: string;
+}
+
+/** Why no further round is tried. */
+export type FailReason =
+  | 'no-restarts-left'
+  | 'too-many-at-once'
+  | 'rule'
+  | 'no-requeue'
+  | 'first-round'
+  | 'no-progress';
+
+/** A worker that SIGKILL didn't end. */
+export interface Stuck {
+  readonly localRank: number;
+  readonly state: string;
+  readonly waitChannel: string;
+  readonly kernelStack: string;
+}
+
+/** The stacks of one worker. */
+export interface DumpFile {
+  readonly rank: number;
+  /** `stacks.txt` of the worker's log folder; absent where logging is off or the disk is full. */
+  readonly path?: string;
 }
 
 export type StopReason = 'failure' | 'hang' | 'signal' | 'caller' | 'preempt';
@@ -89,7 +162,10 @@ export type AgentEvent =
   /** A failure that another round follows. */
   | {
       readonly event: 'restarting';
+      /** The root cause. */
       readonly failure: WorkerFailure;
+      /** In the order of a failed run's. */
+      readonly failures: readonly WorkerFailure[];
       readonly restartsLeft: number;
       /** Infinity where a window is the only limit. */
       readonly maxRestarts: number;
@@ -112,8 +188,23 @@ export type AgentEvent =
   | {
       readonly event: 'dumped';
       readonly files: readonly DumpFile[];
-      /** Where they wait: `ranks 0-6 in all_reduce, rank 7 in __next__`. */
+      /** Where they wait: `ranks 0-6 in all_reduce (distributed_c10d.py:3007), rank 7 in __next__ (dataloader.py:732)`. */
       readonly summary: string;
+      /** Who keeps the others waiting, as far as stacks and rules tell. */
+      readonly culprit?: WorkerIdentity;
+      /** Why it's that one: `it's in __next__ (dataloader.py:732) while 7 ranks wait in a collective`. */
+      readonly because?: string;
+      /** Python's frames are missing, and py-spy on the workers' PATH would give them. */
+      readonly lacksPySpy: boolean;
+      readonly atMs: number;
+    }
+  /** A log file can't be seen, so that hang rules about output take it for unknown, not for silent, until it can. Told once. */
+  | {
+      readonly event: 'hang-rules-blind';
+      readonly worker: WorkerIdentity;
+      readonly path: string;
+      /** Completes "PATH …". */
+      readonly reason: string;
       readonly atMs: number;
     }
   /** A worker that SIGKILL didn't end: it's stuck in the kernel. */
@@ -184,8 +275,8 @@ export type RunResult =
       readonly outcome: 'failed';
       readonly rootCause: WorkerFailure;
       /**
-       * Of the last round, root cause included: those before the group's stop in the order in which
-       * they were seen, then the others by local rank.
+       * Of the last round: the root cause, then those before the group's stop in the order in which they were
+       * heard of, then the others by local rank.
        */
       readonly failures: readonly WorkerFailure[];
       /** Why no further round was tried; `node-unfit`: a worker is stuck in the kernel. */

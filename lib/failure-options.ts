@@ -1,4 +1,4 @@
-import type { FailurePolicy, FailureRule, RuleAction } from './agent/failure-policy.js';
+import type { FailurePolicy, FailureRule, RuleAction } from './failures/policy.js';
 import {
   flag,
   isList,

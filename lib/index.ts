@@ -1,18 +1,20 @@
-export type { FailReason, RuleAction } from './agent/failure-policy.js';
-export type { WorkerFailure } from './agent/failures.js';
-export type { Hang, HangRule } from './agent/hang.js';
-export type { DumpFile } from './agent/stacks.js';
 export { type ErrorCode, RegroupError } from './errors.js';
 export type {
   AgentEvent,
+  DumpFile,
+  FailReason,
+  Hang,
+  HangRule,
   PreemptionSource,
   RunResult,
   StopReason,
   WorkerExit,
+  WorkerFailure,
   WorkerIdentity,
 } from './events.js';
 export { exitCodes } from './exit-codes.js';
 export type { FailureOptions, FailureRuleOption } from './failure-options.js';
+export type { RuleAction } from './failures/policy.js';
 export type { GpuHolder } from './gpu/holders.js';
 export type { HangOptions } from './hang-options.js';
 export {

@@ -1,5 +1,9 @@
 import { launchError } from '../errors.js';
 import type { AgentEvent, RunResult } from '../events.js';
+import { passOnErrorFile } from '../failures/own-error-file.js';
+import { tailBytes } from '../failures/tail.js';
+import { hangGuard } from '../hangs/guard.js';
+import { withKernelStacks } from '../hangs/kernel-stack.js';
 import {
   createAttempt,
   createRunFolder,
@@ -9,36 +13,28 @@ import {
 } from '../logs/layout.js';
 import { type NativeEvent, type NativeGroupPlan, native } from '../native.js';
 import { deferred } from '../util/deferred.js';
-import { describeErrno } from '../util/errno.js';
+import { createDisk } from '../util/disk.js';
 import { broadcast } from '../util/event-queue.js';
 import { hostname } from '../util/hostname.js';
 import { randomName } from '../util/random.js';
 import { signalNumber } from '../util/signals.js';
 import { unreachable } from '../util/unreachable.js';
-import { inOrderOfReport } from './exits.js';
-import { rootCauseOf } from './failures.js';
+import { troubleOf } from './core-events.js';
 import { gpuPause } from './gpu-pause.js';
-import { hangGuard } from './hang-guard.js';
 import { runHook } from './hooks.js';
 import { type Job, roundOf, workerPlans } from './job.js';
-import { withKernelStacks } from './kernel-stack.js';
 import { hasUsageLimits } from './limits.js';
 import { killAtOnceMs, type Machine, startMachine } from './machine.js';
 import { exitOf } from './native-words.js';
 import { type NoticeSources, watchForNotices } from './notice-sources.js';
-import { memoryState } from './oom.js';
-import { copyErrorFile } from './own-error-file.js';
 import { createPauses, type GpuPauseCall, type HookRun } from './pauses.js';
 import { placementTrouble } from './placement-watch.js';
 import { policyOf } from './policy.js';
-import { tailBytes } from './remains.js';
-import { describeExits, type RoundRecord, readText, rootCauseForRules } from './round-record.js';
+import { createRounds, type RoundRecord } from './rounds.js';
 import { startError } from './start-error.js';
 import type { Action, Ending, Happening, HookCall } from './state.js';
 import { initialState, step } from './step.js';
 
-/** For who holds a pipe of a dead worker. Our own strays are killed before; this bounds strangers. */
-const drainMs = 1000;
 /** A killed process with tens of gigabytes or a GPU takes seconds to go; torchrun waits as long. */
 const killWaitMs = 30_000;
 /** Each reader of events may fall this many output events behind before it loses the oldest. */
@@ -57,12 +53,6 @@ export interface Agent {
   runFolder(): string | undefined;
 }
 
-/** A round that's ready to start, or why it can't be. */
-type Prepared = { readonly round: number } & (
-  | { readonly ready: true; readonly plan: NativeGroupPlan }
-  | { readonly ready: false; readonly error: unknown }
-);
-
 /** Performs what `step` decides for one job on this node. Nothing happens before `launch`. */
 export function createAgent(job: Job): Agent {
   const { settings } = job;
@@ -72,20 +62,21 @@ export function createAgent(job: Job): Agent {
       event === 'output-trouble' || event === 'store-trouble' || event === 'hook-output',
     maxDroppable: maxOutputEvents,
   });
-  const rounds = new Map<number, RoundRecord>();
   const happenings: Happening[] = [];
   const pauses = createPauses({ hook: startHook, gpus: startGpuPause });
   const gpus = gpuPause(settings.gpuWaitMs, holders =>
     told.publish({ event: 'gpu-held', holders, atMs: nowMs() }),
   );
   const hookCookie = randomName(24);
+  const tables = {
+    open: (round: number) => machineNow().openTable(round),
+    close: (round: number) => machine?.closeTable(round),
+  };
+  const rounds = createRounds(job, tables, nowMs);
   let machine: Machine | undefined;
-  let runFolder: RunFolder | undefined;
-  let prepared: Prepared | undefined;
   let busy = false;
   let preemptLimit: NodeJS.Timeout | undefined;
   let noticeSources: NoticeSources | undefined;
-  let closed: Promise<void> | undefined;
   let state = initialState(policyOf(settings));
 
   function happen(happening: Happening): void {
@@ -108,14 +99,25 @@ export function createAgent(job: Job): Agent {
 
   function perform(action: Action): void {
     switch (action.do) {
-      case 'prepare-round':
-        prepared = prepare(action.round, action.restartCount);
+      case 'prepare-round': {
+        const { round, restartCount } = action;
+        rounds.prepare(round, restartCount).then(
+          () => happen({ event: 'prepared', round }),
+          error => happen({ event: 'prepared', round, error }),
+        );
         return;
+      }
       case 'discard-round':
-        discard(action.round, action.restartCount);
+        rounds.discard(action.round, action.restartCount);
         return;
       case 'start-round':
-        startRound(action.round, action.restartCount);
+        startRound(action.round);
+        return;
+      case 'watch-round':
+        guardFromHangs(action.round);
+        return;
+      case 'unwatch-round':
+        rounds.get(action.round)?.hangs?.close();
         return;
       case 'stop-group':
         machine?.supervisor.stopGroup(action.round, {
@@ -146,13 +148,9 @@ export function createAgent(job: Job): Agent {
       case 'tell':
         told.publish(action.event);
         return;
-      case 'tell-restarting': {
-        const { do: _, round, exits, ...plan } = action;
-        const failure = rootCauseOf(describeExits(rounds.get(round), exits, nowMs()));
-        rounds.delete(round);
-        if (failure !== undefined) told.publish({ event: 'restarting', failure, ...plan });
+      case 'describe':
+        describe(action).catch(giveUp);
         return;
-      }
       case 'begin-pause': {
         const { round, pause } = action;
         pauses.begin(pause, problem => {
@@ -172,38 +170,13 @@ export function createAgent(job: Job): Agent {
     }
   }
 
-  function prepare(round: number, restartCount: number): Prepared {
-    try {
-      machine ??= startMachine(job, onNativeEvents, onStoreLog);
-      runFolder ??= createRunFolder(job.logs, job.runId);
-      const files =
-        runFolder === undefined
-          ? undefined
-          : createAttempt(runFolder.path, restartCount, job.localWorldSize);
-      const { port: masterPort, local } = machine.openTable(round);
-      const cookie = randomName(24);
-      const plan: NativeGroupPlan = {
-        group: round,
-        cookie,
-        plans: workerPlans(
-          job,
-          roundOf(job, { round, restartCount, masterPort, local, cookie }),
-          files,
-          hostname,
-        ),
-        tailBytes,
-        drainMs,
-      };
-      rounds.set(round, { files, masterPort, plan, workers: [], usage: new Map(), tails: [] });
-      return { round, ready: true, plan };
-    } catch (error) {
-      return { round, ready: false, error };
-    }
+  function machineNow(): Machine {
+    machine ??= startMachine(job, onNativeEvents, onStoreLog);
+    return machine;
   }
 
   function startHook(call: HookCall, over: (problem?: string) => void): HookRun {
-    machine ??= startMachine(job, onNativeEvents, onStoreLog);
-    const { supervisor } = machine;
+    const { supervisor } = machineNow();
     return runHook(call, over, {
       ...job,
       cookie: hookCookie,
@@ -237,32 +210,22 @@ export function createAgent(job: Job): Agent {
     }
   }
 
-  function discard(round: number, restartCount: number): void {
-    machine?.closeTable(round);
-    rounds.delete(round);
-    prepared = undefined;
-    // Nothing ran there; an attempt that's never been made shouldn't look like one.
-    if (runFolder !== undefined) removeAttempt(runFolder.path, restartCount);
+  function startRound(round: number): void {
+    const { plan } = rounds.begin(round);
+    const { supervisor, refreshTable } = machineNow();
+    refreshTable(round);
+    supervisor.startGroup(plan);
   }
 
-  function startRound(round: number, restartCount: number): void {
-    const next = prepared?.round === round ? prepared : prepare(round, restartCount);
-    prepared = undefined;
-    if (!next.ready) {
-      happen({ event: 'start-failed', round, error: next.error });
-      return;
-    }
-    machine?.refreshTable(round);
-    machine?.supervisor.startGroup(next.plan);
-  }
-
-  function guardFromHangs(round: number, record: RoundRecord): void {
-    if (settings.hang === undefined) return;
+  function guardFromHangs(round: number): void {
+    const record = rounds.get(round);
+    if (settings.hang === undefined || record === undefined) return;
     record.hangs = hangGuard(settings.hang, {
       workers: record.workers,
       plans: record.plan.plans,
       files: record.files,
       path: job.env.PATH,
+      disk: rounds.disk,
       slots: () => machine?.slots(round) ?? [],
       nowMs,
       tell: event => told.publish(event),
@@ -290,12 +253,13 @@ export function createAgent(job: Job): Agent {
           identity: { rank: localRank, localRank, pid },
           startedAtMs: event.startedAtMs[localRank] ?? atMs,
         }));
-        record.workers = workers.map(worker => worker.identity);
+        rounds.started(
+          record,
+          workers.map(worker => worker.identity),
+        );
         const { masterPort } = record;
         const { masterAddr } = settings;
         happen({ event: 'started', round, atMs, workers, masterAddr, masterPort });
-        record.memory = memoryState(readText);
-        guardFromHangs(round, record);
         tellPlacement(event);
         return;
       }
@@ -307,32 +271,22 @@ export function createAgent(job: Job): Agent {
         return;
       case 'exited':
         record.hangs?.ended(event.index);
+        record.gate?.ended(event.index);
         if (event.usage !== undefined) record.usage.set(event.index, event.usage);
         happen({ event: 'exited', round, atMs, localRank: event.index, exit: exitOf(event.exit) });
         return;
       case 'ended': {
         record.hangs?.close();
+        record.gate?.close();
         record.tails = event.tails;
         groupEnded(event, record);
         return;
       }
-      case 'unguarded': {
-        const { code } = describeErrno(event.errno);
-        told.publish({ event: 'unguarded', reason: `${event.syscall}: ${code}`, atMs });
-        return;
-      }
-      case 'ungrouped': {
-        const { code } = describeErrno(event.errno);
-        const reason = event.path === '' ? 'no hierarchy is mounted' : `${event.path}: ${code}`;
-        told.publish({ event: 'ungrouped', reason, atMs });
-        return;
-      }
+      case 'unguarded':
+      case 'ungrouped':
       case 'output-trouble': {
-        const worker = record.workers[event.index];
-        if (worker === undefined) return;
-        const { path, droppedLines } = event;
-        const { code } = describeErrno(event.errno);
-        told.publish({ event: 'output-trouble', worker, path, code, droppedLines, atMs });
+        const trouble = troubleOf(event, record.workers);
+        if (trouble !== undefined) told.publish(trouble);
         return;
       }
       default:
@@ -354,16 +308,13 @@ export function createAgent(job: Job): Agent {
       atMs,
       stuck,
       strays,
-      ...rulesInput(record),
       progress: machine?.highestStep(round) ?? 0,
-      chance: Math.random(),
     });
   }
 
-  /** Rules are about the worker that the report will name, and about what it left. */
-  function rulesInput(record: RoundRecord): ReturnType<typeof rootCauseForRules> {
-    if (settings.failureRules.length === 0 || !('exits' in state)) return {};
-    return rootCauseForRules(record, inOrderOfReport(state.exits, state.dying), nowMs());
+  async function describe({ round, ...end }: Extract<Action, { do: 'describe' }>): Promise<void> {
+    const failures = await rounds.describe(round, end);
+    happen({ event: 'described', round, failures, chance: Math.random() });
   }
 
   function finish(ending: Ending): void {
@@ -372,39 +323,31 @@ export function createAgent(job: Job): Agent {
         giveUp(ending.error);
         return;
       case 'succeeded':
-        end({ outcome: 'succeeded' });
-        return;
       case 'stopped':
+      case 'preempted':
         end(ending);
         return;
-      case 'preempted':
-        end({
-          outcome: 'preempted',
-          failures: describeExits(rounds.get(ending.round), ending.exits, nowMs()),
-          ...(ending.nodeUnfit ? { nodeUnfit: true } : {}),
-        });
+      case 'failed':
+        finishFailed(ending).catch(giveUp);
         return;
-      case 'failed': {
-        const failures = describeExits(rounds.get(ending.round), ending.exits, nowMs());
-        const rootCause = rootCauseOf(failures);
-        if (rootCause === undefined) {
-          giveUp(launchError('ERR_INTERNAL', ['a run failed without a failure']));
-          return;
-        }
-        // As in torchrun the run's result doesn't hang on it.
-        if (settings.errorFile !== undefined) {
-          const reason = copyErrorFile(rootCause, settings.errorFile);
-          const atMs = nowMs();
-          if (reason !== undefined) told.publish({ event: 'error-file-trouble', reason, atMs });
-        }
-        const { because, rule } = ending;
-        const why = { because, ...(rule === undefined ? {} : { rule }) };
-        end({ outcome: 'failed', rootCause, failures, ...why });
-        return;
-      }
       default:
         unreachable(ending);
     }
+  }
+
+  async function finishFailed(ending: Extract<Ending, { outcome: 'failed' }>): Promise<void> {
+    const { round, ...failed } = ending;
+    const [rootCause] = ending.failures;
+    if (rootCause === undefined)
+      throw launchError('ERR_INTERNAL', ['a run failed without a failure']);
+    const { errorText } = rounds.get(round) ?? {};
+    if (settings.errorFile !== undefined && errorText !== undefined) {
+      // As in torchrun the run's result doesn't hang on it.
+      const reason = await passOnErrorFile(errorText, rootCause.exitcode, settings.errorFile);
+      const atMs = nowMs();
+      if (reason !== undefined) told.publish({ event: 'error-file-trouble', reason, atMs });
+    }
+    end({ ...failed, rootCause });
   }
 
   function end(outcome: RunResult): void {
@@ -413,8 +356,7 @@ export function createAgent(job: Job): Agent {
     const keepErrorFiles =
       'failures' in outcome &&
       outcome.failures.some(each => each.errorFile !== undefined || each.cause === 'hang');
-    tearDown({ keepErrorFiles });
-    whenAllIsGone(() => result.resolve(outcome));
+    tearDown({ keepErrorFiles }).then(() => result.resolve(outcome), result.reject);
   }
 
   function giveUp(error: unknown): void {
@@ -422,26 +364,24 @@ export function createAgent(job: Job): Agent {
     pauses.end();
     // If it's a mistake of ours there may be workers still, and whoever hears of it may end at once.
     machine?.supervisor.killAll(killAtOnceMs);
-    tearDown({ keepErrorFiles: false });
-    whenAllIsGone(() => result.reject(error));
+    const reject = (): void => result.reject(error);
+    tearDown({ keepErrorFiles: false }).then(reject, reject);
   }
 
-  /** Who hears of the run's end may end at once, and a hook that was killed takes a moment to go. */
-  function whenAllIsGone(then: () => void): void {
-    const waits = [pauses.gone(), closed].filter(wait => wait !== undefined);
-    if (waits.length === 0) then();
-    else void Promise.all(waits).then(then);
-  }
-
-  function tearDown({ keepErrorFiles }: { readonly keepErrorFiles: boolean }): void {
-    for (const { hangs } of rounds.values()) hangs?.close();
+  /** Resolves when nothing is left that somebody would see: who hears of the run's end may end at once. */
+  async function tearDown({ keepErrorFiles }: { readonly keepErrorFiles: boolean }): Promise<void> {
+    for (const { hangs } of rounds.all()) hangs?.close();
     told.end();
     clearTimeout(preemptLimit);
     noticeSources?.close();
     const closing = machine?.close();
-    // Otherwise nothing is left that somebody would see, and the end needn't wait for threads.
-    if (hasUsageLimits(settings)) closed = closing;
-    if (runFolder !== undefined && !job.redirected && !keepErrorFiles) removeTempBase(runFolder);
+    await Promise.all([
+      // A hook that was killed takes a moment to go.
+      pauses.gone(),
+      rounds.close(job.redirected || keepErrorFiles),
+      // Limits may have moved us into another cgroup. Otherwise the end needn't wait for threads.
+      hasUsageLimits(settings) ? closing : undefined,
+    ]);
   }
 
   return {
@@ -456,7 +396,7 @@ export function createAgent(job: Job): Agent {
     forward: signal => happen({ event: 'forward', signal }),
     stop: (by, signal) =>
       happen({ event: 'stop', by, ...(signal === undefined ? {} : { signal }) }),
-    runFolder: () => runFolder?.path,
+    runFolder: rounds.runFolder,
   };
 }
 

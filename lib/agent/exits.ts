@@ -1,4 +1,5 @@
 import type { WorkerExit } from '../events.js';
+import { isSuccess } from '../failures/failure.js';
 import { unreachable } from '../util/unreachable.js';
 import type { AgentState, Exit, Round } from './state.js';
 
@@ -14,41 +15,41 @@ export function seenExit(state: Live, worker: Worker, exit: WorkerExit, atMs: nu
   return {
     worker: worker.identity,
     exit,
-    ...causeOf(stopping, worker.identity.localRank, exit),
+    ...causeOf(stopping, worker.identity.localRank, exit, atMs),
     duringStop: stopping !== undefined,
     durationMs: atMs - worker.startedAtMs,
     atMs,
+    isGone: false,
   };
+}
+
+/** The ends with one more, or with one that's now complete: they stay in the order in which they were first heard of. */
+export function withExit(exits: readonly Exit[], exit: Exit): readonly Exit[] {
+  const isSame = ({ worker }: Exit): boolean => worker === exit.worker;
+  return exits.some(isSame) ? exits.map(seen => (isSame(seen) ? exit : seen)) : [...exits, exit];
 }
 
 function causeOf(
   stopping: Stopping | undefined,
   localRank: number,
   exit: WorkerExit,
+  atMs: number,
 ): Pick<Exit, 'cause' | 'hang'> {
   const hang = stopping?.hang;
   // Whatever ended it now, it had failed before.
   if (hang?.worker.localRank === localRank) return { cause: 'hang', hang };
-  const isOurs = stopping !== undefined && isOurDoing(stopping, exit);
+  const isOurs = stopping !== undefined && isOurDoing(stopping, exit, atMs);
   return { cause: isOurs ? 'stopped-by-us' : 'own' };
 }
 
 /** A hung worker that couldn't even be killed has no exit, and is the failure all the same. */
-export function hungFor(state: Live, known: readonly Exit[], atMs: number): Exit[] {
+export function withHung(state: Live, atMs: number): readonly Exit[] {
+  const { exits } = state;
   const hang = state.phase === 'stopping' ? state.hang : undefined;
   const worker = hang === undefined ? undefined : state.workers[hang.worker.localRank];
-  if (hang === undefined || worker === undefined) return [];
-  if (known.some(({ cause }) => cause === 'hang')) return [];
-  const exit: Exit = {
-    worker: worker.identity,
-    exit: { how: 'unknown' },
-    cause: 'hang',
-    hang,
-    duringStop: true,
-    durationMs: atMs - worker.startedAtMs,
-    atMs,
-  };
-  return [exit];
+  if (hang === undefined || worker === undefined) return exits;
+  if (exits.some(({ cause }) => cause === 'hang')) return exits;
+  return [...exits, { ...seenExit(state, worker, { how: 'unknown' }, atMs), cause: 'hang', hang }];
 }
 
 /** The exit, or what the notice said where that tells more: somebody else may have taken the status. */
@@ -56,48 +57,26 @@ export function confirmed(noticed: WorkerExit, exit: WorkerExit): WorkerExit {
   return exit.how === 'unknown' || isSuccess(exit) ? noticed : exit;
 }
 
+/** The end that's known of a worker, by an early notice or by its exit. */
+export function exitOf({ exits }: Round, { identity }: Worker): Exit | undefined {
+  return exits.find(seen => seen.worker === identity);
+}
+
 /**
- * As seen while the group ran, by the notice if there was one, then by local rank: the order in which
- * those that we stop get round to ending tells nothing.
+ * Whether a death is our own signal's. Shells and handlers that honour it report 128 + its number. SIGKILL is ours once
+ * the grace period is over: before, it's the kernel's for lack of memory, or somebody else's.
  */
-export function inOrderOfReport(exits: readonly Exit[], dying: readonly Exit[]): Exit[] {
-  const isNoticed = ({ worker }: Exit): boolean => dying.some(seen => seen.worker === worker);
-  const seen = exits.filter(exit => !exit.duringStop && !isNoticed(exit));
-  for (const exit of exits.filter(exit => !exit.duringStop && isNoticed(exit))) {
-    const next = seen.findIndex(other => other.atMs > exit.atMs);
-    seen.splice(next < 0 ? seen.length : next, 0, exit);
-  }
-  return [
-    ...seen,
-    ...exits
-      .filter(exit => exit.duringStop)
-      .sort((one, other) => one.worker.localRank - other.worker.localRank),
-  ];
-}
-
-export function isAmong(exits: readonly Exit[], { identity }: Worker): boolean {
-  return exits.some(seen => seen.worker === identity);
-}
-
-/** Those with a notice, and without an exit. */
-export function notGoneYet({ exits, dying }: Round): Exit[] {
-  return dying.filter(({ worker }) => !exits.some(seen => seen.worker === worker));
-}
-
-/** Whether a death is our own signal's. Shells and handlers that honour it report 128 + its number. */
-function isOurDoing(state: Stopping, exit: WorkerExit): boolean {
+function isOurDoing({ sent, killAtMs }: Stopping, exit: WorkerExit, atMs: number): boolean {
+  const isOurs = (signal: number): boolean =>
+    sent.includes(signal) || (signal === 9 && atMs >= killAtMs);
   switch (exit.how) {
     case 'signaled':
-      return state.sent.includes(exit.signalNumber);
+      return isOurs(exit.signalNumber);
     case 'exited':
-      return exit.code > 128 && state.sent.includes(exit.code - 128);
+      return exit.code > 128 && isOurs(exit.code - 128);
     case 'unknown':
       return false;
     default:
       return unreachable(exit);
   }
-}
-
-export function isSuccess(exit: WorkerExit): boolean {
-  return exit.how === 'exited' && exit.code === 0;
 }

@@ -1,10 +1,8 @@
+import { isFailed } from '../failures/failure.js';
 import type { HookName } from '../options/hooks.js';
-import { inOrderOfReport, isSuccess, notGoneYet } from './exits.js';
-import type { Action, AgentState, Exit, HookCall, Policy } from './state.js';
+import type { Action, GroupStop, HookCall, Policy, Round } from './state.js';
 
 /** Which hooks run, and what they're told. */
-
-type Stopping = Extract<AgentState, { phase: 'stopping' }>;
 
 type About = Omit<HookCall, 'name'>;
 
@@ -13,31 +11,22 @@ export function hookCalls({ hooks }: Policy, name: HookName, about: About): Hook
   return hooks?.includes(name) ? [{ name, ...about }] : [];
 }
 
-/** Before the stop: who seems to have failed by then. */
-export function aboutStop(state: Stopping): About {
-  const seen = inOrderOfReport([...state.exits, ...notGoneYet(state)], state.dying);
-  const failed = state.hang === undefined ? seen.find(({ exit }) => !isSuccess(exit)) : state.hang;
-  return about(state, failed);
+/** Before the stop: the failure that was heard of first. What came first is known at the end alone. */
+export function aboutStop(state: Round & GroupStop): About {
+  const failed = state.hang ?? state.exits.find(isFailed);
+  return aboutEnd(state.round, state, failed?.worker.rank);
 }
 
-/** @param root of the failure, if one ended it; `how` is for rounds that nobody stopped */
+/** @param failedRank the root cause's */
 export function aboutEnd(
-  state: Stopping | { readonly phase: 'starting' | 'running'; readonly round: number },
-  root: Exit | undefined,
-  how: 'success' | 'preempted',
-): About {
-  if (state.phase === 'stopping') return about(state, root);
-  return { round: state.round, reason: how };
-}
-
-function about(
-  { round, reason, order }: Stopping,
-  failed: Pick<Exit, 'worker'> | undefined,
+  round: number,
+  { reason, order }: GroupStop,
+  failedRank: number | undefined,
 ): About {
   switch (reason) {
     case 'failure':
     case 'hang':
-      return { round, reason, ...(failed === undefined ? {} : { failedRank: failed.worker.rank }) };
+      return { round, reason, ...(failedRank === undefined ? {} : { failedRank }) };
     case 'preempt':
       return { round, reason: 'preempted' };
     default:

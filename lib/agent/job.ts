@@ -14,6 +14,7 @@ import { randomUuid } from '../util/random.js';
 import { safeSubstitute } from '../util/template.js';
 import { argvOf, type Command, commandOf, findPython } from './entrypoint.js';
 import { limitFields } from './limits.js';
+import type { ReturnGate } from './return-gate.js';
 import { type Env, inheritedEntries, type Round, workerEnv } from './worker-env.js';
 
 /** What this node runs, in every round: options with all that depends on the machine decided. */
@@ -107,6 +108,7 @@ export function roundOf(
     readonly masterPort: number;
     readonly local: string | undefined;
     readonly cookie: string;
+    readonly gate?: ReturnGate | undefined;
   },
 ): Round {
   return {

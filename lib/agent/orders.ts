@@ -1,18 +1,19 @@
 import { unreachable } from '../util/unreachable.js';
-import { inOrderOfReport } from './exits.js';
+import { discardNext } from './next-round.js';
 import { noticeActions, unheardNotice } from './preemption.js';
-import { discardNext } from './round-end.js';
 import type { AgentState, Ending, Notice, StopOrder } from './state.js';
 import {
   type After,
   type Before,
   type Between,
+  type Describing,
   echoMs,
   endHold,
   graceOf,
   livingOf,
   type Of,
   orderOf,
+  type Preparing,
   type Step,
   type Stopping,
   sentWith,
@@ -41,6 +42,10 @@ export function onStop(state: AgentState, { by, signal }: Of<'stop'>, nowMs: num
       return state.order === undefined
         ? joinStop(state, order, nowMs)
         : hurry(state, state.order, { signal, nowMs });
+    case 'describing':
+      return joinEnd(state, order, signal);
+    case 'preparing':
+      return endPreparing(state, { outcome: 'stopped', ...orderOf(order) });
     case 'before':
     case 'between':
       return endWaiting(state, { outcome: 'stopped', ...orderOf(order) }, order);
@@ -57,7 +62,7 @@ export function onStop(state: AgentState, { by, signal }: Of<'stop'>, nowMs: num
 function endWaiting(state: Before | Between, ending: Ending, order?: StopOrder): Step {
   const { policy, round } = state;
   const [pause] = state.pauses;
-  const discard = state.phase === 'between' && state.prepared ? [discardNext(state)] : [];
+  const discard = state.phase === 'between' ? discardNext(state) : [];
   const ofRound = state.pauses.filter(({ name }) => name === 'gpus' || name === 'post-round');
   if (ofRound[0] !== undefined && ofRound[0] === pause && order?.signal !== 'SIGKILL') {
     const after: After = { phase: 'after', policy, round, pauses: ofRound, ending };
@@ -68,6 +73,17 @@ function endWaiting(state: Before | Between, ending: Ending, order?: StopOrder):
     [
       ...(pause === undefined ? [] : [{ do: 'end-pause', pause: pause.name } as const]),
       ...discard,
+      { do: 'finish', ending },
+    ],
+  ];
+}
+
+/** Nothing runs yet, and whatever is being made is removed when it's there. */
+function endPreparing({ policy, round, restartCount }: Preparing, ending: Ending): Step {
+  return [
+    { phase: 'ended', policy },
+    [
+      { do: 'discard-round', round, restartCount },
       { do: 'finish', ending },
     ],
   ];
@@ -105,27 +121,29 @@ export function onNotice(state: AgentState, notice: Notice): Step {
       return livingOf(state) === 0
         ? [state, []]
         : [{ ...state, notice }, noticeActions(state, notice)];
-    case 'stopping':
-      // Whoever is being stopped saves already. There's no round after this one.
+    case 'describing':
+    case 'stopping': {
+      // Whoever is being stopped saves already, and whoever is gone is done. There's no round after this one.
+      const order = state.phase === 'stopping' ? state.order : state.stop?.order;
       return [
-        { ...state, notice, prepared: false },
+        { ...state, notice, next: 'none' },
         [
           // A stop that was ordered ends the job as it is.
-          ...(state.order === undefined ? [unheardNotice(notice)] : []),
-          ...(state.prepared ? [discardNext(state)] : []),
+          ...(order === undefined ? [unheardNotice(notice)] : []),
+          ...discardNext(state),
         ],
       ];
+    }
+    case 'preparing': {
+      const { failures } = state;
+      return tellFirst(notice, endPreparing(state, { outcome: 'preempted', failures }));
+    }
     case 'before':
       // A machine that goes away is none to start on.
-      return tellFirst(notice, endWaiting(state, { outcome: 'preempted', round: 0, exits: [] }));
+      return tellFirst(notice, endWaiting(state, { outcome: 'preempted', failures: [] }));
     case 'between': {
-      const { round, exits } = state;
-      const ending: Ending = {
-        outcome: 'preempted',
-        round,
-        exits: inOrderOfReport(exits, state.dying),
-      };
-      return tellFirst(notice, endWaiting(state, ending));
+      const { failures } = state;
+      return tellFirst(notice, endWaiting(state, { outcome: 'preempted', failures }));
     }
     case 'after':
       return [state, []];
@@ -145,21 +163,34 @@ export function onForward(state: AgentState, signal: string): Step {
   return [state, [{ do: 'signal-group', round: state.round, signal }]];
 }
 
+/** An order while the failures of a group are being described: nobody is left to stop, and no round follows. */
+function joinEnd(state: Describing, order: StopOrder, signal: string | undefined): Step {
+  const { stop } = state;
+  // It ended by itself.
+  if (stop === undefined) return [state, []];
+  const first = stop.order;
+  if (first === undefined) {
+    return [{ ...state, stop: { ...stop, order }, next: 'none' }, discardNext(state)];
+  }
+  if (signal === undefined || isEcho(first, signal, order.atMs)) return [state, []];
+  return [{ ...state, stop: { ...stop, order: { ...first, hurried: true } } }, []];
+}
+
 /** The first order, while a failure is being dealt with: it ends the run, on the failure's clock. */
 function joinStop(state: Stopping, order: StopOrder, nowMs: number): Step {
   const left = Math.max(0, state.killAtMs - nowMs);
   const graceMs = order.signal === 'SIGKILL' ? 0 : Math.min(left, graceOf(state.policy, order.by));
-  const discard = state.prepared ? [discardNext(state)] : [];
+  const discard = discardNext(state);
   // The hook goes on, and the order's signal takes the place of the one that waits for it.
   if (state.holding !== undefined && order.signal !== 'SIGKILL') {
-    return [{ ...state, order, holding: { signal: order.signal }, prepared: false }, discard];
+    return [{ ...state, order, holding: { signal: order.signal }, next: 'none' }, discard];
   }
   const next = {
-    ...unheld(state),
+    ...unheld(state, nowMs),
     order,
     killAtMs: nowMs + graceMs,
-    sent: sentWith(unheld(state), order.signal),
-    prepared: false,
+    sent: sentWith(unheld(state, nowMs), order.signal),
+    next: 'none' as const,
   };
   const signals = signalActions(next, order.by, order.signal, graceMs, nowMs);
   return [next, [...endHold(state), ...signals, ...discard]];
@@ -177,6 +208,10 @@ function hurry(
   if (signal === undefined || state.killAtMs <= nowMs) return [state, []];
   if (isEcho(first, signal, nowMs)) return [state, []];
 
-  const next = { ...unheld(state), order: { ...first, hurried: true as const }, killAtMs: nowMs };
+  const next = {
+    ...unheld(state, nowMs),
+    order: { ...first, hurried: true as const },
+    killAtMs: nowMs,
+  };
   return [next, [...endHold(state), ...signalActions(next, 'signal', 'SIGKILL', 0, nowMs)]];
 }

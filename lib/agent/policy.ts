@@ -13,6 +13,7 @@ export function policyOf(settings: Settings): Policy {
     graceByReasonMs: settings.graceMs,
     ...(preemptSignal === undefined ? {} : { preemptSignal }),
     ...(preemptLimitMs === undefined ? {} : { preemptLimitMs }),
+    watchesForHangs: settings.hang !== undefined,
     waitsForGpus: settings.gpuWaitMs > 0 && hasGpuDevices(),
     hooks: hookNames.filter(name => hookCommand(settings.hooks, name) !== undefined),
   };

@@ -10,6 +10,8 @@ export function noticeActions(
 ): Action[] {
   const { preemptSignal: signal, preemptLimitMs: limitMs } = policy;
   return [
+    // Workers save in peace: no hang is told, no stacks are taken.
+    ...unwatch(policy, round),
     // The word goes first: a handler that reads it must find it there.
     { do: 'set-notice', round, notice: checkpointNow },
     ...(signal === undefined ? [] : [{ do: 'signal-group', round, signal } as const]),
@@ -26,6 +28,11 @@ export function noticeActions(
     },
     ...limitActions(policy, round),
   ];
+}
+
+/** From a notice or a stop on, hang rules are over. */
+export function unwatch({ watchesForHangs }: Policy, round: number): Action[] {
+  return watchesForHangs ? [{ do: 'unwatch-round', round }] : [];
 }
 
 /** There are no workers to tell, or they are being stopped and save already. */

@@ -1,5 +1,6 @@
+import type { WorkerFailure } from '../events.js';
+import { describeExit } from '../failures/failure.js';
 import { signalName } from '../util/signals.js';
-import { describeExit, rootCauseOf, type WorkerFailure } from './failures.js';
 
 /** At most this wide are the report's rules, however long its lines are. */
 const maxRuleWidth = 60;
@@ -9,13 +10,19 @@ const maxRuleWidth = 60;
  * rule, without a newline at the end. Users and log scrapers match it.
  *
  * @param name what failed: the script, or the program
- * @param failures in the order of `RunResult`; one at least
+ * @param failures the root cause first; one at least. They're numbered as torchrun sees them: those before the stop,
+ *   then those that it ended, each by local rank
  * @source pytorch v2.13.0, torch/distributed/elastic/multiprocessing/errors/__init__.py, ChildFailedError.format_msg
  */
 export function failureReport(name: string, failures: readonly WorkerFailure[]): string {
-  const root = rootCauseOf(failures);
+  const [root] = failures;
   const title = `${name} FAILED`;
-  const blocks = failures.map((failure, index) => ({ failure, text: block(index, failure) }));
+  const blocks = [...failures]
+    .sort(
+      (one, other) =>
+        Number(one.duringStop) - Number(other.duringStop) || one.localRank - other.localRank,
+    )
+    .map((failure, index) => ({ failure, text: block(index, failure) }));
   const width = Math.min(
     maxRuleWidth,
     Math.max(lengthOf(title), ...blocks.flatMap(({ text }) => text.split('\n').map(lengthOf))),

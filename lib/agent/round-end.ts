@@ -1,41 +1,32 @@
 import { launchError } from '../errors.js';
+import type { WorkerFailure } from '../events.js';
+import { isFailed, wordsOf } from '../failures/failure.js';
+import { emptyLedger, type Judgement, judge } from '../failures/policy.js';
 import { unreachable } from '../util/unreachable.js';
-import { hungFor, inOrderOfReport, isSuccess, notGoneYet } from './exits.js';
-import { emptyLedger, type Judgement, judge, type Ledger } from './failure-policy.js';
+import { withHung } from './exits.js';
 import { aboutEnd, hookCalls, hookFailed } from './hook-calls.js';
-import type { Action, Ending, Exit, Pause, Policy, Round } from './state.js';
+import { discardNext, startRound, whileStarting } from './next-round.js';
+import type { Action, Ending, GroupStop, HookCall, Pause } from './state.js';
 import {
   type After,
   type Before,
   type Between,
+  type Describing,
   endHold,
   isFailure,
   type Live,
   livingOf,
   type Of,
   type Step,
-  type Stopping,
 } from './stopping.js';
 
 /** What follows when no worker of a round is left: another round, perhaps after a pause, or the end. */
 
 export function onGroupEnded(state: Live, happening: Of<'group-ended'>): Step {
-  const { policy, round, restartCount } = state;
-  const { stuck, strays, atMs } = happening;
+  const { round } = state;
+  const { stuck, strays, atMs, progress = 0 } = happening;
   // One that's stuck in the kernel on its way out has failed as well.
-  const known = [...state.exits, ...notGoneYet(state)];
-  const exits = inOrderOfReport([...known, ...hungFor(state, known, atMs)], state.dying);
-  const unfit = stuck.length > 0 ? ({ nodeUnfit: true } as const) : {};
-  const hasSucceeded = exits.every(({ exit }) => isSuccess(exit));
-  const root = rootOf(exits, happening);
-  const about = aboutEnd(state, root, hasSucceeded ? 'success' : 'preempted');
-  const isHurried = state.phase === 'stopping' && state.order?.hurried === true;
-  const afterRound: Pause[] = [
-    ...(policy.waitsForGpus && !isHurried
-      ? [{ name: 'gpus', round, strangers: !hasSucceeded } as const]
-      : []),
-    ...hookCalls(policy, 'post-round', about),
-  ];
+  const exits = withHung(state, atMs);
   const told: Action[] = [
     ...(state.phase === 'stopping' ? endHold(state) : []),
     ...stuck.flatMap(({ localRank, ...where }): Action[] => {
@@ -47,121 +38,194 @@ export function onGroupEnded(state: Live, happening: Of<'group-ended'>): Step {
     ...(strays > 0
       ? [{ do: 'tell', event: { event: 'strays-killed', count: strays, atMs } } as const]
       : []),
+    { do: 'release-round', round },
   ];
-  const end = (ending: Ending, more: readonly Action[] = []): Step => {
-    const pauses = ending.outcome === 'error' ? [] : afterRound;
-    const [pause] = pauses;
-    const before: Action[] = [...told, { do: 'release-round', round }, ...more];
-    if (pause === undefined)
-      return [{ phase: 'ended', policy }, [...before, { do: 'finish', ending }]];
-    const after: After = { phase: 'after', policy, round, pauses, ending };
-    const order = state.phase === 'stopping' ? state.order : undefined;
+  // A group ends by itself only when all are gone, and a failure would have made us stop it.
+  if (state.phase !== 'stopping' && livingOf(state) > 0) {
+    const error = new Error(`round ${round} ended before its workers`);
     return [
-      order === undefined ? after : { ...after, order },
-      [...before, { do: 'begin-pause', round, pause }],
+      { phase: 'ended', policy: state.policy },
+      [...told, { do: 'finish', ending: { outcome: 'error', error } }],
     ];
-  };
-
-  if (state.phase !== 'stopping') {
-    // A group ends by itself only when all are gone, and a failure would have made us stop it.
-    if (livingOf(state) > 0) {
-      return end({ outcome: 'error', error: new Error(`round ${round} ended before its workers`) });
-    }
-    // Without a notice there's no failure among them.
-    return hasSucceeded
-      ? end({ outcome: 'succeeded' })
-      : end({ outcome: 'preempted', round, exits, ...unfit });
   }
 
-  const judgement = isFailure(state.reason) ? judgementOf(state, root, happening) : undefined;
+  const { policy, restartCount, ledger, step, workers, notice } = state;
+  const stopping = state.phase === 'stopping' ? state : undefined;
+  const over: Describing = {
+    phase: 'describing',
+    policy,
+    round,
+    restartCount,
+    ledger,
+    step,
+    workers,
+    exits,
+    ...(notice === undefined ? {} : { notice }),
+    ...(stopping === undefined ? {} : { stop: stopOf(stopping) }),
+    next: stopping?.next ?? 'none',
+    end: { atMs, isStuck: stuck.length > 0, progress },
+  };
+  if (!isDescribed(over)) {
+    const [next, actions] = onDescribed(over, { event: 'described', round, failures: [] });
+    return [next, [...told, ...actions]];
+  }
+  const signaled =
+    stopping?.signaledAtMs === undefined ? {} : { signaledAtMs: stopping.signaledAtMs };
+  // Reading goes on while the rest is done.
+  return [over, [{ do: 'describe', round, exits, ...signaled }, ...told]];
+}
+
+/** Nobody asks how workers ended where an order has ended them. */
+function isDescribed({ exits, stop }: Describing): boolean {
+  const isOrdered = stop?.order !== undefined && !isFailure(stop.reason);
+  return !isOrdered && exits.some(isFailed);
+}
+
+function stopOf({ reason, order, hang, sinceMs }: GroupStop): GroupStop {
+  return {
+    reason,
+    ...(order === undefined ? {} : { order }),
+    ...(hang === undefined ? {} : { hang }),
+    sinceMs,
+  };
+}
+
+/** A group's failures are known, the root cause first: what follows is decided by it. */
+export function onDescribed(state: Describing, { failures, chance = 0 }: Of<'described'>): Step {
+  const { stop, notice, end } = state;
+  const unfit = end.isStuck ? ({ nodeUnfit: true } as const) : {};
+  const about = aboutRound(state, failures);
+  if (stop === undefined) {
+    // Without a notice there's no failure among them.
+    return failures.length === 0
+      ? endRun(state, { outcome: 'succeeded' }, about)
+      : endRun(state, { outcome: 'preempted', failures, ...unfit }, about);
+  }
+
+  const judgement = isFailure(stop.reason)
+    ? judgementOf(state, stop, failures[0], chance)
+    : undefined;
   // Without a restart left the failure had decided the outcome before anybody ordered a stop.
   if (judgement?.do === 'fail') {
     const { because, rule } = judgement;
-    const ending: Ending = {
-      outcome: 'failed',
-      round,
-      exits,
-      because,
-      ...(rule === undefined ? {} : { rule }),
-    };
-    return end(ending, state.prepared ? [discardNext(state)] : []);
+    const why = { because, ...(rule === undefined ? {} : { rule }) };
+    return endRun(state, { outcome: 'failed', round: state.round, failures, ...why }, about);
   }
-  if (state.order === undefined && state.notice !== undefined) {
-    return end({ outcome: 'preempted', round, exits, ...unfit });
-  }
-  if (state.order !== undefined || judgement === undefined) {
+  if (stop.order === undefined && notice !== undefined)
+    return endRun(state, { outcome: 'preempted', failures, ...unfit }, about);
+  if (stop.order !== undefined || judgement === undefined) {
     // What isn't stopped for a failure is stopped by an order.
-    const { by, signal } = state.order ?? { by: 'caller', signal: 'SIGTERM' };
-    return end({ outcome: 'stopped', by, signal, ...unfit });
+    const { by, signal } = stop.order ?? { by: 'caller', signal: 'SIGTERM' };
+    return endRun(state, { outcome: 'stopped', by, signal, ...unfit }, about);
   }
+  return restart(state, failures, judgement, about);
+}
 
-  const { ledger, delayMs, rule, windowLeft } = judgement;
-  const { maxRestarts } = policy.failures;
-  const restarting: Action = {
-    do: 'tell-restarting',
+type About = Omit<HookCall, 'name'>;
+
+function aboutRound(state: Describing, failures: readonly WorkerFailure[]): About {
+  const { stop, round, exits } = state;
+  if (stop !== undefined) return aboutEnd(round, stop, failures[0]?.rank);
+  return { round, reason: exits.some(isFailed) ? 'preempted' : 'success' };
+}
+
+/** What comes after a round and belongs to it. */
+function pausesAfter({ policy, round, stop, exits }: Describing, about: About): Pause[] {
+  const isHurried = stop?.order?.hurried === true;
+  return [
+    ...(policy.waitsForGpus && !isHurried
+      ? [{ name: 'gpus', round, strangers: exits.some(isFailed) } as const]
+      : []),
+    ...hookCalls(policy, 'post-round', about),
+  ];
+}
+
+function endRun(state: Describing, ending: Ending, about: About): Step {
+  const { policy, round, stop } = state;
+  const discard = discardNext(state);
+  const pauses = pausesAfter(state, about);
+  const [pause] = pauses;
+  if (pause === undefined)
+    return [{ phase: 'ended', policy }, [...discard, { do: 'finish', ending }]];
+  const after: After = {
+    phase: 'after',
+    policy,
     round,
-    exits,
-    restartsLeft: maxRestarts - ledger.spent,
-    maxRestarts,
-    delayMs,
-    ...(rule === undefined ? {} : { rule }),
-    ...(windowLeft === undefined ? {} : { windowLeft }),
-    atMs,
+    pauses,
+    ending,
+    ...(stop?.order === undefined ? {} : { order: stop.order }),
   };
-  const after: Action[] = [{ do: 'release-round', round }, ...told, restarting];
+  return [after, [...discard, { do: 'begin-pause', round, pause }]];
+}
+
+function restart(
+  state: Describing,
+  failures: readonly WorkerFailure[],
+  { ledger, delayMs, rule, windowLeft }: Extract<Judgement, { do: 'restart' }>,
+  about: About,
+): Step {
+  const { policy, round, restartCount, next, end } = state;
+  const { maxRestarts } = policy.failures;
+  const [root] = failures;
+  const restarting: Action[] =
+    root === undefined
+      ? []
+      : [
+          {
+            do: 'tell',
+            event: {
+              event: 'restarting',
+              failure: root,
+              failures,
+              restartsLeft: maxRestarts - ledger.spent,
+              maxRestarts,
+              delayMs,
+              ...(rule === undefined ? {} : { rule }),
+              ...(windowLeft === undefined ? {} : { windowLeft }),
+              atMs: end.atMs,
+            },
+          },
+        ];
   const pauses: Pause[] = [
-    ...afterRound,
+    ...pausesAfter(state, about),
     ...(delayMs > 0 ? [{ name: 'back-off', ms: delayMs } as const] : []),
     ...hookCalls(policy, 'pre-start', { ...about, round: round + 1 }),
   ];
-  const [first] = pauses;
-  if (first !== undefined) {
-    const { workers, prepared, step } = state;
+  const [pause] = pauses;
+  if (pause !== undefined) {
     const between: Between = {
       phase: 'between',
       policy,
       round,
       restartCount,
-      ledger: state.ledger,
-      step,
-      workers,
-      exits,
-      dying: state.dying,
+      failures,
       pauses,
-      prepared,
+      next,
       nextLedger: ledger,
     };
-    return [between, [{ do: 'begin-pause', round, pause: first }, ...after]];
+    return [between, [{ do: 'begin-pause', round, pause }, ...restarting]];
   }
-  const [next, started] = startRound(policy, round + 1, ledger);
-  // New workers first: telling why can wait for the few microseconds.
-  return [next, [...started, ...after]];
-}
-
-function rootOf(exits: readonly Exit[], { rootCause }: Of<'group-ended'>): Exit | undefined {
-  return (
-    exits.find(({ worker }) => worker.localRank === rootCause?.localRank) ??
-    exits.find(({ cause }) => cause === 'hang') ??
-    exits.find(({ exit, cause }) => cause === 'own' && !isSuccess(exit)) ??
-    exits[0]
-  );
+  const coming = { policy, round: round + 1, ledger, failures };
+  return whileStarting(startRound(coming, next), restarting);
 }
 
 /** A stuck process holds what the next round needs, and no signal frees it. */
 function judgementOf(
-  state: Stopping,
-  root: Exit | undefined,
-  { stuck, rootCause, progress = 0, chance = 0, atMs }: Of<'group-ended'>,
+  state: Describing,
+  { sinceMs }: GroupStop,
+  root: WorkerFailure | undefined,
+  chance: number,
 ): Judgement | { readonly do: 'fail'; readonly because: 'node-unfit'; readonly rule?: string } {
-  if (stuck.length > 0) return { do: 'fail', because: 'node-unfit' };
-  const startedAtMs = Math.min(...state.workers.map(worker => worker.startedAtMs));
-  return judge(state.policy.failures, state.ledger, {
-    round: state.round,
+  const { policy, ledger, round, workers, step, end } = state;
+  if (end.isStuck) return { do: 'fail', because: 'node-unfit' };
+  const startedAtMs = Math.min(...workers.map(worker => worker.startedAtMs));
+  return judge(policy.failures, ledger, {
+    round,
     exit: root?.exit ?? { how: 'unknown' },
-    words: rootCause?.words ?? '',
-    ranMs: state.sinceMs - startedAtMs,
-    atMs,
-    step: Math.max(progress, state.step),
+    words: root === undefined ? '' : wordsOf(root),
+    ranMs: sinceMs - startedAtMs,
+    atMs: end.atMs,
+    step: Math.max(end.progress, step),
     chance,
   });
 }
@@ -177,7 +241,7 @@ export function onPauseOver(
   if (done?.name !== name) return [state, []];
   if (problem !== undefined && done.name === 'pre-start') {
     const error = launchError('ERR_HOOK', [done.name, done.round, problem]);
-    const discard = state.phase === 'between' && state.prepared ? [discardNext(state)] : [];
+    const discard = state.phase === 'between' ? discardNext(state) : [];
     const finish: Action = { do: 'finish', ending: { outcome: 'error', error } };
     return [{ phase: 'ended', policy }, [...discard, finish]];
   }
@@ -185,14 +249,15 @@ export function onPauseOver(
   const told = problem !== undefined && isHook ? [hookFailed(done, problem, nowMs)] : [];
   switch (state.phase) {
     case 'before': {
-      const [next, started] = startRound(policy, 0, emptyLedger);
-      return [next, [...started, ...told]];
+      const first = { policy, round: 0, ledger: emptyLedger, failures: [] };
+      return whileStarting(startRound(first, 'none'), told);
     }
     case 'between': {
       if (pause !== undefined)
         return [{ ...state, pauses }, [{ do: 'begin-pause', round, pause }, ...told]];
-      const [next, started] = startRound(policy, round + 1, state.nextLedger);
-      return [next, [...started, ...told]];
+      const { nextLedger: ledger, failures } = state;
+      const coming = { policy, round: round + 1, ledger, failures };
+      return whileStarting(startRound(coming, state.next), told);
     }
     case 'after':
       if (pause !== undefined)
@@ -201,26 +266,4 @@ export function onPauseOver(
     default:
       return unreachable(state);
   }
-}
-
-export function discardNext({ round, restartCount }: Round): Action {
-  return { do: 'discard-round', round: round + 1, restartCount: restartCount + 1 };
-}
-
-/** As many restarts as rounds before it, free ones included: attempts have numbers of their own. */
-export function startRound(policy: Policy, round: number, ledger: Ledger): Step {
-  return [
-    {
-      phase: 'starting',
-      policy,
-      round,
-      restartCount: round,
-      ledger,
-      step: 0,
-      workers: [],
-      exits: [],
-      dying: [],
-    },
-    [{ do: 'start-round', round, restartCount: round }],
-  ];
 }

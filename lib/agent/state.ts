@@ -1,14 +1,19 @@
 import type {
   AgentEvent,
+  FailReason,
+  Hang,
   PreemptionSource,
   StopReason,
+  Stuck,
   WorkerExit,
+  WorkerFailure,
   WorkerIdentity,
 } from '../events.js';
+import type { GroupEnd } from '../failures/describe.js';
+import type { SeenExit } from '../failures/failure.js';
+import type { FailurePolicy, Ledger } from '../failures/policy.js';
 import type { GraceReason } from '../options/grace.js';
 import type { HookName } from '../options/hooks.js';
-import type { FailReason, FailurePolicy, Ledger } from './failure-policy.js';
-import type { Hang } from './hang.js';
 
 /** The words of `step`: what the agent knows, what happens to it, what it then does. */
 
@@ -21,30 +26,18 @@ export interface Policy {
   readonly preemptSignal?: string;
   /** From the notice to SIGTERM. */
   readonly preemptLimitMs?: number;
+  /** Whether there are hang rules. */
+  readonly watchesForHangs?: boolean;
   /** Whether GPUs are to become free after a round. */
   readonly waitsForGpus?: boolean;
   /** Those that there are. */
   readonly hooks?: readonly HookName[];
 }
 
-/** An end as it was seen, with what we had to do with it. */
-export interface Exit {
-  readonly worker: WorkerIdentity;
-  readonly exit: WorkerExit;
-  readonly cause: 'own' | 'hang' | 'stopped-by-us';
-  /** Of the one that a hang rule found. */
-  readonly hang?: Hang;
-  /** Whether we had begun to stop the group by then. */
-  readonly duringStop: boolean;
-  readonly durationMs: number;
-  readonly atMs: number;
-}
-
-export interface Stuck {
-  readonly localRank: number;
-  readonly state: string;
-  readonly waitChannel: string;
-  readonly kernelStack: string;
+/** An end as it was first heard of, by an early notice or by the exit itself. */
+export interface Exit extends SeenExit {
+  /** Whether the worker is gone, and not only known to be ending. */
+  readonly isGone: boolean;
 }
 
 export interface Round {
@@ -57,10 +50,8 @@ export interface Round {
   readonly step: number;
   /** By local rank; empty until all have exec'd. */
   readonly workers: readonly { readonly identity: WorkerIdentity; readonly startedAtMs: number }[];
-  /** In the order in which they were seen. */
+  /** In the order in which they were first heard of, one for each worker at most. */
   readonly exits: readonly Exit[];
-  /** Failures that had an early notice, in the order of those; they're in `exits`, too, once they're gone. */
-  readonly dying: readonly Exit[];
   /** From then on no failure costs a restart, since none would get far. */
   readonly notice?: Notice;
 }
@@ -80,6 +71,27 @@ export interface StopOrder {
   readonly hurried?: true;
 }
 
+/** Why a group is stopped. */
+export interface GroupStop {
+  /** Why it began; an order may have come on top of it. */
+  readonly reason: StopReason;
+  readonly order?: StopOrder;
+  /** What was found, where the reason is a hang. */
+  readonly hang?: Hang;
+  readonly sinceMs: number;
+}
+
+/** What was known when a group had ended. */
+export interface GroupOver {
+  readonly atMs: number;
+  readonly isStuck: boolean;
+  /** The highest step that a worker has told; 0 if none did. */
+  readonly progress: number;
+}
+
+/** How far the next round is, which is prepared while this one ends. */
+export type NextRound = 'none' | 'under-way' | 'ready' | { readonly error: unknown };
+
 export type AgentState =
   | { readonly phase: 'idle'; readonly policy: Policy }
   /** Nothing has started; round 0 does when the pause is over. */
@@ -89,35 +101,54 @@ export type AgentState =
       readonly round: 0;
       readonly pauses: readonly Pause[];
     }
+  /** Store, folders and plans of a round are being made. Nothing runs, and there's nobody to stop. */
+  | {
+      readonly phase: 'preparing';
+      readonly policy: Policy;
+      readonly round: number;
+      readonly restartCount: number;
+      readonly ledger: Ledger;
+      /** Of the round before. */
+      readonly failures: readonly WorkerFailure[];
+    }
   | (Round & { readonly phase: 'starting' })
   | (Round & { readonly phase: 'running' })
+  | (Round &
+      GroupStop & {
+        readonly phase: 'stopping';
+        /** When the grace period ends; never while a hook holds the stop up. */
+        readonly killAtMs: number;
+        /** When our first signal went out; absent as long as none has. */
+        readonly signaledAtMs?: number;
+        /** What we sent, by number: deaths by one of these are our doing. */
+        readonly sent: readonly number[];
+        readonly next: NextRound;
+        /**
+         * The hook before a stop is under way. Nothing has been sent yet, so no grace period has begun,
+         * and deaths are nobody's doing but their own.
+         */
+        readonly holding?: { readonly signal: string };
+      })
+  /** No worker is left, and what they have left is being read. */
   | (Round & {
-      readonly phase: 'stopping';
-      /** Why it began; an order may have come on top of it. */
-      readonly reason: StopReason;
-      readonly order?: StopOrder;
-      /** What was found, where the reason is a hang. */
-      readonly hang?: Hang;
-      readonly sinceMs: number;
-      readonly killAtMs: number;
-      /** What we sent, by number: deaths by one of these are our doing. */
-      readonly sent: readonly number[];
-      /** Whether the next round has been prepared meanwhile. */
-      readonly prepared: boolean;
-      /**
-       * The hook before a stop is under way. Nothing has been sent yet, so no grace period has begun,
-       * and deaths are nobody's doing but their own.
-       */
-      readonly holding?: { readonly signal: string };
+      readonly phase: 'describing';
+      /** Absent if the group ended by itself, on a notice. */
+      readonly stop?: GroupStop;
+      readonly next: NextRound;
+      readonly end: GroupOver;
     })
   /** The round is over; the next one starts when the pauses are. */
-  | (Round & {
+  | {
       readonly phase: 'between';
+      readonly policy: Policy;
+      readonly round: number;
+      readonly restartCount: number;
+      readonly failures: readonly WorkerFailure[];
       /** The first is under way. */
       readonly pauses: readonly Pause[];
-      readonly prepared: boolean;
+      readonly next: NextRound;
       readonly nextLedger: Ledger;
-    })
+    }
   /** No round follows. It's known how the run ends, and told when the pause is over. */
   | {
       readonly phase: 'after';
@@ -149,6 +180,8 @@ export interface HookCall {
 
 export type Happening =
   | { readonly event: 'launch' }
+  /** What `prepare-round` asked for; with an error, why that round can't be had. */
+  | { readonly event: 'prepared'; readonly round: number; readonly error?: unknown }
   /** Every worker has exec'd. */
   | {
       readonly event: 'started';
@@ -187,10 +220,15 @@ export type Happening =
       readonly atMs: number;
       readonly stuck: readonly Stuck[];
       readonly strays: number;
-      /** As the report will name it, and what it left to read; absent where no rule asks for it. */
-      readonly rootCause?: { readonly localRank: number; readonly words: string };
       /** The highest step that a worker has told; 0 if none did. */
       readonly progress?: number;
+    }
+  /** What `describe` asked for. */
+  | {
+      readonly event: 'described';
+      readonly round: number;
+      /** The root cause first. */
+      readonly failures: readonly WorkerFailure[];
       /** Drawn by chance, at least 0 and below 1. */
       readonly chance?: number;
     }
@@ -212,11 +250,15 @@ export type Happening =
   | { readonly event: 'stop'; readonly by: 'signal' | 'caller'; readonly signal?: string };
 
 export type Action =
-  /** Store, folders and plans of a round that will start if nothing comes between. */
+  /** Store, folders and plans of a round; `prepared` happens then. */
   | { readonly do: 'prepare-round'; readonly round: number; readonly restartCount: number }
-  /** Such a round won't start. */
+  /** Such a round won't start, however far it is. */
   | { readonly do: 'discard-round'; readonly round: number; readonly restartCount: number }
-  | { readonly do: 'start-round'; readonly round: number; readonly restartCount: number }
+  /** It's been prepared. */
+  | { readonly do: 'start-round'; readonly round: number }
+  /** Hang rules apply from now on, and no longer. */
+  | { readonly do: 'watch-round'; readonly round: number }
+  | { readonly do: 'unwatch-round'; readonly round: number }
   | {
       readonly do: 'stop-group';
       readonly round: number;
@@ -234,36 +276,25 @@ export type Action =
   | { readonly do: 'arm-preempt-limit'; readonly round: number; readonly afterMs: number }
   /** The round's workers are gone: its store may go, too. */
   | { readonly do: 'release-round'; readonly round: number }
+  /** Its failures, once; `described` happens then. */
+  | ({ readonly do: 'describe'; readonly round: number } & GroupEnd)
   | { readonly do: 'tell'; readonly event: AgentEvent }
-  /** A `restarting` event; its failure takes reading error files. */
-  | {
-      readonly do: 'tell-restarting';
-      readonly round: number;
-      readonly exits: readonly Exit[];
-      readonly restartsLeft: number;
-      readonly maxRestarts: number;
-      readonly delayMs: number;
-      readonly rule?: string;
-      readonly windowLeft?: number;
-      readonly atMs: number;
-    }
   /** The last one. */
   | { readonly do: 'finish'; readonly ending: Ending };
 
 export type Ending =
   | { readonly outcome: 'succeeded' }
-  /** `exits` in the report's order. */
   | {
       readonly outcome: 'failed';
       readonly round: number;
-      readonly exits: readonly Exit[];
+      /** The root cause first. */
+      readonly failures: readonly WorkerFailure[];
       readonly because: FailReason | 'node-unfit';
       readonly rule?: string;
     }
   | {
       readonly outcome: 'preempted';
-      readonly round: number;
-      readonly exits: readonly Exit[];
+      readonly failures: readonly WorkerFailure[];
       /** A worker is stuck in the kernel. */
       readonly nodeUnfit?: true;
     }

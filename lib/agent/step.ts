@@ -1,12 +1,13 @@
-import type { AgentEvent } from '../events.js';
+import type { AgentEvent, Hang } from '../events.js';
+import { isSuccess } from '../failures/failure.js';
+import { emptyLedger } from '../failures/policy.js';
 import { unreachable } from '../util/unreachable.js';
-import { confirmed, isAmong, isSuccess, seenExit } from './exits.js';
-import { emptyLedger } from './failure-policy.js';
-import type { Hang } from './hang.js';
+import { confirmed, exitOf, seenExit, withExit } from './exits.js';
 import { hookCalls, hookFailed } from './hook-calls.js';
+import { onPrepared, startRound } from './next-round.js';
 import { onForward, onNotice, onStop } from './orders.js';
 import { noticeActions } from './preemption.js';
-import { onGroupEnded, onPauseOver, startRound } from './round-end.js';
+import { onDescribed, onGroupEnded, onPauseOver } from './round-end.js';
 import type { Action, AgentState, Ending, Exit, Happening, Policy } from './state.js';
 import {
   hasStarted,
@@ -42,12 +43,15 @@ export function step(state: AgentState, happening: Happening, nowMs: number): St
       return onNotice(state, { by: happening.by, atMs: nowMs });
     case 'forward':
       return onForward(state, happening.signal);
+    case 'prepared':
+      return onPrepared(state, happening);
     case 'started':
     case 'start-failed':
     case 'dying':
     case 'exited':
     case 'hung':
     case 'group-ended':
+    case 'described':
     case 'progress':
     case 'pause-over':
     case 'preempt-limit':
@@ -58,10 +62,13 @@ export function step(state: AgentState, happening: Happening, nowMs: number): St
 
   // Late news of a round that's over.
   if (state.phase === 'idle' || state.phase === 'ended') return [state, []];
+  if (state.phase === 'preparing') return [state, []];
   if (happening.round !== state.round) return [state, []];
   if (state.phase === 'before' || state.phase === 'between' || state.phase === 'after') {
     return happening.event === 'pause-over' ? onPauseOver(state, happening, nowMs) : [state, []];
   }
+  if (state.phase === 'describing')
+    return happening.event === 'described' ? onDescribed(state, happening) : [state, []];
 
   switch (happening.event) {
     // A round starts once, or fails to.
@@ -77,6 +84,8 @@ export function step(state: AgentState, happening: Happening, nowMs: number): St
       return onHung(state, happening.hang, nowMs);
     case 'group-ended':
       return onGroupEnded(state, happening);
+    case 'described':
+      return [state, []];
     case 'progress':
       return [{ ...state, step: Math.max(state.step, happening.step) }, []];
     case 'pause-over':
@@ -93,7 +102,8 @@ function onLaunch(state: AgentState): Step {
   if (state.phase !== 'idle') return [state, []];
   const { policy } = state;
   const [hook] = hookCalls(policy, 'pre-start', { round: 0 });
-  if (hook === undefined) return startRound(policy, 0, emptyLedger);
+  if (hook === undefined)
+    return startRound({ policy, round: 0, ledger: emptyLedger, failures: [] }, 'none');
   return [
     { phase: 'before', policy, round: 0, pauses: [hook] },
     [{ do: 'begin-pause', round: 0, pause: hook }],
@@ -124,8 +134,12 @@ function onStarted(state: Live, { workers, masterAddr, masterPort, atMs }: Of<'s
   // A stop that came before goes on: the core stops the group as soon as it has started.
   const phase = state.phase === 'starting' ? 'running' : state.phase;
   const next = { ...state, phase, workers } as Live; // `running` adds nothing to `starting`
-  const late = phase === 'running' && state.notice !== undefined;
-  return [next, [{ do: 'tell', event: told }, ...(late ? noticeActions(next, state.notice) : [])]];
+  const notified = phase === 'running' ? state.notice : undefined;
+  if (notified !== undefined)
+    return [next, [{ do: 'tell', event: told }, ...noticeActions(next, notified)]];
+  const isWatched = phase === 'running' && state.policy.watchesForHangs === true;
+  const watch: Action[] = isWatched ? [{ do: 'watch-round', round }] : [];
+  return [next, [{ do: 'tell', event: told }, ...watch]];
 }
 
 function onStartFailed(state: Live, error: unknown): Step {
@@ -145,14 +159,15 @@ function onStartFailed(state: Live, error: unknown): Step {
 
 function onExited(state: Live, { localRank, exit, atMs }: Of<'exited'>, nowMs: number): Step {
   const worker = state.workers[localRank];
-  if (worker === undefined || isAmong(state.exits, worker)) return [state, []];
+  if (worker === undefined) return [state, []];
+  const noticed = exitOf(state, worker);
+  if (noticed?.isGone) return [state, []];
 
-  const noticed = state.dying.find(seen => seen.worker === worker.identity);
   const durationMs = atMs - worker.startedAtMs;
   const seen: Exit =
     noticed === undefined
-      ? seenExit(state, worker, exit, atMs)
-      : { ...noticed, exit: confirmed(noticed.exit, exit), durationMs };
+      ? { ...seenExit(state, worker, exit, atMs), isGone: true }
+      : { ...noticed, exit: confirmed(noticed.exit, exit), durationMs, isGone: true };
   const told: Action = {
     do: 'tell',
     event: {
@@ -164,7 +179,7 @@ function onExited(state: Live, { localRank, exit, atMs }: Of<'exited'>, nowMs: n
       atMs,
     },
   };
-  const exits = [...state.exits, seen];
+  const exits = withExit(state.exits, seen);
   // The first failure stops the group; those that follow are its echoes, kept for the report only.
   // After a notice each worker saves and ends in its own time; one that's done mustn't stop the others.
   if (state.phase !== 'running' || isSuccess(seen.exit) || state.notice !== undefined)
@@ -198,7 +213,7 @@ function onDying(state: Live, { localRank, exit, atMs }: Of<'dying'>, nowMs: num
   const worker = state.workers[localRank];
   // Ends that are well, or of which we know nothing yet, are told soon enough.
   if (worker === undefined || isSuccess(exit) || exit.how === 'unknown') return [state, []];
-  if (isAmong(state.exits, worker) || isAmong(state.dying, worker)) return [state, []];
+  if (exitOf(state, worker) !== undefined) return [state, []];
 
   const seen = seenExit(state, worker, exit, atMs);
   const { durationMs, duringStop } = seen;
@@ -213,8 +228,8 @@ function onDying(state: Live, { localRank, exit, atMs }: Of<'dying'>, nowMs: num
       atMs,
     },
   };
-  const dying = [...state.dying, seen];
+  const exits = withExit(state.exits, seen);
   if (state.phase !== 'running' || state.notice !== undefined)
-    return withoutNeedlessHold({ ...state, dying }, [told], nowMs);
-  return stopForFailure({ ...state, dying }, told, nowMs);
+    return withoutNeedlessHold({ ...state, exits }, [told], nowMs);
+  return stopForFailure({ ...state, exits }, told, nowMs);
 }

@@ -1,10 +1,9 @@
-import type { StopReason } from '../events.js';
+import type { Hang, StopReason } from '../events.js';
+import { mayRestart } from '../failures/policy.js';
 import type { GraceReason } from '../options/grace.js';
 import { signalNumber } from '../util/signals.js';
-import { notGoneYet } from './exits.js';
-import { mayRestart } from './failure-policy.js';
-import type { Hang } from './hang.js';
 import { aboutStop, hookCalls } from './hook-calls.js';
+import { unwatch } from './preemption.js';
 import type { Action, AgentState, Happening, Policy, Round, StopOrder } from './state.js';
 
 /** How a group is stopped, and the words that the other parts of `step` share. */
@@ -13,7 +12,11 @@ export type Step = [AgentState, Action[]];
 
 export type Live = Extract<AgentState, { phase: 'starting' | 'running' | 'stopping' }>;
 
+export type Preparing = Extract<AgentState, { phase: 'preparing' }>;
+
 export type Before = Extract<AgentState, { phase: 'before' }>;
+
+export type Describing = Extract<AgentState, { phase: 'describing' }>;
 
 export type Between = Extract<AgentState, { phase: 'between' }>;
 
@@ -55,35 +58,41 @@ export function stopFor(
     ...(why.hang === undefined ? {} : { hang: why.hang }),
     sinceMs: nowMs,
     killAtMs: nowMs + graceMs,
+    ...(nobody ? {} : { signaledAtMs: nowMs }),
     sent: sentWith(undefined, why.signal),
-    prepared: isFailure(why.reason) && mayRestart(policy.failures, state.ledger),
+    next: isFailure(why.reason) && mayRestart(policy.failures, state.ledger) ? 'under-way' : 'none',
   };
   // Workers that are still starting haven't run their own code: there's nothing to do before they end.
   const mayHold = state.phase === 'running' && !nobody && why.signal !== 'SIGKILL';
   const [hook] = mayHold ? hookCalls(policy, 'pre-stop', aboutStop(stopping)) : [];
   const next = hook === undefined ? stopping : held(stopping, why.signal);
-  const prepare: Action[] = next.prepared
-    ? [{ do: 'prepare-round', round: round + 1, restartCount: restartCount + 1 }]
-    : [];
-  if (hook !== undefined) return [next, [{ do: 'begin-pause', round, pause: hook }, ...prepare]];
+  const prepare: Action[] =
+    next.next === 'under-way'
+      ? [{ do: 'prepare-round', round: round + 1, restartCount: restartCount + 1 }]
+      : [];
+  // A notice has ended it before.
+  const isWatched = state.phase === 'running' && state.notice === undefined;
+  const after = [...(isWatched ? unwatch(policy, round) : []), ...prepare];
+  if (hook !== undefined) return [next, [{ do: 'begin-pause', round, pause: hook }, ...after]];
   const signals = nobody ? [] : signalActions(next, why.reason, why.signal, graceMs, nowMs);
-  return [next, [...signals, ...prepare]];
+  return [next, [...signals, ...after]];
 }
 
 /** Whether all have ended, or are about to. */
 function isLeft(state: Live): boolean {
-  return state.phase !== 'starting' && livingOf(state) === notGoneYet(state).length;
+  return state.phase !== 'starting' && state.exits.length === state.workers.length;
 }
 
 /** Until the hook is over. No grace period has begun, and nothing is sent. */
-function held(state: Stopping, signal: string): Stopping {
+function held({ signaledAtMs: _, ...state }: Stopping, signal: string): Stopping {
   return { ...state, killAtMs: Number.POSITIVE_INFINITY, sent: [], holding: { signal } };
 }
 
 /** It's stopped now, and whatever comes of the hook is no longer waited for. */
-export function unheld(state: Stopping): Stopping {
+export function unheld(state: Stopping, nowMs: number): Stopping {
   const { holding, ...rest } = state;
-  return holding === undefined ? state : { ...rest, sent: sentWith(undefined, holding.signal) };
+  if (holding === undefined) return state;
+  return { ...rest, signaledAtMs: nowMs, sent: sentWith(undefined, holding.signal) };
 }
 
 export function endHold({ holding }: Stopping): Action[] {
@@ -96,7 +105,7 @@ export function release(state: Stopping, nowMs: number): Step {
   if (holding === undefined) return [state, []];
   const reasons = [state.reason, ...(order === undefined ? [] : [order.by])];
   const graceMs = Math.min(...reasons.map(each => graceOf(policy, each)));
-  const next = { ...unheld(state), killAtMs: nowMs + graceMs };
+  const next = { ...unheld(state, nowMs), killAtMs: nowMs + graceMs };
   return [next, signalActions(next, order?.by ?? state.reason, holding.signal, graceMs, nowMs)];
 }
 
@@ -104,7 +113,7 @@ export function release(state: Stopping, nowMs: number): Step {
 export function withoutNeedlessHold(state: Live, actions: readonly Action[], nowMs: number): Step {
   if (state.phase !== 'stopping' || state.holding === undefined || !isLeft(state))
     return [state, [...actions]];
-  const next = { ...unheld(state), killAtMs: nowMs + graceOf(state.policy, state.reason) };
+  const next = { ...unheld(state, nowMs), killAtMs: nowMs + graceOf(state.policy, state.reason) };
   return [next, [...actions, ...endHold(state)]];
 }
 
@@ -126,9 +135,8 @@ export function isFailure(reason: StopReason): boolean {
   return reason === 'failure' || reason === 'hang';
 }
 
-/** SIGKILL is always among them: the core sends it when the grace period ends. */
 export function sentWith(state: Stopping | undefined, signal: string): number[] {
-  return [...(state?.sent ?? [9]), signalNumber(signal) ?? 15];
+  return [...(state?.sent ?? []), signalNumber(signal) ?? 15];
 }
 
 export function graceOf(policy: Policy, reason: GraceReason): number {
@@ -142,7 +150,7 @@ export function hasStarted(state: Round): boolean {
 }
 
 export function livingOf(state: Round): number {
-  return state.workers.length - state.exits.length;
+  return state.workers.length - state.exits.filter(({ isGone }) => isGone).length;
 }
 
 export function orderOf({ by, signal }: StopOrder): Pick<StopOrder, 'by' | 'signal'> {

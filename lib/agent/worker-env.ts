@@ -1,5 +1,6 @@
 import { launchError } from '../errors.js';
 import { sharedStoreEnv } from '../store/shared.js';
+import type { ReturnGate } from './return-gate.js';
 
 /** The numbers of one round that its workers are told. Valid within this round only. */
 export interface Round {
@@ -23,6 +24,8 @@ export interface Round {
   readonly local: string | undefined;
   /** Found in the environment of whatever this round left behind. */
   readonly cookie: string;
+  /** Where function workers wait for each other; absent for all others. */
+  readonly gate?: ReturnGate | undefined;
 }
 
 export type Env = Readonly<Record<string, string | undefined>>;
@@ -76,6 +79,7 @@ export function workerEnv(
     ...placed,
     REGROUP_COOKIE: round.cookie,
     REGROUP_ROUND: String(round.round),
+    ...(round.gate === undefined ? {} : { REGROUP_RETURN: round.gate.addressOf(localRank) }),
     ...sharedStoreEnv(round.local),
   };
 }

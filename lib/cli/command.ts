@@ -1,9 +1,9 @@
 import { reapOrphans } from '../agent/machine.js';
 import { RegroupError } from '../errors.js';
-import type { AgentEvent, RunResult } from '../events.js';
+import type { RunResult } from '../events.js';
 import { exitCodes } from '../exit-codes.js';
 import { failureRules } from '../failure-options.js';
-import { exitNow, launch, type RunDescription } from '../launch.js';
+import { exitNow, launch, type Run, type RunDescription } from '../launch.js';
 import type { LaunchOptions } from '../options.js';
 import { learnGpus } from '../placement/this-machine.js';
 import { signalNumber } from '../util/signals.js';
@@ -84,13 +84,6 @@ async function runJob(
       if (looksAtGpus(options)) await learnGpus(options.env ?? {});
       const run = launch(options);
       beInit();
-      if (settings.logLevel <= logLevels.INFO) {
-        printer.log('INFO', bannerOf(settings, run.description));
-        const { bindings = [] } = run.description;
-        for (const [rank, binding] of bindings.entries()) {
-          printer.log('INFO', `worker ${rank}: ${binding}`);
-        }
-      }
       signals.add(settings.signalsToHandle);
       signals.add(settings.forwardSignals);
       const preempts = noticeSignal(options.preemptSignal, settings.signalsToHandle);
@@ -111,7 +104,8 @@ async function runJob(
       });
 
       sleepSoundly();
-      const [result] = await Promise.all([run.result, printEvents(run.events(), printer.event)]);
+      const printed = printEvents(run, settings, printer);
+      const [result] = await Promise.all([run.result, printed]);
       process.exitCode = exitCodeOf(result, settings.exitCode);
       tell(result, run.description, options, printer, ending);
     },
@@ -163,7 +157,6 @@ function hasPolicy(options: LaunchOptions): boolean {
   return Object.keys(failureRules).some(name => name in options);
 }
 
-/** Only now it's known what chance has decided. */
 function bannerOf(settings: CliSettings, { runId, runFolder }: RunDescription): string {
   const decided = new Map([
     ['run_id', runId],
@@ -174,11 +167,23 @@ function bannerOf(settings: CliSettings, { runId, runFolder }: RunDescription): 
   );
 }
 
-async function printEvents(
-  events: AsyncIterable<AgentEvent>,
-  print: (event: AgentEvent) => void,
-): Promise<void> {
-  for await (const event of events) print(event);
+/** The banner comes before the first event, or alone: by then it's known what chance has decided. */
+async function printEvents(run: Run, settings: CliSettings, printer: Printer): Promise<void> {
+  let isFirst = true;
+  for await (const event of run.events()) {
+    if (isFirst) logBanner(run.description, settings, printer);
+    isFirst = false;
+    printer.event(event);
+  }
+  if (isFirst) logBanner(run.description, settings, printer);
+}
+
+function logBanner(description: RunDescription, settings: CliSettings, printer: Printer): void {
+  if (settings.logLevel > logLevels.INFO) return;
+  printer.log('INFO', bannerOf(settings, description));
+  const { bindings = [] } = description;
+  for (const [rank, binding] of bindings.entries())
+    printer.log('INFO', `worker ${rank}: ${binding}`);
 }
 
 /** Endings that torchrun doesn't know. */
@@ -272,8 +277,8 @@ async function report(
     writeConsole(2, `${describeError(command, error)}\n`);
     if (errorFile === undefined || !(error instanceof Error)) return;
 
-    const { recordError } = await import('../agent/own-error-file.js');
-    const problem = recordError(error, errorFile);
+    const { recordError } = await import('../failures/own-error-file.js');
+    const problem = await recordError(error, errorFile);
     if (problem !== undefined) writeConsole(2, `${command}: ${problem}\n`);
   }
 }

@@ -3,16 +3,10 @@ import { maxTimerMs } from '../util/timers.js';
 import { refusal } from './command-line-error.js';
 import { parseForwardSignals } from './features/preemption.js';
 import { readFeatures } from './features.js';
-import {
-  describeConf,
-  type Meeting,
-  parseNodes,
-  parseRdzvConf,
-  resolveAddress,
-  resolveMeeting,
-} from './meeting.js';
+import { type Meeting, parseNodes, resolveAddress, resolveMeeting } from './meeting.js';
 import type { CommandName } from './option-table.js';
 import { invalidInt, pythonInt, repr } from './python-text.js';
+import { checkRdzvConf, describeConf, parseRdzvConf } from './rdzv-conf.js';
 import { type CliSettings, type Notice, parseLogLevel, parseSignals } from './settings.js';
 import type { Env, Values } from './values.js';
 
@@ -60,13 +54,11 @@ export function resolve(command: CommandName, values: Values, env: Env): LaunchC
   const rdzvConf = parseRdzvConf(values);
   const localRanksFilter = parseRanksFilter(values);
   const logsSpecs = values.text('logs_specs');
-  if (logsSpecs !== undefined) {
+  // PyTorch registers one, which is what one gets without the option.
+  if (logsSpecs !== undefined && logsSpecs !== 'default') {
     const text = `Could not find entrypoint under 'torchrun.logs_specs[${logsSpecs}]' key`;
-    values.refuse(
-      'logs_specs',
-      text,
-      'nothing: plugins of torchrun are Python, and none can be loaded here',
-    );
+    const accepted = 'default: plugins of torchrun are Python, and none can be loaded here';
+    values.refuse('logs_specs', text, accepted);
   }
   const redirects = parseStreams(values, 'redirects');
   const tee = parseStreams(values, 'tee');
@@ -75,6 +67,7 @@ export function resolve(command: CommandName, values: Values, env: Env): LaunchC
   if (meeting.runId === '') warn('config has no run_id, generated a random run_id');
 
   const address = resolveAddress(values, meeting);
+  checkRdzvConf(values, meeting.backend, rdzvConf);
   const monitorInterval = values.float('monitor_interval') ?? 0.1;
   if (!(monitorInterval > 0)) {
     values.refuse('monitor_interval', 'monitor_interval must be > 0', 'seconds above 0');

@@ -1,4 +1,4 @@
-import { invalidInt, pythonInt, repr } from './python-text.js';
+import { invalidInt, pythonInt } from './python-text.js';
 import type { Values } from './values.js';
 
 const nodesAccepted = 'N or MIN:MAX with 0 < MIN <= MAX';
@@ -117,35 +117,4 @@ function parseEndpoint(
     values.refuse(dest, why, 'HOST[:PORT]');
   }
   return [host, port];
-}
-
-/** @source pytorch 2.13, torch/distributed/elastic/rendezvous/utils.py, _parse_rendezvous_config */
-export function parseRdzvConf(values: Values): ReadonlyMap<string, string> {
-  const accepted = '<key1>=<value1>,...,<keyN>=<valueN>';
-  const conf = new Map<string, string>();
-  const text = (values.text('rdzv_conf') ?? '').trim();
-  if (text === '') return conf;
-
-  for (const pair of text.split(',')) {
-    const equals = pair.indexOf('=');
-    const key = (equals < 0 ? pair : pair.slice(0, equals)).trim();
-    const value = equals < 0 ? '' : pair.slice(equals + 1).trim();
-    if (key === '') {
-      const why = `The rendezvous configuration string must be in format ${accepted}.`;
-      values.refuse('rdzv_conf', why, accepted);
-    }
-    if (value === '') {
-      const why = `The rendezvous configuration option '${key}' must have a value specified.`;
-      values.refuse('rdzv_conf', why, accepted);
-    }
-    conf.set(key, value);
-  }
-  return conf;
-}
-
-export function describeConf(conf: ReadonlyMap<string, string>, rank: number | undefined): string {
-  const pairs = [...conf].map(([key, value]) => `${repr(key)}: ${repr(value)}`);
-  if (rank !== undefined) pairs.push(`'rank': ${rank}`);
-  if (!conf.has('timeout')) pairs.push("'timeout': 900");
-  return `{${pairs.join(', ')}}`;
 }

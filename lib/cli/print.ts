@@ -1,6 +1,12 @@
-import type { WorkerFailure } from '../agent/failures.js';
 import { duration, failedLine, failureReport, headline, restartsLine } from '../agent/report.js';
-import type { AgentEvent, RunResult, WorkerExit, WorkerIdentity } from '../events.js';
+import type {
+  AgentEvent,
+  RunResult,
+  WorkerExit,
+  WorkerFailure,
+  WorkerIdentity,
+} from '../events.js';
+import { describeExit } from '../failures/failure.js';
 import type { GpuHolder } from '../gpu/holders.js';
 import { signalNumber } from '../util/signals.js';
 import { unreachable } from '../util/unreachable.js';
@@ -57,7 +63,10 @@ export function createPrinter(options: PrinterOptions): Printer {
   let restartCount = 0;
   let living = new Map<number, WorkerIdentity>();
   let stopSignal: string | undefined;
-  let hasFailed = false;
+  /** The rank that this round's headline is about. */
+  let named: number | undefined;
+  /** Of the hang that was found last. */
+  let culprit: number | undefined;
   let isPreempted = false;
 
   function log(level: LevelName, text: string): void {
@@ -75,7 +84,7 @@ export function createPrinter(options: PrinterOptions): Printer {
     restartCount = event.restartCount;
     living = new Map(event.workers.map(worker => [worker.pid, worker]));
     stopSignal = undefined;
-    hasFailed = false;
+    named = undefined;
     if (isFirst && options.ompIsUnset && event.workers.length > 1) log('WARNING', ompWarning);
     if (logLevels.INFO < options.logLevel) return;
 
@@ -98,19 +107,27 @@ export function createPrinter(options: PrinterOptions): Printer {
     if (!isSuccess(exit)) sayFirst({ worker, exit, durationMs });
   }
 
-  /** A round's first failure, whether it's over or just beginning. */
+  /** A round's first failure, whether it's over or just beginning. What came first isn't known before all have ended. */
   function sayFirst({
     worker,
     exit,
     durationMs,
   }: Pick<Event<'worker-dying'>, 'worker' | 'exit' | 'durationMs'>): void {
-    if (hasFailed || isPreempted) return;
-    hasFailed = true;
+    if (named !== undefined || isPreempted) return;
+    named = worker.rank;
     const what = headline({ ...worker, exit, durationMs });
     say(hasPolicy ? what : `${what}; ${outlook(maxRestarts - restartCount, maxRestarts)}`);
   }
 
-  function onStopping({ signal }: Event<'stopping'>): void {
+  /** Where the headline was about another one. */
+  function sayRoot(rootCause: WorkerFailure): void {
+    if (named === undefined || named === rootCause.rank) return;
+    named = rootCause.rank;
+    say(describeRoot(rootCause));
+  }
+
+  function onStopping({ signal, reason }: Event<'stopping'>): void {
+    if (reason === 'hang') named = culprit;
     // A SIGKILL on top of another signal is told when it has hit.
     if (stopSignal !== undefined && signal === 'SIGKILL') return;
     stopSignal = signal;
@@ -139,6 +156,7 @@ export function createPrinter(options: PrinterOptions): Printer {
         say(describePreemption(event));
         break;
       case 'restarting':
+        sayRoot(event.failure);
         if (hasPolicy) say(describeRestart(event));
         log('INFO', `[${role}] Worker group FAILED. ${attempts(event)}; will restart worker group`);
         break;
@@ -150,7 +168,14 @@ export function createPrinter(options: PrinterOptions): Printer {
         );
         break;
       case 'dumped':
+        culprit = event.culprit?.rank;
         say(describeDump(event));
+        break;
+      case 'hang-rules-blind':
+        log(
+          'WARNING',
+          `hang rules can't see worker ${event.worker.rank}'s output: ${event.path} ${event.reason}`,
+        );
         break;
       case 'worker-stuck':
         say(describeStuck(event));
@@ -202,6 +227,7 @@ export function createPrinter(options: PrinterOptions): Printer {
     rootCause: WorkerFailure,
     failures: readonly WorkerFailure[],
   ): void {
+    sayRoot(rootCause);
     log('ERROR', failedLine(rootCause, run.binary, run.startMethod));
     if (rootCause.outOfMemory !== undefined)
       say(`worker ${rootCause.rank}: ${rootCause.outOfMemory}`);
@@ -232,14 +258,37 @@ export function createPrinter(options: PrinterOptions): Printer {
 
 type Event<Name extends AgentEvent['event']> = Extract<AgentEvent, { event: Name }>;
 
-function describeHang({ hang }: Event<'hung'>): string {
-  const { rank, localRank, pid } = hang.worker;
-  return `worker ${rank} (local ${localRank}, pid ${pid}) hangs: ${hang.message}`;
+function describeRoot({
+  rank,
+  localRank,
+  exit,
+  outOfMemory,
+  recorded,
+  cause,
+  message,
+}: WorkerFailure): string {
+  const lines = (cause === 'hang' ? message : (recorded ?? '')).trimEnd().split('\n');
+  const why = outOfMemory ?? (lines.at(-1) || `it ${describeExit(exit)}`);
+  return `the root cause is worker ${rank} (local ${localRank}): ${why}`;
 }
 
-function describeDump({ files, summary }: Event<'dumped'>): string {
+function describeHang({ hang }: Event<'hung'>): string {
+  const { rank, localRank, pid } = hang.worker;
+  // Most scripts print on one rank alone, and that one may be the victim.
+  const how = hang.rule === 'silence' ? 'has stopped writing; it may wait for another' : 'hangs';
+  return `worker ${rank} (local ${localRank}, pid ${pid}) ${how}: ${hang.message}`;
+}
+
+function describeDump({ files, summary, culprit, because, lacksPySpy }: Event<'dumped'>): string {
   const paths = files.flatMap(({ path }) => (path === undefined ? [] : [`  ${path}`]));
-  return [`workers wait: ${summary}`, ...paths].join('\n');
+  const who =
+    culprit === undefined || because === undefined
+      ? []
+      : [`  worker ${culprit.rank} keeps them waiting: ${because}`];
+  const hint = lacksPySpy
+    ? ['  for Python frames, put py-spy on the PATH of the workers (pip install py-spy)']
+    : [];
+  return [`workers wait: ${summary}`, ...who, ...paths, ...hint].join('\n');
 }
 
 function describeStuck({ worker, state, waitChannel, kernelStack }: Event<'worker-stuck'>): string {

@@ -12,6 +12,15 @@ export function pythonInt(text: string): number | undefined {
   return Number(trimmed.replaceAll('_', '')) + 0; // + 0 makes 0 of -0
 }
 
+/** How Python prints a timedelta of whole seconds: `0:01:30`, `-1 day, 23:59:55`. */
+export function pythonTime(seconds: number): string {
+  const days = Math.floor(seconds / 86_400);
+  const rest = seconds - days * 86_400;
+  const two = (n: number): string => String(n).padStart(2, '0');
+  const time = `${Math.floor(rest / 3600)}:${two(Math.floor(rest / 60) % 60)}:${two(rest % 60)}`;
+  return days === 0 ? time : `${days} day${Math.abs(days) === 1 ? '' : 's'}, ${time}`;
+}
+
 /** Python's `float(text)`. */
 export function pythonFloat(text: string): number | undefined {
   const trimmed = text.trim().toLowerCase();

@@ -276,7 +276,7 @@ export const torchrunOptions: readonly OptionSpec[] = [
     env: false,
     origin: 'torchrun',
     group: 'output',
-    help: 'A Python plugin of torchrun; none can be loaded here.',
+    help: 'default. Others are Python plugins of torchrun, and none can be loaded here.',
   },
   {
     names: both('--numa-binding'),

@@ -1,7 +1,8 @@
-import { existsSync, mkdirSync, readdirSync, rmdirSync, rmSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { launchError } from '../errors.js';
+import type { Disk } from '../util/disk.js';
 import { codeOf, describeErrno } from '../util/errno.js';
+import { makeDir, namesIn, removeAll, removeDir, statOf } from '../util/files.js';
 import { randomName } from '../util/random.js';
 import type { StreamFiles } from './streams.js';
 
@@ -91,141 +92,182 @@ export function plannedRunFolder(base: LogBase, runId: string): string | undefin
   return join(path, `${safeRunId(runId)}_XXXXXXXX`);
 }
 
+/** For making a run's or a round's folders: a file server may take its time. */
+const makeMs = 10_000;
+/** For removing them: the run's result waits for it. */
+const removeMs = 2000;
+
 /**
  * Makes the run's folder, and the base above it. Both random levels are 0700, as mkdtemp makes them.
  *
  * @throws ERR_LOG_DIR
  */
-export function createRunFolder(base: LogBase, runId: string): RunFolder | undefined {
-  if (base.kind === 'none') return undefined;
-  if (base.kind === 'temp') {
-    const tempBase = createTempBase(base.parents);
-    return { path: createRandom(join(tempBase, `${safeRunId(runId)}_`)), tempBase };
+export async function createRunFolder(
+  base: LogBase,
+  runId: string,
+  disk: Disk,
+): Promise<RunFolder | undefined> {
+  const name = `${safeRunId(runId)}_`;
+  switch (base.kind) {
+    case 'none':
+      return undefined;
+    case 'given':
+      return make(base.path, disk, async () => {
+        await makeFolders(base.path);
+        return { path: await createRandom(join(base.path, name)) };
+      });
+    case 'temp': {
+      let failure: unknown;
+      for (const parent of base.parents) {
+        try {
+          return await make(parent, disk, async () => {
+            const tempBase = await createRandom(join(parent, 'torchelastic_'));
+            return { path: await createRandom(join(tempBase, name)), tempBase };
+          });
+        } catch (error) {
+          failure ??= error;
+        }
+      }
+      throw failure;
+    }
   }
-
-  try {
-    makeFolders(base.path);
-  } catch (error) {
-    throw logDirError(base.path, error);
-  }
-  return { path: createRandom(join(base.path, `${safeRunId(runId)}_`)) };
 }
 
-/**
- * Makes the folders of one attempt and gives its files. What an earlier round left there stays: a
- * membership change starts a round within the same attempt.
- *
- * @throws ERR_LOG_DIR
- */
-export function createAttempt(
+/** The files of one attempt's workers, by local rank. */
+export function attemptFiles(
   runFolder: string,
   restartCount: number,
   localWorldSize: number,
 ): WorkerFiles[] {
   const attempt = attemptFolder(runFolder, restartCount);
-  const files = Array.from({ length: localWorldSize }, (_, localRank) =>
-    workerFiles(attempt, localRank),
+  return Array.from({ length: localWorldSize }, (_, localRank) => workerFiles(attempt, localRank));
+}
+
+/**
+ * Makes the folders of one attempt. What an earlier round left there stays: a membership change starts a round
+ * within the same attempt.
+ *
+ * @throws ERR_LOG_DIR
+ */
+export async function createAttempt(
+  runFolder: string,
+  restartCount: number,
+  files: readonly WorkerFiles[],
+  disk: Disk,
+): Promise<void> {
+  const attempt = attemptFolder(runFolder, restartCount);
+  await make(attempt, disk, () => makeFolder(attempt));
+  // Each call is a trip to another thread and back, and there may be hundreds.
+  const middle = Math.ceil(files.length / 2);
+  const halves = [files.slice(0, middle), files.slice(middle)].filter(half => half.length > 0);
+  await Promise.all(
+    halves.map(half =>
+      make(attempt, disk, async () => {
+        for (const { folder } of half) await makeFolder(folder);
+      }),
+    ),
   );
-  try {
-    makeFolder(attempt);
-    for (const { folder } of files) makeFolder(folder);
-  } catch (error) {
-    throw logDirError(attempt, error);
-  }
-  return files;
 }
 
 /**
  * Removes the folder in the temp dir that nobody asked for and nothing worth keeping is in. The run's
- * result waits for it, so the usual case, folders and nothing else, takes one call for each: 1.9 ms
- * on ext4 for eight workers and two attempts, where rmSync takes 2.4.
+ * result waits for it, so the usual case, folders and nothing else, takes one call for each.
  */
-export function removeTempBase({ path, tempBase }: RunFolder): void {
+export async function removeTempBase({ path, tempBase }: RunFolder, disk: Disk): Promise<void> {
   if (tempBase === undefined) return;
-  try {
-    removeFolders(path, 2);
-    rmdirSync(tempBase);
-  } catch {
-    removeAll(tempBase);
-  }
+  await remove(disk, async () => {
+    try {
+      await removeFolders(path, 2);
+      await removeDir(tempBase);
+    } catch {
+      await removeAll(tempBase);
+    }
+  });
 }
 
 /** @throws if there's anything but folders, `levels` deep at most */
-function removeFolders(path: string, levels: number): void {
+async function removeFolders(path: string, levels: number): Promise<void> {
   if (levels > 0)
-    for (const name of readdirSync(path)) removeFolders(`${path}/${name}`, levels - 1);
-  rmdirSync(path);
+    for (const name of await namesIn(path)) await removeFolders(`${path}/${name}`, levels - 1);
+  await removeDir(path);
 }
 
 /** Of an attempt whose workers never ran. */
-export function removeAttempt(runFolder: string, attempt: number): void {
-  removeAll(attemptFolder(runFolder, attempt));
+export async function removeAttempt(runFolder: string, attempt: number, disk: Disk): Promise<void> {
+  const path = attemptFolder(runFolder, attempt);
+  await remove(disk, () => removeAll(path));
 }
 
-function removeAll(path: string): void {
+async function remove(disk: Disk, calls: () => Promise<void>): Promise<void> {
+  // A worker's leftover may be writing there still, or the disk is dead; the run's result doesn't hang on it.
+  await disk.run(removeMs, calls).catch(() => {});
+}
+
+/** @param path what the error is about if the disk doesn't answer */
+async function make<T>(path: string, disk: Disk, calls: () => Promise<T>): Promise<T> {
   try {
-    rmSync(path, { recursive: true, force: true });
-  } catch {
-    // A worker's leftover may be writing there still; the run's result doesn't hang on it.
+    return await disk.run(makeMs, calls);
+  } catch (error) {
+    throw await logDirError(path, error);
   }
 }
 
-/** Not mkdirSync's `recursive`: Node 20 never returns where a parent is there and takes no folders, like /proc. */
-function makeFolders(path: string): void {
+/** Not mkdir's `recursive`: Node 20 never returns where a parent is there and takes no folders, like /proc. */
+async function makeFolders(path: string): Promise<void> {
   try {
-    makeFolder(path);
+    await makeFolder(path);
   } catch (error) {
     const parent = resolve(path, '..');
-    if (codeOf(error) !== 'ENOENT' || existsSync(parent)) throw error;
-    makeFolders(parent);
-    makeFolder(path);
+    if (codeOf(error) !== 'ENOENT' || (await isThere(parent))) throw error;
+    await makeFolders(parent);
+    await makeFolder(path);
   }
 }
 
-function makeFolder(path: string): void {
+async function isThere(path: string): Promise<boolean> {
+  return statOf(path).then(
+    () => true,
+    () => false, // or it can't be looked at, and then the next call says why
+  );
+}
+
+async function makeFolder(path: string): Promise<void> {
   try {
-    mkdirSync(path);
+    await makeDir(path);
   } catch (error) {
     if (codeOf(error) !== 'EEXIST') throw error;
   }
 }
 
-function createTempBase(parents: readonly string[]): string {
-  let failure: unknown;
-  for (const parent of parents) {
-    try {
-      return createRandom(join(parent, 'torchelastic_'));
-    } catch (error) {
-      failure ??= error;
-    }
-  }
-  throw failure;
-}
-
 /** mkdtemp with Python's eight characters of [a-z0-9_]; Node's takes six of a wider set. */
-function createRandom(prefix: string): string {
+async function createRandom(prefix: string): Promise<string> {
   for (let attempts = 100; ; attempts--) {
     const path = prefix + randomName(8);
     try {
-      mkdirSync(path, { mode: 0o700 });
+      await makeDir(path, 0o700);
       return path;
     } catch (error) {
-      if (codeOf(error) !== 'EEXIST' || attempts === 0) throw logDirError(path, error);
+      if (codeOf(error) !== 'EEXIST' || attempts === 0) throw error;
     }
   }
 }
 
-function logDirError(path: string, error: unknown): Error {
-  const { errno } = error as { errno?: number }; // fs errors have it, and only they come here
+/** The error of the call that failed names its own path. */
+async function logDirError(path: string, error: unknown): Promise<Error> {
+  const { errno, path: own = path } = error as { errno?: number; path?: string }; // fs errors have both
   switch (codeOf(error)) {
+    case 'ETIMEDOUT': {
+      const why = `doesn't answer (tried for ${makeMs / 1000} s); name a folder on a disk that does`;
+      return launchError('ERR_LOG_DIR', [path, why], error);
+    }
     case 'EEXIST':
     case 'ENOTDIR':
-      return launchError('ERR_LOG_DIR', [fileAbove(path), 'is a file; name a folder'], error);
+      return launchError('ERR_LOG_DIR', [await fileAbove(own), 'is a file; name a folder'], error);
     default:
       return launchError(
         'ERR_LOG_DIR',
         [
-          path,
+          own,
           `can't be made: ${describeErrno(-(errno ?? 0)).text}; name a folder that you may write to`,
         ],
         error,
@@ -234,13 +276,11 @@ function logDirError(path: string, error: unknown): Error {
 }
 
 /** The path, or the nearest one above it, that's there and isn't a folder. */
-function fileAbove(path: string): string {
+async function fileAbove(path: string): Promise<string> {
   for (let at = path; at !== '/'; at = resolve(at, '..')) {
-    try {
-      if (!statSync(at).isDirectory()) return at;
-    } catch {
-      // Not there, or below a file: look further up.
-    }
+    // Not there, or below a file: look further up.
+    const found = await statOf(at).catch(() => undefined);
+    if (found !== undefined && !found.isDirectory()) return at;
   }
   return path;
 }

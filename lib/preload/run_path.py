@@ -1,5 +1,7 @@
 """Runs a script as torchrun's --run-path does: `run_path.py SCRIPT ARGS…`.
 
+When the script has returned, the process ends once those of all the node's workers have.
+
 The script sees `__name__ == "__main__"` and `sys.argv == [SCRIPT, *ARGS]`. An exception is recorded
 in the file that TORCHELASTIC_ERROR_FILE names, in the form of torch's own `record`, and ends the
 process with 1. Standard library only, Python 3.7 and newer.
@@ -15,13 +17,16 @@ def main():
     if sys.path and sys.path[0] == os.path.dirname(os.path.abspath(__file__)):
         sys.path[0] = os.path.dirname(os.path.abspath(sys.argv[0]))
     enable_fault_handler()
+    gate = os.environ.pop("REGROUP_RETURN", None)
 
     import runpy
 
     try:
         runpy.run_path(sys.argv[0], run_name="__main__")
-    except SystemExit:
+    except SystemExit as end:
         # The interpreter's own rules hold: 0 and None end cleanly, a text is printed and means 1.
+        if end.code is None or end.code == 0:
+            wait_for_others(gate)
         raise
     except KeyboardInterrupt:
         # Dies by SIGINT, as a script that's run directly would.
@@ -30,6 +35,33 @@ def main():
         record(error)
         print_without_this_file(error)
         sys.exit(1)
+    wait_for_others(gate)
+
+
+def wait_for_others(gate):
+    """Tells the agent that this worker has returned, and waits until all of the node have, or have ended.
+
+    gate: NAME:LOCAL_RANK, a socket in the abstract namespace; None where nobody is waited for
+    """
+    if not gate:
+        return
+
+    import socket
+
+    name, _, local_rank = gate.rpartition(":")
+    address = b"\0" + name.encode()
+    # libuv before 1.47 binds all 108 bytes of an address, and the kernel compares them all.
+    for each in (address, address.ljust(108, b"\0")):
+        try:
+            with socket.socket(socket.AF_UNIX) as agent:
+                agent.connect(each)
+                agent.sendall(local_rank.encode() + b"\n")
+                while agent.recv(1):
+                    pass
+            return
+        except OSError:
+            # The other address, or nobody is left to wait for.
+            pass
 
 
 def enable_fault_handler():

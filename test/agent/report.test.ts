@@ -1,6 +1,6 @@
 import t from 'tap';
-import type { WorkerFailure } from '../../lib/agent/failures.js';
 import { duration, failedLine, failureReport, headline } from '../../lib/agent/report.js';
+import type { WorkerFailure } from '../../lib/events.js';
 
 process.env.TZ = 'UTC';
 
@@ -14,6 +14,7 @@ const exited: WorkerFailure = {
   exit: { how: 'exited', code: 4 },
   exitcode: 4,
   cause: 'own',
+  duringStop: false,
   durationMs: 12_400,
   message: enableTraceback,
   traceback: enableTraceback,
@@ -87,10 +88,12 @@ ${rule}`,
   t.end();
 });
 
-t.test('L-082 L-109 several failures keep their numbers, and the root cause comes last', t => {
-  t.equal(
-    failureReport('both.py', [exited, crashed, raised]),
-    `${head}
+t.test(
+  'L-082 L-109 several failures are numbered by local rank, and the root cause comes last',
+  t => {
+    t.equal(
+      failureReport('both.py', [raised, crashed, exited]),
+      `${head}
 ${rule}
 both.py FAILED
 ${line}
@@ -101,9 +104,10 @@ ${line}
 Root Cause (first observed failure):
 ${raisedBlock}
 ${rule}`,
-  );
-  t.end();
-});
+    );
+    t.end();
+  },
+);
 
 t.test('L-088 a survivor that we terminated is listed with -15 and is no root cause', t => {
   const terminated: WorkerFailure = {
@@ -112,15 +116,16 @@ t.test('L-088 a survivor that we terminated is listed with -15 and is no root ca
     exit: { how: 'signaled', signal: 'SIGTERM', signalNumber: 15, coreDumped: false },
     exitcode: -15,
     cause: 'stopped-by-us',
+    duringStop: true,
     traceback: 'Signal 15 (SIGTERM) received by PID 23192',
     timestamp: 1,
   };
-  const report = failureReport('a.py', [terminated, crashed]);
+  const report = failureReport('a.py', [crashed, terminated]);
   t.match(
     report,
-    /Failures:\n\[0\]:\n(.*\n){3} {2}exitcode {2}: -15 \(pid: 23192\) {2}\(SIGTERM\)\n/,
+    /Failures:\n\[1\]:\n(.*\n){3} {2}exitcode {2}: -15 \(pid: 23192\) {2}\(SIGTERM\)\n/,
   );
-  t.match(report, /Root Cause \(first observed failure\):\n\[1\]:/);
+  t.match(report, /Root Cause \(first observed failure\):\n\[0\]:/);
   t.end();
 });
 

@@ -2,9 +2,10 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import t from 'tap';
-import type { FailurePolicy } from '../../lib/agent/failure-policy.js';
 import type { Action, AgentState, Happening, Policy } from '../../lib/agent/state.js';
 import { initialState, step } from '../../lib/agent/step.js';
+import type { WorkerFailure } from '../../lib/events.js';
+import type { FailurePolicy } from '../../lib/failures/policy.js';
 import { hookNames } from '../../lib/options/hooks.js';
 import { traceOf } from './trace.js';
 
@@ -41,8 +42,27 @@ const maxRestarts = 2;
 const graceMs = 1000;
 const preemption = { preemptSignal: 'SIGUSR1', preemptLimitMs: 500 };
 
+const failure: WorkerFailure = {
+  rank: 0,
+  localRank: 0,
+  pid: 0,
+  exit: { how: 'exited', code: 1 },
+  exitcode: 1,
+  cause: 'own',
+  duringStop: false,
+  durationMs: 1,
+  message: '',
+  traceback: '',
+  timestamp: 0,
+  host: 'node-a',
+};
+
 const happening: fc.Arbitrary<Happening> = fc.oneof(
   fc.constant<Happening>({ event: 'launch' }),
+  fc.record(
+    { event: fc.constant('prepared' as const), round: fc.nat(3), error: fc.constant('why') },
+    { requiredKeys: ['event', 'round'] },
+  ),
   fc.record({
     event: fc.constant('started' as const),
     round: fc.nat(3),
@@ -83,6 +103,11 @@ const happening: fc.Arbitrary<Happening> = fc.oneof(
     stuck: fc.constant([]),
     strays: fc.nat(1),
     progress: fc.nat(3),
+  }),
+  fc.record({
+    event: fc.constant('described' as const),
+    round: fc.nat(3),
+    failures: fc.constant([failure]),
   }),
   fc.constant<Happening>({ event: 'notice', by: 'file' }),
   fc.constant<Happening>({ event: 'forward', signal: 'SIGUSR2' }),
@@ -216,11 +241,11 @@ holds('what waits for a pause has one under way, and nothing is started before i
     for (const action of actions) {
       if (action.do === 'begin-pause') paused = true;
       if (action.do === 'end-pause') paused = false;
-      // In the step in which a pause is over, its successor starts.
-      if (action.do === 'start-round' || action.do === 'finish') paused = false;
       // The hook before a stop.
       if (action.do === 'stop-group') paused = false;
     }
+    // In the step in which a pause is over, its successor begins.
+    if (['preparing', 'starting', 'ended'].includes(state.phase)) paused = false;
     const waits = ['before', 'between', 'after'].includes(state.phase);
     return paused === (waits || (state.phase === 'stopping' && state.holding !== undefined));
   });

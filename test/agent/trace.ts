@@ -1,7 +1,9 @@
-import type { FailurePolicy, RuleAction } from '../../lib/agent/failure-policy.js';
 import type { Action, AgentState, Ending, Happening, Pause } from '../../lib/agent/state.js';
 import { initialState, step } from '../../lib/agent/step.js';
-import type { AgentEvent } from '../../lib/events.js';
+import type { AgentEvent, WorkerFailure } from '../../lib/events.js';
+import { describeFailures } from '../../lib/failures/describe.js';
+import type { Remains } from '../../lib/failures/failure.js';
+import type { FailurePolicy, RuleAction } from '../../lib/failures/policy.js';
 import { graceReasons } from '../../lib/options/grace.js';
 import type { HookName } from '../../lib/options/hooks.js';
 import { signalNumber } from '../../lib/util/signals.js';
@@ -14,10 +16,13 @@ import { signalNumber } from '../../lib/util/signals.js';
  *   dying local=1 code=1              its early notice, in the same words
  *   preempt=SIGUSR1 limit=60000 grace-failure=5000 are policies, too
  *   notice · preempt-limit · forward SIGUSR2
- *   hung local=1                      a hang rule has found it
+ *   hung local=1                      a hang rule has found it; `hangs` in the policy: there are rules
  *   hooks=pre-start,pre-stop          in the policy; they end by: pause-over pre-stop, with `failed`
  *   started nproc=2 · start-failed · ended stuck=1 strays=2 · stop · signal SIGTERM · caller SIGINT
+ *   error-file local=1 at=50 words=x  worker 1 has written one then; `described` reads it
  *
+ * Failures are described at once, unless it says `ended unread`; then `described` says when. Rounds are prepared at
+ * once, unless the line that begins it says `slowly`; then `prepared`, or `prepared failed`, does.
  * `round=N` names another round than the present one. Times are printed as milliseconds since 0.
  */
 export function traceOf(script: string): string {
@@ -28,6 +33,7 @@ export function traceOf(script: string): string {
     graceMs: Number(policy.grace ?? 30_000),
     ...(policy.preempt === undefined ? {} : { preemptSignal: policy.preempt }),
     ...(policy.limit === undefined ? {} : { preemptLimitMs: Number(policy.limit) }),
+    ...(policy.hangs === undefined ? {} : { watchesForHangs: true }),
     ...(policy.gpus === undefined ? {} : { waitsForGpus: true }),
     ...(policy.hooks === undefined ? {} : { hooks: policy.hooks.split(',') as HookName[] }), // its own words
     graceByReasonMs: Object.fromEntries(
@@ -39,13 +45,60 @@ export function traceOf(script: string): string {
   });
   let nowMs = 0;
   const trace: string[] = [];
-  for (const line of lines) {
-    const later = /^\+(\d+) (.*)$/.exec(line);
-    nowMs += Number(later?.[1] ?? 0);
-    const [next, actions] = step(state, happeningOf(later?.[2] ?? line, state, nowMs), nowMs);
+  const remains = new Map<number, Remains>();
+  let asked: Extract<Action, { do: 'describe' }> | undefined;
+  let preparing: number | undefined;
+  let isHeld = false;
+  let isSlow = false;
+
+  function follow(line: string, happening: Happening): void {
+    const [next, actions] = step(state, happening, nowMs);
     state = next;
-    trace.push(`${String(nowMs).padStart(6)} ${later?.[2] ?? line}  → ${state.phase}`);
+    trace.push(`${String(nowMs).padStart(6)} ${line}  → ${state.phase}`);
     trace.push(...actions.map(action => `         ${describeAction(action)}`));
+    for (const action of actions) {
+      if (action.do === 'describe') asked = action;
+      if (action.do === 'prepare-round') preparing = action.round;
+      if (action.do === 'start-round') remains.clear();
+    }
+  }
+
+  function prepareAsked(why?: string): void {
+    if (preparing === undefined) return;
+    const round = preparing;
+    preparing = undefined;
+    const error = why === undefined ? {} : { error: new Error(why) };
+    follow(why === undefined ? 'prepared' : 'not prepared', { event: 'prepared', round, ...error });
+  }
+
+  function describeAsked(): void {
+    if (asked === undefined) return;
+    const { round, ...end } = asked;
+    asked = undefined;
+    // Unix time begins with the scenario.
+    const around = { host: 'node-a', unixAheadMs: 0 };
+    const failures = describeFailures(end, localRank => remains.get(localRank), around);
+    follow('described', { event: 'described', round, failures });
+  }
+
+  for (const line of lines) {
+    const [, later = '0', what = line] = /^\+(\d+) (.*)$/.exec(line) ?? [];
+    nowMs += Number(later);
+    const [word = '', ...rest] = what.split(/\s+/);
+    if (word === 'error-file') {
+      const { local = '', at = nowMs, words = '-' } = parseWords(rest.join(' '));
+      const file = { kind: 'read', message: words, traceback: words } as const;
+      remains.set(Number(local), { recorded: { file, writtenAtMs: Number(at) } });
+    } else if (word === 'prepared') {
+      isSlow = false;
+      prepareAsked(rest.includes('failed') ? 'no space left' : undefined);
+    } else {
+      isHeld = word !== 'described' && (isHeld || rest.includes('unread'));
+      isSlow ||= rest.includes('slowly');
+      if (word !== 'described') follow(what, happeningOf(what, state, nowMs));
+      if (!isHeld) describeAsked();
+      if (!isSlow) prepareAsked();
+    }
   }
   return trace.join('\n');
 }
@@ -95,9 +148,6 @@ function happeningOf(line: string, state: AgentState, nowMs: number): Happening 
         stuck,
         strays: Number(values.strays ?? 0),
         progress: Number(values.step ?? 0),
-        ...(values.words === undefined
-          ? {}
-          : { rootCause: { localRank: Number(values.root ?? 0), words: values.words } }),
       };
     }
     case 'progress':
@@ -183,8 +233,9 @@ export function describeAction(action: Action): string {
   switch (action.do) {
     case 'prepare-round':
     case 'discard-round':
-    case 'start-round':
       return `${action.do} ${action.round} (restart count ${action.restartCount})`;
+    case 'start-round':
+      return `start-round ${action.round}`;
     case 'stop-group':
       return `stop-group ${action.round}: ${action.signal}, KILL after ${action.graceMs} ms`;
     case 'begin-pause':
@@ -201,8 +252,11 @@ export function describeAction(action: Action): string {
       return `release-round ${action.round}`;
     case 'tell':
       return `tell: ${describeEvent(action.event)}`;
-    case 'tell-restarting':
-      return `tell: restarting, ${action.restartsLeft} of ${action.maxRestarts} left${action.windowLeft === undefined ? '' : `, ${action.windowLeft} in the window`}${action.rule === undefined ? '' : ` (rule ${action.rule})`}; ${action.exits.map(describeExit).join(', ')}`;
+    case 'watch-round':
+    case 'unwatch-round':
+      return `${action.do} ${action.round}`;
+    case 'describe':
+      return `describe ${action.round}`;
     case 'finish':
       return `finish: ${describeEnding(action.ending)}`;
   }
@@ -225,6 +279,8 @@ function describeEvent(event: AgentEvent): string {
       return `worker ${event.worker.rank} ${JSON.stringify(event.exit)} after ${event.durationMs} ms${event.duringStop ? ', stopping' : ''}`;
     case 'worker-dying':
       return `worker ${event.worker.rank} is ending: ${JSON.stringify(event.exit)} after ${event.durationMs} ms${event.duringStop ? ', stopping' : ''}`;
+    case 'restarting':
+      return `restarting, ${event.restartsLeft} of ${event.maxRestarts} left${event.windowLeft === undefined ? '' : `, ${event.windowLeft} in the window`}${event.rule === undefined ? '' : ` (rule ${event.rule})`}; ${describeAll(event.failures)}`;
     case 'stopping':
       return `stopping (${event.reason}): ${event.signal}, grace ${event.graceMs} ms`;
     case 'worker-stuck':
@@ -241,9 +297,9 @@ function describeEvent(event: AgentEvent): string {
 function describeEnding(ending: Ending): string {
   switch (ending.outcome) {
     case 'preempted':
-      return `preempted; ${ending.exits.map(describeExit).join(', ')}`;
+      return `preempted; ${describeAll(ending.failures)}`;
     case 'failed':
-      return `failed (${ending.because}${ending.rule === undefined ? '' : `: ${ending.rule}`}); ${ending.exits.map(describeExit).join(', ')}`;
+      return `failed (${ending.because}${ending.rule === undefined ? '' : `: ${ending.rule}`}); ${describeAll(ending.failures)}`;
     case 'stopped':
       return `stopped by ${ending.by} ${ending.signal}${ending.nodeUnfit ? ', node unfit' : ''}`;
     case 'error':
@@ -253,11 +309,13 @@ function describeEnding(ending: Ending): string {
   }
 }
 
-function describeExit({
-  worker,
-  exit,
-  cause,
-}: Extract<Ending, { outcome: 'failed' }>['exits'][number]): string {
-  const how = exit.how === 'exited' ? exit.code : exit.how === 'signaled' ? exit.signal : 'unknown';
-  return `${worker.rank}=${how} (${cause})`;
+/** The root cause first. */
+function describeAll(failures: readonly WorkerFailure[]): string {
+  return failures
+    .map(({ rank, exit, cause }) => {
+      const how =
+        exit.how === 'exited' ? exit.code : exit.how === 'signaled' ? exit.signal : 'unknown';
+      return `${rank}=${how} (${cause})`;
+    })
+    .join(', ');
 }

@@ -92,6 +92,18 @@ const meanings: readonly [title: string, line: string, env: Env, options: object
     { entrypoint: { script: 't.py' } },
   ],
   [
+    'F-P3: --logs-specs=default is what one gets without it',
+    '--logs-specs=default t.py',
+    {},
+    { entrypoint: { script: 't.py' } },
+  ],
+  [
+    'F-P4: known keys of --rdzv-conf with values of theirs',
+    '--rdzv-conf=is_host=Yes,store_type=FILE,read_timeout=5,join_timeout=1,timeout=x t.py',
+    {},
+    { entrypoint: { script: 't.py' } },
+  ],
+  [
     'L-029: ,, is a comma in a filter',
     '--duplicate-stdout-filters=a,,b,c t.py',
     {},
@@ -389,6 +401,40 @@ const complaints: readonly [
     1,
     "--rdzv-conf=abc: The rendezvous configuration option 'abc' must have a value specified. (accepted: <key1>=<value1>,...,<keyN>=<valueN>)",
   ],
+  ...(
+    [
+      [
+        'is_host=dummy',
+        "The rendezvous configuration option 'is_host' does not represent a valid boolean value. (accepted: is_host=1 or 0)",
+      ],
+      [
+        'store_type=dummy',
+        'Invalid store type given. Currently only supports file and tcp. (accepted: store_type=tcp or file)',
+      ],
+      [
+        'read_timeout=abc',
+        "The rendezvous configuration option 'read_timeout' does not represent a valid integer value. (accepted: read_timeout=an integer)",
+      ],
+      [
+        'read_timeout=0',
+        'The read timeout must be a positive integer. (accepted: read_timeout=seconds from 1)',
+      ],
+      [
+        'last_call_timeout=-5',
+        'The last_call timeout (-1 day, 23:59:55) must be positive. (accepted: last_call_timeout=seconds from 1)',
+      ],
+      [
+        'keep_alive_interval=x',
+        "The rendezvous configuration option 'keep_alive_interval' does not represent a valid integer value. (accepted: keep_alive_interval=an integer)",
+      ],
+    ] as const
+  ).map(([conf, text]): (typeof complaints)[number] => [
+    `F-P4: ${conf}`,
+    `--rdzv-conf=${conf} t.py`,
+    {},
+    1,
+    `--rdzv-conf=${conf}: ${text}`,
+  ]),
   [
     'L-022: --no-python with -m',
     '--no-python -m t',
@@ -429,7 +475,7 @@ const complaints: readonly [
     '--logs-specs NOPE t.py',
     {},
     1,
-    "--logs-specs=NOPE: Could not find entrypoint under 'torchrun.logs_specs[NOPE]' key (accepted: nothing: plugins of torchrun are Python, and none can be loaded here)",
+    "--logs-specs=NOPE: Could not find entrypoint under 'torchrun.logs_specs[NOPE]' key (accepted: default: plugins of torchrun are Python, and none can be loaded here)",
   ],
   [
     'L-028: a word in --local-ranks-filter',

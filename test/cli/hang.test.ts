@@ -88,7 +88,7 @@ t.test('a hang costs a restart, and the next round may succeed', async t => {
   const ended = await run(t, ['--hang-silence=500ms', '--max-restarts=1'], [hangs, 'once']);
 
   t.equal(ended.code, 0);
-  t.match(ended.stderr, /hangs: .*restarting, 0 of 1 restart left/);
+  t.match(ended.stderr, /has stopped writing; .*restarting, 0 of 1 restart left/);
   t.match(ended.stdout, 'rank 0 works');
 });
 
@@ -112,8 +112,101 @@ t.test('pain 17: stacks of a script that has registered faulthandler are written
   const rules = ['--hang-silence=500ms', '--dump-signal=SIGUSR1'];
   const ended = await run(t, rules, [hangs, 'handler'], { env: { PATH: '/usr/bin:/bin' } });
 
-  t.match(ended.stderr, 'workers wait: rank 0 in stuck_here');
+  t.match(ended.stderr, /workers wait: rank 0 in stuck_here \(hangs\.py:\d+\)/);
   t.match(stacksOf(ended), /line \d+ in stuck_here$/m);
+});
+
+for (const [id, rules] of [
+  ['F-U4', ['--hang-silence=500ms']],
+  ['F-F12', ['--expect=step (\\d+)', '--every=500ms', '--first-progress=1h']],
+] as const) {
+  t.test(
+    `${id}: the culprit is in no collective, and the only one that prints its victim`,
+    async t => {
+      const flags = [...rules, '--dump-signal=SIGUSR1'];
+      const env = { PATH: '/usr/bin:/bin' };
+      const ended = await run(t, flags, [hangs, 'waits-for-another'], { nproc: 2, env });
+
+      t.equal(ended.code, 1);
+      t.match(
+        ended.stderr,
+        /workers wait: rank 0 in all_reduce \(.*\), rank 1 in next_batch \(.*\)/,
+      );
+      const why = /it's in next_batch \(hangs\.py:\d+\) while rank 0 waits in a collective/;
+      t.match(ended.stderr, new RegExp(`  worker 1 keeps them waiting: ${why.source}`));
+      t.match(
+        ended.stderr,
+        /Root Cause \(first observed failure\):\n\[\d\]:\n.*\n.*\n {2}rank {6}: 1 /,
+      );
+      t.match(ended.stderr, new RegExp(`traceback : hung .*; ${why.source}`));
+    },
+  );
+}
+
+t.test('without py-spy and a handler a line says what would give Python frames', async t => {
+  const rules = ['--hang-silence=500ms'];
+  const ended = await run(t, rules, [hangs, 'silent'], { env: { PATH: '/usr/bin:/bin' } });
+
+  t.match(ended.stderr, /^ {2}for Python frames, put py-spy on the PATH of the workers/m);
+});
+
+t.test('F-F13: a line is seen whatever noise follows it', async t => {
+  const rules = ['--expect=step (\\d+)', '--every=500ms', '--first-progress=1h'];
+  const ended = await run(t, [...rules, '--redirects=3'], [hangs, 'noisy']);
+
+  t.equal(ended.code, 1);
+  t.match(ended.stderr, 'hung (expect): no line like /step');
+});
+
+t.test('F-F05: the newest beat counts, whichever client of the worker it is from', async t => {
+  const script = [hangs, 'two-clients', resolve('python')];
+  const ended = await run(t, ['--hang-heartbeat=500ms'], script);
+
+  t.match(ended.stderr, /hung \(heartbeat\): no heartbeat for .*; the last was of step 2/);
+});
+
+t.test('F-F05: a worker whose client is closed has nothing more to tell', async t => {
+  const rules = ['--hang-heartbeat=500ms', '--on-hang=notify'];
+  const script = [hangs, 'closes', resolve('python')];
+  const cli = startCli(t, ['--standalone', '--nproc-per-node=2', ...rules, ...script], {
+    mayLeave: /^torchelastic_/,
+  });
+  // Its beat is the later one: had rank 1 been watched still, that would have been told before.
+  await cli.line(/^regroup: worker 0 .* hangs: no heartbeat/);
+  cli.kill('SIGTERM');
+  const ended = await cli.ended;
+
+  t.notMatch(ended.stderr, /worker 1 .* hangs/);
+});
+
+t.test('F-F04: whoever saves after a notice or a stop is disturbed by no rule', async t => {
+  for (const [name, signal] of [
+    ['--preempt-signal=SIGUSR2', 'SIGUSR2'],
+    ['--signals-to-handle=SIGTERM', 'SIGTERM'],
+  ] as const) {
+    // The handler saves for longer than the rule allows, and asks for the next signal when it has.
+    const source = `
+import os, signal, sys, time
+def save(*_):
+    time.sleep(1.5)
+    os.write(1, b"saved\\n")
+    os._exit(0)
+signal.signal(signal.SIGUSR2, save)
+signal.signal(signal.SIGTERM, save)
+os.write(1, b"step 1\\n")
+while True:
+    time.sleep(0.05)
+    os.write(1, b"step 2\\n")`;
+    const rules = [name, '--hang-silence=500ms', '--dump-signal=SIGUSR1'];
+    const program = ['--no-python', '/usr/bin/python3', '-c', source];
+    const cli = startCli(t, ['--standalone', ...rules, ...program], { mayLeave: /^torchelastic_/ });
+    await cli.line(/step 1/);
+    cli.kill(signal);
+    const ended = await cli.ended;
+
+    t.match(ended.stdout, 'saved', signal);
+    t.notMatch(ended.stderr, /stopped writing|workers wait/, signal);
+  }
 });
 
 t.test('a dump signal that nobody catches is not sent', async t => {
@@ -137,14 +230,17 @@ t.test('pain 17: py-spy is asked where it is on PATH, and not waited for for lon
   const args = ['--standalone', `--log-dir=${tmp}`, '--hang-silence=500ms', hangs, 'silent'];
   const ended = await runCli(t, args, { env: { PATH: `${bin}:${process.env.PATH}` } });
 
-  t.match(ended.stderr, 'workers wait: rank 0 in all_reduce');
+  t.match(ended.stderr, 'workers wait: rank 0 in all_reduce (x.py:1)');
+  t.notMatch(ended.stderr, 'pip install py-spy');
   t.match(stacksOf(ended), /all_reduce \(x.py:1\) dump --pid \d+\n+\(not done after \d+ ms\)/);
 });
 
 t.test('--on-hang=notify stops nothing', async t => {
   const rules = ['--hang-silence=300ms', '--on-hang=notify'];
   const cli = startCli(t, ['--standalone', ...rules, hangs, 'silent']);
-  await cli.line(/^regroup: worker 0 .* hangs: no worker has written/);
+  await cli.line(
+    /^regroup: worker 0 .* has stopped writing; it may wait for another: no worker has written/,
+  );
   cli.kill('SIGTERM');
   const ended = await cli.ended;
 

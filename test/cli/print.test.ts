@@ -1,8 +1,7 @@
 import t from 'tap';
-import type { WorkerFailure } from '../../lib/agent/failures.js';
 import { createPrinter, launchBanner, logLines, type Printer } from '../../lib/cli/print.js';
 import { logLevels } from '../../lib/cli/settings.js';
-import type { AgentEvent, WorkerExit } from '../../lib/events.js';
+import type { AgentEvent, WorkerExit, WorkerFailure } from '../../lib/events.js';
 
 const log = '1124 05:38:29.359000 77 regroup] ';
 const now = new Date(2026, 10, 24, 5, 38, 29, 359);
@@ -28,6 +27,7 @@ const failure: WorkerFailure = {
   exit: { how: 'exited', code: 7 },
   exitcode: 7,
   cause: 'own',
+  duringStop: false,
   durationMs: 85,
   message: 'boom',
   traceback: 'boom',
@@ -105,6 +105,37 @@ t.test('only the first failure of a round has a headline', t => {
     text(),
     'regroup: worker 2 (local 2) exited with code 7 after 85 ms; no restarts left, the job ends\n',
   );
+  t.end();
+});
+
+t.test('F-U1: a root cause that the headline did not name is named when it is known', t => {
+  const { printer, text } = printing({ maxRestarts: 1 });
+  const recorded = 'Traceback\nValueError: boom\n';
+  const failures = [
+    { ...failure, recorded },
+    { ...failure, rank: 2, localRank: 2 },
+  ];
+
+  printer.event(started(3));
+  printer.event(exited(2, segv, 85));
+  printer.event({
+    event: 'restarting',
+    failure: { ...failure, recorded },
+    failures,
+    restartsLeft: 0,
+    maxRestarts: 1,
+    delayMs: 0,
+    atMs: 0,
+  });
+  printer.event(started(3, 1));
+  printer.event(exited(0, segv, 85));
+  printer.failed({ name: 'a.py', binary: 'python3' }, failure, failures);
+
+  const lines = text().split('\n');
+  t.match(lines[0], /^regroup: worker 2 /);
+  t.equal(lines[1], 'regroup: the root cause is worker 1 (local 1): ValueError: boom');
+  t.match(lines[2], /^regroup: worker 0 /);
+  t.equal(lines[3], 'regroup: the root cause is worker 1 (local 1): it exited with code 7');
   t.end();
 });
 

@@ -1,5 +1,5 @@
-import type { RuleAction } from '../../agent/failure-policy.js';
 import { type FailureRuleOption, isPattern, ruleActions } from '../../failure-options.js';
+import type { RuleAction } from '../../failures/policy.js';
 import { signalNumber } from '../../util/signals.js';
 import { acceptedDuration, parseDuration } from '../durations.js';
 import type { Feature } from '../features.js';

@@ -1,0 +1,210 @@
+import type { WorkerFailure, WorkerIdentity } from '../events.js';
+import { describeFailures, type GroupEnd } from '../failures/describe.js';
+import { gatherRemains, type Witness } from '../failures/evidence.js';
+import { type MemoryKills, memoryCounters } from '../failures/oom.js';
+import { tailBytes } from '../failures/tail.js';
+import type { HangGuard } from '../hangs/guard.js';
+import {
+  attemptFiles,
+  createAttempt,
+  createRunFolder,
+  type RunFolder,
+  removeAttempt,
+  removeTempBase,
+  type WorkerFiles,
+} from '../logs/layout.js';
+import type { NativeGroupPlan, NativeTail, NativeUsage } from '../native.js';
+import { createDisk, type Disk } from '../util/disk.js';
+import { hostname, qualifiedHostname } from '../util/hostname.js';
+import { randomName } from '../util/random.js';
+import { type Job, roundOf, workerPlans } from './job.js';
+import type { Machine } from './machine.js';
+import { openReturnGate, type ReturnGate } from './return-gate.js';
+
+/** For who holds a pipe of a dead worker. Our own strays are killed before; this bounds strangers. */
+const drainMs = 1000;
+const memoryMs = 1000;
+/** For what is still being made when a run ends. */
+const closeMs = 1000;
+
+/** What's kept of a round until the next one starts. */
+export interface RoundRecord {
+  readonly files: readonly WorkerFiles[] | undefined;
+  readonly masterPort: number;
+  readonly plan: NativeGroupPlan;
+  hangs?: HangGuard;
+  workers: readonly WorkerIdentity[];
+  /** When they had started, or a little later. */
+  killsBefore?: MemoryKills;
+  /** By local rank: of workers with limits of a cgroup, when they had ended. */
+  readonly usage: Map<number, NativeUsage>;
+  tails: readonly NativeTail[];
+  readonly gate: ReturnGate | undefined;
+  /** The root cause's error file as it was read, for whoever started this launcher. */
+  errorText?: string;
+}
+
+/** A run's rounds: what each is made of, and what has come of it. */
+export interface Rounds {
+  /** Of a round that's prepared, and of the last one that has started. */
+  get(round: number): RoundRecord | undefined;
+  all(): Iterable<RoundRecord>;
+  /**
+   * Makes folders, the store's table and plans.
+   *
+   * @throws ERR_LOG_DIR, ERR_PORT, ERR_VISIBLE_DEVICES, ERR_NATIVE_MISSING
+   */
+  prepare(round: number, restartCount: number): Promise<void>;
+  /** A round that won't start, also if it's being prepared still: nothing is left of it. */
+  discard(round: number, restartCount: number): void;
+  /** Of a round that's prepared and starts now; those before are forgotten. */
+  begin(round: number): RoundRecord;
+  /** Its workers have exec'd. */
+  started(record: RoundRecord, workers: readonly WorkerIdentity[]): void;
+  /** The one description of a round's failures, the root cause first; empty where there are none. */
+  describe(round: number, end: GroupEnd): Promise<WorkerFailure[]>;
+  /** That of the log folders. */
+  readonly disk: Disk;
+  /** Absent before it's made, and where logging is off. */
+  runFolder(): string | undefined;
+  /** Resolves when the folders of discarded rounds are gone, and the temp folder if that isn't to be kept. */
+  close(keepTemp: boolean): Promise<void>;
+}
+
+/** The part of the addon that rounds need. */
+export interface Tables {
+  /** @throws as `startMachine` and `openTable` */
+  open(round: number): ReturnType<Machine['openTable']>;
+  close(round: number): void;
+}
+
+export function createRounds(job: Job, tables: Tables, nowMs: () => number): Rounds {
+  const records = new Map<number, RoundRecord>();
+  const discarded = new Set<number>();
+  const attempts = new Map<number, Promise<void>>();
+  const removals: Promise<void>[] = [];
+  const logs = createDisk();
+  // The kernel's counters may wait for locks that anybody holds.
+  const kernel = createDisk(1);
+  const memory = memoryCounters();
+  let making: Promise<RunFolder | undefined> | undefined;
+  let made: RunFolder | undefined;
+
+  async function folderOfRun(): Promise<RunFolder | undefined> {
+    making ??= createRunFolder(job.logs, job.runId, logs);
+    made = await making;
+    return made;
+  }
+
+  async function prepare(round: number, restartCount: number): Promise<void> {
+    const making = folderOfRun();
+    making.catch(() => {}); // it's awaited below; meanwhile the disk is at work
+    const { port: masterPort, local } = tables.open(round);
+    const folder = await making;
+    const files =
+      folder === undefined
+        ? undefined
+        : attemptFiles(folder.path, restartCount, job.localWorldSize);
+    if (discarded.has(round)) return;
+    const attempt =
+      folder === undefined || files === undefined
+        ? Promise.resolve()
+        : createAttempt(folder.path, restartCount, files, logs);
+    attempt.catch(() => {}); // as above
+    attempts.set(restartCount, attempt);
+    const gate = await gateOf(round);
+    const cookie = randomName(24);
+    const numbers = roundOf(job, { round, restartCount, masterPort, local, cookie, gate });
+    const plans = workerPlans(job, numbers, files, hostname);
+    const plan: NativeGroupPlan = { group: round, cookie, plans, tailBytes, drainMs };
+    await attempt;
+    if (discarded.has(round)) return gate?.close();
+    const nothingYet = { workers: [], usage: new Map(), tails: [] };
+    records.set(round, { files, masterPort, plan, gate, ...nothingYet });
+  }
+
+  /** Functions wait for each other. Without a socket they don't, and that's all. */
+  async function gateOf(round: number): Promise<ReturnGate | undefined> {
+    if (!job.command.isFunction || job.localWorldSize < 2) return undefined;
+    const onReturned = (localRank: number): void => records.get(round)?.hangs?.ended(localRank);
+    return openReturnGate(job.localWorldSize, onReturned).catch(() => undefined);
+  }
+
+  async function removeWhenMade(restartCount: number): Promise<void> {
+    const folder = await making?.catch(() => undefined);
+    await attempts.get(restartCount)?.catch(() => {});
+    // Nothing ran there; an attempt that's never been made shouldn't look like one.
+    if (folder !== undefined) await removeAttempt(folder.path, restartCount, logs);
+  }
+
+  return {
+    get: round => records.get(round),
+    all: () => records.values(),
+    prepare,
+    discard(round, restartCount) {
+      discarded.add(round);
+      tables.close(round);
+      records.get(round)?.gate?.close();
+      records.delete(round);
+      removals.push(removeWhenMade(restartCount));
+    },
+    begin(round) {
+      for (const known of records.keys()) if (known < round) records.delete(known);
+      const record = records.get(round);
+      if (record === undefined) throw new Error(`round ${round} isn't prepared`);
+      return record;
+    },
+    started(record, workers) {
+      record.workers = workers;
+      kernel.run(memoryMs, memory.kills).then(
+        kills => {
+          record.killsBefore = kills;
+        },
+        () => {}, // then nothing tells a SIGKILL of the kernel's from anybody's
+      );
+    },
+    async describe(round, end) {
+      const record = records.get(round);
+      if (record === undefined) return [];
+      const around = { host: qualifiedHostname(), unixAheadMs: Date.now() - nowMs() };
+      const sources = { logs, kernel, memory, killsBefore: record.killsBefore };
+      const remains = await gatherRemains(end.exits, rank => witnessOf(record, rank), sources);
+      const failures = describeFailures(end, localRank => remains.get(localRank), around);
+      const [root] = failures;
+      const text = root === undefined ? undefined : remains.get(root.localRank)?.recorded.text;
+      if (text !== undefined) record.errorText = text;
+      return failures;
+    },
+    disk: logs,
+    runFolder: () => made?.path,
+    async close(keepTemp) {
+      for (const { gate } of records.values()) gate?.close();
+      if (removals.length > 0) await atMost(closeMs, Promise.all(removals));
+      if (made !== undefined && !keepTemp) await removeTempBase(made, logs);
+    },
+  };
+}
+
+/** Whoever ends a run doesn't wait for folders that a dead disk may make some day. */
+async function atMost(boundMs: number, work: Promise<unknown>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const bound = new Promise(resolve => {
+    timer = setTimeout(resolve, boundMs);
+  });
+  await Promise.race([work, bound]);
+  clearTimeout(timer);
+}
+
+function witnessOf(record: RoundRecord, localRank: number): Witness | undefined {
+  const plan = record.plan.plans[localRank];
+  if (plan === undefined) return undefined;
+  const errorFile = record.files?.[localRank]?.errorFile;
+  const tail = record.tails.find(({ index }) => index === localRank);
+  const usage = record.usage.get(localRank);
+  return {
+    plan,
+    ...(errorFile === undefined ? {} : { errorFile }),
+    ...(tail === undefined ? {} : { tail }),
+    ...(usage === undefined ? {} : { usage }),
+  };
+}

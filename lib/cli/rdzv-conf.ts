@@ -1,0 +1,91 @@
+import { invalidInt, pythonInt, pythonTime, repr } from './python-text.js';
+import type { Values } from './values.js';
+
+/** `--rdzv-conf`: its grammar, and the keys whose values torchrun checks. */
+
+/** @source pytorch 2.13, torch/distributed/elastic/rendezvous/utils.py, _parse_rendezvous_config */
+export function parseRdzvConf(values: Values): ReadonlyMap<string, string> {
+  const accepted = '<key1>=<value1>,...,<keyN>=<valueN>';
+  const conf = new Map<string, string>();
+  const text = (values.text('rdzv_conf') ?? '').trim();
+  if (text === '') return conf;
+
+  for (const pair of text.split(',')) {
+    const equals = pair.indexOf('=');
+    const key = (equals < 0 ? pair : pair.slice(0, equals)).trim();
+    const value = equals < 0 ? '' : pair.slice(equals + 1).trim();
+    if (key === '') {
+      const why = `The rendezvous configuration string must be in format ${accepted}.`;
+      values.refuse('rdzv_conf', why, accepted);
+    }
+    if (value === '') {
+      const why = `The rendezvous configuration option '${key}' must have a value specified.`;
+      values.refuse('rdzv_conf', why, accepted);
+    }
+    conf.set(key, value);
+  }
+  return conf;
+}
+
+export function describeConf(conf: ReadonlyMap<string, string>, rank: number | undefined): string {
+  const pairs = [...conf].map(([key, value]) => `${repr(key)}: ${repr(value)}`);
+  if (rank !== undefined) pairs.push(`'rank': ${rank}`);
+  if (!conf.has('timeout')) pairs.push("'timeout': 900");
+  return `{${pairs.join(', ')}}`;
+}
+
+const booleans = /^(1|true|t|yes|y|0|false|f|no|n)$/i;
+const timeouts = ['join', 'last_call', 'close', 'heartbeat'];
+const others = ['keep_alive_interval', 'keep_alive_max_attempt'];
+
+/**
+ * Refuses values of known keys that aren't theirs, with torchrun's texts and in its order. Keys that nobody knows, or that the
+ * backend doesn't look at, are nobody's business.
+ *
+ * @source pytorch v2.13.0, torch/distributed/elastic/rendezvous: api.py, get_as_bool and get_as_int;
+ *   c10d_rendezvous_backend.py; dynamic_rendezvous.py, create_handler; static_tcp_rendezvous.py
+ */
+export function checkRdzvConf(
+  values: Values,
+  backend: string,
+  conf: ReadonlyMap<string, string>,
+): void {
+  const refuse = (key: string, why: string, accepted: string): never =>
+    values.refuse('rdzv_conf', why, `${key}=${accepted}`);
+  const integer = (key: string): number | undefined => {
+    const text = conf.get(key);
+    if (text === undefined) return undefined;
+    const why = `The rendezvous configuration option '${key}' does not represent a valid integer value.`;
+    return pythonInt(text) ?? refuse(key, why, 'an integer');
+  };
+
+  if (backend === 'static') {
+    const text = conf.get('timeout');
+    if (text !== undefined && pythonInt(text) === undefined)
+      refuse('timeout', invalidInt(text), 'seconds');
+    return;
+  }
+  if (backend !== 'c10d') return;
+
+  const storeType = (conf.get('store_type') ?? 'tcp').trim().toLowerCase();
+  if (storeType !== 'tcp' && storeType !== 'file') {
+    const why = 'Invalid store type given. Currently only supports file and tcp.';
+    refuse('store_type', why, 'tcp or file');
+  }
+  if (storeType === 'tcp') {
+    if (!booleans.test(conf.get('is_host') ?? '1')) {
+      const why =
+        "The rendezvous configuration option 'is_host' does not represent a valid boolean value.";
+      refuse('is_host', why, '1 or 0');
+    }
+    if ((integer('read_timeout') ?? 60) <= 0)
+      refuse('read_timeout', 'The read timeout must be a positive integer.', 'seconds from 1');
+  }
+  for (const name of timeouts) {
+    const seconds = integer(`${name}_timeout`) ?? 1;
+    if (seconds > 0) continue;
+    const why = `The ${name} timeout (${pythonTime(seconds)}) must be positive.`;
+    refuse(`${name}_timeout`, why, 'seconds from 1');
+  }
+  for (const key of others) integer(key);
+}

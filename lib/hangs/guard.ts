@@ -1,0 +1,142 @@
+import type { AgentEvent, Hang, WorkerIdentity } from '../events.js';
+import type { HangOptions } from '../hang-options.js';
+import type { WorkerFiles } from '../logs/layout.js';
+import type { NativePlan, NativeStoreSlot, NativeStream } from '../native.js';
+import type { Disk } from '../util/disk.js';
+import { signalNumber } from '../util/signals.js';
+import { type Culprit, culpritOf } from './culprit.js';
+import type { Dump } from './dump.js';
+import { type HangWatch, watchForHangs } from './watch.js';
+
+/** What follows from a hang in one round: it's told, then stacks are written, then the group ends. */
+
+const defaultDumpMs = 10_000;
+
+export interface HangGuard {
+  /** A worker has ended, or has returned and waits for the others. */
+  ended(localRank: number): void;
+  /** Nothing is told and nobody is disturbed any more. */
+  close(): void;
+}
+
+export interface GuardedRound {
+  readonly workers: readonly WorkerIdentity[];
+  readonly plans: readonly NativePlan[];
+  readonly files: readonly WorkerFiles[] | undefined;
+  readonly path: string | undefined;
+  /** That of the log folders. */
+  readonly disk: Disk;
+  slots(): readonly NativeStoreSlot[] | undefined;
+  nowMs(): number;
+  tell(event: AgentEvent): void;
+  onHung(hang: Hang): void;
+  /** Around what starts children by Node. */
+  asGuests<T>(body: () => Promise<T>): Promise<T>;
+}
+
+export function hangGuard(options: HangOptions, round: GuardedRound): HangGuard {
+  const { action = 'restart' } = options;
+  const closing = new AbortController();
+  const { signal: closed } = closing;
+  let isDumping = false;
+  /** By local rank: what the rules have found, until the worker moves. */
+  const found = new Map<number, { readonly hang: Hang; readonly atMs: number }>();
+
+  async function onHang(
+    hangs: readonly Hang[],
+    movedMs: ReadonlyMap<number, number>,
+  ): Promise<void> {
+    for (const [localRank, { atMs }] of found)
+      if ((movedMs.get(localRank) ?? atMs) > atMs) found.delete(localRank);
+    for (const hang of hangs) {
+      const atMs = round.nowMs();
+      found.set(hang.worker.localRank, { hang, atMs });
+      round.tell({ event: 'hung', hang, action, atMs });
+    }
+    const [first] = hangs;
+    if (action === 'notify' || isDumping || first === undefined) return;
+
+    isDumping = true;
+    const dump = await round
+      .asGuests(() => dumpOf(watch.living()))
+      .catch((): undefined => undefined); // a hang ends without its stacks, too
+    isDumping = false;
+    if (closed.aborted) return;
+    // Who has ended meanwhile hung at least for the others.
+    const culprit = culpritOf(
+      watch.living().map(worker => ({
+        worker,
+        place: dump?.places.get(worker.rank),
+        isFound: found.has(worker.localRank),
+        movedMs: movedMs.get(worker.localRank),
+      })),
+    );
+    round.tell({
+      event: 'dumped',
+      files: dump?.files ?? [],
+      summary: dump?.summary ?? 'unknown',
+      ...(culprit === undefined ? {} : { culprit: culprit.worker }),
+      ...(culprit?.because === undefined ? {} : { because: culprit.because }),
+      lacksPySpy: dump !== undefined && !dump.hasPySpy && !dump.hasFrames,
+      atMs: round.nowMs(),
+    });
+    if (action === 'restart' && culprit !== undefined) round.onHung(hangOf(first, culprit));
+  }
+
+  function hangOf(first: Hang, { worker, because }: Culprit): Hang {
+    const own = found.get(worker.localRank)?.hang ?? { ...first, worker };
+    return because === undefined ? own : { ...own, message: `${own.message}; ${because}` };
+  }
+
+  async function dumpOf(workers: readonly WorkerIdentity[]): Promise<Dump> {
+    const { dumpMs = defaultDumpMs, dumpSignal } = options;
+    const number = dumpSignal === undefined ? undefined : signalNumber(dumpSignal);
+    const targets = workers.map(worker => ({
+      worker,
+      folder: round.files?.[worker.localRank]?.folder,
+      stderr: fileOf(round.plans[worker.localRank]?.stderr),
+    }));
+    // Only now: few runs hang.
+    const { dumpStacks } = await import('./dump.js');
+    return dumpStacks(targets, {
+      boundMs: dumpMs,
+      signal:
+        dumpSignal === undefined || number === undefined ? undefined : { name: dumpSignal, number },
+      path: round.path,
+      disk: round.disk,
+      stop: closed,
+    });
+  }
+
+  const watch: HangWatch = watchForHangs({
+    rules: options,
+    workers: round.workers,
+    outputs: round.plans.map(({ stdout, stderr }) =>
+      [fileOf(stdout), fileOf(stderr)].filter(path => path !== undefined),
+    ),
+    disk: round.disk,
+    slots: round.slots,
+    nowMs: round.nowMs,
+    onHang: (hangs, movedMs) => void onHang(hangs, movedMs),
+    onTrouble: (worker, path, reason) =>
+      round.tell({ event: 'hang-rules-blind', worker, path, reason, atMs: round.nowMs() }),
+  });
+  return {
+    ended: watch.ended,
+    close() {
+      closing.abort();
+      watch.close();
+    },
+  };
+}
+
+function fileOf(stream: NativeStream | undefined): string | undefined {
+  switch (stream?.to) {
+    case 'file':
+      return stream.path;
+    case 'pipe':
+      return stream.file;
+    default:
+      return undefined;
+  }
+}

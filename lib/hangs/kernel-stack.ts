@@ -1,0 +1,41 @@
+import type { Stuck } from '../events.js';
+import type { NativeStuck } from '../native.js';
+import { runBounded } from './bounded-child.js';
+
+/** Where in the kernel the threads of a process sleep that SIGKILL doesn't end. */
+
+/** It's told when the node is given up, so nobody minds the time. */
+const boundMs = 2000;
+/** All threads of a process may wait for the same dead disk. */
+const maxThreads = 4;
+
+/**
+ * Threads that no signal reaches; the others have ended already. $1: pid, $2: how many.
+ *
+ * @source man proc_pid_stack(5): needs CAP_SYS_ADMIN
+ */
+const script = `
+for task in /proc/$1/task/*; do
+  grep -q '^State:[^A-Z]*D' $task/status 2>/dev/null || continue
+  [ $2 -gt 0 ] || break
+  set -- $1 $(($2 - 1))
+  stack=$(cat $task/stack 2>/dev/null)
+  [ -z "$stack" ] || printf 'thread %s (%s):\n%s\n' \${task##*/} "$(cat $task/comm 2>/dev/null)" "$stack"
+done
+`;
+
+/**
+ * What the core tells of workers that are stuck, with their kernel stacks where we may read them.
+ *
+ * Reading them can get stuck as well, so a child of ours does it, and is left alone when its time is over.
+ */
+export function withKernelStacks(stuck: readonly NativeStuck[]): Promise<Stuck[]> {
+  return Promise.all(
+    stuck.map(async ({ index, pid, state, waitChannel }) => {
+      const args = ['-c', script, 'sh', String(pid), String(maxThreads)];
+      // No process can be had any more: the worker is told without.
+      const kernelStack = await runBounded('/bin/sh', args, boundMs).catch(() => '');
+      return { localRank: index, state, waitChannel, kernelStack: kernelStack.trim() };
+    }),
+  );
+}
