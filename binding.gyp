@@ -42,6 +42,20 @@
       "conditions": [["OS!='linux'", { "type": "none", "sources/": [["exclude", ".*"]] }]]
     },
     {
+      # What the commands begin with; without libc as well.
+      "target_name": "regroup_front",
+      "type": "executable",
+      "sources": [
+        "<!@(node -p \"JSON.parse(require('fs').readFileSync('native/sources.gypi', 'utf8')).variables.front_files.join(' ')\")"
+      ],
+      "include_dirs": ["native"],
+      "cflags!": ["-pthread", "-fno-omit-frame-pointer"],
+      "cflags_cc": ["-std=gnu++20", "-ffreestanding", "-fno-exceptions", "-fno-rtti", "-fno-stack-protector", "-fno-asynchronous-unwind-tables", "-fno-tree-loop-distribute-patterns", "-fno-pie", "-Wall", "-Wextra"],
+      "ldflags!": ["-pthread", "-rdynamic"],
+      "ldflags": ["-nostdlib", "-static", "-no-pie"],
+      "conditions": [["OS!='linux'", { "type": "none", "sources/": [["exclude", ".*"]] }]]
+    },
+    {
       # Preloaded into workers, whatever libc they have: so it needs none.
       "target_name": "regroup_early",
       "type": "shared_library",
@@ -73,9 +87,9 @@
       # prebuildify packs what lies there, beside the addon.
       "target_name": "artifacts",
       "type": "none",
-      "dependencies": ["regroup_shm", "regroup_guardian", "regroup_early", "regroup_exit_guard"],
+      "dependencies": ["regroup_shm", "regroup_guardian", "regroup_front", "regroup_early", "regroup_exit_guard"],
       "conditions": [["OS=='linux'", {
-        "copies": [{ "destination": "<(module_root_dir)/build/artifacts", "files": ["<(PRODUCT_DIR)/regroup_shm.so", "<(PRODUCT_DIR)/regroup_guardian", "<(PRODUCT_DIR)/regroup_early.so", "<(PRODUCT_DIR)/regroup_exit_guard.so"] }]
+        "copies": [{ "destination": "<(module_root_dir)/build/artifacts", "files": ["<(PRODUCT_DIR)/regroup_shm.so", "<(PRODUCT_DIR)/regroup_guardian", "<(PRODUCT_DIR)/regroup_front", "<(PRODUCT_DIR)/regroup_early.so", "<(PRODUCT_DIR)/regroup_exit_guard.so"] }]
       }]]
     }
   ]

@@ -16,6 +16,7 @@ import {
   python,
   pythonVersion,
   regroupBin,
+  regroupCommand,
   repo,
   systemPython,
   workersDir,
@@ -51,6 +52,7 @@ const underscored = flag =>
 export function findLaunchers(wanted) {
   const torchrun = pythonVersion(python);
   const torchrunOld = pythonVersion(systemPython);
+  const command = regroupCommand();
   const all = [
     {
       name: 'torchrun',
@@ -79,12 +81,7 @@ export function findLaunchers(wanted) {
       name: 'regroup',
       label: 'regroup',
       missing: fs.existsSync(regroupBin) ? undefined : `no ${path.relative(repo, regroupBin)}`,
-      command: job => [
-        process.execPath,
-        regroupBin,
-        ...torchrunFlags(job),
-        ...entrypoint(job.worker),
-      ],
+      command: job => [...command, ...torchrunFlags(job), ...entrypoint(job.worker)],
     },
     {
       name: 'floor',

@@ -4,6 +4,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { placeCommands } from '../scripts/test-build.mjs';
 
 export const benchDir = path.dirname(fileURLToPath(import.meta.url));
 export const repo = path.dirname(benchDir);
@@ -12,6 +13,11 @@ export const workersDir = path.join(benchDir, 'workers');
 /** Of this checkout, or of another one that REGROUP_BENCH_ROOT names, to compare two builds. */
 export const regroupRoot = process.env.REGROUP_BENCH_ROOT ?? repo;
 export const regroupBin = path.join(regroupRoot, 'dist', 'bin', 'regroup.cjs');
+/** The command as npm installs it, with the front program first; by Node alone in a checkout that has none. */
+export function regroupCommand() {
+  const folder = placeCommands(regroupRoot);
+  return folder === undefined ? [process.execPath, regroupBin] : [path.join(folder, 'regroup')];
+}
 
 /**
  * Compiles a C file of bench/, or all those of a folder, into build/bench/, unless that's newer.
@@ -87,6 +93,8 @@ export function environment(extra) {
     ...env,
     VIRTUAL_ENV: path.dirname(path.dirname(python)),
     PYTHON_EXEC: python,
+    // The one that runs the benchmarks; two builds are compared on the same.
+    REGROUP_NODE: process.execPath,
     OMP_NUM_THREADS: '1',
     ...extra,
   };

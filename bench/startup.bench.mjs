@@ -16,7 +16,7 @@ import {
   timeCommand,
   tiny,
 } from './lib.mjs';
-import { regroupBin, regroupRoot, repo } from './machine.mjs';
+import { compile, regroupBin, regroupCommand, regroupRoot, repo } from './machine.mjs';
 
 export const name = 'startup';
 
@@ -31,7 +31,19 @@ export async function run({ launchers, scale }) {
   const regroup = launchers.some(l => l.name === 'regroup');
   const flags = ['--standalone', '--nproc-per-node=1', '--no-python', tiny().program[0]];
 
+  const front = regroupCommand();
+  const script = path.join(regroupRoot, 'dist', 'bin', 'regroup');
+  const ends = compile('workers/ends.c');
   const commands = {
+    'a static program that only ends': [ends],
+    '+ the front program, which becomes it': front.length === 1 && {
+      argv: front,
+      env: { REGROUP_NODE: ends },
+    },
+    '+ the shell script, which starts that': fs.existsSync(script) && {
+      argv: [script],
+      env: { REGROUP_NODE: ends },
+    },
     'node, an empty file': [node, file('empty.cjs', '')],
     '+ the addon': fs.existsSync(addon) && [
       node,
@@ -51,22 +63,18 @@ export async function run({ launchers, scale }) {
         `new (require('vm').Script)(require('fs').readFileSync(${JSON.stringify(regroupBin)}, 'utf8').replace(/^#!.*/, ''));`,
       ),
     ],
-    'regroup --version': regroup && [node, regroupBin, '--version'],
-    'regroup --help': regroup && [node, regroupBin, '--help'],
-    'regroup --dry-run: options parsed, plan printed': regroup && [
-      node,
-      regroupBin,
-      '--dry-run',
-      ...flags,
-    ],
+    'regroup --version': regroup && [...front, '--version'],
+    'regroup --help': regroup && [...front, '--help'],
+    'regroup --dry-run: options parsed, plan printed': regroup && [...front, '--dry-run', ...flags],
   };
 
   const samples = collect();
-  const variants = Object.entries(commands).flatMap(([what, argv]) =>
-    argv ? [{ what, argv }] : [],
-  );
-  await interleave(variants, scale(20), async ({ what, argv }, i) => {
-    const took = await timeCommand(argv);
+  const variants = Object.entries(commands).flatMap(([what, command]) => {
+    if (!command) return [];
+    return [{ what, ...(Array.isArray(command) ? { argv: command } : command) }];
+  });
+  await interleave(variants, scale(20), async ({ what, argv, env }, i) => {
+    const took = await timeCommand(argv, { env });
     if (i >= 0) samples.add(what, 'regroup', took);
   });
 

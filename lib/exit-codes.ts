@@ -3,7 +3,8 @@
  * batch scripts can be written for them.
  *
  * 1 stays torchrun's code for all that torchrun ends with 1; only endings that it doesn't know have
- * codes of their own. Those lie above sysexits' (64–78) and below the shells' (126–165).
+ * codes of their own. Those lie above sysexits' (64–78) and below the shells' (126–165), whose
+ * first two say here what they say there: what was called can't be run.
  */
 export const exitCodes = {
   succeeded: 0,
@@ -20,4 +21,8 @@ export const exitCodes = {
   preempted: 84,
   /** A mistake of ours; nothing is said about the job or the node. */
   internal: 85,
+  /** The Node.js that was found can't be run, or is too old. As a shell ends for such a program. */
+  nodeUnusable: 126,
+  /** There's no Node.js. */
+  noNode: 127,
 } as const;

@@ -5,13 +5,15 @@ import { workerEnv } from './agent/worker-env.js';
 import { launchError } from './errors.js';
 import type { AgentEvent, RunResult } from './events.js';
 import { attemptFolder, plannedRunFolder, workerFiles } from './logs/layout.js';
-import { loadedNative, type NativeStream } from './native.js';
+import { loadedNative, type NativeStart, type NativeStream, native } from './native.js';
 import { type LaunchOptions, withDefaults } from './options.js';
 import { workerGpus } from './placement/gpus.js';
 import { describeBinding } from './placement/place.js';
 import type { Binding } from './placement/policy.js';
 import { thisMachine } from './placement/this-machine.js';
 import { runPathShim } from './preload/preload.js';
+import { onDisk } from './util/bytes.js';
+import { exactCwd, exactEnv } from './util/exact.js';
 import { hostname } from './util/hostname.js';
 import { signalNumber } from './util/signals.js';
 
@@ -183,7 +185,7 @@ export function plan(options: LaunchOptions): LaunchPlan {
     maxRestarts: settings.maxRestarts,
     shutdownTimeoutMs: settings.shutdownTimeoutMs,
     signalTarget: job.signalTarget,
-    cwd: job.cwd ?? process.cwd(),
+    cwd: job.cwd ?? exactCwd(),
     stdin: settings.stdin,
     workers: workerPlans(job, round, files, hostname).map(({ argv, stdout, stderr }, localRank) => {
       const errorFile = files?.[localRank]?.errorFile;
@@ -207,6 +209,18 @@ export function plan(options: LaunchOptions): LaunchPlan {
       };
     }),
   };
+}
+
+/** What a command's process was started with and Node has changed since. */
+export type StartedWith = NativeStart;
+
+/**
+ * Lets workers start with it, as if Node hadn't changed it. For our commands only: it's the process's, not a run's.
+ *
+ * @throws ERR_NATIVE_MISSING
+ */
+export function startedWith(start: StartedWith): void {
+  native().startedWith(start);
 }
 
 /**
@@ -241,8 +255,8 @@ function describe(job: Job, runFolder: string | undefined): RunDescription {
 
 function surroundings(): Surroundings {
   return {
-    env: process.env,
-    cwd: process.cwd(),
+    env: exactEnv(),
+    cwd: exactCwd(),
     devices: thisMachine,
     isExecutable,
     runPathShim,
@@ -252,8 +266,8 @@ function surroundings(): Surroundings {
 
 function isExecutable(path: string): boolean {
   try {
-    accessSync(path, constants.X_OK);
-    return statSync(path).isFile();
+    accessSync(onDisk(path), constants.X_OK);
+    return statSync(onDisk(path)).isFile();
   } catch {
     // Not there, or not for us: either way it isn't what we'd run.
     return false;

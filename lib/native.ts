@@ -41,7 +41,7 @@ export interface NativePlan {
   readonly cwd?: string;
   /**
    * Soft limit of open files. One above ours changes nothing. Without it the worker gets ours, as it
-   * was before `raiseNofile`; but Node raises it at its start, and nothing remembers what it was then.
+   * was before `raiseNofile`, or before Node raised it where `startedWith` was told.
    */
   readonly nofileSoft?: number;
   /** The only CPUs that it may run on. Those that it may not have are cut off; EINVAL if none is left. */
@@ -71,6 +71,15 @@ export interface NativePlan {
   readonly stdin: 'inherit' | 'null';
   readonly stdout: NativeStream;
   readonly stderr: NativeStream;
+}
+
+/** What Node has changed of this process at its start. */
+export interface NativeStart {
+  /** Signals that were ignored, by number. */
+  readonly ignoredSignals: readonly number[];
+  readonly blockedSignals: readonly number[];
+  /** Of open files; absent: it isn't known, or there was no limit. */
+  readonly nofileSoft?: number;
 }
 
 /** What's absent stays as it is; but a soft limit isn't left above the hard one. */
@@ -472,6 +481,11 @@ export interface NativeAddon {
    * workers.
    */
   raiseNofile(): void;
+  /**
+   * From now on workers start with it, but for SIGTERM, by which they're asked to end. This process ignores these signals as well, but those that Node needs or that
+   * a fault raises, until it listens to one. For commands; a later call takes the place of an earlier one.
+   */
+  startedWith(start: NativeStart): void;
   /** @param onLog gets a line about each client that's closed or refused, ten a second at most */
   createStore(
     options: { readonly disable: readonly string[]; readonly sharedMemory: boolean },

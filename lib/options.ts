@@ -43,7 +43,8 @@ export type StreamsByRank = Streams | Readonly<Record<number, Streams>>;
 
 /**
  * All that `launch` can be told. Flat and readonly; every field but `entrypoint` has a default,
- * written beside it.
+ * written beside it. In texts that workers get and in paths, a surrogate without its other half,
+ * U+DC80 to U+DCFF, is the byte that it ends with, for what isn't UTF-8.
  */
 export interface LaunchOptions
   extends FailureOptions,
@@ -70,7 +71,7 @@ export interface LaunchOptions
   readonly masterPort?: number;
   /** The interpreter of Python entrypoints. @default findPython(): PYTHON_EXEC, the active virtualenv or conda, ./.venv, python3 on PATH */
   readonly python?: string;
-  /** Environment that workers inherit. @default process.env */
+  /** Environment that workers inherit. @default process.env, byte by byte */
   readonly env?: Readonly<Record<string, string | undefined>>;
   /** Working directory of workers. @default process.cwd() */
   readonly cwd?: string;

@@ -9,6 +9,7 @@
       "native/core/base/features.cc",
       "native/core/base/nofile.cc",
       "native/core/base/own_proc.cc",
+      "native/core/base/start_signals.cc",
       "native/core/spawn/binding.cc",
       "native/core/spawn/limits.cc",
       "native/core/spawn/plan.cc",
@@ -70,6 +71,13 @@
     ],
     "early_library_files": ["native/preload/early.cc"],
     "exit_guard_library_files": ["native/preload/exit_guard.cc"],
+    "front_files": [
+      "native/front/environment.cc",
+      "native/front/front.cc",
+      "native/front/node.cc",
+      "native/front/shell.cc",
+      "native/front/text.cc"
+    ],
     "guardian_files": ["native/guardian/cgroups.cc", "native/guardian/guardian.cc"],
     "addon_files": [
       "native/addon/addon.cc",

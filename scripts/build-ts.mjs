@@ -1,4 +1,4 @@
-// lib/ → dist/: ES modules with types for importers, one CommonJS file for each command.
+// lib/ → dist/: ES modules with types for importers, one CommonJS file for each command, and what starts it.
 //
 // A command is one file because that is what starts fastest: twenty modules cost 12 ms, the ES
 // module loader another 6 to 13. Inside the file esbuild keeps modules behind `import()` lazy.
@@ -23,12 +23,24 @@ const commands = {
   'lib/cli/store-main.ts': 'regroup-store',
 };
 
+export const commandNames = Object.values(commands);
+
 /** Builds dist/ anew: what's left of sources that are gone would be shipped. */
 export async function buildTs() {
   rmSync(join(root, 'dist'), { recursive: true, force: true });
   run('node', ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.json'], { cwd: root });
   await bundle();
   copyPython(join(root, 'lib/preload'), join(root, 'dist/preload'));
+  copyStarters();
+}
+
+/** What package.json calls the commands. `npm install` puts the front program in its place. */
+function copyStarters() {
+  for (const name of commandNames) {
+    const starter = join(root, 'dist/bin', name);
+    cpSync(join(root, 'native/front/front.sh'), starter);
+    chmodSync(starter, 0o755);
+  }
 }
 
 /** The Python that workers run is shipped as it is; `tsc` doesn't carry it. */
@@ -50,7 +62,8 @@ async function bundle() {
       outfile,
       bundle: true,
       platform: 'node',
-      target: 'node20',
+      // What parses anywhere can say what it needs.
+      target: 'node12.22',
       format: 'cjs',
       sourcemap: 'external',
       // Half the bytes to compile at each start; names stay, for stack traces.
@@ -61,6 +74,7 @@ async function bundle() {
       banner: {
         js: [
           '#!/usr/bin/env node',
+          refuseOldNode(name),
           `const __dist = require('node:url').pathToFileURL(__dirname + '/../').href;`,
         ].join('\n'),
       },
@@ -68,6 +82,19 @@ async function bundle() {
     });
     chmodSync(outfile, 0o755);
   }
+}
+
+/** In words that any Node knows. The code is lib/exit-codes.ts's. */
+function refuseOldNode(name) {
+  const { engines } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+  const [, major, minor] = /^>=(\d+)\.(\d+)$/.exec(engines.node);
+  const needed = `${name} runs on Node.js ${major}.${minor} or newer, on PATH or named by REGROUP_NODE`;
+  return (
+    `{const v=process.versions.node.split('.');` +
+    `if(v[0]<${major}||v[0]==${major}&&v[1]<${minor}){` +
+    `require('fs').writeSync(2,'${name}: '+process.execPath+' is Node.js '+process.versions.node+'; ${needed}\\n');` +
+    'process.exit(126)}}'
+  );
 }
 
 /**

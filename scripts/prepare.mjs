@@ -3,7 +3,7 @@
 import { existsSync, rmSync, symlinkSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { buildTs } from './build-ts.mjs';
+import { buildTs, commandNames } from './build-ts.mjs';
 import { preparePythons } from './python.mjs';
 import { main, say } from './steps.mjs';
 
@@ -11,10 +11,10 @@ const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 
 /** npm links the commands of dependencies only; with these, `npx regroup` finds our own as well. */
 function linkCommands() {
-  for (const name of ['regroup', 'regroup-launch', 'regroup-store']) {
+  for (const name of commandNames) {
     const link = join(root, 'node_modules/.bin', name);
     rmSync(link, { force: true });
-    symlinkSync(`../../dist/bin/${name}.cjs`, link);
+    symlinkSync(`../../dist/bin/${name}`, link);
   }
 }
 

@@ -1,5 +1,6 @@
 // What tests run: the addon, the compiled tests, the native tests in their several builds.
 import {
+  chmodSync,
   copyFileSync,
   existsSync,
   mkdirSync,
@@ -10,7 +11,7 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { copyPython } from './build-ts.mjs';
+import { commandNames, copyPython } from './build-ts.mjs';
 import { capture, run, StepFailed, say } from './steps.mjs';
 
 export const root = join(dirname(fileURLToPath(import.meta.url)), '..');
@@ -34,6 +35,27 @@ export function buildAddon() {
       cwd: root,
     },
   );
+}
+
+/**
+ * The commands as `npm install` leaves them, in build/bin of a checkout whose dist/ must suit any machine: the front
+ * program by their names, and links to what it runs.
+ *
+ * @returns the folder; undefined where there's no front program
+ */
+export function placeCommands(checkout = root) {
+  const front = join(checkout, 'build/Release/regroup_front');
+  if (!existsSync(front)) return undefined;
+
+  const bin = join(checkout, 'build/bin');
+  rmSync(bin, { recursive: true, force: true });
+  mkdirSync(bin);
+  for (const name of commandNames) {
+    copyFileSync(front, join(bin, name));
+    chmodSync(join(bin, name), 0o755);
+    symlinkSync(`../../dist/bin/${name}.cjs`, join(bin, `${name}.cjs`));
+  }
+  return bin;
 }
 
 /**

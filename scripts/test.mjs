@@ -11,7 +11,14 @@ import { buildTs } from './build-ts.mjs';
 import { findPythons, preparePythons } from './python.mjs';
 import { main, StepFailed, say } from './steps.mjs';
 import { runTap } from './tap.mjs';
-import { buildAddon, buildNative, buildSmokeAddon, buildTests, root } from './test-build.mjs';
+import {
+  buildAddon,
+  buildNative,
+  buildSmokeAddon,
+  buildTests,
+  placeCommands,
+  root,
+} from './test-build.mjs';
 
 /** In the order in which they run: what fails soonest comes first. */
 const parts = {
@@ -92,6 +99,7 @@ async function build(chosen) {
     say('building the addon and dist/');
     buildAddon();
     await buildTs();
+    placeCommands();
   }
   if (needs('native', 'fallbacks', 'fuzz')) buildNative('native-tests');
   else if (needs('interop')) buildNative('native-tests', { target: 'store_main' });

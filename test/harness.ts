@@ -64,11 +64,15 @@ export const asNobody = [
 const cookieName = 'REGROUP_TEST_COOKIE';
 
 /**
- * The environment of commands under test: ours, without what tap adds for Node's sake, and
- * without NODE_EXTRA_CA_CERTS, which costs Node 20 some 50 ms a start.
+ * The environment of commands under test: ours, without what tap adds for Node's sake. They run on our own Node,
+ * whatever PATH a test gives them.
  */
 export function cleanEnv(added: CliOptions['env'] = {}): NodeJS.ProcessEnv {
-  const env: NodeJS.ProcessEnv = { ...process.env, ...added };
+  const env: NodeJS.ProcessEnv = {
+    ...process.env,
+    REGROUP_NODE: process.execPath,
+    ...added,
+  };
   for (const [name, value] of Object.entries(env)) {
     const ofTap = /^_?TAP/.test(name) || name === 'NODE_OPTIONS' || name === 'NODE_EXTRA_CA_CERTS';
     if (value === undefined || (ofTap && !(name in added))) delete env[name];
@@ -81,8 +85,17 @@ export function cleanEnv(added: CliOptions['env'] = {}): NodeJS.ProcessEnv {
  * TMPDIR, and so no socket; what is left is killed, and fails the test.
  */
 export function startCli(t: Test, args: readonly string[], options: CliOptions = {}): CliRun {
-  const bin = resolve('dist/bin', `${options.command ?? 'regroup'}.cjs`);
-  return startProgram(t, [process.execPath, bin, ...args], options);
+  return startProgram(t, [commandPath(options.command), ...args], options);
+}
+
+/** A command as users start it: with the front program first. */
+export function commandPath(command: CliOptions['command'] = 'regroup'): string {
+  return resolve('build/bin', command);
+}
+
+/** What the front program runs: the same command, by Node alone. */
+export function bareCommand(command: CliOptions['command'] = 'regroup'): readonly string[] {
+  return [process.execPath, resolve('dist/bin', `${command}.cjs`)];
 }
 
 /** The same for any other program that a test needs beside the command. */

@@ -1,11 +1,19 @@
 import { spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import t from 'tap';
 import { cleanEnv } from './harness.js';
 
 // It compiles the addon, which takes a busy machine minutes.
-t.setTimeout(400_000);
+t.setTimeout(590_000);
 
 /** What `npm run prebuild` and `npm pack` need of a checkout. */
 const sources = [
@@ -22,10 +30,15 @@ const sources = [
 /** As where scripts don't run and nothing can be built: the prebuilt binary or none. */
 const env = cleanEnv({ PREBUILDS_ONLY: '1' });
 
-function run(command: string, args: readonly string[], cwd: string): string {
+function run(
+  command: string,
+  args: readonly string[],
+  cwd: string,
+  added: NodeJS.ProcessEnv = {},
+): string {
   const { stdout, stderr, status, error } = spawnSync(command, args, {
     cwd,
-    env,
+    env: { ...env, ...added },
     encoding: 'utf8',
   });
   if (status !== 0) {
@@ -49,11 +62,9 @@ function pack(folders: readonly string[], into: string): string[] {
  * A copy is built, since node-gyp removes the build folder that this test itself runs from.
  * Dependencies come out of node_modules, so that nothing is downloaded.
  */
-function installTarball(dir: string): { installed: string; tarball: string } {
+function packTarballs(dir: string): readonly string[] {
   const copy = join(dir, 'checkout');
-  const installed = join(dir, 'installed');
   mkdirSync(copy);
-  mkdirSync(installed);
   for (const source of sources) {
     if (existsSync(source)) cpSync(source, join(copy, source), { recursive: true });
   }
@@ -64,12 +75,56 @@ function installTarball(dir: string): { installed: string; tarball: string } {
     dependencies: Record<string, string>;
   };
   const needed = Object.keys(dependencies).map(name => resolve('node_modules', name));
-  const tarballs = pack([copy, ...needed], dir);
-  writeFileSync(join(installed, 'package.json'), '{ "private": true }');
-  run('npm', ['install', '--offline', '--ignore-scripts', '--no-audit', ...tarballs], installed);
-  const tarball = tarballs[0] ?? '';
-  return { installed, tarball };
+  return pack([copy, ...needed], dir);
 }
+
+function install(
+  tarballs: readonly string[],
+  folder: string,
+  options: readonly string[],
+  added: NodeJS.ProcessEnv = {},
+): string {
+  mkdirSync(folder);
+  writeFileSync(join(folder, 'package.json'), '{ "private": true }');
+  run('npm', ['install', '--offline', '--no-audit', ...options, ...tarballs], folder, added);
+  return folder;
+}
+
+/** Beside an installed package: links as `npm install -g`, `npm link` and people make them. */
+function linksTo(installed: string, into: string): readonly string[] {
+  const global = join(into, 'global');
+  mkdirSync(join(global, 'bin'), { recursive: true });
+  mkdirSync(join(global, 'lib'));
+  symlinkSync(join(installed, 'node_modules'), join(global, 'lib/node_modules'));
+  symlinkSync('../lib/node_modules/regroup/dist/bin/regroup', join(global, 'bin/regroup'));
+  symlinkSync('bin/regroup', join(global, 'regroup'));
+  symlinkSync(join(installed, 'node_modules/.bin/regroup'), join(into, 'regroup'));
+  return [
+    join(installed, 'node_modules/.bin/regroup'),
+    join(installed, 'node_modules/regroup/dist/bin/regroup'),
+    join(global, 'bin/regroup'),
+    join(global, 'regroup'),
+    join(into, 'regroup'),
+  ];
+}
+
+/** What a worker prints whose caller ignores SIGHUP and has a variable that no shell would pass on. */
+function startIgnoring(command: readonly string[], folder: string): string {
+  // Not a shell: it would drop the variable.
+  const shows = [
+    '-hao',
+    '-e',
+    'SigIgn.*',
+    '-e',
+    'a[.]b=c',
+    '/proc/self/status',
+    '/proc/self/environ',
+  ];
+  const args = ['--standalone', '--no-python', 'grep', ...shows];
+  const script = `trap '' HUP; exec "$@"`;
+  return run('sh', ['-c', script, 'sh', 'env', 'a.b=c', ...command, ...args], folder);
+}
+const ignoring = 'SigIgn:\t0000000000000001\na.b=c\n';
 
 /** The program of a section of the README. */
 function readmeExample(language: string): string {
@@ -79,8 +134,11 @@ function readmeExample(language: string): string {
   return block;
 }
 
-t.test('the packed tarball', { timeout: 300_000 }, async t => {
-  const { installed, tarball } = installTarball(t.testdir());
+t.test('the packed tarball', { timeout: 580_000 }, async t => {
+  const dir = t.testdir();
+  const tarballs = packTarballs(dir);
+  const [tarball = ''] = tarballs;
+  const installed = install(tarballs, join(dir, 'installed'), ['--ignore-scripts']);
   const bin = join(installed, 'node_modules/.bin');
   const { version } = JSON.parse(readFileSync('package.json', 'utf8')) as { version: string };
 
@@ -92,11 +150,16 @@ t.test('the packed tarball', { timeout: 300_000 }, async t => {
       'dist/index.d.ts',
       'dist/store.js',
       'dist/store.d.ts',
+      'dist/bin/regroup',
+      'dist/bin/regroup-launch',
+      'dist/bin/regroup-store',
       'dist/bin/regroup.cjs',
       'dist/bin/regroup-store.cjs',
       'native/sources.gypi',
       'python/regroup/__main__.py',
       'python/regroup/store.py',
+      'native/front/front.cc',
+      'native/front/install.cjs',
       'binding.gyp',
       'LICENSE',
     ]) {
@@ -131,6 +194,52 @@ t.test('the packed tarball', { timeout: 300_000 }, async t => {
     const args = [python, path, 'python3', '-B', '-m', 'regroup.run', '--version'];
 
     t.match(run('env', args, installed), version);
+  });
+
+  await t.test(
+    'F-H1 its command starts alike by whatever link, without install scripts',
+    async t => {
+      const links = join(dir, 'links without scripts');
+      mkdirSync(links);
+      const commands = linksTo(installed, links);
+
+      for (const command of commands) {
+        t.match(readFileSync(command, 'latin1'), /^#!\/bin\/sh\n/);
+        t.equal(startIgnoring([command], dir), ignoring, command);
+      }
+      t.match(run('npx', ['--offline', 'regroup', '--version'], installed), version);
+      // As pnpm's links do.
+      t.equal(startIgnoring(['sh', commands[0] ?? ''], dir), ignoring, 'by sh');
+    },
+  );
+
+  await t.test('F-H1 npm puts the front program in their place, where it may', async t => {
+    const whole = install(tarballs, join(dir, 'installed by scripts'), []);
+    const links = join(dir, 'links');
+    mkdirSync(links);
+
+    for (const command of linksTo(whole, links)) {
+      t.match(readFileSync(command, 'latin1'), /^\x7fELF/);
+      t.equal(startIgnoring([command], dir), ignoring, command);
+    }
+    t.match(run('npx', ['--offline', 'regroup', '--version'], whole), version);
+    for (const name of ['regroup-launch', 'regroup-store']) {
+      t.match(readFileSync(join(whole, 'node_modules/.bin', name), 'latin1'), /^\x7fELF/);
+    }
+    t.same(
+      readdirSync(join(whole, 'node_modules/regroup/dist/bin')).filter(name => !name.includes('.')),
+      ['regroup', 'regroup-launch', 'regroup-store'],
+    );
+  });
+
+  await t.test('other package managers, whose links are scripts, keep the script', async t => {
+    const command = join(installed, 'node_modules/regroup/dist/bin/regroup');
+    const script = join(installed, 'node_modules/regroup/native/front/install.cjs');
+    run(process.execPath, [script], installed, {
+      npm_config_user_agent: 'pnpm/10.0.0 npm/? node/v20',
+    });
+
+    t.match(readFileSync(command, 'latin1'), /^#!\/bin\/sh\n/);
   });
 
   await t.test('launches two workers', async t => {

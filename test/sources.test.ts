@@ -5,6 +5,7 @@ interface SourceLists {
   readonly variables: {
     readonly core_files: string[];
     readonly shm_library_files: string[];
+    readonly front_files: string[];
     readonly guardian_files: string[];
     readonly early_library_files: string[];
     readonly exit_guard_library_files: string[];
@@ -34,6 +35,10 @@ t.test("the workers' library is a part of the core", async t => {
 
 t.test('the guardian has a list of its own', async t => {
   t.same(lists.variables.guardian_files, sourcesBelow('native/guardian'));
+});
+
+t.test('so has the front program', async t => {
+  t.same(lists.variables.front_files, sourcesBelow('native/front'));
 });
 
 t.test('so has each library that workers preload', async t => {

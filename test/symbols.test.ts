@@ -37,6 +37,17 @@ t.test('the addon asks for nothing newer than RHEL 8 has', async t => {
   t.same(tooNew, []);
 });
 
+for (const name of ['regroup_front', 'regroup_guardian']) {
+  t.test(`${name} needs no libc, and nothing else at run time`, async t => {
+    const program = `build/Release/${name}`;
+    const headers = run('readelf', ['--program-headers', '--wide', program]);
+
+    t.match(headers, /Elf file type is EXEC/);
+    t.notMatch(headers, /INTERP|DYNAMIC/);
+    t.equal(run('nm', ['--undefined-only', program]), '');
+  });
+}
+
 t.test('the addon exports what Node looks for, and next to nothing else', async t => {
   const symbols = run('nm', ['--dynamic', '--defined-only', addon]);
   const names = symbols.split('\n').map(line => line.split(' ')[2] ?? '');

@@ -3,6 +3,7 @@ import { defaultHookMs, hookCommand } from '../options/hooks.js';
 import type { Settings } from '../options.js';
 import { deferred } from '../util/deferred.js';
 import type { HookRun } from './pauses.js';
+import { inAscii } from './shell-call.js';
 import type { HookCall } from './state.js';
 import type { Env } from './worker-env.js';
 
@@ -72,14 +73,17 @@ export function runHook(
   around.beginGuest();
   try {
     // Only now: it loads Node's sockets, and most runs have no hooks.
-    child = process
-      .getBuiltinModule('node:child_process')
-      .spawn('/bin/sh', ['-c', hookCommand(hooks, call.name) ?? ''], {
-        stdio: ['ignore', 'pipe', 'pipe'],
-        detached: true,
-        env: hookEnv(call, around),
-        ...(around.cwd === undefined ? {} : { cwd: around.cwd }),
-      });
+    const { script, env, cwd } = inAscii({
+      script: hookCommand(hooks, call.name) ?? '',
+      env: hookEnv(call, around),
+      cwd: around.cwd,
+    });
+    child = process.getBuiltinModule('node:child_process').spawn('/bin/sh', ['-c', script], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      detached: true,
+      env,
+      ...(cwd === undefined ? {} : { cwd }),
+    });
   } catch (error) {
     leave();
     finish(cannotStart(error));

@@ -1,7 +1,9 @@
 import { existsSync, watch } from 'node:fs';
-import { basename, dirname, resolve } from 'node:path';
+import { basename, dirname, isAbsolute, resolve } from 'node:path';
 import { launchError } from '../errors.js';
 import type { PreemptionOptions } from '../options/preemption.js';
+import { onDisk, textOf } from '../util/bytes.js';
+import { exactCwd } from '../util/exact.js';
 
 /** An answer takes a metadata service milliseconds; where there's none, packets may go nowhere. */
 const answerTimeoutMs = 2000;
@@ -44,14 +46,18 @@ export function watchForNotices(
 
 /** By inotify on its folder, since the file itself isn't there yet. */
 function watchFile(path: string, onThere: () => void): NoticeSources {
-  const whole = resolve(path);
+  const whole = resolve(isAbsolute(path) ? '/' : exactCwd(), path);
   const look = (): void => {
-    if (existsSync(whole)) onThere();
+    if (existsSync(onDisk(whole))) onThere();
   };
   try {
-    const watcher = watch(dirname(whole), { persistent: false }, (_, name) => {
-      if (name === null || name === basename(whole)) look();
-    });
+    const watcher = watch(
+      onDisk(dirname(whole)),
+      { persistent: false, encoding: 'buffer' },
+      (_, name) => {
+        if (name === null || textOf(name) === basename(whole)) look();
+      },
+    );
     // The folder is gone, and the file with it: there's nothing to tell.
     watcher.on('error', () => watcher.close());
     return { look, close: () => watcher.close() };

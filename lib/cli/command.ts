@@ -13,33 +13,36 @@ import { writeConsole } from './console.js';
 import { noticeSignal } from './notice-signal.js';
 import type { CommandName } from './option-table.js';
 import { createPrinter, launchBanner, type Printer } from './print.js';
-import { type CliSettings, logLevels } from './settings.js';
+import { type CliSettings, logLevels, withoutIgnored } from './settings.js';
 import { type SignalWatch, watchSignals } from './signals.js';
+import { giveBack, type Start, takeStart } from './start.js';
 import { packageVersion } from './version.js';
 
 /** The whole command: parse, launch, print, exit code. */
 export async function runCommand(command: CommandName): Promise<void> {
-  const signals = watchSignals();
+  const start = takeStart(command);
+  const signals = watchSignals(start.ignored);
   process.on('uncaughtException', error => endAtOnce(command, error));
-  // Reading process.env costs a call each time; this is an object.
-  const env = { ...process.env };
+  const { args, env } = start;
   if (command === 'regroup-launch') writeConsole(2, deprecation);
 
-  const argv = process.argv.slice(2);
-  if (command === 'regroup' && argv[0] === 'topology') {
+  if (command === 'regroup' && args[0] === 'topology') {
     const { runTopology } = await import('./topology-command.js');
     await learnGpus(env);
-    return report(command, () => runTopology(argv.slice(1), env));
+    return report(command, () => runTopology(args.slice(1), env));
   }
-  const parsed = parseCommand(command, argv, env);
+  const parsed = parseCommand(command, args, env);
   switch (parsed.do) {
-    case 'run':
-      return runJob(command, parsed.options, parsed.settings, signals);
+    case 'run': {
+      const settings = withoutIgnored(parsed.settings, start.ignored);
+      return runJob(command, parsed.options, settings, { start, signals });
+    }
     case 'dry-run': {
+      const settings = withoutIgnored(parsed.settings, start.ignored);
       const { dryRunText } = await import('./dry-run.js');
-      printerFor(parsed.options, parsed.settings);
+      printerFor(parsed.options, settings);
       if (looksAtGpus(parsed.options)) await learnGpus(env);
-      return report(command, () => writeConsole(1, dryRunText(parsed.options, parsed.settings)));
+      return report(command, () => writeConsole(1, dryRunText(parsed.options, settings)));
     }
     case 'help': {
       const { helpText } = await import('./help.js');
@@ -72,7 +75,7 @@ async function runJob(
   command: CommandName,
   options: LaunchOptions,
   settings: CliSettings,
-  signals: SignalWatch,
+  { start, signals }: { readonly start: Start; readonly signals: SignalWatch },
 ): Promise<void> {
   const printer = printerFor(options, settings);
   // Until there's a result nothing has succeeded, whatever ends the loop.
@@ -82,12 +85,14 @@ async function runJob(
     command,
     async () => {
       if (looksAtGpus(options)) await learnGpus(options.env ?? {});
+      giveBack(start, settings.namedSignals);
       const run = launch(options);
       beInit();
+      if (settings.logLevel <= logLevels.INFO && start.ignored.length > 0)
+        printer.log('INFO', `ignored when we were started: ${start.ignored.join(', ')}`);
       signals.add(settings.signalsToHandle);
-      signals.add(settings.forwardSignals);
+      signals.add(settings.namedSignals);
       const preempts = noticeSignal(options.preemptSignal, settings.signalsToHandle);
-      if (preempts !== undefined) signals.add([preempts.signal]);
       signals.onSignal(signal => {
         if (preempts?.takes(signal, performance.now())) return run.preempt('signal');
         if (settings.forwardSignals.includes(signal)) return run.forward(signal);

@@ -113,9 +113,15 @@ export function resolve(command: CommandName, values: Values, env: Env): LaunchC
       : {}),
   };
 
+  const forwardSignals = parseForwardSignals(values);
   const settings: CliSettings = {
     signalsToHandle: signals,
-    forwardSignals: parseForwardSignals(values),
+    forwardSignals,
+    namedSignals: [
+      ...(values.isGiven('signals_to_handle') ? signals : []),
+      ...forwardSignals,
+      ...(options.preemptSignal === undefined ? [] : [options.preemptSignal as NodeJS.Signals]), // its check has told
+    ],
     exitCode: values.text('exit_code') === 'worker' ? 'worker' : 'torchrun',
     logLevel: parseLogLevel(command, env),
     notices,

@@ -20,6 +20,8 @@ export interface CliSettings {
   readonly signalsToHandle: readonly NodeJS.Signals[];
   /** Signals that are passed on to workers and end nothing. */
   readonly forwardSignals: readonly NodeJS.Signals[];
+  /** Signals that some option names. They're caught even if whoever started us ignores them. */
+  readonly namedSignals: readonly NodeJS.Signals[];
   readonly exitCode: 'torchrun' | 'worker';
   readonly logLevel: LogLevel;
   readonly notices: readonly Notice[];
@@ -38,6 +40,16 @@ export function parseSignals(
     else warn(`Failed to register signal handler for ${oneLine(text)}`);
   }
   return [...signals];
+}
+
+/** Without the signals that stay ignored, as they were when we were started. */
+export function withoutIgnored(
+  settings: CliSettings,
+  ignored: readonly NodeJS.Signals[],
+): CliSettings {
+  const isHandled = (signal: NodeJS.Signals): boolean =>
+    settings.namedSignals.includes(signal) || !ignored.includes(signal);
+  return { ...settings, signalsToHandle: settings.signalsToHandle.filter(isHandled) };
 }
 
 /** Nobody can catch SIGKILL and SIGSTOP, and Node has no listeners for real-time signals. */

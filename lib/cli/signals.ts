@@ -29,8 +29,8 @@ export interface SignalWatch {
   dieBy(signal: NodeJS.Signals): void;
 }
 
-/** Catches signals until the process ends. */
-export function watchSignals(): SignalWatch {
+/** Catches signals until the process ends. @param ignored those that stay as they are unless they're added */
+export function watchSignals(ignored: readonly NodeJS.Signals[]): SignalWatch {
   const watched = new Set<NodeJS.Signals>();
   let listener = dieBy;
 
@@ -50,7 +50,7 @@ export function watchSignals(): SignalWatch {
     }
   }
 
-  add(terminating);
+  add(terminating.filter(signal => !ignored.includes(signal)));
   return {
     onSignal(next) {
       listener = next;

@@ -7,6 +7,7 @@ import { disabledFeatures } from '../util/features.js';
 import { maxTimerMs } from '../util/timers.js';
 import { unreachable } from '../util/unreachable.js';
 import { writeConsole } from './console.js';
+import { takeStart } from './start.js';
 import { packageVersion } from './version.js';
 
 const help = `usage: regroup-store [--host HOST | --listen-fd N] [--port PORT] [--shared-memory]
@@ -32,7 +33,8 @@ wrong command line.
 
 /** The whole command. Whoever reaches the port can read and write the store: it has no passwords. */
 export function runStoreCommand(): void {
-  const parsed = parse(process.argv.slice(2));
+  const { args, ignored } = takeStart('regroup-store');
+  const parsed = parse(args);
   switch (parsed.do) {
     case 'print':
       writeConsole(1, parsed.text);
@@ -42,7 +44,7 @@ export function runStoreCommand(): void {
       writeConsole(2, `regroup-store: error: ${parsed.why}\n`);
       break;
     case 'serve':
-      serve(parsed);
+      serve(parsed, ignored);
       break;
     default:
       unreachable(parsed);
@@ -98,7 +100,11 @@ function parse(args: readonly string[]): Parsed {
 /** What `openTable` takes for a name that means any address of this machine. */
 const everyAddress = '*';
 
-function serve({ host, port, listenFd, sharedMemory }: Serve): void {
+/** @param ignored signals that have no say */
+function serve(
+  { host, port, listenFd, sharedMemory }: Serve,
+  ignored: readonly NodeJS.Signals[],
+): void {
   try {
     const disable = disabledFeatures();
     const store = createStore({ disable, sharedMemory }, line =>
@@ -111,7 +117,8 @@ function serve({ host, port, listenFd, sharedMemory }: Serve): void {
       process.exit(0);
     }
 
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, end);
+    for (const signal of ['SIGTERM', 'SIGINT'] as const)
+      if (!ignored.includes(signal)) process.on(signal, end);
     const table =
       listenFd === undefined ? openTable(store, host, port) : adoptTable(store, listenFd, port);
     const shown = host === everyAddress ? '0.0.0.0' : host;

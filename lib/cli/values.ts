@@ -12,6 +12,8 @@ export interface Values {
   int(dest: string): number | undefined;
   float(dest: string): number | undefined;
   flag(dest: string): boolean;
+  /** Whether the command line or the environment says it, and not the default. */
+  isGiven(dest: string): boolean;
   script(): string;
   scriptArgs(): readonly string[];
   /** Ends the parsing: `--option=value: why (accepted: …)`, or `PET_OPTION=value: …`. */
@@ -104,6 +106,7 @@ export function readValues(
     int: dest => convert(dest, 'int', pythonInt),
     float: dest => convert(dest, 'float', pythonFloat),
     flag: dest => given.has(dest) || flags.has(dest),
+    isGiven: dest => given.has(dest) || fromEnv(specs.get(dest)) !== undefined,
     script: () => String(given.get('training_script')),
     scriptArgs() {
       const args = given.get('training_script_args');

@@ -1,3 +1,4 @@
+import { shown } from '../util/bytes.js';
 import { createDisk } from '../util/disk.js';
 import { removeAll, writeText } from '../util/files.js';
 
@@ -31,11 +32,12 @@ export function recordError(
   error: { readonly name: string; readonly message: string; readonly stack?: string | undefined },
   path: string,
 ): Promise<string | undefined> {
+  const message = shown(`${error.name}: ${error.message}`);
   const data = {
     message: {
-      message: `${error.name}: ${error.message}`,
+      message,
       extraInfo: {
-        py_callstack: error.stack ?? `${error.name}: ${error.message}`,
+        py_callstack: shown(error.stack ?? message),
         timestamp: String(Math.floor(Date.now() / 1000)),
       },
     },

@@ -1,5 +1,6 @@
 import { join, resolve } from 'node:path';
 import { launchError } from '../errors.js';
+import { bytesOf, textOf } from '../util/bytes.js';
 import type { Disk } from '../util/disk.js';
 import { codeOf, describeErrno } from '../util/errno.js';
 import { makeDir, namesIn, removeAll, removeDir, statOf } from '../util/files.js';
@@ -57,12 +58,10 @@ export function logBase(
 export function safeRunId(runId: string): string {
   const safe = runId.replace(/[/\0]/g, '_').replace(/^\.+/, dots => '_'.repeat(dots.length));
   // Names end at 255 bytes, and nine are for the random part.
-  return Buffer.byteLength(safe) <= 200
-    ? safe
-    : Buffer.from(safe)
-        .subarray(0, 200)
-        .toString()
-        .replace(/\uFFFD+$/, '');
+  const bytes = bytesOf(safe);
+  if (bytes.length <= 200) return safe;
+  // Without what the cut has left of a character.
+  return textOf(bytes.subarray(0, 200)).replace(/[\uDC80-\uDCFF]+$/u, '');
 }
 
 /** `<run folder>/attempt_<restart count>` */

@@ -1,4 +1,5 @@
 import * as fs from 'node:fs';
+import { onDisk } from './bytes.js';
 
 /**
  * The file calls that the agent makes apart from its event loop, by Node's pool of threads. Not node:fs/promises, which
@@ -17,32 +18,32 @@ function called<T>(call: (done: Done<T>) => void): Promise<T> {
 }
 
 export function makeDir(path: string, mode = 0o777): Promise<void> {
-  return called<void>(done => fs.mkdir(path, { mode }, error => done(error)));
+  return called<void>(done => fs.mkdir(onDisk(path), { mode }, error => done(error)));
 }
 
 export function removeDir(path: string): Promise<void> {
-  return called<void>(done => fs.rmdir(path, error => done(error)));
+  return called<void>(done => fs.rmdir(onDisk(path), error => done(error)));
 }
 
 /** A file or a folder with all that's in it; nothing if it isn't there. */
 export function removeAll(path: string): Promise<void> {
-  return called<void>(done => fs.rm(path, { recursive: true, force: true }, error => done(error)));
+  return called<void>(done => fs.rm(onDisk(path), { recursive: true, force: true }, error => done(error)));
 }
 
 export function namesIn(folder: string): Promise<string[]> {
-  return called<string[]>(done => fs.readdir(folder, done));
+  return called<string[]>(done => fs.readdir(onDisk(folder), done));
 }
 
 export function statOf(path: string): Promise<fs.Stats> {
-  return called<fs.Stats>(done => fs.stat(path, done));
+  return called<fs.Stats>(done => fs.stat(onDisk(path), done));
 }
 
 export function readText(path: string): Promise<string> {
-  return called<string>(done => fs.readFile(path, 'utf8', done));
+  return called<string>(done => fs.readFile(onDisk(path), 'utf8', done));
 }
 
 export function writeText(path: string, text: string): Promise<void> {
-  return called<void>(done => fs.writeFile(path, text, error => done(error)));
+  return called<void>(done => fs.writeFile(onDisk(path), text, error => done(error)));
 }
 
 /** An open file, for as long as `whileOpen` takes. */
@@ -55,7 +56,7 @@ export interface OpenFile {
 /** Opens it to read, and never waits for a named pipe's writer. */
 export async function whileOpen<T>(path: string, body: (file: OpenFile) => Promise<T>): Promise<T> {
   const flags = fs.constants.O_RDONLY | fs.constants.O_NONBLOCK;
-  const fd = await called<number>(done => fs.open(path, flags, done));
+  const fd = await called<number>(done => fs.open(onDisk(path), flags, done));
   try {
     return await body({
       stat: () => called<fs.Stats>(done => fs.fstat(fd, done)),

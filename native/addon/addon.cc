@@ -2,11 +2,14 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include "addon/fields.h"
 #include "addon/gpu.h"
 #include "addon/launcher.h"
 #include "addon/shared_store.h"
 #include "addon/store.h"
 #include "core/base/nofile.h"
+#include "core/base/start_signals.h"
+#include "core/base/syscall.h"
 
 namespace regroup {
 
@@ -39,6 +42,37 @@ void raiseOurNofile(const Napi::CallbackInfo&) {
   raiseNofile();
 }
 
+/// An array of signals' numbers as a bit mask.
+std::optional<uint64_t> toSignals(Napi::Value value, const std::string& what) {
+  auto numbers = toNumbers(value, what, 64);
+  if (!numbers) return std::nullopt;
+  uint64_t mask = 0;
+  for (const uint32_t number : *numbers) {
+    if (number == 0) return typeError(value.Env(), what + " must hold signals from 1");
+    mask |= signalBit(static_cast<int>(number));
+  }
+  return mask;
+}
+
+/// startedWith(start: NativeStart): void
+void startedWith(const Napi::CallbackInfo& info) {
+  auto start = toObject(info[0], "start");
+  if (!start) return;
+  auto ignored = toSignals(get(*start, "ignoredSignals"), "start.ignoredSignals");
+  if (!ignored) return;
+  auto blocked = toSignals(get(*start, "blockedSignals"), "start.blockedSignals");
+  if (!blocked) return;
+  const Napi::Value soft = get(*start, "nofileSoft");
+  if (info.Env().IsExceptionPending()) return;
+  if (!soft.IsUndefined()) {
+    auto number = toNumber(soft, "start.nofileSoft", 0, kMaxSafeInteger, true);
+    if (!number) return;
+    setNofileBeforeRaise(static_cast<rlim_t>(*number));
+  }
+  setStartSignals({*ignored, *blocked});
+  ignoreAgain(*ignored);
+}
+
 /// exitNow(code: number): never. For a command that has closed all that it had: Node's own tear-down
 /// only frees what the kernel frees as well, and joins V8's threads, for some milliseconds.
 void exitNow(const Napi::CallbackInfo& info) {
@@ -61,6 +95,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   constants.Set("signals", signals(env));
   exports.Set("constants", constants);
   exports.Set("raiseNofile", Napi::Function::New(env, raiseOurNofile, "raiseNofile"));
+  exports.Set("startedWith", Napi::Function::New(env, startedWith, "startedWith"));
   exports.Set("exitNow", Napi::Function::New(env, exitNow, "exitNow"));
   return exports;
 }

@@ -13,25 +13,6 @@ constexpr double kMaxNode = 1023;
 /// @source Linux 6.18, kernel/sched/core.c, min_bw_quota_period_us
 constexpr double kMinCpuQuotaUs = 1000;
 
-std::optional<std::vector<uint32_t>> toNumbers(Napi::Value value, const std::string& what,
-                                               double highest) {
-  Napi::Env env = value.Env();
-  if (env.IsExceptionPending()) return std::nullopt;
-  if (!value.IsArray()) return typeError(env, what + " must be an array of integers");
-  const Napi::Array array = value.As<Napi::Array>();
-  const uint32_t length = array.Length();
-  std::vector<uint32_t> numbers;
-  for (uint32_t i = 0; i < length; i++) {
-    Napi::HandleScope scope(env);
-    const Napi::Value item = array.Get(i);
-    if (env.IsExceptionPending()) return std::nullopt;
-    auto number = toNumber(item, what + "[" + std::to_string(i) + "]", 0, highest, true);
-    if (!number) return std::nullopt;
-    numbers.push_back(static_cast<uint32_t>(*number));
-  }
-  return numbers;
-}
-
 std::optional<MemoryPolicy> toMemoryPolicy(Napi::Value value, const std::string& what) {
   auto object = toObject(value, what);
   if (!object) return std::nullopt;

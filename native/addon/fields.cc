@@ -2,6 +2,8 @@
 
 #include <math.h>
 
+#include <string_view>
+
 namespace regroup {
 
 std::nullopt_t typeError(Napi::Env env, const std::string& message) {
@@ -19,11 +21,74 @@ Napi::Value get(Napi::Object object, const char* name) {
   return value.IsEmpty() ? object.Env().Undefined() : value;
 }
 
+namespace {
+
+/// What Node-API has in place of a surrogate without its other half.
+constexpr std::string_view kReplacement = "\xef\xbf\xbd";
+
+bool isHigh(char16_t unit) {
+  return unit >= 0xd800 && unit < 0xdc00;
+}
+bool isLow(char16_t unit) {
+  return unit >= 0xdc00 && unit < 0xe000;
+}
+/// A surrogate that stands for one byte from 0x80 on.
+bool isByte(char16_t unit) {
+  return unit >= 0xdc80 && unit < 0xdd00;
+}
+
+void appendUtf8(std::string& text, char32_t point) {
+  const auto tail = [&](int shift) {
+    text.push_back(static_cast<char>(0x80 | (point >> shift & 0x3f)));
+  };
+  if (point < 0x80) {
+    text.push_back(static_cast<char>(point));
+  } else if (point < 0x800) {
+    text.push_back(static_cast<char>(0xc0 | point >> 6));
+    tail(0);
+  } else if (point < 0x10000) {
+    text.push_back(static_cast<char>(0xe0 | point >> 12));
+    tail(6);
+    tail(0);
+  } else {
+    text.push_back(static_cast<char>(0xf0 | point >> 18));
+    tail(12);
+    tail(6);
+    tail(0);
+  }
+}
+
+std::string withBytes(std::u16string_view units) {
+  std::string text;
+  for (size_t i = 0; i < units.size(); i++) {
+    const char16_t unit = units[i];
+    if (isHigh(unit) && i + 1 < units.size() && isLow(units[i + 1])) {
+      appendUtf8(text, 0x10000 + (char32_t{unit} - 0xd800) * 0x400 + (units[++i] - 0xdc00));
+    } else if (isByte(unit)) {
+      text.push_back(static_cast<char>(unit - 0xdc00));
+    } else if (isHigh(unit) || isLow(unit)) {
+      text += kReplacement;
+    } else {
+      appendUtf8(text, unit);
+    }
+  }
+  return text;
+}
+
+/// The bytes that a text stands for, as lib/util/bytes.ts and Python's surrogateescape have them.
+std::string bytesOf(Napi::String text) {
+  std::string bytes = text.Utf8Value();
+  if (bytes.find(kReplacement) == std::string::npos) return bytes;
+  return withBytes(text.Utf16Value());
+}
+
+}  // namespace
+
 /// Strings go to the kernel, where a NUL would end them early.
 std::optional<std::string> toString(Napi::Value value, const std::string& what) {
   if (value.Env().IsExceptionPending()) return std::nullopt;
   if (!value.IsString()) return typeError(value.Env(), what + " must be a string");
-  std::string text = value.As<Napi::String>().Utf8Value();
+  std::string text = bytesOf(value.As<Napi::String>());
   if (text.find('\0') != std::string::npos)
     return typeError(value.Env(), what + " must not contain a NUL character");
   return text;
@@ -67,6 +132,25 @@ std::optional<std::vector<std::string>> toStrings(Napi::Value value, const std::
     strings.push_back(*std::move(text));
   }
   return strings;
+}
+
+std::optional<std::vector<uint32_t>> toNumbers(Napi::Value value, const std::string& what,
+                                               double highest) {
+  Napi::Env env = value.Env();
+  if (env.IsExceptionPending()) return std::nullopt;
+  if (!value.IsArray()) return typeError(env, what + " must be an array of integers");
+  const Napi::Array array = value.As<Napi::Array>();
+  const uint32_t length = array.Length();
+  std::vector<uint32_t> numbers;
+  for (uint32_t i = 0; i < length; i++) {
+    Napi::HandleScope scope(env);
+    const Napi::Value item = array.Get(i);
+    if (env.IsExceptionPending()) return std::nullopt;
+    auto number = toNumber(item, what + "[" + std::to_string(i) + "]", 0, highest, true);
+    if (!number) return std::nullopt;
+    numbers.push_back(static_cast<uint32_t>(*number));
+  }
+  return numbers;
 }
 
 }  // namespace regroup

@@ -662,6 +662,16 @@ t.test('L-064: signals are trimmed, and unknown ones are warned of', t => {
   t.end();
 });
 
+t.test('F-H1 signals that an option names are known from those of the default', t => {
+  const named = (line: string, env?: Env) => settingsFor(line, env).namedSignals;
+
+  t.same(named('t.py'), []);
+  t.same(named('--signals-to-handle SIGHUP,SIGTERM t.py'), ['SIGHUP', 'SIGTERM']);
+  t.same(named('t.py', { PET_SIGNALS_TO_HANDLE: 'SIGINT' }), ['SIGINT']);
+  t.same(named('--forward-signals SIGUSR2 --preempt-signal SIGUSR1 t.py'), ['SIGUSR2', 'SIGUSR1']);
+  t.end();
+});
+
 t.test('L-104: PET_* leak into workers', t => {
   t.match(optionsFor('t.py', { PET_ROLE: 'a' }).env, { PET_ROLE: 'a' });
   t.end();

@@ -6,6 +6,7 @@ import type { LaunchPlan } from '../../lib/launch.js';
 const settings: CliSettings = {
   signalsToHandle: ['SIGTERM', 'SIGINT'],
   forwardSignals: [],
+  namedSignals: [],
   exitCode: 'torchrun',
   logLevel: 30,
   notices: [],

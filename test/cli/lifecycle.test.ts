@@ -149,17 +149,6 @@ t.test('signals', async t => {
     );
   }
 
-  t.test('L-119 SIGHUP is handled even under nohup', async t => {
-    const under = ['sh', '-c', 'trap "" HUP; exec "$@"', 'sh'];
-    const run = await startWaiting(t, [], { under });
-
-    run.kill('SIGHUP');
-    const ended = await run.ended;
-
-    t.equal(ended.code, 1);
-    t.match(ended.stdout, 'worker 0 got SIGHUP\n');
-  });
-
   t.test('L-064 --signals-to-handle forwards what it names', async t => {
     const run = await startWaiting(t, ['--signals-to-handle', 'SIGUSR1, SIGTERM']);
 

@@ -3,7 +3,14 @@ import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { native } from '../../lib/native.js';
-import { type CliRun, type Ended, isAlive, startCli, startProgram } from '../harness.js';
+import {
+  type CliRun,
+  commandPath,
+  type Ended,
+  isAlive,
+  startCli,
+  startProgram,
+} from '../harness.js';
 
 // Two hundred jobs.
 t.setTimeout(400_000);
@@ -170,11 +177,7 @@ async function start(t: Test, kind: string, mode: string, way: Way): Promise<Vic
     typing: true,
   };
   const run = way.onTerminal
-    ? startProgram(
-        t,
-        ['python3', terminal, process.execPath, resolve('dist/bin/regroup.cjs'), ...args],
-        options,
-      )
+    ? startProgram(t, ['python3', terminal, commandPath(), ...args], options)
     : startCli(t, args, options);
   return watch(run, logs, workers);
 }

@@ -49,10 +49,10 @@ export function torchLauncher(t: Test, torch: Torch): Launcher {
 export function regroupLauncher(torch: Torch): Launcher {
   return async (folder, launch) => {
     const { cwd, env, stdio } = prepare(folder, torch, launch);
-    const bin = launch.kind === 'run' ? 'regroup.cjs' : 'regroup-launch.cjs';
+    const bin = launch.kind === 'run' ? 'regroup' : 'regroup-launch';
     const [stdin, stdout, stderr] = stdio;
     const files = [openSync(stdin, 'r'), openSync(stdout, 'a'), openSync(stderr, 'a')];
-    const child = spawn(process.execPath, [join(root, 'dist/bin', bin), ...launch.args], {
+    const child = spawn(join(root, 'build/bin', bin), launch.args, {
       cwd,
       env,
       stdio: files,
@@ -75,6 +75,8 @@ function prepare(folder: string, torch: Torch, launch: Launch) {
   writeFileSync(stdio[0], launch.input ?? '');
   const env = {
     PATH: `${dirname(torch.python)}:/usr/bin:/bin`,
+    // Ours runs on it; both hand it on.
+    REGROUP_NODE: process.execPath,
     HOME: folder,
     // Set, so that Python's own coercion of LC_CTYPE plays no part.
     LC_ALL: 'C.UTF-8',

@@ -51,4 +51,14 @@ TEST("T-067 the soft limit of open files becomes the hard one, but not for worke
   CHECK_EQ(workersNofile(100), "100");
 }
 
+TEST("workers have the limit that the host was told, though it had been raised before us") {
+  setNofileBeforeRaise(300);
+
+  CHECK_EQ(workersNofile(), "300");
+  CHECK_EQ(workersNofile(100), "100");
+
+  setNofileBeforeRaise(RLIM_INFINITY);
+  CHECK_EQ(workersNofile(), std::to_string(nofile().rlim_cur));
+}
+
 TAP_MAIN

@@ -243,6 +243,49 @@ TEST("a worker's signals are as at boot: none blocked, none ignored") {
   for (int i = 0; i < 3; i++) ::sigaction(ignored[i], &before[i], nullptr);
 }
 
+TEST("F-H1 signals that were ignored or blocked when the host was started are so in workers") {
+  struct sigaction before, after;
+  ::sigaction(SIGHUP, nullptr, &before);
+  // Not SIGTERM: it's how workers are asked to end.
+  setStartSignals({signalBit(SIGHUP) | signalBit(SIGPIPE) | signalBit(SIGTERM) | signalBit(64),
+                   signalBit(SIGUSR2) | signalBit(SIGTERM)});
+
+  for (const SpawnMethod method : kMethods) {
+    for (const char* disabled : {"", "clear-sighand"}) {
+      Spawner spawner = makeSpawner(method, {disabled});
+      const std::string text = output(spawner, fixture({"status"}));
+      CHECK(has(text, "SigBlk:\t0000000000000800"));
+      CHECK(has(text, "SigIgn:\t8000000000001001"));
+    }
+  }
+
+  ::sigaction(SIGHUP, nullptr, &after);
+  CHECK(before.sa_handler == after.sa_handler);
+  setStartSignals({});
+  Spawner spawner = makeSpawner();
+  CHECK(has(output(spawner, fixture({"status"})), "SigIgn:\t0000000000000000"));
+}
+
+TEST("F-H1 the host ignores them again, but none that it needs") {
+  struct sigaction hangUp, child, fault, now;
+  ::sigaction(SIGHUP, nullptr, &hangUp);
+  ::sigaction(SIGCHLD, nullptr, &child);
+  ::sigaction(SIGSEGV, nullptr, &fault);
+
+  ignoreAgain(~uint64_t{0} & ~signalBit(SIGTERM));
+
+  CHECK_EQ(ignoredSignals() & signalBit(SIGHUP), signalBit(SIGHUP));
+  CHECK_EQ(ignoredSignals() & signalBit(SIGUSR1), signalBit(SIGUSR1));
+  CHECK_EQ(ignoredSignals() & signalBit(SIGTERM), 0u);
+  ::sigaction(SIGCHLD, nullptr, &now);
+  CHECK(now.sa_handler == child.sa_handler);
+  ::sigaction(SIGSEGV, nullptr, &now);
+  CHECK(now.sa_handler == fault.sa_handler);
+  for (int signal = 1; signal <= 64; signal++) {
+    if (ignoredSignals() & signalBit(signal)) ::sigaction(signal, &hangUp, nullptr);
+  }
+}
+
 TEST("spawning leaves the host's mask and dispositions as they were") {
   struct sigaction ignore = {}, before, after;
   ignore.sa_handler = SIG_IGN;

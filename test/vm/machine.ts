@@ -50,6 +50,7 @@ export async function inMachine(
   });
   for (const name of [
     'regroup.node',
+    'regroup_front',
     'regroup_guardian',
     'regroup_early.so',
     'regroup_exit_guard.so',
@@ -65,7 +66,7 @@ export async function inMachine(
     cpSync(path, join(folder, name), { recursive: true, dereference: true });
   }
   // A script of its own, so that programs find it by name.
-  const command = '#!/bin/sh\nexec node /case/regroup/dist/bin/regroup.cjs "$@"\n';
+  const command = '#!/bin/sh\nexec /case/regroup/dist/bin/regroup "$@"\n';
   writeFileSync(join(folder, 'regroup.sh'), command, { mode: 0o755 });
   const start = 'ln -s /case/regroup.sh /bin/regroup; ln -s /case/where /bin/where';
   writeFileSync(join(folder, 'script.sh'), `${start}\n${script}`);

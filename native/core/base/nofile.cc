@@ -6,7 +6,7 @@ namespace regroup {
 
 namespace {
 
-/// RLIM_INFINITY, which can't be raised: we didn't.
+/// RLIM_INFINITY, which can't be raised: nobody did.
 std::atomic<rlim_t> before = RLIM_INFINITY;
 
 }  // namespace
@@ -25,5 +25,7 @@ std::optional<rlim_t> nofileBeforeRaise() {
   const rlim_t soft = before;
   return soft == RLIM_INFINITY ? std::nullopt : std::optional(soft);
 }
+
+void setNofileBeforeRaise(rlim_t soft) { before = soft; }
 
 }  // namespace regroup

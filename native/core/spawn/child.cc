@@ -22,6 +22,8 @@ namespace regroup {
 namespace {
 
 constexpr int kTextBusyRetries = 3;
+constexpr uint64_t kDefaultAction = 0;  // SIG_DFL and SIG_IGN, as the kernel has them
+constexpr uint64_t kIgnore = 1;
 constexpr long kIoPriorityOfProcess = 1;  // IOPRIO_WHO_PROCESS, which no header of libc has
 
 [[gnu::always_inline]] inline long pointer(const void* p) { return reinterpret_cast<long>(p); }
@@ -80,13 +82,11 @@ CHILD void closeByList(int first) {
   rawCall(SYS_close, folder);
 }
 
-/// Ignored dispositions survive execve: Node ignores SIGPIPE, which shells and NCCL's helpers
-/// would inherit.
-CHILD void resetSignals(uint64_t signals, ChildReport* report) {
-  uint64_t defaultAction[8] = {};  // the kernel's sigaction: SIG_DFL, no flags, empty mask
+CHILD void setSignals(uint64_t signals, uint64_t handler, ChildReport* report) {
+  uint64_t action[8] = {handler};  // the kernel's sigaction: no flags, empty mask
   for (int signal = 1; signal <= 64; signal++) {
     if (signal == SIGKILL || signal == SIGSTOP || !(signals >> (signal - 1) & 1)) continue;
-    CHECKED(rawCall(SYS_rt_sigaction, signal, pointer(defaultAction), 0, sizeof(uint64_t)));
+    CHECKED(rawCall(SYS_rt_sigaction, signal, pointer(action), 0, sizeof(uint64_t)));
   }
 }
 
@@ -227,7 +227,10 @@ CHILD void runChild(void* task) {
     closeByList(plan.fdCount);
 
   report->step = ChildStep::Signals;
-  resetSignals(plan.resetSignals, report);
+  // Ignored dispositions survive execve: Node ignores SIGPIPE, which shells and NCCL's helpers
+  // would inherit.
+  setSignals(plan.resetSignals, kDefaultAction, report);
+  setSignals(plan.ignoredSignals, kIgnore, report);
 
   applyLimits(plan, report);
 
@@ -235,9 +238,9 @@ CHILD void runChild(void* task) {
   if (plan.cwd != nullptr) CHECKED(rawCall(SYS_chdir, pointer(plan.cwd)));
 
   report->step = ChildStep::Exec;
-  const uint64_t none = 0;
   // Last, since a signal may come at once.
-  CHECKED(rawCall(SYS_rt_sigprocmask, SIG_SETMASK, pointer(&none), 0, sizeof none));
+  CHECKED(rawCall(SYS_rt_sigprocmask, SIG_SETMASK, pointer(&plan.blockedSignals), 0,
+                  sizeof plan.blockedSignals));
   giveUp(report, execute(plan));
 }
 

@@ -71,6 +71,8 @@ struct SpawnPlan {
   const int* fds;
   int fdCount;
   uint64_t resetSignals;     // to default, as a bit mask
+  uint64_t ignoredSignals;
+  uint64_t blockedSignals;
   const rlim_t* nofileSoft;  // null: ours
   BindingCalls binding;
   LimitCalls limits;

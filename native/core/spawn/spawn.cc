@@ -96,6 +96,7 @@ Spawner::Spawner(Spawner&& other) noexcept
       stack_(std::move(other.stack_)),
       report_(std::exchange(other.report_, nullptr)),
       ignored_(other.ignored_),
+      start_(other.start_),
       agentPid_(other.agentPid_) {}
 
 Spawner::~Spawner() {
@@ -104,6 +105,7 @@ Spawner::~Spawner() {
 
 void Spawner::refresh() {
   ignored_ = ignoredSignals();
+  start_ = startSignals();
   agentPid_ = ::getpid();
 }
 
@@ -111,13 +113,15 @@ void Spawner::limitTo(SpawnMethod method) { method_ = std::max(method_, method);
 
 Cloned Spawner::clone(ChildTask& task, const Cgroup* cgroup) {
   SpawnPlan plan = *task.plan;
+  plan.ignoredSignals = start_.ignored;
+  plan.blockedSignals = start_.blocked;
   ChildTask copy{&plan, task.report};
   bool into = cgroup != nullptr && features_.cloneIntoCgroup;
   while (true) {
     *report_ = {};
     const bool clone3 = method_ == SpawnMethod::Clone3;
     const bool clear = clone3 && features_.clearSighand;
-    plan.resetSignals = clear ? ignored_ : kAllSignals;
+    plan.resetSignals = (clear ? ignored_ : kAllSignals) & ~start_.ignored;
     uint64_t flags = clear ? kCloneClearSighand : 0;
     into = into && clone3;
     if (into) flags |= kCloneIntoCgroup;

@@ -6,6 +6,7 @@
 
 #include "core/base/clone.h"
 #include "core/base/features.h"
+#include "core/base/start_signals.h"
 #include "core/cgroup/cgroup.h"
 #include "core/process/process.h"
 #include "core/spawn/child.h"
@@ -75,7 +76,8 @@ class Spawner {
   SpawnMethod method_;
   CloneStack stack_;
   ChildReport* report_;  // a shared page
-  uint64_t ignored_ = 0;
+  uint64_t ignored_ = 0;  // by this process, now
+  StartSignals start_;
   pid_t agentPid_ = 0;
 };
 

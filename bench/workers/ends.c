@@ -1,0 +1,4 @@
+// A program that only ends: what starting any costs.
+int main(void) {
+  return 0;
+}
