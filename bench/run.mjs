@@ -29,7 +29,7 @@ const parts = [
     floor: '*Floor*: a C program that only vforks, execs and waits.',
   },
   {
-    names: ['store-ops', 'store-meet', 'store-replay', 'store-memory', 'shm'],
+    names: ['store-ops', 'store-meet', 'store-replay', 'store-memory', 'store-attack', 'shm'],
     mark: 'bench-store',
     file: 'bench/results/store.json',
     floor:

@@ -144,7 +144,7 @@ std::string requestOf(Op op, std::string_view key, std::string_view value = {}) 
   std::string list;
   if (op == Op::Wait) {
     appendString(list, key);
-    request.list = Strings(list.data(), 1);
+    request.list = Strings(list, 1);
   }
   appendRequest(out, Dialect::D, request);
   return out;

@@ -261,6 +261,17 @@ export type AgentEvent =
   | { readonly event: 'placement-trouble'; readonly reason: string; readonly atMs: number }
   /** The store closed or refused a client: which, and why. Ten a second at most. */
   | { readonly event: 'store-trouble'; readonly line: string; readonly atMs: number }
+  /**
+   * A worker keeps connecting to an address of this machine where nobody listens. PyTorch up to 2.14 does so for
+   * minutes if rank 0 is to serve a store of the script's own there (`init_method='tcp://…'`): it takes any port for the
+   * agent's. `agentStore: 'off'` mends that. Told once for each address, where the kernel tells of it.
+   */
+  | {
+      readonly event: 'connect-refused';
+      readonly worker: WorkerIdentity;
+      readonly address: string;
+      readonly atMs: number;
+    }
   /** The root cause could not be copied to where `errorFile` wants it; the result stays as it is. */
   | { readonly event: 'error-file-trouble'; readonly reason: string; readonly atMs: number }
   | {

@@ -75,6 +75,8 @@ export interface LaunchPlan extends RunDescription {
   readonly masterAddr: string;
   /** 0: the kernel chooses a free one at the start. */
   readonly masterPort: number;
+  /** Whether the agent serves the store there; else rank 0 does. */
+  readonly agentStore: boolean;
   readonly maxRestarts: number;
   readonly shutdownTimeoutMs: number;
   readonly signalTarget: 'leader' | 'group';
@@ -182,6 +184,7 @@ export function plan(options: LaunchOptions): LaunchPlan {
     worldSize: round.worldSize,
     masterAddr: settings.masterAddr,
     masterPort,
+    agentStore: job.agentStore,
     maxRestarts: settings.maxRestarts,
     shutdownTimeoutMs: settings.shutdownTimeoutMs,
     signalTarget: job.signalTarget,

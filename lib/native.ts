@@ -366,12 +366,17 @@ export interface NativeStoreStats {
   readonly slowest?: { readonly operation: string; readonly ns: number };
 }
 
-/** The store thread. It serves TCPStore's protocol; each table has a port of its own. */
+/**
+ * The store thread. It serves TCPStore's protocol; each table has a port of its own. No call waits for
+ * what it's busy with: they read what it has published, or leave it something to do. `openTable`,
+ * `resetTable` and `close` wait until that's done, but for no more than a second.
+ */
 export interface NativeStore {
   /**
    * Binds and listens at once, so that a port is never picked and then lost.
    *
-   * @param hosts numeric addresses; the first must bind, the others are tried on the same port
+   * @param hosts numeric addresses, all of them on the same port. One that this machine doesn't have is left out,
+   *   unless it's the first. None: the table is at shared memory only
    * @param fd instead: a bound socket that somebody else has made; it's duplicated
    * @param port 0: the kernel chooses; with `fd`, any
    * @throws with `code` (EADDRINUSE…) and `syscall`
@@ -384,17 +389,37 @@ export interface NativeStore {
   ): NativeStoreAddress;
   /** Empties the table and drops its connections; the port stays. */
   resetTable(table: number): void;
-  /** Drops the table, its connections and its port. Unknown tables: nothing. */
+  /** Drops the table, its connections and its port, soon. Unknown tables: nothing. */
   closeTable(table: number): void;
-  /** Unknown tables: zeros. The thread goes on serving, before and after it tells them. */
+  /** Unknown tables: zeros. */
   stats(table: number): NativeStoreStats;
   /** Of the clients at shared memory that have told something. Unknown tables: none. */
   slots(table: number): readonly NativeStoreSlot[];
-  /** The word that every client at shared memory sees; below 2³². A reset sets it to 0. */
+  /** The word that every client at shared memory sees, soon; below 2³². A reset sets it to 0. */
   setNotice(table: number, notice: number): void;
-  /** Ends the thread. Idempotent. */
+  /**
+   * Looks out, for ten minutes, for those of these processes that keep connecting to an address of this machine
+   * where nobody listens, and reports them. Where the kernel doesn't tell of refused connections
+   * there are no reports. None: nobody.
+   */
+  watchRefusals(pids: readonly number[]): void;
+  /** Ends the thread. Returns when the ports are free. Idempotent. */
   close(): void;
 }
+
+export interface NativeStoreOptions {
+  readonly disable: readonly string[];
+  readonly sharedMemory: boolean;
+  /** Descriptors of this process that no client gets; half of its limit at most. */
+  readonly keptDescriptors: number;
+}
+
+/** What the store's thread says unasked. */
+export type NativeStoreReport =
+  /** About a client that's closed or refused; ten a second at most. */
+  | { readonly report: 'line'; readonly line: string }
+  /** A process of `watchRefusals`, or one that it has started, is refused there again and again. */
+  | { readonly report: 'refused'; readonly pid: number; readonly address: string };
 
 /** A store's shared memory, as somebody else's server gives it. */
 export interface NativeSharedStore {
@@ -482,15 +507,30 @@ export interface NativeAddon {
    */
   raiseNofile(): void;
   /**
-   * From now on workers start with it, but for SIGTERM, by which they're asked to end. This process ignores these signals as well, but those that Node needs or that
-   * a fault raises, until it listens to one. For commands; a later call takes the place of an earlier one.
+   * From now on workers start with it, but for SIGTERM, by which they're asked to end. This process ignores these
+   * signals as well, but those that Node needs or that a fault raises, until it listens to one. For commands; a later
+   * call takes the place of an earlier one.
    */
   startedWith(start: NativeStart): void;
-  /** @param onLog gets a line about each client that's closed or refused, ten a second at most */
   createStore(
-    options: { readonly disable: readonly string[]; readonly sharedMemory: boolean },
-    onLog: (line: string) => void,
+    options: NativeStoreOptions,
+    onReport: (report: NativeStoreReport) => void,
   ): NativeStore;
+  /**
+   * Who listens at a TCP port, as far as we may see, and as it's found by then: other processes' files
+   * may take for ever to be read. This waits for it.
+   */
+  portHolder(
+    port: number,
+    timeoutMs: number,
+  ): { readonly pid: number; readonly command: string } | undefined;
+  /**
+   * A port that nobody has at any of the hosts at this moment: `port` itself, unless that's 0. It isn't
+   * held.
+   *
+   * @throws with `code` (EADDRINUSE…) and `syscall`
+   */
+  freePort(options: { readonly hosts: readonly string[]; readonly port: number }): number;
   /** @throws with `code`: ECONNREFUSED: nobody's there, or refuses us; EACCES: it's another user's */
   openSharedStore(name: string): NativeSharedStore;
   /**

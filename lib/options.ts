@@ -23,6 +23,7 @@ import {
   preemptionDefaults,
   preemptionRules,
 } from './options/preemption.js';
+import { type StoreOptions, storeDefaults, storeRules } from './options/store.js';
 
 /** What a worker runs. */
 export type Entrypoint =
@@ -53,7 +54,8 @@ export interface LaunchOptions
     GraceOptions,
     HookOptions,
     LimitOptions,
-    PlacementOptions {
+    PlacementOptions,
+    StoreOptions {
   readonly entrypoint: Entrypoint;
   /** Arguments of the entrypoint. `${local_rank}`, `$local_rank` and `$$` are replaced in each. @default [] */
   readonly args?: readonly string[];
@@ -65,7 +67,7 @@ export interface LaunchOptions
   readonly role?: string;
   /** TORCHELASTIC_RUN_ID. @default a random UUID */
   readonly runId?: string;
-  /** Address that workers meet at. @default '127.0.0.1' */
+  /** Address that workers meet at, or a name for it, which is looked up at the start. @default '127.0.0.1' */
   readonly masterAddr?: string;
   /** Port that workers meet at; the same in every round. @default 0: chosen by the kernel, anew each round */
   readonly masterPort?: number;
@@ -163,6 +165,7 @@ const defaults = {
   ...gpuDefaults,
   ...graceDefaults,
   ...placementDefaults,
+  ...storeDefaults,
 } as const satisfies Partial<LaunchOptions>;
 
 /**
@@ -244,6 +247,7 @@ const rules: Readonly<Record<keyof LaunchOptions, Rule>> = {
   ...graceRules,
   ...hookRules,
   ...limitRules,
+  ...storeRules,
   signal: [
     value => isRecord(value) && typeof value.addEventListener === 'function',
     'an AbortSignal',

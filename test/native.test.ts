@@ -11,7 +11,10 @@ const hello = Buffer.from('00cef7853c', 'hex');
 const ping = Buffer.from('0d01000000', 'hex');
 
 t.test('T-106 the store tells clients, bytes, operations and the slowest', async t => {
-  const store = native().createStore({ disable: [], sharedMemory: false }, () => {});
+  const store = native().createStore(
+    { disable: [], sharedMemory: false, keptDescriptors: 0 },
+    () => {},
+  );
   t.teardown(() => store.close());
   const { table, port } = store.openTable({ hosts: ['127.0.0.1'], port: 0 });
   t.notOk(store.stats(table).slowest);
@@ -43,7 +46,10 @@ t.test('T-106 the store tells clients, bytes, operations and the slowest', async
 });
 
 t.test('T-106 the store tells which keys are asked for most', async t => {
-  const store = native().createStore({ disable: [], sharedMemory: false }, () => {});
+  const store = native().createStore(
+    { disable: [], sharedMemory: false, keptDescriptors: 0 },
+    () => {},
+  );
   t.teardown(() => store.close());
   const { table, port } = store.openTable({ hosts: ['127.0.0.1'], port: 0 });
   const client = await connectStore({ host: '127.0.0.1', port });
@@ -62,7 +68,10 @@ t.test('T-106 the store tells which keys are asked for most', async t => {
 });
 
 t.test('a store that is closed counts nothing, and says so rather than throwing', async t => {
-  const store = native().createStore({ disable: [], sharedMemory: false }, () => {});
+  const store = native().createStore(
+    { disable: [], sharedMemory: false, keptDescriptors: 0 },
+    () => {},
+  );
   const { table } = store.openTable({ hosts: ['127.0.0.1'], port: 0 });
   store.close();
 

@@ -32,6 +32,7 @@ t.test('every option but the entrypoint has a default', t => {
     gpuWaitMs: 10_000,
     graceMs: {},
     gpuPerRank: false,
+    agentStore: 'auto',
   });
   t.end();
 });
@@ -90,6 +91,7 @@ t.test('L-018 what does not fit is refused, with the option, the value and what 
     ['preemptUrl', 'file:///etc', 'a URL of http or https'],
     ['preemptUrl', 'http://', 'a URL of http or https'],
     ['gpuWaitMs', -1, 'milliseconds from 0'],
+    ['agentStore', true, "'auto' or 'on' or 'off'"],
     ['preemptLimitMs', -1, 'milliseconds from 0'],
     ['rlimits', { nofiles: 1 }, "'unlimited' or { soft, hard } for some of as, core"],
     ['rlimits', { nofile: -1 }, 'whole numbers from 0'],

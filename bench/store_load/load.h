@@ -139,6 +139,7 @@ void runWake(void);     // wake.c
 void runConnect(void);  // meet.c
 void runMeet(void);     // meet.c
 void runStorm(void);    // storm.c
+void runAttack(void);   // attack.c
 void runReplay(void);   // replay.c
 void runIdle(void);     // hold.c
 void runFill(void);     // hold.c

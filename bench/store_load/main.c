@@ -6,6 +6,8 @@
 //   connect  `clients` connect, one after the other
 //   meet     `clients` connect at once, and all wait until the last has arrived
 //   storm    get by a quiet client, while `clients` - 1 others meet (op=meet), or read for `ms`
+//   attack   get by a quiet client, while another does its worst for `ms` (op=nothing, lists, sets,
+//            collide, values, waits)
 //   replay   what `clients` ranks say in init_process_group("gloo")
 //   idle     `clients` connect, and are there
 //   fill     sets `keys` keys
@@ -185,8 +187,8 @@ int main(int argc, char** argv) {
     const char* name;
     void (*run)(void);
   } modes[] = {{"ops", runOps},   {"wake", runWake},   {"connect", runConnect},
-               {"meet", runMeet}, {"storm", runStorm}, {"replay", runReplay},
-               {"idle", runIdle}, {"fill", runFill}};
+               {"meet", runMeet}, {"storm", runStorm}, {"attack", runAttack},
+               {"replay", runReplay}, {"idle", runIdle}, {"fill", runFill}};
   if (argc < 4) return 2;
   options.mode = argv[1];
   options.host = argv[2];

@@ -11,7 +11,13 @@ import {
   removeAttempt,
   removeTempBase,
 } from '../logs/layout.js';
-import { type NativeEvent, type NativeGroupPlan, native } from '../native.js';
+import {
+  type NativeEvent,
+  type NativeGroupPlan,
+  type NativeStoreReport,
+  native,
+} from '../native.js';
+import { everyHost, numericHosts, resolveHosts } from '../store/master-hosts.js';
 import { deferred } from '../util/deferred.js';
 import { createDisk } from '../util/disk.js';
 import { broadcast } from '../util/event-queue.js';
@@ -73,6 +79,8 @@ export function createAgent(job: Job): Agent {
     close: (round: number) => machine?.closeTable(round),
   };
   const rounds = createRounds(job, tables, nowMs);
+  const lookUp = new AbortController();
+  let hosts = numericHosts(settings.masterAddr);
   let machine: Machine | undefined;
   let busy = false;
   let preemptLimit: NodeJS.Timeout | undefined;
@@ -171,7 +179,7 @@ export function createAgent(job: Job): Agent {
   }
 
   function machineNow(): Machine {
-    machine ??= startMachine(job, onNativeEvents, onStoreLog);
+    machine ??= startMachine(job, hosts ?? everyHost, onNativeEvents, onStoreReport);
     return machine;
   }
 
@@ -234,8 +242,24 @@ export function createAgent(job: Job): Agent {
     });
   }
 
-  function onStoreLog(line: string): void {
-    told.publish({ event: 'store-trouble', line, atMs: nowMs() });
+  function onStoreReport(report: NativeStoreReport): void {
+    const atMs = nowMs();
+    if (report.report === 'line') {
+      told.publish({ event: 'store-trouble', line: report.line, atMs });
+      return;
+    }
+    const { pid, address } = report;
+    const worker = [...rounds.all()].flatMap(each => each.workers).find(w => w.pid === pid);
+    if (worker !== undefined) told.publish({ event: 'connect-refused', worker, address, atMs });
+  }
+
+  /** The first round waits for what the master address means; a stop doesn't. */
+  async function lookUpMaster(): Promise<void> {
+    // With it a command can end although the name service is still being asked.
+    native();
+    const { hosts: found, doubt } = await resolveHosts(settings.masterAddr, lookUp.signal);
+    hosts = found;
+    if (doubt !== undefined) onStoreReport({ report: 'line', line: doubt });
   }
 
   function onNativeEvents(events: readonly NativeEvent[]): void {
@@ -260,6 +284,7 @@ export function createAgent(job: Job): Agent {
         const { masterPort } = record;
         const { masterAddr } = settings;
         happen({ event: 'started', round, atMs, workers, masterAddr, masterPort });
+        if (job.agentStore) machine?.watchRefusals(event.pids);
         tellPlacement(event);
         return;
       }
@@ -278,6 +303,7 @@ export function createAgent(job: Job): Agent {
       case 'ended': {
         record.hangs?.close();
         record.gate?.close();
+        machine?.watchRefusals([]);
         record.tails = event.tails;
         groupEnded(event, record);
         return;
@@ -373,6 +399,7 @@ export function createAgent(job: Job): Agent {
     for (const { hangs } of rounds.all()) hangs?.close();
     told.end();
     clearTimeout(preemptLimit);
+    lookUp.abort();
     noticeSources?.close();
     const closing = machine?.close();
     await Promise.all([
@@ -389,8 +416,16 @@ export function createAgent(job: Job): Agent {
     events: () => told.subscribe(),
     launch() {
       noticeSources = watchForNotices(settings, by => happen({ event: 'notice', by }));
-      happen({ event: 'launch' });
-      noticeSources.look();
+      const begin = (): void => {
+        happen({ event: 'launch' });
+        noticeSources?.look();
+      };
+      if (hosts !== undefined) begin();
+      else
+        void lookUpMaster().then(begin, error => {
+          // Whoever has stopped the run needs no address any more.
+          if (state.phase === 'idle') giveUp(error);
+        });
     },
     preempt: by => happen({ event: 'notice', by }),
     forward: signal => happen({ event: 'forward', signal }),

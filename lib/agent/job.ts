@@ -4,6 +4,7 @@ import { type LogBase, logBase, type WorkerFiles } from '../logs/layout.js';
 import { anyRedirected, streamsOf } from '../logs/streams.js';
 import type { NativePlan } from '../native.js';
 import { localWorldSizeOf } from '../nproc.js';
+import { agentServes } from '../options/store.js';
 import type { Settings } from '../options.js';
 import { workerGpus } from '../placement/gpus.js';
 import { type Placed, place } from '../placement/place.js';
@@ -27,6 +28,8 @@ export interface Job {
   readonly env: Env;
   readonly cwd: string | undefined;
   readonly signalTarget: 'leader' | 'group';
+  /** Whether the agent serves the workers' store; else rank 0 does. */
+  readonly agentStore: boolean;
   /** Absent: nobody asked for a binding. */
   readonly placed: Placed | undefined;
   /** What each worker's placement adds to its environment, by local rank; empty: nothing. */
@@ -78,6 +81,7 @@ export function jobOf(settings: Settings, around: Surroundings): Job {
     cwd: settings.cwd,
     // A shell doesn't pass signals on; a Python trainer's data loaders must outlive its last save.
     signalTarget: settings.signalTarget ?? (isProgram ? 'group' : 'leader'),
+    agentStore: agentServes(settings.agentStore, env),
     placed,
     placedEnv: placedEnv(settings, placed, { localWorldSize, env, devices: around.devices }),
     logs,
@@ -124,6 +128,7 @@ export function roundOf(
     baseRoleRank: 0,
     roleWorldSize: job.localWorldSize,
     masterAddr: job.settings.masterAddr,
+    agentStore: job.agentStore,
   };
 }
 

@@ -3,23 +3,40 @@ import {
   type NativeEvent,
   type NativeStore,
   type NativeStoreAddress,
+  type NativeStoreReport,
   type NativeStoreSlot,
   type NativeSupervisor,
   native,
 } from '../native.js';
 import { preloadsOf } from '../preload/libraries.js';
-import { createStore, openTable } from '../store/open-table.js';
+import type { Hosts } from '../store/master-hosts.js';
+import { createStore, freePort, openTable } from '../store/open-table.js';
 import { disabledFeatures } from '../util/features.js';
 import type { Job } from './job.js';
 
 /** How long a killing blocks the agent, which has nothing else to do by then. */
 export const killAtOnceMs = 1000;
 
+/** Descriptors that no client of the store gets: for the agent's next round, and for each of its workers. */
+const keptDescriptors = { agent: 64, worker: 16 } as const;
+
+/** What workers find at their master address. */
+export interface MasterStore {
+  readonly port: number;
+  /** The Unix socket that gives shared memory, if it's offered. */
+  readonly local?: string;
+}
+
 /** The addon's threads, for one run, and the store's table of each round. */
 export interface Machine {
   readonly supervisor: NativeSupervisor;
-  /** A fixed port's table is opened once, and serves every round. */
-  openTable(round: number): NativeStoreAddress;
+  /**
+   * The store of a round. A fixed port's table is opened once, and serves every round. Where rank 0 serves it, its
+   * port is chosen and left free.
+   *
+   * @throws ERR_PORT
+   */
+  openTable(round: number): MasterStore;
   /** Empties a table that an earlier round has used; its workers must be gone. */
   refreshTable(round: number): void;
   /** The highest step that a worker has told by its slot; 0 if none did. */
@@ -29,15 +46,21 @@ export interface Machine {
   setNotice(round: number, notice: number): void;
   /** What the round's workers have told by shared memory. */
   slots(round: number): readonly NativeStoreSlot[];
+  /** Reports workers that wait for a store which nobody serves. None: nobody is looked after. */
+  watchRefusals(pids: readonly number[]): void;
   /** Resolves when this process is where it was before: limits may have moved it into another cgroup. */
   close(): Promise<void>;
 }
 
-/** @throws ERR_NATIVE_MISSING */
+/**
+ * @param hosts where the store is served
+ * @throws ERR_NATIVE_MISSING
+ */
 export function startMachine(
   job: Job,
+  hosts: Hosts,
   onEvents: (events: readonly NativeEvent[]) => void,
-  onStoreLog: (line: string) => void,
+  onStoreReport: (report: NativeStoreReport) => void,
 ): Machine {
   const { settings } = job;
   const addon = native();
@@ -46,18 +69,34 @@ export function startMachine(
   const preloads = preloadsOf(settings.entrypoint, disable);
   const supervisor = addon.createSupervisor({ disable, ...guardian, ...preloads }, onEvents);
   const tables = new Map<number, NativeStoreAddress>();
-  const isFixed = settings.masterPort !== 0;
+  const { masterAddr, masterPort } = settings;
+  const isFixed = job.agentStore && masterPort !== 0;
+  const sharedMemory = !disable.includes('shared-memory');
   let store: NativeStore | undefined;
   let used = false;
   killAtExit(supervisor);
 
+  function startStore(): NativeStore {
+    const kept = keptDescriptors.agent + keptDescriptors.worker * job.localWorldSize;
+    store ??= createStore({ disable, sharedMemory, keptDescriptors: kept }, onStoreReport);
+    return store;
+  }
+
+  /** Where rank 0 serves the store, ours is for heartbeats and notices only. */
+  function openLocalTable(round: number): MasterStore {
+    const port = freePort(masterAddr, masterPort);
+    if (!sharedMemory) return { port };
+    const table = startStore().openTable({ hosts: [], port: 0 });
+    tables.set(round, table);
+    return { ...table, port };
+  }
+
   return {
     supervisor,
     openTable(round) {
-      const sharedMemory = !disable.includes('shared-memory');
-      store ??= createStore({ disable, sharedMemory }, onStoreLog);
+      if (!job.agentStore) return openLocalTable(round);
       const key = isFixed ? 0 : round;
-      const table = tables.get(key) ?? openTable(store, settings.masterAddr, settings.masterPort);
+      const table = tables.get(key) ?? openTable(startStore(), hosts, masterAddr, masterPort);
       tables.set(key, table);
       return table;
     },
@@ -85,6 +124,7 @@ export function startMachine(
       const table = tables.get(isFixed ? 0 : round);
       return table === undefined ? [] : (store?.slots(table.table) ?? []);
     },
+    watchRefusals: pids => store?.watchRefusals(pids),
     close() {
       // At once, so that whoever launches next may have the port.
       store?.close();

@@ -20,6 +20,8 @@ export interface Round {
   readonly roleWorldSize: number;
   readonly masterAddr: string;
   readonly masterPort: number;
+  /** Whether we serve the store there; else rank 0 does. */
+  readonly agentStore: boolean;
   /** The socket that gives the store's shared memory, if it offers any. */
   readonly local: string | undefined;
   /** Found in the environment of whatever this round left behind. */
@@ -66,8 +68,8 @@ export function workerEnv(
     TORCHELASTIC_RESTART_COUNT: String(round.restartCount),
     TORCHELASTIC_MAX_RESTARTS: String(round.maxRestarts),
     TORCHELASTIC_RUN_ID: round.runId,
-    // Compared literally by env:// init: every rank joins our store and none binds the port.
-    TORCHELASTIC_USE_AGENT_STORE: 'True',
+    // Compared literally by env:// init. True: every rank joins our store and none binds the port.
+    TORCHELASTIC_USE_AGENT_STORE: round.agentStore ? 'True' : 'False',
     TORCHELASTIC_SIGNALS_TO_HANDLE:
       inherited.TORCHELASTIC_SIGNALS_TO_HANDLE ?? 'SIGTERM,SIGINT,SIGHUP,SIGQUIT',
     TORCH_NCCL_ASYNC_ERROR_HANDLING: inherited.TORCH_NCCL_ASYNC_ERROR_HANDLING ?? '1',

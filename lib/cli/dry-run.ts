@@ -18,6 +18,7 @@ export function describePlan(plan: LaunchPlan, settings: CliSettings): string {
       ['workers', `${plan.localWorldSize} on this node, ${plan.worldSize} in the job`],
       ['max restarts', String(plan.maxRestarts)],
       ['master', `${plan.masterAddr}:${plan.masterPort || '(a free port, anew in each round)'}`],
+      ['store', plan.agentStore ? 'served by regroup' : 'left to rank 0'],
       ['log folder', plan.runFolder ?? '(none)'],
       ['cwd', plan.cwd],
       ['stdin', plan.stdin],

@@ -8,6 +8,7 @@ import { limits } from './features/limits.js';
 import { placement } from './features/placement.js';
 import { preemption } from './features/preemption.js';
 import { signalTarget } from './features/signal-target.js';
+import { store } from './features/store.js';
 import type { OptionSpec } from './option-spec.js';
 import type { Env, Values } from './values.js';
 
@@ -29,6 +30,7 @@ export const features: readonly Feature[] = [
   preemption,
   hooks,
   gpus,
+  store,
 ];
 
 /** @throws CommandLineError */

@@ -95,6 +95,8 @@ export function resolve(command: CommandName, values: Values, env: Env): LaunchC
     role: values.text('role') ?? 'default',
     ...(meeting.runId === '' || meeting.runId === undefined ? {} : { runId: meeting.runId }),
     ...address,
+    // torchrun's static backend meets at that very port, and serves it whatever the variable says.
+    ...(meeting.backend === 'static' ? { agentStore: 'on' as const } : {}),
     env: { ...env, TORCHELASTIC_SIGNALS_TO_HANDLE: values.text('signals_to_handle') },
     ...(logDir ? { logDir } : {}),
     redirects,

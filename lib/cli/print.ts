@@ -210,6 +210,9 @@ export function createPrinter(options: PrinterOptions): Printer {
       case 'store-trouble':
         log('WARNING', `store: ${event.line}`);
         break;
+      case 'connect-refused':
+        log('WARNING', describeRefusal(event));
+        break;
       case 'placement-trouble':
       case 'error-file-trouble':
         log('WARNING', event.reason);
@@ -310,6 +313,14 @@ function describeHolder({ pid, command, uid, devices, usedBytes, isOurs }: GpuHo
   return isOurs
     ? `${what} still held by ${holder}, a process of this job that doesn't go`
     : `${what} held by ${holder}, which isn't of this job`;
+}
+
+function describeRefusal({ worker, address }: Event<'connect-refused'>): string {
+  const { rank, localRank, pid } = worker;
+  return (
+    `worker ${rank} (local ${localRank}, pid ${pid}) keeps connecting to ${address}, where nobody listens; ` +
+    "if rank 0 is to serve a store there (init_method='tcp://…'), start with --agent-store=off"
+  );
 }
 
 const sources = {

@@ -1,6 +1,7 @@
 import { fstatSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { RegroupError } from '../errors.js';
+import { everyHost, numericHosts } from '../store/master-hosts.js';
 import { adoptTable, createStore, openTable } from '../store/open-table.js';
 import { addressOf } from '../util/address.js';
 import { disabledFeatures } from '../util/features.js';
@@ -97,8 +98,11 @@ function parse(args: readonly string[]): Parsed {
   }
 }
 
-/** What `openTable` takes for a name that means any address of this machine. */
+/** A name like any other that isn't an address. */
 const everyAddress = '*';
+
+/** Descriptors that no client gets: this process needs none after its start, but Node may. */
+const keptDescriptors = 16;
 
 /** @param ignored signals that have no say */
 function serve(
@@ -107,9 +111,9 @@ function serve(
 ): void {
   try {
     const disable = disabledFeatures();
-    const store = createStore({ disable, sharedMemory }, line =>
-      writeConsole(2, `regroup-store: ${line}\n`),
-    );
+    const store = createStore({ disable, sharedMemory, keptDescriptors }, report => {
+      if (report.report === 'line') writeConsole(2, `regroup-store: ${report.line}\n`);
+    });
     // The store's thread doesn't keep Node alive; this does.
     setInterval(() => {}, maxTimerMs);
     function end(): void {
@@ -119,8 +123,12 @@ function serve(
 
     for (const signal of ['SIGTERM', 'SIGINT'] as const)
       if (!ignored.includes(signal)) process.on(signal, end);
+    // A name may mean any address of this machine.
+    const hosts = numericHosts(host) ?? everyHost;
     const table =
-      listenFd === undefined ? openTable(store, host, port) : adoptTable(store, listenFd, port);
+      listenFd === undefined
+        ? openTable(store, hosts, host, port)
+        : adoptTable(store, listenFd, port);
     const shown = host === everyAddress ? '0.0.0.0' : host;
     const local = table.local === undefined ? '' : ` ${table.local}`;
     writeConsole(1, `ready ${addressOf(shown, table.port)}${local}\n`);

@@ -1,42 +1,69 @@
 import { launchError } from '../errors.js';
-import { type NativeStore, type NativeStoreAddress, native } from '../native.js';
+import {
+  type NativeStore,
+  type NativeStoreAddress,
+  type NativeStoreOptions,
+  type NativeStoreReport,
+  native,
+} from '../native.js';
 import { addressOf } from '../util/address.js';
 import { codeOf } from '../util/errno.js';
-import { portHolder } from './port-holder.js';
+import { everyHost, type Hosts } from './master-hosts.js';
 
 /** A store, for as many clients as this process may have descriptors. @throws ERR_NATIVE_MISSING */
 export function createStore(
-  options: { readonly disable: readonly string[]; readonly sharedMemory: boolean },
-  onLog: (line: string) => void,
+  options: NativeStoreOptions,
+  onReport: (report: NativeStoreReport) => void,
 ): NativeStore {
   native().raiseNofile();
-  return native().createStore(options, onLog);
+  return native().createStore(options, onReport);
 }
 
 /**
- * Opens the table that a round's workers will meet in, at the job's master address.
+ * Opens the table that a round's workers will meet in.
  *
- * Workers on this node reach a loopback address by loopback only, so nobody else is served then.
- *
+ * @param shown the address as it was given, for the error's text
  * @throws ERR_PORT
  */
 export function openTable(
   store: NativeStore,
-  masterAddr: string,
+  hosts: Hosts,
+  shown: string,
   port: number,
 ): NativeStoreAddress {
+  return atFirst(hosts, shown, port, each => store.openTable({ hosts: each, port }));
+}
+
+/**
+ * A port for a store that rank 0 will serve: `port`, if nobody has it, or any for 0. As with torchrun it may
+ * be lost before rank 0 is there.
+ *
+ * @throws ERR_PORT
+ */
+export function freePort(shown: string, port: number): number {
+  // TCPStore's servers bind every address, whatever MASTER_ADDR says.
+  return atFirst(everyHost, shown, port, hosts => native().freePort({ hosts, port }));
+}
+
+/** What works with the first hosts that this machine has. @throws ERR_PORT */
+function atFirst<T>(
+  hosts: Hosts,
+  shown: string,
+  port: number,
+  work: (hosts: readonly string[]) => T,
+): T {
   let failure: unknown;
-  for (const hosts of hostsOf(masterAddr)) {
+  for (const each of hosts) {
     try {
-      return store.openTable({ hosts, port });
+      return work(each);
     } catch (error) {
       failure = error;
       // Fallback: kernels without IPv6.
       if (!['EAFNOSUPPORT', 'EADDRNOTAVAIL'].includes(codeOf(error) ?? '')) break;
     }
   }
-  const why = portProblem(failure, masterAddr, port);
-  throw launchError('ERR_PORT', [shownAddress(masterAddr, port), why], failure);
+  const why = portProblem(failure, shown, port);
+  throw launchError('ERR_PORT', [shownAddress(shown, port), why], failure);
 }
 
 /**
@@ -68,28 +95,19 @@ function shownAddress(host: string, port: number): string {
   return port === 0 ? host : addressOf(host, port);
 }
 
-/**
- * Lists of addresses to serve, in the order in which they're tried. A name may mean any address of
- * this machine. An address is served as it is: if it isn't this machine's, workers would wait for it
- * until they give up, and so we learn it now.
- */
-function hostsOf(masterAddr: string): readonly (readonly string[])[] {
-  // `localhost` means either of them, depending on the resolver.
-  if (masterAddr === 'localhost' || masterAddr === '127.0.0.1')
-    return [['127.0.0.1', '::1'], ['127.0.0.1']];
-  if (masterAddr.includes(':') || /^\d{1,3}(\.\d{1,3}){3}$/.test(masterAddr)) return [[masterAddr]];
-  return [['::'], ['0.0.0.0']];
-}
+/** Only for an error's text, so that nobody minds if it isn't found by then. */
+const holderMs = 500;
 
-function portProblem(error: unknown, masterAddr: string, port: number): string {
+function portProblem(error: unknown, shown: string, port: number): string {
   switch (codeOf(error)) {
     case 'EADDRNOTAVAIL':
-      return `${masterAddr} is not an address of this machine; give one that is, or localhost`;
+      return `${shown} is not an address of this machine; give one that is, or localhost`;
     case 'EINVAL':
-      return `${masterAddr} is not an address; give one of this machine, or localhost`;
+      return `${shown} is not an address; give one of this machine, or localhost`;
     case 'EADDRINUSE': {
-      const holder = portHolder(port);
-      return `the port is in use${holder === undefined ? '' : ` by ${holder}`}; choose another one, or none for a free one`;
+      const holder = native().portHolder(port, holderMs);
+      const by = holder === undefined ? '' : ` by ${holder.command} (pid ${holder.pid})`;
+      return `the port is in use${by}; choose another one, or none for a free one`;
     }
     case 'EACCES':
       return 'ports below 1024 are for the superuser; choose another one, or none for a free one';

@@ -3,11 +3,14 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 
 #include "addon/errors.h"
 #include "addon/fields.h"
+#include "core/store/bind.h"
+#include "core/store/proc_sockets.h"
 #include "core/store/server.h"
 
 namespace regroup {
@@ -17,28 +20,69 @@ namespace {
 using store::StoreServer;
 using store::TableStats;
 
-/// The server's lines, on their way to JS. The server says few a second, so the queue is short.
-napi_threadsafe_function makeLog(Napi::Env env, Napi::Function onLog) {
-  napi_threadsafe_function log = nullptr;
-  const auto call = [](napi_env env, napi_value onLog, void*, void* data) {
-    const std::unique_ptr<std::string> line(static_cast<std::string*>(data));
+/// What the server says, on its way to JS. It says little in a second, so the queue is short.
+///
+/// Invariant: nobody calls the function once it's released; the server's thread may have something
+/// to say until the end.
+/// Thread: any.
+class Reports {
+ public:
+  struct Report {
+    pid_t pid = 0;     // of a process that's refused, at the address `text`
+    std::string text;  // else a line for the log
+  };
+
+  /// Null with a JS error pending.
+  static std::shared_ptr<Reports> create(Napi::Env env, Napi::Function onReport) {
+    auto reports = std::make_shared<Reports>();
+    if (napi_create_threadsafe_function(env, onReport, nullptr,
+                                        Napi::String::New(env, "regroup store"), 0, 1, nullptr,
+                                        nullptr, nullptr, call, &reports->function_) != napi_ok) {
+      Napi::Error::New(env, "napi_create_threadsafe_function failed").ThrowAsJavaScriptException();
+      return nullptr;
+    }
+    (void)napi_unref_threadsafe_function(env, reports->function_);
+    return reports;
+  }
+
+  void tell(Report report) {
+    const std::lock_guard lock(functionMutex_);
+    if (function_ == nullptr) return;
+    auto owned = std::make_unique<Report>(std::move(report));
+    if (napi_call_threadsafe_function(function_, owned.get(), napi_tsfn_nonblocking) == napi_ok)
+      (void)owned.release();
+  }
+
+  void close() {
+    const std::lock_guard lock(functionMutex_);
+    if (function_) (void)napi_release_threadsafe_function(function_, napi_tsfn_abort);
+    function_ = nullptr;
+  }
+
+ private:
+  static void call(napi_env env, napi_value onReport, void*, void* data) {
+    const std::unique_ptr<Report> report(static_cast<Report*>(data));
     if (env == nullptr) return;
-    const napi_value text = Napi::String::New(env, *line);
+    const napi_value object = toJs(env, *report);
     napi_value result;
-    (void)napi_call_function(env, Napi::Env(env).Undefined(), onLog, 1, &text, &result);
+    (void)napi_call_function(env, Napi::Env(env).Undefined(), onReport, 1, &object, &result);
     napi_value error;
     if (Napi::Env(env).IsExceptionPending() &&
         napi_get_and_clear_last_exception(env, &error) == napi_ok)
       (void)napi_fatal_exception(env, error);
-  };
-  if (napi_create_threadsafe_function(env, onLog, nullptr, Napi::String::New(env, "regroup store"),
-                                      0, 1, nullptr, nullptr, nullptr, call, &log) != napi_ok) {
-    Napi::Error::New(env, "napi_create_threadsafe_function failed").ThrowAsJavaScriptException();
-    return nullptr;
   }
-  (void)napi_unref_threadsafe_function(env, log);
-  return log;
-}
+
+  static Napi::Object toJs(Napi::Env env, const Report& report) {
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("report", report.pid == 0 ? "line" : "refused");
+    object.Set(report.pid == 0 ? "line" : "address", Napi::String::New(env, report.text));
+    if (report.pid != 0) object.Set("pid", Napi::Number::New(env, report.pid));
+    return object;
+  }
+
+  std::mutex functionMutex_;
+  napi_threadsafe_function function_ = nullptr;
+};
 
 /// The server, and the hook that ends its thread with the environment. The hook holds a share,
 /// so that the garbage collector can't end a store whose port is in use: close() does.
@@ -47,24 +91,23 @@ napi_threadsafe_function makeLog(Napi::Env env, Napi::Function onLog) {
 class Store {
  public:
   static std::shared_ptr<Store> create(Napi::Env env, store::ServerOptions options,
-                                       Napi::Function onLog) {
-    napi_threadsafe_function log = makeLog(env, onLog);
-    if (!log) return nullptr;
-    options.onLog = [log](std::string_view line) {
-      auto text = std::make_unique<std::string>(line);
-      if (napi_call_threadsafe_function(log, text.get(), napi_tsfn_nonblocking) == napi_ok)
-        (void)text.release();
+                                       Napi::Function onReport) {
+    auto reports = Reports::create(env, onReport);
+    if (!reports) return nullptr;
+    options.onLog = [reports](std::string_view line) { reports->tell({0, std::string(line)}); };
+    options.onRefused = [reports](pid_t pid, std::string_view address) {
+      reports->tell({pid, std::string(address)});
     };
     auto server = StoreServer::create(std::move(options));
     if (!server) {
-      (void)napi_release_threadsafe_function(log, napi_tsfn_abort);
+      reports->close();
       throwError(env, server.error());
       return nullptr;
     }
     auto store = std::make_shared<Store>();
     store->env_ = env;
     store->server_ = *std::move(server);
-    store->log_ = log;
+    store->reports_ = std::move(reports);
     store->self_ = store;
     // After the function's own hook, and so run before it: the thread stops first.
     (void)napi_add_env_cleanup_hook(env, onEnvironmentEnd, store.get());
@@ -85,11 +128,11 @@ class Store {
   void end() {
     const auto keep = std::move(self_);
     server_->close();
-    (void)napi_release_threadsafe_function(log_, napi_tsfn_abort);
+    reports_->close();
   }
 
   napi_env env_ = nullptr;
-  napi_threadsafe_function log_ = nullptr;
+  std::shared_ptr<Reports> reports_;
   std::unique_ptr<StoreServer> server_;
   std::shared_ptr<Store> self_;  // until the end
 };
@@ -107,7 +150,8 @@ std::optional<uint32_t> toTable(Napi::Value value) {
   return toWhole(value, UINT32_MAX, "table must be a number that openTable gave");
 }
 
-/// openTable({ hosts, port } | { fd, port }): { table, port, local? }
+/// openTable({ hosts, port } | { fd, port }): { table, port, local? }. Waits for the store's thread
+/// for a second at most.
 Napi::Value openTable(Store& store, const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   if (!info[0].IsObject()) {
@@ -179,6 +223,62 @@ Napi::Value setNotice(Store& store, const Napi::CallbackInfo& info) {
   if (const auto notice = toWhole(info[1], UINT32_MAX, "notice must be a number below 2^32"))
     store.server().setNotice(*table, *notice);
   return {};
+}
+
+/// watchRefusals(pids)
+Napi::Value watchRefusals(Store& store, const Napi::CallbackInfo& info) {
+  if (!info[0].IsArray()) {
+    (void)typeError(info.Env(), "pids must be an array");
+    return {};
+  }
+  const auto array = info[0].As<Napi::Array>();
+  std::vector<pid_t> pids;
+  for (uint32_t i = 0; i < array.Length(); i++) {
+    const Napi::Value each = array.Get(i);
+    if (info.Env().IsExceptionPending()) return {};
+    const auto pid = toWhole(each, INT32_MAX, "pids must be numbers");
+    if (!pid) return {};
+    pids.push_back(static_cast<pid_t>(*pid));
+  }
+  store.server().watchRefusals(std::move(pids));
+  return {};
+}
+
+/// freePort({ hosts, port }): number. A port that nobody listens at, and we neither.
+Napi::Value freePort(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  const auto options = toObject(info[0], "options");
+  if (!options) return {};
+  const Napi::Value hostList = get(*options, "hosts");
+  if (env.IsExceptionPending()) return {};
+  const auto hosts = toStrings(hostList, "options.hosts");
+  if (!hosts) return {};
+  const Napi::Value portNumber = get(*options, "port");
+  if (env.IsExceptionPending()) return {};
+  const auto wanted = toWhole(portNumber, UINT16_MAX, "options.port must be from 0 to 65535");
+  if (!wanted) return {};
+  auto port = store::freePort(*hosts, static_cast<uint16_t>(*wanted));
+  if (!port) {
+    throwError(env, port.error());
+    return {};
+  }
+  return Napi::Number::New(env, *port);
+}
+
+/// portHolder(port, timeoutMs): { pid, command } | undefined
+Napi::Value portHolder(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  const auto port = toWhole(info[0], UINT16_MAX, "port must be from 0 to 65535");
+  if (!port) return {};
+  const auto limit = toWhole(info[1], INT32_MAX, "timeoutMs must be a number");
+  if (!limit) return {};
+  const auto holder = store::findPortHolder(static_cast<uint16_t>(*port),
+                                            std::chrono::milliseconds(int64_t{*limit}));
+  if (!holder) return env.Undefined();
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("pid", Napi::Number::New(env, holder->pid));
+  object.Set("command", Napi::String::New(env, holder->command));
+  return object;
 }
 
 /// { SET: 3, … }: those that aren't 0. `nameOf(i)`: of counts[i].
@@ -261,7 +361,7 @@ Napi::Value close(Store& store, const Napi::CallbackInfo&) {
   return {};
 }
 
-/// createStore({ disable, sharedMemory }, onLog): NativeStore
+/// createStore({ disable, sharedMemory, keptDescriptors }, onReport): NativeStore
 Napi::Value createStore(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   const auto given = toObject(info[0], "options");
@@ -276,11 +376,16 @@ Napi::Value createStore(const Napi::CallbackInfo& info) {
     (void)typeError(env, "options.sharedMemory must be a boolean");
     return {};
   }
+  const Napi::Value keptNumber = get(*given, "keptDescriptors");
+  if (env.IsExceptionPending()) return {};
+  const auto kept = toWhole(keptNumber, INT32_MAX, "options.keptDescriptors must be a number");
+  if (!kept) return {};
   if (!info[1].IsFunction()) {
-    (void)typeError(env, "onLog must be a function");
+    (void)typeError(env, "onReport must be a function");
     return {};
   }
   store::ServerOptions options;
+  options.keptDescriptors = *kept;
   options.sharedMemory.offered = offered.As<Napi::Boolean>();
   options.sharedMemory.sealFutureWrite =
       std::find(disable->begin(), disable->end(), "seal-future-write") == disable->end();
@@ -301,6 +406,7 @@ Napi::Value createStore(const Napi::CallbackInfo& info) {
   method("stats", stats);
   method("slots", slots);
   method("setNotice", setNotice);
+  method("watchRefusals", watchRefusals);
   method("close", close);
   return object;
 }
@@ -309,6 +415,8 @@ Napi::Value createStore(const Napi::CallbackInfo& info) {
 
 void initStore(Napi::Env env, Napi::Object exports) {
   exports.Set("createStore", Napi::Function::New(env, createStore, "createStore"));
+  exports.Set("portHolder", Napi::Function::New(env, portHolder, "portHolder"));
+  exports.Set("freePort", Napi::Function::New(env, freePort, "freePort"));
 }
 
 }  // namespace regroup

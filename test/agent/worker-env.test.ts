@@ -16,6 +16,7 @@ const round: Round = {
   roleWorldSize: 3,
   masterAddr: 'node0',
   masterPort: 29500,
+  agentStore: true,
   local: undefined,
   cookie: 'c00kie',
 };
@@ -47,6 +48,14 @@ t.test('L-036 L-037 L-038 T-090 a worker gets every variable of the contract', t
     REGROUP_ROUND: '3',
     REGROUP_STORE: '',
   });
+  t.end();
+});
+
+t.test('F-F15 L-037 where rank 0 serves the store, workers are told so', t => {
+  const env = workerEnv({ ...round, agentStore: false }, 1, options);
+
+  t.equal(env.TORCHELASTIC_USE_AGENT_STORE, 'False');
+  t.equal(env.MASTER_PORT, '29500');
   t.end();
 });
 

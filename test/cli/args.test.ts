@@ -273,6 +273,19 @@ const meanings: readonly [title: string, line: string, env: Env, options: object
     {},
     { hooks: { preStart: 'a', preStop: 'b', postRound: 'c', timeoutMs: 500 } },
   ],
+  ['F-F15: --agent-store', '--agent-store=off t.py', {}, { agentStore: 'off' }],
+  [
+    'F-F15: rank 0 may serve a fixed port, too',
+    '--master-port=1 --agent-store=off t.py',
+    {},
+    { agentStore: 'off' },
+  ],
+  [
+    'F-F15: torchrun’s static backend serves its port whatever the variable says',
+    '--master-port=1 t.py',
+    {},
+    { agentStore: 'on' },
+  ],
   ['pain 27: --gpu-wait', '--gpu-wait=1.5m t.py', {}, { gpuWaitMs: 90_000 }],
   ['a hook has a default limit', '--pre-stop=b t.py', {}, { hooks: { preStop: 'b' } }],
   [

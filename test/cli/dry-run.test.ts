@@ -23,6 +23,7 @@ const plan: LaunchPlan = {
   runFolder: '/tmp/x/job_XXXXXXXX',
   masterAddr: '127.0.0.1',
   masterPort: 29500,
+  agentStore: true,
   maxRestarts: 3,
   shutdownTimeoutMs: 30_000,
   signalTarget: 'leader',
@@ -57,6 +58,7 @@ t.test('a dry run prints argv, environment, ranks, addresses and files', t => {
   workers         1 on this node, 1 in the job
   max restarts    3
   master          127.0.0.1:29500
+  store           served by regroup
   log folder      /tmp/x/job_XXXXXXXX
   cwd             /work
   stdin           inherit

@@ -51,6 +51,19 @@ t.test('L-034: the OMP warning has the exact text of torchrun, once, for several
   t.end();
 });
 
+t.test('F-F15 a worker that nobody answers is named in one line, with the option that helps', t => {
+  const { printer, text } = printing({});
+
+  const worker = { rank: 1, localRank: 1, pid: 101 };
+  printer.event({ event: 'connect-refused', worker, address: '127.0.0.1:29777', atMs: 0 });
+
+  t.equal(
+    text(),
+    `W${log}worker 1 (local 1, pid 101) keeps connecting to 127.0.0.1:29777, where nobody listens; if rank 0 is to serve a store there (init_method='tcp://…'), start with --agent-store=off\n`,
+  );
+  t.end();
+});
+
 t.test('L-035: there is no OMP warning for one worker, or if the variable is set', t => {
   const one = printing({ ompIsUnset: true });
   const set = printing({ ompIsUnset: false });

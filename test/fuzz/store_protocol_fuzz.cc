@@ -36,10 +36,10 @@ class Client final : public Peer {
       // In a block of its own, so that a look past its end is seen.
       const auto input = std::make_unique<char[]>(unserved_.size());
       unserved_.copy(input.get(), unserved_.size());
-      std::string reply;
-      const auto progress =
-          session_->onInput({input.get(), unserved_.size()}, {requestsPerTurn, 1 << 10}, reply);
-      received += reply;
+      Reply reply;
+      const Session::Turn turn{requestsPerTurn, 1 << 10, std::chrono::hours(1)};
+      const auto progress = session_->onInput({input.get(), unserved_.size()}, turn, reply);
+      received += reply.flat();
       expect(progress.consumed <= unserved_.size());
       unserved_.erase(0, progress.consumed);
       if (progress.fault) {
@@ -63,11 +63,12 @@ class Client final : public Peer {
 /// All to one client, in pieces of 1 to `piece` bytes.
 std::string converse(Headerless headerless, std::string_view input, size_t piece,
                      size_t requestsPerTurn) {
-  Table table(kTableLimits);
+  TableCounts tableCounts;
+  Table table(kTableLimits, tableCounts, {1, 2});
   TcpStore::Options options = kOptions;
   options.headerless = headerless;
-  SlowestOp slowest;
-  TcpStore store(table, options, slowest);
+  ClientCounts counts;
+  TcpStore store(table, options, counts);
   Client client(store);
   std::string hello;
   appendHello(hello, Dialect::D);
@@ -86,12 +87,13 @@ std::string converse(Headerless headerless, std::string_view input, size_t piece
 
 /// Each piece to one of three clients, told by its first byte; they come and go.
 void gather(Headerless headerless, std::string_view input) {
-  Table table(kTableLimits);
+  TableCounts tableCounts;
+  Table table(kTableLimits, tableCounts, {1, 2});
   TcpStore::Options options = kOptions;
   options.headerless = headerless;
   {
-    SlowestOp slowest;
-    TcpStore store(table, options, slowest);
+    ClientCounts counts;
+    TcpStore store(table, options, counts);
     std::unique_ptr<Client> clients[3];
     while (!input.empty()) {
       const auto head = static_cast<uint8_t>(input[0]);
@@ -112,17 +114,17 @@ void gather(Headerless headerless, std::string_view input) {
 
   // What's counted is what's there.
   Table::Client last;
-  std::string reply;
-  expect(!table.apply(last, {.op = Op::ListKeys}, reply));
-  std::string_view rest = reply;
+  const auto ask = [&](const Request& request) {
+    Reply reply;
+    while (std::holds_alternative<Table::More>(table.apply(last, request, reply))) continue;
+    return reply.flat();
+  };
+  const std::string reply = ask({.op = Op::ListKeys});
   int64_t keys;
-  std::memcpy(&keys, rest.data(), sizeof keys);
+  std::memcpy(&keys, reply.data(), sizeof keys);
   expect(static_cast<uint64_t>(keys) == table.keys());
-  for (const std::string_view key : Strings(rest.data() + 8, static_cast<uint64_t>(keys))) {
-    std::string removed;
-    expect(!table.apply(last, {.op = Op::DeleteKey, .key = key}, removed));
-    expect(removed[0] == 1);
-  }
+  const Strings list(std::string_view(reply).substr(8), static_cast<uint64_t>(keys));
+  for (const std::string_view key : list) expect(ask({.op = Op::DeleteKey, .key = key})[0] == 1);
   expect(table.keys() == 0);
 }
 

@@ -92,7 +92,7 @@ TEST("all that changes a key is seen by readers") {
   CHECK(client.get("text") == (Got{REGROUP_SHM_OK, "abcd"}));
   ask({.op = Op::Append, .key = "text", .value = std::string(64 << 10, 'x')});
   CHECK_EQ(client.get("text").answer, REGROUP_SHM_ASK_TCP);
-  ask({.op = Op::MultiSet, .list = Strings(pairs.data(), 4)});
+  ask({.op = Op::MultiSet, .list = Strings(pairs, 4)});
   CHECK(client.get("m2") == (Got{REGROUP_SHM_OK, "two"}));
   ask({.op = Op::Barrier, .number = 2, .key = "barrier"});
   CHECK(client.get("barrier") == (Got{REGROUP_SHM_OK, "1"}));
@@ -184,7 +184,7 @@ TEST("a WAIT over the lane is released by another client, and can be cancelled")
   std::string keys;
   appendString(keys, "a");
   appendString(keys, "b");
-  const Request wait{.op = Op::Wait, .list = Strings(keys.data(), 2)};
+  const Request wait{.op = Op::Wait, .list = Strings(keys, 2)};
 
   CHECK_EQ(waiter.request(wait), REGROUP_SHM_OK);
   CHECK_EQ(other.set("a", ""), REGROUP_SHM_OK);

@@ -272,7 +272,7 @@ TEST("T-080 stock's limits are within ours") {
   appendRequest(input, Dialect::D, {.op = Op::Set, .key = key, .value = value});
   std::string keys;
   for (int i = 0; i < 131072; i++) appendString(keys, "k");
-  appendRequest(input, Dialect::D, {.op = Op::Check, .list = {keys.data(), 131072}});
+  appendRequest(input, Dialect::D, {.op = Op::Check, .list = {keys, 131072}});
 
   Parser parser(Headerless::Guessed);
   std::string_view rest = input;
@@ -317,7 +317,7 @@ TEST("T-084 a long request is looked at once, however many reads it takes") {
   std::string keys;
   for (int i = 0; i < 200'000; i++) appendString(keys, "");
   std::string input = kHello;
-  appendRequest(input, Dialect::D, {.op = Op::Wait, .list = {keys.data(), 200'000}});
+  appendRequest(input, Dialect::D, {.op = Op::Wait, .list = {keys, 200'000}});
 
   Parser parser(Headerless::Guessed);
   REQUIRE(std::holds_alternative<Whole>(parser.parse(kHello)));
@@ -342,7 +342,7 @@ TEST("every dialect writes what it reads") {
                       .key = "key",
                       .value = "value",
                       .expected = "expected",
-                      .list = {keys.data(), 2}};
+                      .list = {keys, 2}};
       appendRequest(input, dialect, request);
       if (numberOf(dialect, request.op)) expected += describe(request);
     }

@@ -1,5 +1,8 @@
+#include <limits.h>
+#include <linux/futex.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
 
 #include <random>
 
@@ -211,6 +214,49 @@ TEST("a segment that is scribbled on while it is read never catches a reader") {
 
   done = true;
   scribbler->join();
+}
+
+namespace {
+
+/// Moves whoever sleeps at one of the segment's words to a word of its own, as any process can that
+/// has mapped it, for reading too. Waits until there's somebody. @returns whom it got
+long steal(const uint32_t* from, size_t count) {
+  static uint32_t mine;
+  long moved = 0;
+  while (moved <= 0) {
+    for (size_t i = 0; i < count && moved <= 0; i++)
+      moved = ::syscall(SYS_futex, from + 2 * i, FUTEX_REQUEUE, 0, INT_MAX, &mine, 0);
+  }
+  return moved;
+}
+
+}  // namespace
+
+TEST("F-N16 a reader whose sleep is moved elsewhere by another still sees what comes") {
+  auto writer = makeWriter();
+  REQUIRE(writer);
+  Child victim([&] {
+    Reader reader(*writer);
+    return reader.wait("key", kLongMs) == (Got{REGROUP_SHM_OK, "value"}) ? 0 : 1;
+  });
+  Child other([&] {
+    regroup_shm_reader* reader = nullptr;
+    if (::regroup_shm_open(writer->segment().fd().get(), &reader) != REGROUP_SHM_OK) return 2;
+    uint32_t notice = 0;
+    const int answer = ::regroup_shm_wait_notice(reader, 0, &notice, kLongMs);
+    return answer == REGROUP_SHM_OK && notice == 7 ? 0 : 1;
+  });
+  const auto& header = *reinterpret_cast<const Header*>(writer->segment().memory());
+  const auto* const buckets =
+      reinterpret_cast<const uint32_t*>(writer->segment().memory() + load(header.bucketOffset));
+
+  CHECK_EQ(steal(buckets, load(header.buckets)), 1);
+  CHECK_EQ(steal(reinterpret_cast<const uint32_t*>(&header.notice), 1), 1);
+  CHECK(writer->put("key", "value"));
+  writer->setNotice(7);
+
+  CHECK_EQ(victim.wait(), 0);
+  CHECK_EQ(other.wait(), 0);
 }
 
 TAP_MAIN

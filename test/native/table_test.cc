@@ -1,124 +1,9 @@
-#include "core/store/table.h"
+#include <algorithm>
 
-#include <memory>
-#include <utility>
-#include <vector>
-
+#include "test/native/table_harness.h"
 #include "test/native/tap.h"
 
-using namespace regroup::store;
-
-namespace {
-
-/// A table, and clients by number. Each call gives what it made everybody receive, as text:
-/// replies as hex or quoted text, `close` for a refusal.
-class World {
- public:
-  explicit World(const TableLimits& limits = {}) : table(limits) {}
-
-  /// What the caller got; what others got goes to their inbox.
-  std::string apply(int client, const Request& request) {
-    std::string reply;
-    const auto refusal = table.apply(at(client), request, reply);
-    for (Table::Client* released : table.released()) releases += numberOf(released) + " ";
-    lastRefusal = refusal ? refusal->describe() : "";
-    return refusal ? "close" : reply;
-  }
-
-  std::string set(int client, std::string_view key, std::string_view value) {
-    return apply(client, {.op = Op::Set, .key = key, .value = value});
-  }
-  std::string get(int client, std::string_view key) {
-    return apply(client, {.op = Op::Get, .key = key});
-  }
-  std::string add(int client, std::string_view key, int64_t delta) {
-    return apply(client, {.op = Op::Add, .number = delta, .key = key});
-  }
-  std::string compareSet(int client, std::string_view key, std::string_view expected,
-                         std::string_view desired) {
-    return apply(client,
-                 {.op = Op::CompareSet, .key = key, .value = desired, .expected = expected});
-  }
-  std::string list(Op op, int client, std::initializer_list<std::string_view> strings) {
-    std::string bytes;
-    for (const std::string_view string : strings) appendString(bytes, string);
-    return apply(client, {.op = op, .list = {bytes.data(), strings.size()}});
-  }
-  std::string check(int client, std::initializer_list<std::string_view> keys) {
-    return list(Op::Check, client, keys);
-  }
-  std::string wait(int client, std::initializer_list<std::string_view> keys) {
-    return list(Op::Wait, client, keys);
-  }
-  std::string remove(int client, std::string_view key) {
-    return apply(client, {.op = Op::DeleteKey, .key = key});
-  }
-  std::string append(int client, std::string_view key, std::string_view value) {
-    return apply(client, {.op = Op::Append, .key = key, .value = value});
-  }
-  std::string push(int client, std::string_view key, std::string_view value) {
-    return apply(client, {.op = Op::QueuePush, .key = key, .value = value});
-  }
-  std::string pop(int client, std::string_view key) {
-    return apply(client, {.op = Op::QueuePop, .key = key});
-  }
-  std::string queueLen(int client, std::string_view key) {
-    return apply(client, {.op = Op::QueueLen, .key = key});
-  }
-  std::string barrier(int client, std::string_view key, int64_t worldSize) {
-    return apply(client, {.op = Op::Barrier, .number = worldSize, .key = key});
-  }
-  std::string cancel(int client) { return apply(client, {.op = Op::CancelWait}); }
-  std::string numKeys(int client) { return apply(client, {.op = Op::GetNumKeys}); }
-
-  /// The clients released since the last call, in order: "1 2 ".
-  std::string released() { return std::exchange(releases, ""); }
-
-  void disconnect(int client) {
-    table.forget(at(client));
-    clients[static_cast<size_t>(client)].reset();
-  }
-
-  Table::Client& at(int client) {
-    while (clients.size() <= static_cast<size_t>(client)) clients.push_back(nullptr);
-    auto& slot = clients[static_cast<size_t>(client)];
-    if (!slot) slot = std::make_unique<Table::Client>();
-    return *slot;
-  }
-
-  Table table;
-  std::string lastRefusal;
-
- private:
-  std::string numberOf(Table::Client* client) {
-    for (size_t i = 0; i < clients.size(); i++) {
-      if (clients[i].get() == client) return std::to_string(i);
-    }
-    return "?";
-  }
-
-  std::vector<std::unique_ptr<Table::Client>> clients;
-  std::string releases;
-};
-
-std::string i64(int64_t value) {
-  std::string out;
-  appendI64(out, value);
-  return out;
-}
-
-std::string vec(std::string_view value) {
-  std::string out;
-  appendString(out, value);
-  return out;
-}
-
-const std::string kOk(1, '\0');
-const std::string kNotReady(1, '\1');
-const std::string kCancelled(1, '\1');
-const std::string kNothing;
-
-}  // namespace
+using namespace table_harness;
 
 TEST("T-016 PING echoes its nonce, also while others wait") {
   World world;
@@ -539,8 +424,8 @@ TEST("T-085 a full table refuses writes, changes nothing, and names both numbers
 TEST("T-085 waiting for many missing keys counts, too") {
   World world({.bytes = 4096});
   std::string keys;
-  for (int i = 0; i < 100; i++) appendString(keys, "key" + std::to_string(i));
-  CHECK_EQ(world.apply(1, {.op = Op::Wait, .list = {keys.data(), 100}}), "close");
+  for (int i = 0; i < 400; i++) appendString(keys, "key" + std::to_string(i));
+  CHECK_EQ(world.apply(1, {.op = Op::Wait, .list = {keys, 400}}), "close");
   CHECK_EQ(world.table.bytes(), 0);
 }
 
@@ -579,22 +464,37 @@ TEST("T-104 a release costs what its waiters cost, however many keys they wait f
   std::string keys;
   for (int i = 0; i < 1000; i++) appendString(keys, "key" + std::to_string(i));
   for (int client = 1; client <= 100; client++)
-    CHECK_EQ(world.apply(client, {.op = Op::Wait, .list = {keys.data(), 1000}}), kNothing);
+    CHECK_EQ(world.apply(client, {.op = Op::Wait, .list = {keys, 1000}}), kNothing);
   for (int i = 0; i < 999; i++) (void)world.set(0, "key" + std::to_string(i), "v");
   CHECK_EQ(world.released(), "");
   (void)world.set(0, "key999", "v");
-  CHECK_EQ(world.released().substr(0, 6), "1 2 3 ");
+  const std::string released = world.released();
+  CHECK_EQ(std::count(released.begin(), released.end(), ' '), 100);
   CHECK_EQ(world.table.waiters(), 0);
 }
 
-TEST("a cleared table is a new one") {
+TEST("a counter's text is looked at for 4,096 bytes, however long it is") {
+  World world;
+  (void)world.set(1, "n", std::string(4095, ' ') + "7");
+  CHECK_EQ(world.add(1, "n", 1), i64(8));
+  (void)world.set(1, "n", std::string(4096, ' ') + "7");
+  CHECK_EQ(world.add(1, "n", 1), "close");
+}
+
+TEST("a table that's dropped bit by bit counts nothing any more") {
   World world;
   (void)world.set(1, "k", "v");
+  (void)world.set(1, "large", std::string(5 << 20, 'x'));
   (void)world.push(1, "q", "e");
-  world.table.clear();
-  CHECK_EQ(world.numKeys(1), i64(0));
-  CHECK_EQ(world.check(1, {"q"}), kNotReady);
-  CHECK_EQ(world.table.bytes(), 0);
+  (void)world.push(1, "q", std::string(5 << 20, 'x'));
+  const uint64_t bytes = world.counts.bytes;
+
+  world.table.retire();
+  int steps = 0;
+  while (world.table.dismantle()) steps++;
+
+  CHECK(steps > 10);
+  CHECK_EQ(uint64_t{world.counts.bytes}, bytes);
 }
 
 TAP_MAIN

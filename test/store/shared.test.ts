@@ -8,7 +8,9 @@ import { openSharedStore } from '../../lib/store/shared.js';
 function serve(t: Test, options: { sharedMemory?: boolean; disable?: string[] } = {}) {
   const { sharedMemory = true, disable = [] } = options;
   const lines: string[] = [];
-  const store = native().createStore({ disable, sharedMemory }, line => lines.push(line));
+  const store = native().createStore({ disable, sharedMemory, keptDescriptors: 0 }, report => {
+    if (report.report === 'line') lines.push(report.line);
+  });
   t.teardown(() => store.close());
   const address = store.openTable({ hosts: ['127.0.0.1'], port: 0 });
   return { store, lines, ...address };

@@ -50,11 +50,13 @@ ServerLane::ServerLane(ServerLane&& other) noexcept
       news_(other.news_) {}
 
 ServerLane::~ServerLane() {
-  if (!memory_) return;
+  if (memory_) ::munmap(memory_, kLaneBytes);
+}
+
+void ServerLane::close() {
   set(lane_->closed, 1);
   set(lane_->event, ++event_);
   futexWakeAll(lane_->event);
-  ::munmap(memory_, kLaneBytes);
 }
 
 ssize_t ServerLane::read(char* to, size_t bytes) {
@@ -107,6 +109,15 @@ bool ServerLane::hasInput() {
   if (last_) return false;
   lane_->serverSleeps.store(1, std::memory_order_seq_cst);
   return lane_->requestHead.load(std::memory_order_seq_cst) != requestTail_;
+}
+
+bool ServerLane::hasRoom() {
+  const auto used = [this] {
+    return replyHead_ - lane_->replyTail.load(std::memory_order_seq_cst);
+  };
+  if (used() != kRingBytes) return true;
+  lane_->serverBlocked.store(1, std::memory_order_seq_cst);
+  return used() != kRingBytes;
 }
 
 void ServerLane::tell(size_t unserved) {

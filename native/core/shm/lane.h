@@ -16,15 +16,17 @@ namespace regroup::shm {
 /// Invariant: how far both rings were read and written is kept here; of what the client says only
 /// its own counts are used, and checked. A client that scribbles on its lane gets an error, or
 /// garbage of its own making.
-/// Owner: the client's connection. Thread: store.
+/// Owner: the client's connection. Thread: store; slot() is for any.
 class ServerLane {
  public:
   /// Fails with the kernel's word.
   static Result<ServerLane> create();
   ServerLane(ServerLane&& other) noexcept;
   ServerLane& operator=(ServerLane&&) = delete;
-  /// Tells the client, should it still be there.
   ~ServerLane();
+
+  /// Tells the client, should it still be there, that the server is done with it.
+  void close();
 
   /// For the client. Gone after forgetFd().
   const Fd& fd() const { return fd_; }
@@ -36,6 +38,8 @@ class ServerLane {
   ssize_t write(std::string_view bytes);
   /// Whether there's something to read. If not, the client will ring.
   bool hasInput();
+  /// Whether there's room for replies. If not, the client will ring.
+  bool hasRoom();
   /// The client is gone: what it has written by now is all. Whoever still maps the lane, such as a
   /// child that it forked, can't go on with it.
   void noteGone() { last_ = lane_->requestHead.load(std::memory_order_acquire); }

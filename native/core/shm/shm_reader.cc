@@ -35,6 +35,10 @@ namespace {
 constexpr int64_t kPatience = 1000;
 constexpr int64_t kBytesPerTry = 4096;
 
+/// How long a reader sleeps at a time. Any other reader can move sleepers to a word of its own
+/// (FUTEX_REQUEUE asks for no more than a mapping), and the wake-up doesn't reach them there.
+constexpr uint32_t kSleepMs = 1000;
+
 /// Not an answer to callers: somebody wrote meanwhile.
 constexpr int kTorn = 100;
 
@@ -54,6 +58,14 @@ bool isPowerOfTwo(uint64_t n) {
 /// Whether [offset, offset + bytes) is aligned and lies in [begin, end). Nothing here overflows.
 bool inside(uint64_t offset, uint64_t bytes, uint64_t begin, uint64_t end) {
   return offset % 8 == 0 && offset >= begin && offset <= end && bytes <= end - offset;
+}
+
+/// When to look again.
+timespec noLaterThan(const timespec& deadline) {
+  const timespec look = monotonicIn(kSleepMs);
+  const bool isFirst = look.tv_sec != deadline.tv_sec ? look.tv_sec < deadline.tv_sec
+                                                      : look.tv_nsec < deadline.tv_nsec;
+  return isFirst ? look : deadline;
 }
 
 const Word64* wordsAt(const regroup_shm_reader& reader, uint64_t offset) {
@@ -256,7 +268,7 @@ int regroup_shm_wait(const regroup_shm_reader* reader, const void* key, size_t k
 
     // Here, not by the kernel's word alone: a segment whose word moves all the time never sleeps.
     if (isPast(deadline)) return REGROUP_SHM_TIMED_OUT;
-    const int error = futexWait(bucket.event, event, deadline);
+    const int error = futexWait(bucket.event, event, noLaterThan(deadline));
     if (error == EINTR) return REGROUP_SHM_INTERRUPTED;
     if (error != 0 && error != EAGAIN && error != ETIMEDOUT) return REGROUP_SHM_ESYSTEM;
   }
@@ -276,7 +288,7 @@ int regroup_shm_wait_notice(const regroup_shm_reader* reader, uint32_t known, ui
     if (load(reader->header->state) != static_cast<uint32_t>(State::Open))
       return REGROUP_SHM_ASK_TCP;
     if (isPast(deadline)) return REGROUP_SHM_TIMED_OUT;
-    const int error = futexWait(reader->header->notice, known, deadline);
+    const int error = futexWait(reader->header->notice, known, noLaterThan(deadline));
     if (error == EINTR) return REGROUP_SHM_INTERRUPTED;
     if (error != 0 && error != EAGAIN && error != ETIMEDOUT) return REGROUP_SHM_ESYSTEM;
   }

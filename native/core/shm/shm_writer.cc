@@ -82,6 +82,11 @@ void Writer::hide(std::string_view key) {
   leaveOut(find(hash, key), hash);
 }
 
+void Writer::hideUnknown() {
+  for (uint32_t i = 0; i < bucketCount_; i++) set(buckets_[i].leftOut, 1);
+  wakeAll();
+}
+
 void Writer::setNotice(uint32_t notice) {
   if (header_->notice.load(std::memory_order_relaxed) == notice) return;
   set(header_->notice, notice);

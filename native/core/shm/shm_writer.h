@@ -36,6 +36,8 @@ class Writer {
   void remove(std::string_view key);
   /// The store has more to say about this key than readers can see: they're told to ask it.
   void hide(std::string_view key);
+  /// The same, of all keys that readers can't see.
+  void hideUnknown();
   /// Forgets all keys, those left out too. Those that wait are told to ask the store.
   void reset();
   /// Sets the word that every reader sees, and wakes who waits for it to change.

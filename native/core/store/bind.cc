@@ -38,8 +38,43 @@ Result<Fd> listenAt(SocketAddress address, uint16_t port, bool v6Only,
   return fd;
 }
 
-bool hasNoV6(const Error& error) {
+/// This machine has no such address, and so nobody else can serve there.
+bool isNotHere(const Error& error) {
   return error.code == EAFNOSUPPORT || error.code == EADDRNOTAVAIL;
+}
+
+/// All hosts, or none: a worker that comes by one that's left out would reach whoever has our port
+/// there, and take that for the store.
+Result<Bound> listenOnce(std::span<const std::string> hosts, uint16_t port,
+                         std::chrono::milliseconds stall) {
+  Bound bound{{}, port};
+  bool allV4 = false;  // 0.0.0.0 or :: is bound
+  bool allV6 = false;
+  for (const std::string& host : hosts) {
+    auto address = parseHost(host);
+    if (!address) return address.error();
+    const bool v4 = address->isV4();
+    const bool all = address->isAll();
+    if (v4 ? allV4 : allV6) continue;
+
+    auto fd = listenAt(*address, bound.port, allV4, stall);
+    if (!fd && all && !v4 && !allV4 && isNotHere(fd.error())) {
+      // Fallback: a kernel without IPv6.
+      fd = listenAt(SocketAddress{.v4 = {.sin_family = AF_INET}}, bound.port, false, stall);
+    }
+    if (!fd && !bound.fds.empty() && isNotHere(fd.error())) continue;
+    if (!fd) return fd.error();
+
+    if (bound.fds.empty()) {
+      auto real = portOf(*fd);
+      if (!real) return real.error();
+      bound.port = *real;
+    }
+    allV4 = allV4 || all;
+    allV6 = allV6 || (all && !v4);
+    bound.fds.push_back(std::move(*fd));
+  }
+  return bound;
 }
 
 }  // namespace
@@ -92,41 +127,17 @@ Result<Bound> listenAtAll(std::span<const std::string> hosts, uint16_t port,
                           std::chrono::milliseconds stall) {
   if (hosts.empty()) return Error{"bind", EINVAL};
   for (int attempt = 1;; attempt++) {
-    Bound bound{{}, port};
-    bool allV4 = false;  // 0.0.0.0 or :: is bound
-    bool allV6 = false;
-    bool portTaken = false;
-    for (const std::string& host : hosts) {
-      const bool required = bound.fds.empty();
-      auto address = parseHost(host);
-      if (!address && required) return address.error();
-      if (!address) continue;
-      const bool v4 = address->isV4();
-      const bool all = address->isAll();
-      if (v4 ? allV4 : allV6) continue;
-
-      auto fd = listenAt(*address, bound.port, allV4, stall);
-      if (!fd && all && !v4 && !allV4 && hasNoV6(fd.error())) {
-        // Fallback: a kernel without IPv6.
-        fd = listenAt(SocketAddress{.v4 = {.sin_family = AF_INET}}, bound.port, false, stall);
-      }
-      if (!fd && required) return fd.error();
-      portTaken = portTaken || (!fd && fd.error().code == EADDRINUSE);
-      if (!fd) continue;
-
-      if (required) {
-        auto real = portOf(*fd);
-        if (!real) return real.error();
-        bound.port = *real;
-      }
-      allV4 = allV4 || all;
-      allV6 = allV6 || (all && !v4);
-      bound.fds.push_back(std::move(*fd));
-    }
-    // A worker that comes by another host would reach whoever has our port there.
-    if (port == 0 && portTaken && attempt < kPortAttempts) continue;
-    return bound;
+    auto bound = listenOnce(hosts, port, stall);
+    // Where the first host chose the port, another may have it at a further one.
+    const bool again = !bound && bound.error().code == EADDRINUSE && port == 0;
+    if (!again || attempt == kPortAttempts) return bound;
   }
+}
+
+Result<uint16_t> freePort(std::span<const std::string> hosts, uint16_t port) {
+  auto bound = listenAtAll(hosts, port, std::chrono::minutes(1));
+  if (!bound) return bound.error();
+  return bound->port;
 }
 
 }  // namespace regroup::store

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "core/base/free_memory.h"
 #include "core/store/engine.h"
 
 namespace regroup::store {
@@ -15,8 +14,16 @@ namespace {
 
 /// What an idle connection may keep of its buffers.
 constexpr size_t kKeptBytes = 1 << 10;
-/// A connection that holds less is never closed for what all of them hold.
-constexpr size_t kModestBytes = 64 << 10;
+/// Given to the kernel at once, which copies it.
+constexpr size_t kSentBytes = 256 << 10;
+constexpr size_t kSentParts = 64;
+
+// A turn at once: enough for whoever asks and waits, or asks a few things at a time.
+constexpr size_t kRequestsAtOnce = 64;
+constexpr std::chrono::microseconds kTimeAtOnce{50};
+// A turn of its own.
+constexpr size_t kRequests = 256;
+constexpr std::chrono::microseconds kTime{250};
 
 }  // namespace
 
@@ -29,7 +36,12 @@ Connection::~Connection() {
   engine_.loop().cancelTimer(stallTimer_);
   engine_.loop().cancelTimer(quietTimer_);
   engine_.cancelTurn(*this);
-  engine_.shared().held -= counted_;
+  engine_.noteHolder(*this, false);
+  Engine::Shared& shared = engine_.shared();
+  shared.held -= counted_;
+  shared.garbage.add(std::move(unserved_));
+  shared.garbage.add(std::move(unread_));
+  if (!shared.garbage.isEmpty()) engine_.workSoon();
 }
 
 Result<void> Connection::watch() {
@@ -37,36 +49,63 @@ Result<void> Connection::watch() {
 }
 
 void Connection::onReady(uint32_t events) {
-  bool alive = true;
-  if (events & EPOLLOUT) alive = flush();
+  bool alive = !retired_;
+  if (alive && (events & EPOLLOUT)) alive = flush();
   if (alive && (events & EPOLLIN)) {
-    alive = receive();
-  } else if (events & (EPOLLERR | EPOLLHUP)) {
-    alive = false;
+    alive = receive(Turn::AtOnce);
+  } else if (alive && (events & (EPOLLERR | EPOLLHUP))) {
+    alive = lost();
   }
   if (!alive || !update()) engine_.drop(*this);
 }
 
 void Connection::onTurn() {
-  const bool alive = more_ ? serveHeld() : receive();
+  busy_ = more_;
+  bool alive = flush();
+  if (alive) alive = more_ ? serveHeld(Turn::Own) : receive(Turn::Own);
+  busy_ = busy_ && more_;
   if (!alive || !update()) engine_.drop(*this);
 }
 
+void Connection::retire() {
+  retired_ = true;
+  tellRetired();
+  engine_.cancelTurn(*this);
+  engine_.loop().cancelTimer(std::exchange(quietTimer_, 0));
+  engine_.loop().cancelTimer(std::exchange(stallTimer_, 0));
+}
+
+void Connection::giveUp(const std::string& why) {
+  (void)fault(why);
+  Engine::Shared& shared = engine_.shared();
+  shared.held -= std::exchange(counted_, 0);
+  shared.garbage.add(std::exchange(unserved_, {}));
+  shared.garbage.add(std::exchange(unread_, {}));
+  engine_.workSoon();
+  more_ = false;
+  retire();
+  close();
+}
+
 void Connection::send(std::string_view bytes) {
+  if (retired_ || lost_) return;
   if (unread_.empty()) {
-    const ssize_t sent = write(bytes);
+    const iovec part{const_cast<char*>(bytes.data()), bytes.size()};
+    const ssize_t sent = write({&part, 1});
     // Broken, which no event tells of at shared memory.
     if (sent < 0 && errno != EAGAIN) return close();
-    if (sent > 0) noteSent(static_cast<size_t>(sent));
-    bytes.remove_prefix(std::max<ssize_t>(sent, 0));
+    served_.board->bytesOut += static_cast<size_t>(std::max<ssize_t>(sent, 0));
+    bytes.remove_prefix(static_cast<size_t>(std::max<ssize_t>(sent, 0)));
     if (bytes.empty()) return tell();
   }
   const ServerOptions& options = engine_.options();
-  if (unread_.size() - sent_ + bytes.size() > options.unreadBytes + options.table.replyBytes) {
+  if (unread_.size() + bytes.size() > options.unreadBytes + options.table.replyBytes) {
     (void)fault("leaves too much unread");
     return close();
   }
-  keepUnread(bytes);
+  Reply reply;
+  reply.append(bytes);
+  keepUnread(std::move(reply));
   if (!update()) close();
 }
 
@@ -75,12 +114,27 @@ void Connection::close() {
 }
 
 bool Connection::paused() const {
-  return eof_ || unread_.size() - sent_ >= engine_.options().unreadBytes;
+  return eof_ || lost_ || unread_.size() >= engine_.options().unreadBytes;
+}
+
+/// The peer is gone. What it has asked for is applied as a whole nonetheless, if that has begun.
+bool Connection::lost() {
+  if (!more_) return false;
+  lost_ = true;
+  engine_.loop().remove(fd_.get(), this);
+  engine_.shared().garbage.add(std::exchange(unread_, {}));
+  return true;
+}
+
+Session::Turn Connection::limitsOf(Turn turn) const {
+  const size_t replyBytes = engine_.options().unreadBytes;
+  if (turn == Turn::AtOnce) return {kRequestsAtOnce, replyBytes, kTimeAtOnce, true};
+  return {kRequests, replyBytes, kTime};
 }
 
 /// Reads once, and serves.
-bool Connection::receive() {
-  // Those in hand come first; they're queued for a turn of their own.
+bool Connection::receive(Turn turn) {
+  // Those in hand come first; they're in line for a turn of their own.
   if (paused() || more_) return true;
   char* const buffer = engine_.shared().input;
   const ssize_t size = read(buffer, kTurnBytes);
@@ -90,52 +144,54 @@ bool Connection::receive() {
     return !unread_.empty();
   }
 
-  served_.totals.bytesIn += static_cast<size_t>(size);
+  served_.board->bytesIn += static_cast<size_t>(size);
   engine_.loop().cancelTimer(std::exchange(quietTimer_, 0));
   const std::string_view input(buffer, static_cast<size_t>(size));
   if (!unserved_.empty()) {
     unserved_.append(input);
-    return serveHeld();
+    return serveHeld(turn);
   }
   size_t consumed = 0;
-  const bool alive = serve(input, consumed);
-  // The parser's views are done with; what it hasn't consumed is kept.
-  if (alive) unserved_.assign(input.substr(consumed));
+  const bool alive = serve(input, turn, consumed);
+  if (alive) unserved_.append(input.substr(consumed));
   return alive;
 }
 
-bool Connection::serveHeld() {
+bool Connection::serveHeld(Turn turn) {
   size_t consumed = 0;
-  const bool alive = serve(unserved_, consumed);
-  unserved_.erase(0, consumed);
-  if (unserved_.empty() && unserved_.capacity() > kKeptBytes) freeMemory(unserved_);
+  const bool alive = serve(unserved_.view(), turn, consumed);
+  unserved_.dropFront(consumed);
+  if (unserved_.size() <= kTurnBytes && unserved_.isLarge()) {
+    // Its room was for a large request, which is done with.
+    Bytes rest;
+    rest.append(unserved_.view());
+    engine_.shared().garbage.add(std::exchange(unserved_, std::move(rest)));
+    engine_.workSoon();
+  }
+  if (unserved_.empty() && unserved_.held() > kKeptBytes) unserved_.clear();
   return alive;
 }
 
-bool Connection::serve(std::string_view input, size_t& consumed) {
+bool Connection::serve(std::string_view input, Turn turn, size_t& consumed) {
   if (!session_ && !choose(input)) return false;
   if (!session_) return true;
-  std::string& reply = unread_.empty() ? engine_.shared().reply : unread_;
-  if (sent_ > unread_.size() / 2) {
-    unread_.erase(0, sent_);
-    sent_ = 0;
-  }
-  const size_t replyBytes = engine_.options().unreadBytes;
-  Session::Progress progress = session_->onInput(input, {kTurnRequests, replyBytes}, reply);
+  Reply& reply = engine_.shared().reply;
+  const Session::Progress progress = session_->onInput(input, limitsOf(turn), reply);
   consumed = progress.consumed;
   more_ = !progress.hungry && consumed < input.size();
+  if (served_.hasWork()) engine_.workSoon();
 
-  const bool alive = &reply == &unread_ ? flush() : sendReply();
+  const bool alive = write(reply);
   if (progress.fault) return fault(*progress.fault);
   if (progress.quiet && quietTimer_ == 0) armQuietTimer(*progress.quiet);
-  return alive;
+  return alive || lost();
 }
 
 void Connection::armQuietTimer(std::chrono::milliseconds quiet) {
   quietTimer_ = engine_.loop().setTimer(engine_.loop().now() + quiet, [this] {
     quietTimer_ = 0;
     session_->onQuiet();
-    if (!serveHeld() || !update()) engine_.drop(*this);
+    if (!serveHeld(Turn::AtOnce) || !update()) engine_.drop(*this);
   });
 }
 
@@ -154,45 +210,47 @@ bool Connection::choose(std::string_view input) {
 }
 
 bool Connection::fault(const std::string& what) {
-  served_.totals.faults++;
+  served_.board->faults += 1;
   engine_.log("closed " + name() + ": " + what);
   return false;
 }
 
-/// Sends what this turn's requests gave; what the kernel doesn't take is kept.
-bool Connection::sendReply() {
-  std::string& reply = engine_.shared().reply;
+/// Sends what this turn's requests gave; what the kernel doesn't take is kept. False: it's broken.
+bool Connection::write(Reply& reply) {
   if (reply.empty()) return true;
-  const ssize_t sent = write(reply);
-  const bool alive = sent >= 0 || errno == EAGAIN;
-  const size_t taken = static_cast<size_t>(std::max<ssize_t>(sent, 0));
-  noteSent(taken);
-  if (alive && taken < reply.size()) keepUnread(std::string_view(reply).substr(taken));
-  reply.clear();
-  if (reply.capacity() > engine_.options().unreadBytes) freeMemory(reply);
+  bool alive = true;
+  if (!lost_ && unread_.empty()) {
+    iovec parts[kSentParts];
+    const ssize_t sent = write({parts, reply.gather(parts, kSentParts, kSentBytes)});
+    alive = sent >= 0 || errno == EAGAIN;
+    const size_t taken = static_cast<size_t>(std::max<ssize_t>(sent, 0));
+    served_.board->bytesOut += taken;
+    reply.drop(taken);
+  }
+  if (alive && !lost_ && !reply.empty())
+    keepUnread(std::exchange(reply, {}));
+  else
+    reply.clear();
   return alive;
 }
 
+/// Once for each event, however fast the peer reads: others are to have their turn.
 bool Connection::flush() {
-  while (sent_ < unread_.size()) {
-    const ssize_t sent = write(std::string_view(unread_).substr(sent_));
-    if (sent < 0) return errno == EAGAIN || errno == EINTR;
-    sent_ += static_cast<size_t>(sent);
-    noteSent(static_cast<size_t>(sent));
-    lastRead_ = engine_.loop().now();
-  }
-  freeMemory(unread_);
-  sent_ = 0;
+  if (unread_.empty()) return true;
+  iovec parts[kSentParts];
+  const ssize_t sent = write({parts, unread_.gather(parts, kSentParts, kSentBytes)});
+  if (sent < 0) return errno == EAGAIN || errno == EINTR;
+  unread_.drop(static_cast<size_t>(sent));
+  served_.board->bytesOut += static_cast<size_t>(sent);
+  lastRead_ = engine_.loop().now();
+  if (!unread_.empty()) return true;
+  unread_ = {};
   return !eof_;
 }
 
-void Connection::noteSent(size_t bytes) {
-  served_.totals.bytesOut += bytes;
-}
-
-void Connection::keepUnread(std::string_view bytes) {
+void Connection::keepUnread(Reply reply) {
   if (unread_.empty()) lastRead_ = engine_.loop().now();
-  unread_.append(bytes);
+  unread_.append(std::move(reply));
   if (stallTimer_ == 0) armStallTimer();
 }
 
@@ -202,7 +260,7 @@ void Connection::armStallTimer() {
     stallTimer_ = 0;
     if (unread_.empty()) return;
     if (engine_.loop().now() < lastRead_ + stall) return armStallTimer();
-    (void)fault("left " + std::to_string(unread_.size() - sent_) + " bytes unread for " +
+    (void)fault("left " + std::to_string(unread_.size()) + " bytes unread for " +
                 std::to_string(stall.count()) + " ms");
     engine_.drop(*this);
   });
@@ -210,20 +268,23 @@ void Connection::armStallTimer() {
 
 /// After anything that may have changed what's held: limits, events, the next turn.
 bool Connection::update() {
-  const size_t holds = unserved_.capacity() + unread_.capacity();
-  size_t& heldByAll = engine_.shared().held;
-  heldByAll += holds - counted_;
-  const bool grew = holds > counted_;
+  const size_t holds = unserved_.held() + unread_.held();
+  engine_.shared().held += holds - counted_;
   counted_ = holds;
-  if (grew && holds > kModestBytes && heldByAll > engine_.options().heldBytes) {
-    return fault("the server holds too much, bytes: " + std::to_string(heldByAll) +
-                 ", max: " + std::to_string(engine_.options().heldBytes));
-  }
+  engine_.noteHolder(*this, holds > kKeptBytes);
+  engine_.makeRoom();
+  if (retired_) return false;
+  if (lost_ && !more_) return false;
 
-  if (!paused() && !turn && (more_ || unheard())) engine_.runSoon(*this);
+  const bool serves = (lost_ || !paused()) && (more_ || unheard());
+  const bool sends = !unread_.empty() && hasRoomUnheard();
+  if (!turn && (serves || sends)) engine_.runSoon(*this);
   tell();
+  if (lost_) return true;
+  // Who is busy isn't read from; the kernel needn't tell at each look that there's more.
+  const bool reads = !paused() && !(busy_ && more_);
   const uint32_t events =
-      (paused() ? 0u : uint32_t{EPOLLIN}) | (unread_.empty() ? 0u : uint32_t{EPOLLOUT});
+      (reads ? uint32_t{EPOLLIN} : 0u) | (unread_.empty() ? 0u : uint32_t{EPOLLOUT});
   if (events == events_) return true;
   events_ = events;
   return want(events);
@@ -233,8 +294,13 @@ ssize_t TcpConnection::read(char* to, size_t bytes) {
   return ::recv(fd().get(), to, bytes, 0);
 }
 
-ssize_t TcpConnection::write(std::string_view bytes) {
-  return ::send(fd().get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+ssize_t TcpConnection::write(std::span<const iovec> parts) {
+  if (parts.size() == 1)
+    return ::send(fd().get(), parts[0].iov_base, parts[0].iov_len, MSG_NOSIGNAL);
+  msghdr message{};
+  message.msg_iov = const_cast<iovec*>(parts.data());
+  message.msg_iovlen = parts.size();
+  return ::sendmsg(fd().get(), &message, MSG_NOSIGNAL);
 }
 
 bool TcpConnection::want(uint32_t events) {

@@ -2,7 +2,15 @@
 
 namespace regroup::store {
 
+namespace {
+
+/// Nobody's number is longer. Blanks and zeros have no end, and would be read at each ADD.
+constexpr size_t kLongestText = 4096;
+
+}  // namespace
+
 std::optional<int64_t> parseCounter(std::string_view text) {
+  text = text.substr(0, kLongestText);
   size_t i = 0;
   while (i < text.size() && (text[i] == ' ' || (text[i] >= '\t' && text[i] <= '\r'))) i++;
   bool negative = false;

@@ -3,8 +3,8 @@
 #include <utility>
 
 #include "core/store/connection.h"
-#include "core/store/lane_connection.h"
 #include "core/store/lane_listener.h"
+#include "core/store/listener.h"
 
 namespace regroup::store {
 
@@ -12,11 +12,22 @@ namespace {
 
 /// Log lines a second; a port scanner could fill a disk otherwise.
 constexpr int kLogBurst = 10;
+/// What waits in line has so long between two looks at the sockets.
+constexpr std::chrono::microseconds kRound{1000};
+/// Of it, releasing who waits, and tidying up; what's asked for has the rest.
+constexpr std::chrono::microseconds kWork{400};
+/// Between two looks at the clock.
+constexpr size_t kLooksPerStep = 64;
 
 }  // namespace
 
-Served::Served(Engine& engine) : table(engine.options().table) {
-  engine.makeProtocols(*this);
+Served::Served(Engine& engine, std::shared_ptr<Board> shown)
+    : board(std::move(shown)), table(engine.options().table, board->table) {
+  for (const auto& factory : engine.options().protocols)
+    protocols.push_back(factory(table, engine.loop()));
+  auto store = std::make_unique<TcpStore>(table, engine.options().tcpStore, board->tcpStore);
+  tcpStore = store.get();
+  protocols.push_back(std::move(store));
 }
 
 Served::~Served() = default;
@@ -28,15 +39,6 @@ Engine::Engine(std::unique_ptr<Loop> loop, ServerOptions options, Fd spare)
 
 Engine::~Engine() = default;
 
-void Engine::makeProtocols(Served& served) {
-  for (const auto& factory : options_.protocols)
-    served.protocols.push_back(factory(served.table, *loop_));
-  auto tcpStore =
-      std::make_unique<TcpStore>(served.table, options_.tcpStore, served.totals.slowest);
-  served.tcpStore = tcpStore.get();
-  served.protocols.push_back(std::move(tcpStore));
-}
-
 template <typename L>
 Result<void> Engine::listen(Served& served, Fd fd) {
   auto listener = std::make_unique<L>(*this, served, std::move(fd));
@@ -45,8 +47,9 @@ Result<void> Engine::listen(Served& served, Fd fd) {
   return watched;
 }
 
-Result<void> Engine::open(uint32_t id, std::vector<Fd> listeners, Fd local) {
-  auto served = std::make_unique<Served>(*this);
+Result<void> Engine::open(uint32_t id, std::vector<Fd> listeners, Fd local,
+                          std::shared_ptr<Board> board) {
+  auto served = std::make_unique<Served>(*this, std::move(board));
   for (Fd& fd : listeners) {
     if (auto listening = listen<TcpListener>(*served, std::move(fd)); !listening)
       return listening.error();
@@ -62,55 +65,56 @@ Result<void> Engine::open(uint32_t id, std::vector<Fd> listeners, Fd local) {
 void Engine::reset(uint32_t id) {
   const auto found = served_.find(id);
   if (found == served_.end()) return;
+  auto old = std::move(found->second);
+  old->board->reset();
+  found->second = std::make_unique<Served>(*this, old->board);
   Served& served = *found->second;
-  served.connections.clear();
+  served.listeners = std::move(old->listeners);
   // Those in the backlog were meant for the table that's gone.
-  for (const auto& listener : served.listeners) listener->purge();
-  served.protocols.clear();
-  served.table.clear();
-  // Its readers are told that it's closed; who comes next gets another one.
-  served.mirror.reset();
-  served.notice = 0;
-  makeProtocols(served);
+  for (const auto& listener : served.listeners) listener->serveInstead(served);
+  retire(std::move(old));
 }
 
 void Engine::close(uint32_t id) {
-  served_.erase(id);
+  const auto found = served_.find(id);
+  if (found == served_.end()) return;
+  auto old = std::move(found->second);
+  served_.erase(found);
+  old->listeners.clear();
+  retire(std::move(old));
 }
 
-TableStats Engine::stats(uint32_t id) const {
-  const auto found = served_.find(id);
-  if (found == served_.end()) return {};
-  const Served& served = *found->second;
-  TableStats stats = served.totals;
-  stats.clients = served.connections.size();
-  stats.lanes = served.lanes.size();
-  stats.keys = served.table.keys();
-  stats.waiters = served.table.waiters();
-  stats.bytes = served.table.bytes();
-  stats.requests = served.table.requests();
-  stats.hotKeys = served.table.hotKeys().top();
-  stats.dialects = served.tcpStore->clients();
-  for (const LaneConnection* lane : served.lanes)
-    stats.highestStep =
-        std::max(stats.highestStep, lane->slot().step.load(std::memory_order_relaxed));
-  return stats;
-}
-
-std::vector<SlotView> Engine::slots(uint32_t id) const {
-  const auto found = served_.find(id);
-  if (found == served_.end()) return {};
-  std::vector<SlotView> views;
-  for (const LaneConnection* lane : found->second->lanes) {
-    const shm::Slot& slot = lane->slot();
-    const uint64_t beats = slot.beats.load(std::memory_order_acquire);
-    if (beats == 0) continue;
-    views.push_back({lane->pid(), slot.rank.load(std::memory_order_relaxed), beats,
-                     slot.beatNs.load(std::memory_order_relaxed),
-                     slot.step.load(std::memory_order_relaxed),
-                     slot.phase.load(std::memory_order_relaxed)});
+void Engine::endService() {
+  for (auto& [id, served] : served_) {
+    served->listeners.clear();
+    served->table.retire();
+    served->mirror.reset();
   }
-  return views;
+}
+
+/// Nobody finds it any more. Its connections are closed in the next rounds, then its table is
+/// dropped, each a few at a time.
+void Engine::retire(std::unique_ptr<Served> served) {
+  served->board = std::make_shared<Board>();
+  served->table.retire();
+  served->tcpStore->retire();
+  // Its readers are told that it's closed; who comes next gets another one.
+  served->mirror.reset();
+  // Whoever asks meanwhile mustn't be served, nor hear of anything.
+  for (const auto& connection : served->connections) connection->retire();
+  retired_.push_back(std::move(served));
+  postRound();
+}
+
+/// Drops a bit of what has retired. False: there's nothing.
+bool Engine::dismantleOne() {
+  if (retired_.empty()) return false;
+  Served& served = *retired_.front();
+  if (!served.connections.empty())
+    drop(*served.connections.back());
+  else if (!served.table.dismantle())
+    retired_.pop_front();
+  return true;
 }
 
 void Engine::setNotice(uint32_t id, uint32_t notice) {
@@ -119,6 +123,14 @@ void Engine::setNotice(uint32_t id, uint32_t notice) {
   Served& served = *found->second;
   served.notice = notice;
   if (served.mirror) served.mirror->writer().setNotice(notice);
+}
+
+void Engine::watchRefusals(std::vector<pid_t> pids) {
+  refusals_.reset();
+  if (pids.empty() || !options_.onRefused) return;
+  // A hint only: where the kernel doesn't tell, there's none.
+  auto watch = RefusalWatch::create(*loop_, std::move(pids), options_.onRefused);
+  if (watch) refusals_ = *std::move(watch);
 }
 
 Result<Mirror*> Engine::mirrorOf(Served& served) {
@@ -134,47 +146,104 @@ Result<Mirror*> Engine::mirrorOf(Served& served) {
 }
 
 void Engine::admit(Served& served, std::unique_ptr<Connection> connection) {
-  served.totals.accepted++;
+  served.board->accepted += 1;
   const auto watched = connection->watch();
   if (!watched) return;  // the kernel's limit of watches; the client sees a closed connection
   connection->place = served.connections.size();
   served.connections.push_back(std::move(connection));
+  served.board->clients = served.connections.size();
 }
 
 void Engine::drop(Connection& connection) {
-  auto& connections = connection.served().connections;
+  Served& served = connection.served();
+  auto& connections = served.connections;
   const size_t place = connection.place;
   // Out of the list before it's destroyed, which may send to others, but drops none.
-  const auto gone = std::move(connections[place]);
+  auto gone = std::move(connections[place]);
   if (place + 1 < connections.size()) {
     connections[place] = std::move(connections.back());
     connections[place]->place = place;
   }
   connections.pop_back();
+  gone.reset();
+  served.board->clients = connections.size();
 }
 
 void Engine::runSoon(Connection& connection) {
   connection.turn = queue_.insert(queue_.end(), &connection);
-  postQueue();
+  postRound();
 }
 
 void Engine::cancelTurn(Connection& connection) {
   if (connection.turn) queue_.erase(*std::exchange(connection.turn, std::nullopt));
 }
 
-void Engine::postQueue() {
-  if (queuePosted_ || queue_.empty()) return;
-  queuePosted_ = true;
-  loop_->post([this] { runQueued(); });
+bool Engine::hasWork() const {
+  if (!shared_.garbage.isEmpty() || !retired_.empty()) return true;
+  for (const auto& [id, served] : served_) {
+    if (served->hasWork()) return true;
+  }
+  return false;
 }
 
-void Engine::runQueued() {
-  queuePosted_ = false;
-  // Only those queued by now: between two turns of one, everybody's events are looked at.
+void Engine::postRound() {
+  if (std::exchange(roundPosted_, true)) return;
+  loop_->post([this] { runRound(); });
+}
+
+/// Between two rounds everybody's events are looked at.
+void Engine::runRound() {
+  roundPosted_ = false;
+  const TimePoint begun = loop_->now();
+  workUntil(begun + kWork);
+  // Only those in line by now: whoever gets in line again is asked for at the next round.
   for (size_t left = queue_.size(); left > 0 && !queue_.empty(); left--) {
     Connection& connection = *queue_.front();
     cancelTurn(connection);
     connection.onTurn();
+    if (loop_->now() - begun >= kRound) break;
+  }
+  if (!queue_.empty() || hasWork()) postRound();
+}
+
+/// Whom changes have released comes first, then memory.
+void Engine::workUntil(TimePoint until) {
+  for (bool more = true; more;) {
+    more = false;
+    for (const auto& [id, served] : served_) {
+      if (!served->table.hasWork()) continue;
+      more = served->tcpStore->advance(kLooksPerStep) || more;
+      if (loop_->now() >= until) return;
+    }
+  }
+  while (tidyOne() && loop_->now() < until) continue;
+}
+
+/// False: there's nothing to tidy up.
+bool Engine::tidyOne() {
+  if (shared_.garbage.freeSome()) return true;
+  for (const auto& [id, served] : served_) {
+    if (served->table.freeSome()) return true;
+  }
+  return dismantleOne();
+}
+
+void Engine::noteHolder(Connection& connection, bool holds) {
+  auto& holder = connection.holder;
+  if (holds && holder)
+    holders_.splice(holders_.end(), holders_, *holder);
+  else if (holds)
+    holder = holders_.insert(holders_.end(), &connection);
+  else if (holder)
+    holders_.erase(*std::exchange(holder, std::nullopt));
+}
+
+void Engine::makeRoom() {
+  while (shared_.held > options_.heldBytes && !holders_.empty()) {
+    Connection& idlest = *holders_.front();
+    noteHolder(idlest, false);
+    idlest.giveUp("the server holds too much, bytes: " + std::to_string(shared_.held) +
+                  ", max: " + std::to_string(options_.heldBytes));
   }
 }
 

@@ -27,6 +27,9 @@ void HotKeys::sample(std::string_view key) {
   random_ = next(random_);
   untilNext_ = 1 + random_ % kMaxDistance;
   if (key.empty() || key.size() > kMaxKeyBytes) return;
+  // Somebody reads them: then this one isn't counted. The store's thread waits for nobody.
+  const std::unique_lock lock(countersMutex_, std::try_to_lock);
+  if (!lock) return;
 
   Counter* least = &counters_[0];
   for (Counter& each : counters_) {
@@ -43,6 +46,7 @@ void HotKeys::sample(std::string_view key) {
 
 std::vector<HotKey> HotKeys::top() const {
   std::vector<HotKey> top;
+  const std::lock_guard lock(countersMutex_);
   for (const Counter& each : counters_) {
     const uint64_t sure = each.count - each.error;
     // One sample is chance.

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <mutex>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,6 +18,8 @@ struct HotKey {
 ///
 /// Space-saving: a key that isn't counted takes the place of the one with the least, and its count
 /// as an error. A key that makes up more than 1/kRoom of the requests is always among them.
+///
+/// Thread: store, but top(), which any may call.
 ///
 /// @source A. Metwally et al., Efficient Computation of Frequent and Top-k Elements in Data
 /// Streams, 2005
@@ -45,7 +48,8 @@ class HotKeys {
 
   void sample(std::string_view key);
 
-  std::array<Counter, kRoom> counters_;
+  mutable std::mutex countersMutex_;
+  std::array<Counter, kRoom> counters_;  // guarded by countersMutex_
   // At random distances: requests come in patterns, and every sixteenth could always be of the same
   // key.
   uint32_t random_ = 2463534242;

@@ -14,21 +14,22 @@ class LaneConnection final : public Connection {
   LaneConnection(Engine& engine, Served& served, Fd bell, shm::ServerLane lane, pid_t pid);
   ~LaneConnection() override;
 
+  /// Gives the client its lane and the table's segment. False: it's gone.
+  bool greet(const Fd& segment);
   void onReady(uint32_t events) override;
-
-  pid_t pid() const { return pid_; }
-  const shm::Slot& slot() const { return lane_.slot(); }
 
  private:
   ssize_t read(char* to, size_t bytes) override;
-  ssize_t write(std::string_view bytes) override;
-  bool unheard() override { return lane_.hasInput() || gone_; }
+  ssize_t write(std::span<const iovec> parts) override;
+  bool unheard() override { return lane_->hasInput() || gone_; }
+  bool hasRoomUnheard() override { return lane_->hasRoom() || gone_; }
   /// The bell is all there is to listen to.
   bool want(uint32_t) override { return true; }
-  void tell() override { lane_.tell(unserved()); }
+  void tell() override { lane_->tell(unserved()); }
+  void tellRetired() override { lane_->close(); }
   std::string name() const override;
 
-  shm::ServerLane lane_;
+  const std::shared_ptr<shm::ServerLane> lane_;  // the table's board has it, too
   const pid_t pid_;    // as the kernel told when it connected; it may be somebody else's by now
   bool gone_ = false;  // what it left in the lane is still served
 };

@@ -16,29 +16,6 @@
 
 namespace regroup::store {
 
-namespace {
-
-/// False: the client can't have left yet unread bytes, so it's gone.
-bool sendHello(const Fd& socket, int segment, int lane) {
-  shm::Hello hello{shm::kHelloMagic, shm::kLaneVersion, 0};
-  iovec part{&hello, sizeof hello};
-  const int fds[] = {segment, lane};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof fds)] = {};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  cmsghdr* const header = CMSG_FIRSTHDR(&message);
-  header->cmsg_level = SOL_SOCKET;
-  header->cmsg_type = SCM_RIGHTS;
-  header->cmsg_len = CMSG_LEN(sizeof fds);
-  ::memcpy(CMSG_DATA(header), fds, sizeof fds);
-  return ::sendmsg(socket.get(), &message, MSG_NOSIGNAL) == static_cast<ssize_t>(sizeof hello);
-}
-
-}  // namespace
-
 Result<LocalSocket> listenLocally() {
   unsigned char secret[16];
   if (::getrandom(secret, sizeof secret, 0) != static_cast<ssize_t>(sizeof secret))
@@ -65,7 +42,7 @@ Result<LocalSocket> listenLocally() {
 
 void LaneListener::take(Fd fd, const SocketAddress&) {
   const auto refuse = [&](const std::string& why) {
-    served().totals.refused++;
+    served().board->refused += 1;
     engine().log("no shared memory for " + why);
   };
   ucred peer{};
@@ -74,8 +51,8 @@ void LaneListener::take(Fd fd, const SocketAddress&) {
   const std::string who = "process " + std::to_string(peer.pid);
   // In another pid namespace it has no number here, but its user has.
   if (peer.uid != ::geteuid()) return refuse(who + ": its user is " + std::to_string(peer.uid));
-  if (served().lanes.size() >= engine().options().sharedMemory.lanes)
-    return refuse(who + ": all lanes are taken: " + std::to_string(served().lanes.size()));
+  if (served().board->lanes() >= engine().options().sharedMemory.lanes)
+    return refuse(who + ": all lanes are taken: " + std::to_string(served().board->lanes()));
 
   const auto cannot = [&](const Error& error) {
     refuse(who + ": " + error.op + ", errno " + std::to_string(error.code));
@@ -84,10 +61,11 @@ void LaneListener::take(Fd fd, const SocketAddress&) {
   if (!mirror) return cannot(mirror.error());
   auto lane = shm::ServerLane::create();
   if (!lane) return cannot(lane.error());
-  if (!sendHello(fd, (*mirror)->writer().segment().fd().get(), lane->fd().get())) return;
-  lane->forgetFd();
-  engine().admit(served(), std::make_unique<LaneConnection>(engine(), served(), std::move(fd),
-                                                            std::move(*lane), peer.pid));
+  // Whoever has it can be seen: by the time that the client knows of its lane, so does the board.
+  auto connection = std::make_unique<LaneConnection>(engine(), served(), std::move(fd),
+                                                     *std::move(lane), peer.pid);
+  if (connection->greet((*mirror)->writer().segment().fd()))
+    engine().admit(served(), std::move(connection));
 }
 
 }  // namespace regroup::store

@@ -20,23 +20,31 @@ class Listener : public Loop::Watcher {
 
   Result<void> watch();
   void onReady(uint32_t events) override;
-  /// Closes whoever has connected and wasn't accepted.
-  void purge();
+  /// Connections that come from now on are for this table. Those that wait to be accepted are
+  /// closed when it's their turn.
+  void serveInstead(Served& served);
 
  protected:
   virtual void take(Fd fd, const SocketAddress& address) = 0;
+  /// Drops those that wait to be accepted. @returns how many are still to be, when it's their turn
+  virtual size_t dropBacklog();
 
   Engine& engine() { return engine_; }
-  Served& served() { return served_; }
+  Served& served() { return *served_; }
+  const Fd& fd() const { return fd_; }
 
  private:
+  bool accept();
+  bool onError(int error);
   bool refuse(int error);
   void restoreSpare();
   void rest();
+  void giveUp(int error);
 
   Engine& engine_;
-  Served& served_;
+  Served* served_;
   const Fd fd_;
+  size_t stale_ = 0;  // of those that wait: they're for an earlier table
   Loop::TimerId pause_ = 0;
 };
 
@@ -46,6 +54,7 @@ class TcpListener final : public Listener {
 
  private:
   void take(Fd fd, const SocketAddress& address) override;
+  size_t dropBacklog() override;
   void inherit(const Fd& fd);
 
   enum class Inherits { Unknown, Yes, No };

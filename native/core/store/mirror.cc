@@ -15,11 +15,14 @@ Result<std::unique_ptr<Mirror>> Mirror::create(const shm::WriterOptions& options
   return std::unique_ptr<Mirror>(new Mirror(*std::move(writer)));
 }
 
-void Mirror::changed(std::string_view key, std::string_view value) {
-  (void)writer_->put(key, value);
+void Mirror::changed(std::string_view key, const Value& value) {
+  if (const auto text = value.text())
+    (void)writer_->put(key, *text);
+  else
+    writer_->hide(key);
 }
 
-void Mirror::grew(std::string_view key, std::string_view value) {
+void Mirror::grew(std::string_view key, const Value& value) {
   if (value.size() > kGrowingBytes) return writer_->hide(key);
   changed(key, value);
 }
@@ -30,6 +33,10 @@ void Mirror::removed(std::string_view key) {
 
 void Mirror::queued(std::string_view key) {
   writer_->hide(key);
+}
+
+void Mirror::incomplete() {
+  writer_->hideUnknown();
 }
 
 }  // namespace regroup::store

@@ -19,10 +19,11 @@ class Mirror final : public TableObserver {
 
  private:
   explicit Mirror(std::unique_ptr<shm::Writer> writer) : writer_(std::move(writer)) {}
-  void changed(std::string_view key, std::string_view value) override;
-  void grew(std::string_view key, std::string_view value) override;
+  void changed(std::string_view key, const Value& value) override;
+  void grew(std::string_view key, const Value& value) override;
   void removed(std::string_view key) override;
   void queued(std::string_view key) override;
+  void incomplete() override;
 
   const std::unique_ptr<shm::Writer> writer_;
 };

@@ -70,6 +70,19 @@ std::string Malformed::describe() const {
   return text;
 }
 
+Request Request::moved(uintptr_t from, const char* to) const {
+  const auto view = [from, to](std::string_view bytes) -> std::string_view {
+    if (bytes.data() == nullptr) return bytes;
+    return {to + (reinterpret_cast<uintptr_t>(bytes.data()) - from), bytes.size()};
+  };
+  Request moved = *this;
+  moved.key = view(key);
+  moved.value = view(value);
+  moved.expected = view(expected);
+  moved.list = {view(list.bytes()), list.size()};
+  return moved;
+}
+
 Parser::Parser(Headerless headerless, const Limits& limits)
     : headerless_(headerless), limits_(limits) {}
 
@@ -212,9 +225,9 @@ Parsed Parser::finish(std::string_view input) {
   if (shape.tail == 8) request.number = load<int64_t>(input, at_);
   if (shape.tail == 4) request.nonce = load<uint32_t>(input, at_);
   if (shape.list) {
-    request.list = Strings(input.data() + 1 + 8, strings_);
+    request.list = Strings(input.substr(1 + 8, at_ - 1 - 8), strings_);
   } else if (shape.strings > 0) {
-    auto string = Strings(input.data() + 1, shape.strings).begin();
+    auto string = Strings(input.substr(1), shape.strings).begin();
     request.key = *string;
     // `settle` makes an APPEND without a value a DELETE_KEY, whose shape has but the key.
     if (shape.strings == 3) request.expected = *++string;

@@ -85,9 +85,15 @@ struct Limits {
 class Strings {
  public:
   Strings() = default;
-  Strings(const char* at, uint64_t count) : at_(at), count_(count) {}
+  Strings(std::string_view bytes, uint64_t count) : bytes_(bytes), count_(count) {}
 
   uint64_t size() const { return count_; }
+  /// Lengths and all.
+  std::string_view bytes() const { return bytes_; }
+  /// Without the first strings, which take so many bytes.
+  Strings from(size_t bytes, uint64_t strings) const {
+    return {bytes_.substr(bytes), count_ - strings};
+  }
 
   class Iterator {
    public:
@@ -109,11 +115,11 @@ class Strings {
     const char* at_;
     uint64_t left_;
   };
-  Iterator begin() const { return {at_, count_}; }
+  Iterator begin() const { return {bytes_.data(), count_}; }
   Iterator end() const { return {nullptr, 0}; }
 
  private:
-  const char* at_ = nullptr;
+  std::string_view bytes_;
   uint64_t count_ = 0;
 };
 
@@ -126,6 +132,9 @@ struct Request {
   std::string_view value;     // SET, APPEND, QUEUE_PUSH; COMPARE_SET: desired
   std::string_view expected;  // COMPARE_SET
   Strings list;               // CHECK, WAIT, MULTI_GET: keys; MULTI_SET: key, value, key, value…
+
+  /// The same, once the bytes that lay at `from` lie at `to`.
+  Request moved(uintptr_t from, const char* to) const;
 };
 
 /// A request, and how many bytes of the input were it.

@@ -5,14 +5,15 @@
 #include <sched.h>
 #include <sys/prctl.h>
 
-#include <atomic>
 #include <utility>
 
 #include "core/base/fd.h"
 #include "core/base/loop.h"
 #include "core/store/bind.h"
+#include "core/store/board.h"
 #include "core/store/engine.h"
 #include "core/store/lane_listener.h"
+#include "core/store/occasion.h"
 
 namespace regroup::store {
 
@@ -27,106 +28,156 @@ bool hasSeveralCpus() {
 
 }  // namespace
 
+/// What the store's thread shares with those who call. The engine is its own; others only post.
+struct StoreServer::Shared {
+  ServerOptions options;
+  std::unique_ptr<Engine> engine;  // null once the thread has ended
+  Occasion ended;                  // its service: the ports are free
+};
+
 Result<std::unique_ptr<StoreServer>> StoreServer::create(ServerOptions options) {
   auto loop = Loop::create();
   if (!loop) return loop.error();
   if (hasSeveralCpus()) (*loop)->lingerFor(options.linger);
   Fd spare(::open("/dev/null", O_RDONLY | O_CLOEXEC));
   if (!spare) return Error{"open", errno};
-  auto engine = std::make_unique<Engine>(std::move(*loop), std::move(options), std::move(spare));
-  auto thread = Thread::start([loop = &engine->loop()] {
+  auto shared = std::make_shared<Shared>();
+  shared->options = options;
+  shared->engine = std::make_unique<Engine>(std::move(*loop), std::move(options), std::move(spare));
+  auto thread = Thread::start([shared] {
     (void)::prctl(PR_SET_NAME, "regroup-store");
-    loop->run();
+    shared->engine->loop().run();
+    shared->engine->endService();
+    shared->ended.tell();
+    shared->engine.reset();
   });
   if (!thread) return thread.error();
-  return std::unique_ptr<StoreServer>(new StoreServer(std::move(engine), *std::move(thread)));
+  return std::unique_ptr<StoreServer>(new StoreServer(std::move(shared), *std::move(thread)));
 }
 
-StoreServer::StoreServer(std::unique_ptr<Engine> engine, Thread thread)
-    : engine_(std::move(engine)), thread_(std::move(thread)) {}
+StoreServer::StoreServer(std::shared_ptr<Shared> shared, Thread thread)
+    : shared_(std::move(shared)), thread_(std::move(thread)) {}
 
 StoreServer::~StoreServer() {
   close();
+  thread_.join();
 }
 
-/// Runs `task` on the store thread, and waits for it. False: closed.
-bool StoreServer::call(const std::function<void()>& task) {
-  if (!engine_) return false;
-  const auto done = std::make_shared<std::atomic<int>>(0);
-  engine_->loop().post([&task, done] {
-    task();
-    done->store(1, std::memory_order_release);
-    done->notify_one();
-  });
-  done->wait(0, std::memory_order_acquire);
-  return true;
+/// Has `task` run on the store's thread. After close() it's destroyed unrun.
+void StoreServer::post(std::function<void(Engine&)> task) {
+  const std::lock_guard lock(callMutex_);
+  // As long as it isn't closed, the engine is there.
+  if (closed_) return;
+  Engine& engine = *shared_->engine;
+  engine.loop().post([&engine, task = std::move(task)] { task(engine); });
+}
+
+/// The same, and waits for it, but not for ever. False: it hasn't been run by now.
+bool StoreServer::call(std::function<void(Engine&)> task) {
+  // Tells also if the task is destroyed unrun.
+  struct Teller {
+    std::shared_ptr<Occasion> occasion = std::make_shared<Occasion>();
+    ~Teller() { occasion->tell(); }
+  };
+  auto teller = std::make_shared<Teller>();
+  const auto done = teller->occasion;
+  post([task = std::move(task), teller = std::move(teller)](Engine& engine) { task(engine); });
+  return done->wait(kPatience);
 }
 
 Result<TableAddress> StoreServer::openTable(std::span<const std::string> hosts, uint16_t port) {
-  const std::lock_guard lock(callMutex_);
-  if (!engine_) return Error{"listen", EBADF};
-  auto bound = listenAtAll(hosts, port, engine_->options().stall);
+  if (hosts.empty()) return serve({{}, 0});
+  auto bound = listenAtAll(hosts, port, shared_->options.stall);
   if (!bound) return bound.error();
   return serve(*std::move(bound));
 }
 
 Result<TableAddress> StoreServer::adoptTable(int fd, uint16_t port) {
-  const std::lock_guard lock(callMutex_);
-  if (!engine_) return Error{"listen", EBADF};
-  auto bound = adoptListener(fd, port, engine_->options().stall);
+  auto bound = adoptListener(fd, port, shared_->options.stall);
   if (!bound) return bound.error();
   return serve(*std::move(bound));
 }
 
 Result<TableAddress> StoreServer::serve(Bound bound) {
   LocalSocket local;
-  if (engine_->options().sharedMemory.offered) {
+  if (shared_->options.sharedMemory.offered) {
     // Fallback: a filter forbids Unix sockets. TCP does all that they do.
     if (auto listening = listenLocally()) local = *std::move(listening);
   }
+  if (bound.fds.empty() && !local.fd) return Error{"bind", EINVAL};
 
-  TableAddress address{nextTable_++, bound.port, local.name};
-  Result<void> opened;
-  call([&] { opened = engine_->open(address.table, std::move(bound.fds), std::move(local.fd)); });
-  if (!opened) return opened.error();
+  const auto board = std::make_shared<Board>();
+  TableAddress address{0, bound.port, local.name};
+  {
+    const std::lock_guard lock(callMutex_);
+    if (closed_) return Error{"listen", EBADF};
+    address.table = nextTable_++;
+    boards_.emplace(address.table, board);
+  }
+  struct Opening {
+    Bound bound;
+    LocalSocket local;
+    Result<void> opened;
+  };
+  // Of both threads: whoever waits may be gone when it's done.
+  const auto opening = std::make_shared<Opening>(Opening{std::move(bound), std::move(local), {}});
+  // The sockets listen already. Who connects meanwhile is accepted when the thread gets there.
+  const bool done = call([opening, board, id = address.table](Engine& engine) {
+    opening->opened =
+        engine.open(id, std::move(opening->bound.fds), std::move(opening->local.fd), board);
+    if (!opening->opened)
+      engine.log("can't serve: errno " + std::to_string(opening->opened.error().code));
+  });
+  if (done && !opening->opened) return opening->opened.error();
   return address;
 }
 
-void StoreServer::resetTable(uint32_t table) {
+std::shared_ptr<Board> StoreServer::boardOf(uint32_t table) {
   const std::lock_guard lock(callMutex_);
-  call([&] { engine_->reset(table); });
+  const auto found = boards_.find(table);
+  return found == boards_.end() ? nullptr : found->second;
+}
+
+void StoreServer::resetTable(uint32_t table) {
+  // Whoever connects when this has returned gets the new table.
+  (void)call([table](Engine& engine) { engine.reset(table); });
 }
 
 void StoreServer::closeTable(uint32_t table) {
-  const std::lock_guard lock(callMutex_);
-  call([&] { engine_->close(table); });
+  {
+    const std::lock_guard lock(callMutex_);
+    boards_.erase(table);
+  }
+  post([table](Engine& engine) { engine.close(table); });
 }
 
 TableStats StoreServer::stats(uint32_t table) {
-  const std::lock_guard lock(callMutex_);
-  TableStats stats;
-  call([&] { stats = engine_->stats(table); });
-  return stats;
+  const auto board = boardOf(table);
+  return board ? board->stats() : TableStats{};
 }
 
 std::vector<SlotView> StoreServer::slots(uint32_t table) {
-  const std::lock_guard lock(callMutex_);
-  std::vector<SlotView> slots;
-  call([&] { slots = engine_->slots(table); });
-  return slots;
+  const auto board = boardOf(table);
+  return board ? board->slots() : std::vector<SlotView>();
 }
 
 void StoreServer::setNotice(uint32_t table, uint32_t notice) {
-  const std::lock_guard lock(callMutex_);
-  call([&] { engine_->setNotice(table, notice); });
+  post([table, notice](Engine& engine) { engine.setNotice(table, notice); });
+}
+
+void StoreServer::watchRefusals(std::vector<pid_t> pids) {
+  post([pids = std::move(pids)](Engine& engine) { engine.watchRefusals(pids); });
 }
 
 void StoreServer::close() {
-  const std::lock_guard lock(callMutex_);
-  if (!engine_) return;
-  engine_->loop().stop();
-  thread_.join();
-  engine_.reset();
+  {
+    const std::lock_guard lock(callMutex_);
+    if (closed_) return;
+    closed_ = true;
+    shared_->engine->loop().stop();
+    boards_.clear();
+  }
+  (void)shared_->ended.wait(kPatience);
 }
 
 }  // namespace regroup::store

@@ -5,6 +5,7 @@
 #include <array>
 #include <chrono>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -46,15 +47,22 @@ struct ServerOptions {
   /// TCP's own timers (keep-alive, TCP_USER_TIMEOUT) are set to it too. Long, since TCPStore's
   /// clients can't reconnect: a switch that reboots mustn't cost a job that doesn't need it.
   std::chrono::milliseconds stall{300'000};
-  /// Unfinished requests and unread replies of all connections. Past it, those that add are closed.
+  /// Unfinished requests and unread replies of all connections. Past it, those that have moved
+  /// least lately are closed.
   size_t heldBytes = 1 << 30;
+
+  /// Descriptors of this process that no connection gets, so that workers can be restarted; half of
+  /// its limit at most.
+  size_t keptDescriptors = 0;
 
   /// See Loop::lingerFor. As long as one wake-up takes; not where this process has a single CPU.
   std::chrono::microseconds linger{20};
 
-  /// Says, at most ten times a second, which peer was closed and why. Thread: store; must not
-  /// call the server.
+  /// Says, at most ten times a second, which peer was closed and why. Thread: store, until the
+  /// server is destroyed; must not call it.
   std::function<void(std::string_view line)> onLog;
+  /// Names a process of watchRefusals() and where it's refused. Thread: as onLog.
+  std::function<void(pid_t pid, std::string_view address)> onRefused;
 };
 
 struct Bound;
@@ -77,7 +85,7 @@ struct SlotView {
   uint32_t phase;
 };
 
-/// The store thread counts as it serves; a reset keeps what counts from the start.
+/// What the store's thread counts as it serves; a reset keeps what counts from the start.
 struct TableStats {
   uint64_t clients = 0;
   uint64_t lanes = 0;  // those of `clients` at shared memory
@@ -96,47 +104,69 @@ struct TableStats {
   std::vector<HotKey> hotKeys;                     // the most asked for first
 };
 
+class Board;
 class Engine;
 
 /// Serves tables, each on a port of its own, from one thread.
 ///
-/// Fair: a connection has at most 64 KiB and 256 requests served in a turn. Nobody waits for a
-/// peer: what it leaves half-sent or unread is kept, within limits, and the others go on.
+/// Fair: no request, nor any number of them, keeps others waiting for more than some milliseconds;
+/// see Engine. Nobody waits for a peer: what it leaves half-sent or unread is kept, within limits,
+/// and the others go on.
 ///
-/// Thread: any, but for ServerOptions::onLog. Calls wait for the store thread, which never waits.
+/// Callers don't wait for the store's thread either, be it busy or short of a CPU: they read what
+/// it publishes, or leave it a task. The few that wait for their task to be done give up after
+/// `kPatience`; it's done later then, in the order of the calls.
+///
+/// Thread: any, but for ServerOptions::onLog.
 class StoreServer {
  public:
+  static constexpr std::chrono::milliseconds kPatience{1000};
+
   static Result<std::unique_ptr<StoreServer>> create(ServerOptions options = {});
+  /// Waits until everything is freed.
   ~StoreServer();
 
   /// Binds and listens before it returns.
   ///
-  /// @param hosts numeric; the first must bind, the others are tried on the same port. `::`
-  ///   takes IPv4 as well, and means 0.0.0.0 where there's no IPv6.
-  /// @param port 0: the kernel chooses
+  /// @param hosts numeric. Each must bind, but those that this machine doesn't have; of them the
+  /// first
+  ///   is an error, too. `::` takes IPv4 as well, and means 0.0.0.0 where there's no IPv6. None: at
+  ///   shared memory only.
+  /// @param port 0: the kernel chooses, one that's free at all of them
   Result<TableAddress> openTable(std::span<const std::string> hosts, uint16_t port);
   /// Serves at a socket that's bound already, see adoptListener().
   Result<TableAddress> adoptTable(int fd, uint16_t port);
   /// Empties the table and drops its connections, those not yet accepted too; the port stays.
   void resetTable(uint32_t table);
-  /// Unknown tables: nothing.
+  /// Unknown tables: nothing. Doesn't wait.
   void closeTable(uint32_t table);
-  /// Unknown tables: zeros.
+  /// Unknown tables: zeros. Doesn't wait.
   TableStats stats(uint32_t table);
-  /// Of the clients at shared memory that have told something. Unknown tables: none.
+  /// Of the clients at shared memory that have told something. Unknown tables: none. Doesn't wait.
   std::vector<SlotView> slots(uint32_t table);
-  /// Sets the word that every client at shared memory sees. A reset sets it to 0.
+  /// Sets the word that every client at shared memory sees. A reset sets it to 0. Doesn't wait.
   void setNotice(uint32_t table, uint32_t notice);
-  /// Ends the thread. Idempotent; later calls do nothing, and openTable fails with EBADF.
+  /// Looks out for those of these processes that keep connecting to an address of this machine
+  /// where nobody listens, for ten minutes; see RefusalWatch. In place of those before; none:
+  /// nobody. Doesn't wait.
+  void watchRefusals(std::vector<pid_t> pids);
+  /// Ends the thread. Returns when the ports are free; the rest goes while nobody waits.
+  /// Idempotent; later calls do nothing, and openTable fails with EBADF.
   void close();
 
  private:
-  StoreServer(std::unique_ptr<Engine> engine, Thread thread);
-  Result<TableAddress> serve(Bound bound);
-  bool call(const std::function<void()>& task);
+  struct Shared;
 
-  std::mutex callMutex_;            // one caller at a time; guards the fields below
-  std::unique_ptr<Engine> engine_;  // empty once closed
+  StoreServer(std::shared_ptr<Shared> shared, Thread thread);
+  Result<TableAddress> serve(Bound bound);
+  std::shared_ptr<Board> boardOf(uint32_t table);
+  void post(std::function<void(Engine&)> task);
+  bool call(std::function<void(Engine&)> task);
+
+  const std::shared_ptr<Shared> shared_;
+  std::mutex callMutex_;  // guards the fields below
+  std::map<uint32_t, std::shared_ptr<Board>> boards_;
+  bool closed_ = false;
   uint32_t nextTable_ = 1;
   Thread thread_;
 };

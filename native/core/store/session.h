@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "core/base/loop.h"
+#include "core/store/reply.h"
 #include "core/store/table.h"
 
 /// What lies between the server's sockets and a protocol. A port serves several protocols; a
@@ -32,22 +33,27 @@ class Session {
  public:
   /// How one onInput() went.
   struct Progress {
-    size_t consumed = 0;  // bytes of the input that were served
+    size_t consumed = 0;  // bytes of the input that were served; what isn't comes again
     bool hungry = false;  // the rest isn't a whole request; else it may be
     /// Call onQuiet() if no byte comes within this.
     std::optional<std::chrono::milliseconds> quiet;
     /// The peer broke the protocol: send `reply`, log this, close.
     std::optional<std::string> fault;
   };
-  /// One turn's limits, so that one connection can't keep the others waiting.
+  /// One turn's limits, so that one connection can't keep the others waiting. A request that takes
+  /// long is served in steps, by several turns.
   struct Turn {
     size_t requests;
-    size_t replyBytes;  // begin no request once `reply` has as many
+    size_t replyBytes;              // begin no request, nor step, once `reply` has as many
+    std::chrono::nanoseconds time;  // nor once it's over; but one is served in any case
+    /// Stop before a request that may take more than some microseconds: it has a turn of its own,
+    /// when all who have come meanwhile had theirs.
+    bool shortOnly = false;
   };
 
   virtual ~Session() = default;
   /// Serves the whole requests at the start of `input`, and appends their replies.
-  virtual Progress onInput(std::string_view input, const Turn& turn, std::string& reply) = 0;
+  virtual Progress onInput(std::string_view input, const Turn& turn, Reply& reply) = 0;
   virtual void onQuiet() {}
 };
 

@@ -1,0 +1,181 @@
+#include "core/store/proc_sockets.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <string_view>
+#include <utility>
+
+#include "core/base/syscall.h"
+#include "core/base/thread.h"
+#include "core/store/occasion.h"
+
+namespace regroup::store {
+
+namespace {
+
+/// Processes that are looked at for one worker; a data loader's don't connect to anything.
+constexpr size_t kProcesses = 64;
+constexpr size_t kTableBytes = 16 << 20;
+/// @source Linux, include/net/tcp_states.h
+constexpr unsigned kListens = 10;
+/// A search that hasn't looked at one more process by then is stuck.
+constexpr std::chrono::milliseconds kStuck{50};
+
+struct TcpSocket {
+  uint64_t inode;
+  unsigned port;
+  unsigned state;
+};
+
+/// The TCP sockets that are connected, or about to be, or that listen.
+std::vector<TcpSocket> tcpSockets() {
+  std::vector<TcpSocket> sockets;
+  for (const char* path : {"/proc/self/net/tcp", "/proc/self/net/tcp6"}) {
+    auto text = readFile(path, kTableBytes);
+    if (!text) continue;
+    // @source proc_pid_net(5): local address and port, remote ones, state, …; the inode is the
+    // tenth
+    for (size_t at = text->find('\n'); at != std::string::npos; at = text->find('\n', at + 1)) {
+      unsigned port = 0;
+      unsigned state = 0;
+      unsigned long long inode = 0;
+      constexpr char kFields[] = " %*[0-9]: %*[0-9A-F]:%x %*[0-9A-F:] %x %*s %*s %*s %*s %*s %llu";
+      if (::sscanf(text->c_str() + at, kFields, &port, &state, &inode) == 3)
+        sockets.push_back({inode, port, state});
+    }
+  }
+  return sockets;
+}
+
+/// Calls `visit` with the name of each entry.
+template <typename Visit>
+void forEachEntry(const std::string& folder, Visit visit) {
+  const std::unique_ptr<DIR, int (*)(DIR*)> entries(::opendir(folder.c_str()), ::closedir);
+  if (!entries) return;
+  while (const dirent* entry = ::readdir(entries.get())) {
+    if (entry->d_name[0] != '.') visit(std::string(entry->d_name));
+  }
+}
+
+/// Calls `visit` with the inode and the path of each socket that a process has open.
+template <typename Visit>
+void forEachSocket(pid_t pid, Visit visit) {
+  const std::string folder = "/proc/" + std::to_string(pid) + "/fd";
+  forEachEntry(folder, [&](const std::string& name) {
+    const std::string path = folder + "/" + name;
+    char target[64] = "";
+    unsigned long long inode = 0;
+    if (::readlink(path.c_str(), target, sizeof target - 1) < 0) return;
+    if (::sscanf(target, "socket:[%llu]", &inode) == 1) visit(uint64_t{inode}, path);
+  });
+}
+
+bool isTcp(const std::string& path) {
+  char protocol[16] = "";
+  // What lsof asks, too; the socket's own link doesn't tell its kind.
+  const ssize_t size =
+      ::getxattr(path.c_str(), "system.sockprotoname", protocol, sizeof protocol - 1);
+  return size > 0 && ::strncmp(protocol, "TCP", 3) == 0;
+}
+
+/// The process and those it has started, down to the last.
+std::vector<pid_t> familyOf(pid_t pid) {
+  std::vector<pid_t> family{pid};
+  for (size_t i = 0; i < family.size() && family.size() < kProcesses; i++) {
+    const std::string tasks = "/proc/" + std::to_string(family[i]) + "/task";
+    forEachEntry(tasks, [&](const std::string& thread) {
+      auto children = readFile((tasks + "/" + thread + "/children").c_str(), 64 << 10);
+      if (!children) return;
+      const char* at = children->c_str();
+      for (char* end;; at = end) {
+        const long child = ::strtol(at, &end, 10);
+        if (end == at) break;
+        if (family.size() < kProcesses) family.push_back(static_cast<pid_t>(child));
+      }
+    });
+  }
+  return family;
+}
+
+/// A search through all processes, by several threads if need be.
+struct PortSearch {
+  std::set<uint64_t> listeners;
+  std::vector<pid_t> pids;
+  std::atomic<size_t> next{0};
+  std::atomic<size_t> looked{0};
+  std::mutex holderMutex;
+  std::optional<PortHolder> holder;  // guarded by holderMutex
+  Occasion done;
+
+  explicit PortSearch(uint16_t port) {
+    for (const TcpSocket& socket : tcpSockets()) {
+      if (socket.port == port && socket.state == kListens) listeners.insert(socket.inode);
+    }
+    forEachEntry("/proc", [this](const std::string& name) {
+      const long pid = ::strtol(name.c_str(), nullptr, 10);
+      if (pid > 0) pids.push_back(static_cast<pid_t>(pid));
+    });
+  }
+
+  void run() {
+    for (size_t i; (i = next++) < pids.size();) {
+      bool isHolder = false;
+      forEachSocket(pids[i], [&](uint64_t inode, const std::string&) {
+        isHolder = isHolder || listeners.contains(inode);
+      });
+      if (isHolder) {
+        auto command = readFile(("/proc/" + std::to_string(pids[i]) + "/comm").c_str(), 64);
+        const std::lock_guard lock(holderMutex);
+        holder.emplace(PortHolder{pids[i], command ? command->substr(0, command->find('\n')) : ""});
+      }
+      if (++looked == pids.size() || isHolder) done.tell();
+    }
+  }
+};
+
+}  // namespace
+
+Unconnected findUnconnected(const std::vector<pid_t>& pids) {
+  Unconnected found;
+  for (const pid_t worker : pids) {
+    for (const pid_t pid : familyOf(worker)) {
+      forEachSocket(pid, [&](uint64_t inode, const std::string& path) {
+        if (isTcp(path)) found[worker].insert(inode);
+      });
+    }
+  }
+  // Afterwards: what has been connected meanwhile isn't unconnected.
+  std::set<uint64_t> connected;
+  for (const TcpSocket& socket : tcpSockets()) connected.insert(socket.inode);
+  for (auto& [pid, inodes] : found)
+    std::erase_if(inodes, [&](uint64_t inode) { return connected.contains(inode); });
+  return found;
+}
+
+std::optional<PortHolder> findPortHolder(uint16_t port, std::chrono::milliseconds limit) {
+  const auto search = std::make_shared<PortSearch>(port);
+  if (search->listeners.empty()) return std::nullopt;
+  const auto until = std::chrono::steady_clock::now() + limit;
+  size_t before = 0;  // as if none had got on: the first thread is needed, too
+  while (std::chrono::steady_clock::now() < until) {
+    // Whoever keeps a thread waiting costs us that one; another goes on with the next process.
+    const size_t looked = search->looked;
+    if (std::exchange(before, looked) == looked) {
+      auto thread = Thread::start([search] { search->run(); });
+      if (thread) thread->leave();
+    }
+    if (search->done.wait(kStuck)) break;
+  }
+  const std::lock_guard lock(search->holderMutex);
+  return search->holder;
+}
+
+}  // namespace regroup::store

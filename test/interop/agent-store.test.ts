@@ -1,0 +1,64 @@
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { type CliOptions, runCli, startCli } from '../harness.js';
+import { releases, root, type Torch, torchOrSkip } from './torch.js';
+
+// Scripts with a store of their own, `init_method='tcp://…'`: rank 0 is to serve it.
+
+t.setTimeout(400_000);
+
+const script = join(root, 'test/interop/private_store.py');
+
+const options = (torch: Torch, env: Readonly<Record<string, string>> = {}): CliOptions => ({
+  env: { PYTHON_EXEC: torch.python, OMP_NUM_THREADS: '1', ...env },
+});
+
+async function passes(
+  t: Test,
+  torch: Torch,
+  args: readonly string[],
+  env: Readonly<Record<string, string>>,
+): Promise<void> {
+  const command = ['--nproc-per-node=2', '--max-restarts=1', ...args, script];
+  const ended = await runCli(t, command, options(torch, env));
+
+  t.equal(ended.code, 0) || t.comment(`${ended.stdout}\n${ended.stderr}`);
+  // In the second round as well as in the first.
+  t.equal(ended.stdout.match(/^rank \d: sum 2 of attempt \d$/gm)?.length, 4, ended.stdout);
+}
+
+for (const release of releases) {
+  t.test(`PyTorch ${release}`, async t => {
+    const torch = torchOrSkip(t, release);
+    if (!torch) return;
+
+    for (const init of ['tcp', 'env']) {
+      t.test(`MN-69 F-F15 --agent-store=off: workers meet at rank 0's store, ${init}://`, t =>
+        passes(t, torch, ['--agent-store=off'], { INIT: init }),
+      );
+    }
+
+    t.test('MN-69 F-F15 TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 does the same', t =>
+      passes(t, torch, ['--standalone'], { INIT: 'tcp', TORCH_DISABLE_SHARE_RDZV_TCP_STORE: '1' }),
+    );
+
+    t.test(
+      'MN-69 F-F15 else the worker that waits is named, with its address and what helps',
+      async t => {
+        const run = startCli(t, ['--nproc-per-node=2', script], options(torch, { INIT: 'tcp' }));
+        const [, port] = /at (\d+)/.exec(await run.line(/^rank 0 meets at \d+$/)) ?? [];
+
+        const line = await run.line(/keeps connecting/);
+
+        t.match(
+          line,
+          new RegExp(
+            `worker [01] \\(local [01], pid \\d+\\) keeps connecting to 127\\.0\\.0\\.1:${port}, where nobody listens; .*--agent-store=off`,
+          ),
+        );
+        run.kill('SIGTERM');
+        await run.ended;
+      },
+    );
+  });
+}
