@@ -1,3 +1,6 @@
+import { adviceFor, codeOf, describeErrno } from './util/errno.js';
+import { shown } from './util/shown.js';
+
 /**
  * One class, one table, stable codes. The message says what, where, and what to try; the
  * original error is `cause`, and `errno` and `syscall` of the addon come along.
@@ -21,11 +24,11 @@ export class RegroupError extends Error {
 }
 
 const messages = {
-  /** An option's value isn't acceptable. */
-  ERR_OPTION: (option: string, value: unknown, accepted: string) =>
-    `${option}: ${JSON.stringify(value)} is not accepted; give ${accepted}`,
+  /** An option's value isn't acceptable. What may be a secret isn't in `problem`. */
+  ERR_OPTION: (option: string, problem: string) => `${option}: ${problem}`,
   /** A word of nprocPerNode that names no kind of device. */
-  ERR_NPROC: (word: string) => `Unsupported nproc_per_node value: ${word}`,
+  ERR_NPROC: (word: string) =>
+    `Unsupported nproc_per_node value: ${word}; give a number from 1, 'auto', 'cpu', 'gpu' or 'xpu'`,
   /** Devices were asked for and there are none. `kind` is `Cuda` or `Xpu`, as torchrun spells them. */
   ERR_NO_DEVICES: (kind: string) => `${kind} is not available.`,
   /** There's no interpreter to run the entrypoint with. */
@@ -40,8 +43,11 @@ const messages = {
   /** A worker could not be started; none is left. */
   ERR_SPAWN: (rank: number, step: string, why: string) =>
     `worker ${rank} could not start: ${step}: ${why}`,
+  /** There's no such script, or it can't be read. `what` is Python's own words for it. */
+  ERR_NO_SCRIPT: (what: string, path: string, hint: string) => `${what}: '${path}'${hint}`,
   /** The program or interpreter doesn't exist. */
-  ERR_NO_PROGRAM: (path: string) => `[Errno 2] No such file or directory: '${path}'`,
+  ERR_NO_PROGRAM: (path: string, why = '') =>
+    `[Errno 2] No such file or directory: '${path}'${why}`,
   /** The hook before a round failed, so nothing was started. */
   ERR_HOOK: (hook: string, round: number, why: string) =>
     `the ${hook} hook of round ${round} ${why}; the round was not started`,
@@ -73,6 +79,8 @@ const messages = {
   /** The addon isn't there or doesn't load. */
   ERR_NATIVE_MISSING: (folder: string, why: string) =>
     `the native addon can't be loaded from ${folder}: ${why}; \`npm rebuild regroup\` builds it, with a compiler, make and Python`,
+  /** The machine, or a limit of this process, refuses what regroup itself needs before any worker starts. */
+  ERR_MACHINE: (what: string, why: string) => `${what}: ${why}`,
   /** Not available on this platform. */
   ERR_PLATFORM: (why: string) => why,
   /** Our own mistake. */
@@ -94,4 +102,47 @@ export function launchError<C extends ErrorCode>(
     ...(typeof native?.errno === 'number' ? { errno: native.errno } : {}),
     ...(typeof native?.syscall === 'string' ? { syscall: native.syscall } : {}),
   });
+}
+
+/**
+ * ERR_MACHINE of an error that a system call has given: the addon's or node:fs's. Any other is passed through, for it's a
+ * mistake of ours.
+ *
+ * @param what couldn't be done, as `can't start the supervisor`
+ */
+export function machineError(what: string, error: unknown): unknown {
+  const { errno, syscall } = (error ?? {}) as { errno?: unknown; syscall?: unknown };
+  if (error instanceof RegroupError || typeof errno !== 'number') return error;
+
+  // node:fs gives them below 0.
+  const { code, text } = describeErrno(Math.abs(errno));
+  const call = typeof syscall === 'string' ? `${syscall}: ` : '';
+  // It says so as well where there's no memory for the thread's stack.
+  const or = syscall === 'pthread_create' && code === 'EAGAIN' ? ', or `ulimit -v`' : '';
+  return launchError('ERR_MACHINE', [what, `${call}${text}${adviceFor(code)}${or}`], error);
+}
+
+/** The same for an error that has come from anywhere: only if something has run out, which is nobody's mistake. */
+export function shortageError(error: unknown): unknown {
+  return adviceFor(codeOf(error)) === '' ? error : machineError("regroup can't go on", error);
+}
+
+/** Does what a machine may refuse. @throws ERR_MACHINE */
+export function onMachine<T>(what: string, action: () => T): T {
+  try {
+    return action();
+  } catch (error) {
+    throw machineError(what, error);
+  }
+}
+
+/** ERR_OPTION about a value as a whole. */
+export function valueError(
+  option: string,
+  value: unknown,
+  accepted: string,
+  cause?: unknown,
+): RegroupError {
+  const problem = `${shown(value)} is not accepted; give ${accepted}`;
+  return launchError('ERR_OPTION', [option, problem], cause);
 }

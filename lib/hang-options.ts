@@ -1,4 +1,12 @@
-import { isRecord, milliseconds, oneOf, type Rule, text } from './option-rules.js';
+import {
+  fieldsOf,
+  isRecord,
+  milliseconds,
+  oneOf,
+  type Rule,
+  signalName,
+  text,
+} from './option-rules.js';
 
 /**
  * When a job that still runs counts as hung, and what follows. A rule that isn't given is off; times
@@ -29,26 +37,22 @@ export interface HangOptions {
 
 const [isMilliseconds] = milliseconds;
 
-const fields: Readonly<Record<keyof HangOptions, (value: unknown) => boolean>> = {
-  silenceMs: isPeriod,
-  expect: isExpect,
-  heartbeatMs: isPeriod,
-  firstProgressMs: isPeriod,
-  action: oneOf('notify', 'dump', 'restart')[0],
-  dumpMs: isPeriod,
-  dumpSignal: value => typeof value === 'string' && /^SIG[A-Z0-9]+$/.test(value),
+const period: Rule = [isPeriod, 'milliseconds above 0'];
+
+const fields: Readonly<Record<keyof HangOptions, Rule>> = {
+  silenceMs: period,
+  expect: [isExpect, "{ pattern, everyMs, rule?: 'finite' | 'grows' }"],
+  heartbeatMs: period,
+  firstProgressMs: period,
+  action: oneOf('notify', 'dump', 'restart'),
+  dumpMs: period,
+  dumpSignal: signalName,
 };
 
-export const hangRule: Rule = [
-  value =>
-    isRecord(value) &&
-    Object.entries(value).every(
-      ([name, each]) =>
-        each === undefined ||
-        (Object.hasOwn(fields, name) && fields[name as keyof HangOptions](each)), // hasOwn has just told
-    ),
+export const hangRule: Rule = fieldsOf(
+  fields,
   'an object with silenceMs, expect: { pattern, everyMs, rule }, heartbeatMs, firstProgressMs, action, dumpMs, dumpSignal',
-];
+);
 
 /** Whether a rule needs to see what workers write. */
 export function watchesOutput(hang: HangOptions | undefined): boolean {

@@ -1,21 +1,26 @@
-import { accessSync, constants, statSync } from 'node:fs';
 import { createAgent } from './agent/agent.js';
 import { type Job, jobOf, roundOf, type Surroundings, workerPlans } from './agent/job.js';
+import { policyOf } from './agent/policy.js';
+import { programsOf } from './agent/programs.js';
+import { guessedPython } from './agent/python.js';
+import type { ScriptProblem } from './agent/script.js';
+import { graceOf } from './agent/stopping.js';
 import { workerEnv } from './agent/worker-env.js';
 import { launchError } from './errors.js';
 import type { AgentEvent, RunResult } from './events.js';
 import { attemptFolder, plannedRunFolder, workerFiles } from './logs/layout.js';
+import { streamsOf } from './logs/streams.js';
 import { loadedNative, type NativeStart, type NativeStream, native } from './native.js';
+import { problemOf, signalName } from './option-rules.js';
+import { type GraceReason, graceReasons } from './options/grace.js';
 import { type LaunchOptions, withDefaults } from './options.js';
 import { workerGpus } from './placement/gpus.js';
 import { describeBinding } from './placement/place.js';
 import type { Binding } from './placement/policy.js';
 import { thisMachine } from './placement/this-machine.js';
 import { runPathShim } from './preload/preload.js';
-import { onDisk } from './util/bytes.js';
 import { exactCwd, exactEnv } from './util/exact.js';
 import { hostname } from './util/hostname.js';
-import { signalNumber } from './util/signals.js';
 
 export interface Run extends AsyncDisposable {
   /**
@@ -46,12 +51,32 @@ export interface Run extends AsyncDisposable {
    */
   preempt(by?: 'signal' | 'caller'): void;
   /**
-   * Passes a signal on to the live workers. It ends nothing.
+   * Passes a signal on to the live workers, whatever it does to them. Without any, before the start and after the end,
+   * it does nothing.
    *
    * @throws ERR_OPTION
    */
   forward(signal: NodeJS.Signals): void;
   readonly description: RunDescription;
+  /**
+   * Where to find what a worker has written. `restartCount` is its round's, as `round-started` tells it.
+   *
+   * @returns undefined where no output goes to files that outlive the run
+   */
+  logFiles(worker: LoggedWorker): LogFiles | undefined;
+}
+
+export interface LoggedWorker {
+  readonly restartCount: number;
+  readonly localRank: number;
+}
+
+/** Paths; absent streams went elsewhere. */
+export interface LogFiles {
+  /** Of the whole run. */
+  readonly folder: string;
+  readonly stdout?: string;
+  readonly stderr?: string;
 }
 
 /** What's run, in the words of torchrun's report. */
@@ -61,6 +86,8 @@ export interface RunDescription {
   /** The command's file: `of binary: …`. */
   readonly binary: string;
   readonly isFunction: boolean;
+  /** Of Python entrypoints. */
+  readonly interpreter?: Interpreter;
   readonly runId: string;
   readonly localWorldSize: number;
   /** CPUs and memory of each local rank, for people; absent: nobody asked for a binding. */
@@ -69,8 +96,18 @@ export interface RunDescription {
   readonly runFolder?: string;
 }
 
+export interface Interpreter {
+  readonly path: string;
+  /** Why this one: `PYTHON_EXEC`, `VIRTUAL_ENV`, `./.venv`, `python3 on PATH`. */
+  readonly because: string;
+  /** For people, where it's a guess, and PATH has another one. */
+  readonly warning?: string;
+}
+
 /** What `launch` would do with the same options. */
 export interface LaunchPlan extends RunDescription {
+  /** What would end the run at its start, as things are. */
+  readonly warnings: readonly string[];
   readonly worldSize: number;
   readonly masterAddr: string;
   /** 0: the kernel chooses a free one at the start. */
@@ -79,6 +116,8 @@ export interface LaunchPlan extends RunDescription {
   readonly agentStore: boolean;
   readonly maxRestarts: number;
   readonly shutdownTimeoutMs: number;
+  /** From the stop signal to SIGKILL, by the reason of the stop. */
+  readonly graceMs: Readonly<Record<GraceReason, number>>;
   readonly signalTarget: 'leader' | 'group';
   readonly cwd: string;
   readonly stdin: 'inherit' | 'null';
@@ -108,7 +147,7 @@ export interface WorkerPlan {
  * Nothing of the host process changes: no signal handler, no child handling, no environment. An
  * `exit` listener is there while workers are, so that `process.exit()` leaves none behind.
  *
- * @throws ERR_OPTION, ERR_NPROC, ERR_NO_DEVICES, ERR_NO_PYTHON, ERR_PLACEMENT, ERR_PLATFORM
+ * @throws ERR_OPTION, ERR_NPROC, ERR_NO_DEVICES, ERR_NO_PYTHON, ERR_NO_SCRIPT, ERR_PLACEMENT, ERR_LOG_DIR, ERR_PLATFORM
  */
 export function launch(options: LaunchOptions): Run {
   if (process.platform !== 'linux') {
@@ -117,6 +156,7 @@ export function launch(options: LaunchOptions): Run {
     ]);
   }
   const job = jobOf(withDefaults(options), surroundings());
+  if (job.scriptProblem !== undefined) throw scriptError(job.scriptProblem);
   const agent = createAgent(job);
 
   const abort = (): void => agent.stop('caller');
@@ -150,6 +190,7 @@ export function launch(options: LaunchOptions): Run {
     get description() {
       return describe(job, agent.runFolder());
     },
+    logFiles: worker => logFilesOf(job, agent.runFolder(), worker),
     [Symbol.asyncDispose]: () => stop(),
   };
 }
@@ -158,7 +199,7 @@ export function launch(options: LaunchOptions): Run {
  * What `launch` would do, without starting or creating anything. Names that chance decides at the
  * start have `XXXXXXXX` in their place, and a port that the kernel chooses is 0.
  *
- * @throws as `launch`, and ERR_VISIBLE_DEVICES
+ * @throws as `launch`, and ERR_VISIBLE_DEVICES; but not ERR_NO_SCRIPT, which is among the warnings
  */
 export function plan(options: LaunchOptions): LaunchPlan {
   const job = jobOf(withDefaults(options), surroundings());
@@ -181,14 +222,16 @@ export function plan(options: LaunchOptions): LaunchPlan {
   });
   return {
     ...describe(job, runFolder),
+    warnings: job.scriptProblem === undefined ? [] : [scriptError(job.scriptProblem).message],
     worldSize: round.worldSize,
     masterAddr: settings.masterAddr,
     masterPort,
     agentStore: job.agentStore,
     maxRestarts: settings.maxRestarts,
     shutdownTimeoutMs: settings.shutdownTimeoutMs,
+    graceMs: graceByReason(job),
     signalTarget: job.signalTarget,
-    cwd: job.cwd ?? exactCwd(),
+    cwd: job.cwd ?? ownFolder() ?? '(deleted)',
     stdin: settings.stdin,
     workers: workerPlans(job, round, files, hostname).map(({ argv, stdout, stderr }, localRank) => {
       const errorFile = files?.[localRank]?.errorFile;
@@ -235,8 +278,41 @@ export function exitNow(code: number): void {
 }
 
 function checkSignal(what: string, name: string): void {
-  if (signalNumber(name) !== undefined) return;
-  throw launchError('ERR_OPTION', [what, name, 'the name of a signal, like SIGTERM']);
+  if (signalName[0](name)) return;
+  throw launchError('ERR_OPTION', [what, problemOf(signalName, name)]);
+}
+
+function logFilesOf(
+  { settings, redirected }: Job,
+  folder: string | undefined,
+  { restartCount, localRank }: LoggedWorker,
+): LogFiles | undefined {
+  if (folder === undefined || !redirected) return undefined;
+  const files = workerFiles(attemptFolder(folder, restartCount), localRank);
+  const { stdout, stderr } = streamsOf(settings, { localRank, prefix: '', files });
+  return { folder, ...pathOf('stdout', stdout), ...pathOf('stderr', stderr) };
+}
+
+function pathOf(name: 'stdout' | 'stderr', stream: NativeStream): Pick<LogFiles, typeof name> {
+  const path = stream.to === 'file' ? stream.path : stream.to === 'pipe' ? stream.file : undefined;
+  return path === undefined ? {} : { [name]: path };
+}
+
+function graceByReason({ settings }: Job): LaunchPlan['graceMs'] {
+  const policy = policyOf(settings);
+  const pairs = graceReasons.map(reason => [reason, graceOf(policy, reason)] as const);
+  return Object.fromEntries(pairs) as LaunchPlan['graceMs']; // each reason has one
+}
+
+function scriptError({ what, path, hint }: ScriptProblem): Error {
+  return launchError('ERR_NO_SCRIPT', [what, path, hint]);
+}
+
+function interpreterOf({ python }: Job): { readonly interpreter?: Interpreter } {
+  if (python === undefined) return {};
+  const { path, because } = python;
+  const warning = guessedPython(python);
+  return { interpreter: { path, because, ...(warning === undefined ? {} : { warning }) } };
 }
 
 function describe(job: Job, runFolder: string | undefined): RunDescription {
@@ -249,6 +325,7 @@ function describe(job: Job, runFolder: string | undefined): RunDescription {
     name: command.name,
     binary: command.isFunction ? command.name : command.file,
     isFunction: command.isFunction,
+    ...interpreterOf(job),
     runId,
     localWorldSize,
     ...(placed === undefined ? {} : { bindings: Array.from({ length: localWorldSize }, binding) }),
@@ -259,20 +336,19 @@ function describe(job: Job, runFolder: string | undefined): RunDescription {
 function surroundings(): Surroundings {
   return {
     env: exactEnv(),
-    cwd: exactCwd(),
+    cwd: ownFolder(),
     devices: thisMachine,
-    isExecutable,
+    programsOf,
     runPathShim,
     hostname,
   };
 }
 
-function isExecutable(path: string): boolean {
+/** Absent where it has been removed, or isn't ours to see: programs run there all the same. */
+function ownFolder(): string | undefined {
   try {
-    accessSync(onDisk(path), constants.X_OK);
-    return statSync(onDisk(path)).isFile();
+    return exactCwd();
   } catch {
-    // Not there, or not for us: either way it isn't what we'd run.
-    return false;
+    return undefined;
   }
 }

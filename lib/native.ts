@@ -1,7 +1,9 @@
+import { closeSync, openSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { launchError } from './errors.js';
+import { launchError, onMachine } from './errors.js';
+import { adviceFor } from './util/errno.js';
 
 /**
  * The addon, loaded and typed. Nobody else imports it.
@@ -552,6 +554,11 @@ export interface NativeAddon {
   deviceHolders(folder: string, timeoutMs: number): Promise<NativeDeviceHolders>;
   /** What this kernel offers, after `REGROUP_DISABLE`. */
   features(disable: readonly string[]): Readonly<Record<string, boolean>>;
+  /**
+   * Seconds that clocks on the wall are ahead of UTC at that moment, as the C library has it: unlike Node's ICU it knows zones
+   * that TZ spells out, `<+0530>-5:30`.
+   */
+  utcOffset(unixSeconds: number): number;
   /** Clock of `atMs`. */
   monotonicMs(): number;
   /** Ends the process without Node's tear-down; its `exit` listeners don't run. Only for commands. */
@@ -565,7 +572,7 @@ export const packageRoot = join(dirname(fileURLToPath(import.meta.url)), '..');
 
 let loaded: NativeAddon | undefined;
 
-/** Loads the addon on first use. @throws ERR_NATIVE_MISSING */
+/** Loads the addon on first use. @throws ERR_NATIVE_MISSING, ERR_MACHINE */
 export function native(): NativeAddon {
   loaded ??= load();
   return loaded;
@@ -578,12 +585,43 @@ export function loadedNative(): NativeAddon | undefined {
 
 function load(): NativeAddon {
   try {
-    return require('node-gyp-build')(packageRoot) as NativeAddon;
+    return require(addonPath()) as NativeAddon;
   } catch (error) {
-    // Further lines tell again where it was looked for.
+    // Whoever looks for a file while no descriptor is left finds that it isn't there.
+    onMachine(cantLoad, () => closeSync(openSync(packageRoot, 'r')));
     const why = error instanceof Error ? error.message : String(error);
+    const shortage = shortages.find(([text]) => why.includes(text));
+    if (shortage !== undefined) {
+      const said = `${why.split('\n', 1)[0]}${adviceFor(shortage[1])}`;
+      throw launchError('ERR_MACHINE', [cantLoad, said], error);
+    }
+    // Further lines tell again where it was looked for.
     throw launchError('ERR_NATIVE_MISSING', [packageRoot, why.split('\n', 1).join('')], error);
   }
+}
+
+const cantLoad = "can't load the native addon";
+
+/** As the dynamic loader says it, by strerror(3), and as Node does. @source glibc 2.36, elf/dl-load.c */
+const shortages: readonly (readonly [text: string, code: string])[] = [
+  ['Too many open files in system', 'ENFILE'],
+  ['Too many open files', 'EMFILE'],
+  ['EMFILE', 'EMFILE'],
+  ['ENFILE', 'ENFILE'],
+  ['Cannot allocate memory', 'ENOMEM'],
+];
+
+let path: string | undefined;
+
+/** Where the addon is. Found once: a second look might fail for lack of descriptors, and a first one may have. */
+function addonPath(): string {
+  const find = (): string => require('node-gyp-build').path(packageRoot);
+  try {
+    path ??= find();
+  } catch {
+    path = find();
+  }
+  return path;
 }
 
 /** What workers load to reach the store through shared memory: it lies beside the addon. */
@@ -607,5 +645,5 @@ export function exitGuardLibrary(): string {
 }
 
 function besideAddon(name: string): string {
-  return join(dirname(require('node-gyp-build').path(packageRoot) as string), name);
+  return join(dirname(addonPath()), name);
 }

@@ -1,4 +1,4 @@
-import { launchError } from './errors.js';
+import { launchError, valueError } from './errors.js';
 
 /** What counting needs of the machine; tests pass trees of their own. */
 export interface DeviceSource {
@@ -21,7 +21,7 @@ export function localWorldSizeOf(
 ): number {
   if (typeof word === 'number') {
     if (!Number.isSafeInteger(word) || word < 1) {
-      throw launchError('ERR_OPTION', ['nprocPerNode', word, 'a whole number from 1']);
+      throw valueError('nprocPerNode', word, 'a whole number from 1');
     }
     return word;
   }

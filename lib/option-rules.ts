@@ -1,16 +1,40 @@
+import { didYouMean } from './util/nearest.js';
+import { kindOf, shown } from './util/shown.js';
+import { signalNames, signalNumber } from './util/signals.js';
 import { maxTimerMs } from './util/timers.js';
 
 /** Whether a value of an option is acceptable, and what would be, for the one who gave it. */
-export type Rule = readonly [fits: (value: unknown) => boolean, accepted: string];
+export type Rule = readonly [
+  fits: (value: unknown) => boolean,
+  accepted: string,
+  /**
+   * What's wrong with a value that doesn't fit: the whole sentence, where it's about a part of the value, or where the
+   * value may be a secret. Absent, or without an answer: the value isn't accepted.
+   */
+  problem?: (value: unknown) => string | undefined,
+];
 
 export const text: Rule = [
   value => isText(value) && value !== '',
   'a text that has no NUL and is not empty',
 ];
+
+/** The same for what may hold a password: it's never shown. */
+export const secretText: Rule = secret(text);
+
 export const texts: Rule = [
   value => isList(value) && value.every(isText),
   'a list of texts without NUL',
+  value => {
+    if (!isList(value)) return undefined;
+    const index = value.findIndex(each => !isText(each));
+    return `its entry ${index} is ${kindOf(value[index])}; give a list of texts without NUL`;
+  },
 ];
+
+/** The same for what may hold passwords. */
+export const secretTexts: Rule = secret(texts);
+
 export const flag: Rule = [value => typeof value === 'boolean', 'true or false'];
 
 export const milliseconds: Rule = [
@@ -18,8 +42,70 @@ export const milliseconds: Rule = [
   `milliseconds from 0 to ${maxTimerMs}`,
 ];
 
+export const signalName: Rule = [
+  value => typeof value === 'string' && signalNumber(value) !== undefined,
+  'the name of a signal, like SIGUSR1',
+  value =>
+    typeof value === 'string'
+      ? `${shown(value)} is not accepted; give the name of a signal, like SIGUSR1${didYouMean(value, signalNames)}`
+      : undefined,
+];
+
 export function oneOf(...words: readonly string[]): Rule {
-  return [value => words.includes(value as string), words.map(word => `'${word}'`).join(' or ')]; // includes compares anything
+  const accepted = words.map(word => `'${word}'`).join(' or ');
+  return [
+    value => words.includes(value as string), // includes compares anything
+    accepted,
+    value =>
+      typeof value === 'string'
+        ? `${shown(value)} is not accepted; give ${accepted}${didYouMean(value, words)}`
+        : undefined,
+  ];
+}
+
+/**
+ * An object with some of these fields. What's wrong is told of the field.
+ *
+ * @param fits what fields that are acceptable one by one must also be together
+ */
+export function fieldsOf(
+  fields: Readonly<Record<string, Rule>>,
+  accepted: string,
+  fits: (value: Readonly<Record<string, unknown>>) => boolean = () => true,
+): Rule {
+  const isWrong = ([name, value]: [string, unknown]): boolean =>
+    value !== undefined && !ruleOf(fields, name)?.[0](value);
+  return [
+    value => isRecord(value) && !Object.entries(value).some(isWrong) && fits(value),
+    accepted,
+    value => {
+      const [name, wrong] = (isRecord(value) && Object.entries(value).find(isWrong)) || [];
+      if (name === undefined) return undefined;
+      const rule = ruleOf(fields, name);
+      return rule === undefined
+        ? `it has no field ${shown(name)}${didYouMean(name, Object.keys(fields)) || `; give ${accepted}`}`
+        : `${name}: ${problemOf(rule, wrong)}`;
+    },
+  ];
+}
+
+/** What's wrong with a value that doesn't fit, without the option's name. */
+export function problemOf([, accepted, problem]: Rule, value: unknown): string {
+  return problem?.(value) ?? `${shown(value)} is not accepted; give ${accepted}`;
+}
+
+/** The rule of a name that may be anything, `constructor` too. */
+export function ruleOf(rules: Readonly<Record<string, Rule>>, name: string): Rule | undefined {
+  return Object.hasOwn(rules, name) ? rules[name] : undefined;
+}
+
+/** For a value that may hold a password: its kind is told, and not the value. */
+export function secret([fits, accepted, problem]: Rule): Rule {
+  return [
+    fits,
+    accepted,
+    value => problem?.(value) ?? `${kindOf(value)} is not accepted; give ${accepted}`,
+  ];
 }
 
 export function isText(value: unknown): value is string {

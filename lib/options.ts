@@ -1,4 +1,4 @@
-import { launchError } from './errors.js';
+import { launchError, valueError } from './errors.js';
 import { type FailureOptions, failureDefaults, failureRules } from './failure-options.js';
 import { type HangOptions, hangRule } from './hang-options.js';
 import {
@@ -9,10 +9,14 @@ import {
   isWhole,
   milliseconds,
   oneOf,
+  problemOf,
   type Rule,
+  ruleOf,
+  secretTexts,
   text,
   texts,
 } from './option-rules.js';
+import { environment } from './options/environment.js';
 import { type GpuOptions, gpuDefaults, gpuRules } from './options/gpus.js';
 import { type GraceOptions, graceDefaults, graceRules } from './options/grace.js';
 import { type HookOptions, hookRules } from './options/hooks.js';
@@ -24,6 +28,7 @@ import {
   preemptionRules,
 } from './options/preemption.js';
 import { type StoreOptions, storeDefaults, storeRules } from './options/store.js';
+import { didYouMean } from './util/nearest.js';
 
 /** What a worker runs. */
 export type Entrypoint =
@@ -71,7 +76,7 @@ export interface LaunchOptions
   readonly masterAddr?: string;
   /** Port that workers meet at; the same in every round. @default 0: chosen by the kernel, anew each round */
   readonly masterPort?: number;
-  /** The interpreter of Python entrypoints. @default findPython(): PYTHON_EXEC, the active virtualenv or conda, ./.venv, python3 on PATH */
+  /** The interpreter of Python entrypoints. @default findPython(): PYTHON_EXEC, REGROUP_PYTHON, the active virtualenv or conda, ./.venv, python3 on PATH */
   readonly python?: string;
   /** Environment that workers inherit. @default process.env, byte by byte */
   readonly env?: Readonly<Record<string, string | undefined>>;
@@ -174,6 +179,8 @@ const defaults = {
  * @throws ERR_OPTION
  */
 export function withDefaults(options: LaunchOptions): Settings {
+  // Callers in JavaScript have no compiler that would have told them.
+  if (!isRecord(options)) throw valueError('options', options, exampleOptions);
   const given = Object.entries(options).filter(([, value]) => value !== undefined);
   for (const [name, value] of given) check(name, value);
   check('entrypoint', options.entrypoint);
@@ -182,12 +189,15 @@ export function withDefaults(options: LaunchOptions): Settings {
   return { ...defaults, ...(Object.fromEntries(given) as unknown as LaunchOptions) };
 }
 
+const exampleOptions = "an object, like { entrypoint: { script: 'train.py' } }";
+
 function check(name: string, value: unknown): void {
-  if (!Object.hasOwn(rules, name)) {
-    throw launchError('ERR_OPTION', [name, value, `one of ${Object.keys(rules).join(', ')}`]);
+  const rule = ruleOf(rules, name);
+  if (rule === undefined) {
+    const meant = didYouMean(name, Object.keys(rules)) || '; LaunchOptions has them all';
+    throw launchError('ERR_OPTION', [name, `there is no such option${meant}`]);
   }
-  const [fits, accepted] = rules[name as keyof LaunchOptions]; // hasOwn has just told
-  if (!fits(value)) throw launchError('ERR_OPTION', [name, value, accepted]);
+  if (!rule[0](value)) throw launchError('ERR_OPTION', [name, problemOf(rule, value)]);
 }
 
 const streams: Rule = [
@@ -200,7 +210,7 @@ const streams: Rule = [
 
 const rules: Readonly<Record<keyof LaunchOptions, Rule>> = {
   entrypoint: [isEntrypoint, 'one of { script }, { module }, { program }, { runPath }'],
-  args: texts,
+  args: secretTexts,
   nprocPerNode: [
     value => isWhole(value, 1, 100_000) || typeof value === 'string',
     "a whole number from 1, 'auto', 'cpu', 'gpu' or 'xpu'",
@@ -213,15 +223,7 @@ const rules: Readonly<Record<keyof LaunchOptions, Rule>> = {
   masterAddr: text,
   masterPort: [value => isWhole(value, 0, 65_535), 'a port from 0 to 65535'],
   python: text,
-  env: [
-    value =>
-      isRecord(value) &&
-      Object.entries(value).every(
-        ([name, each]) =>
-          !/[=\0]/.test(name) && name !== '' && (each === undefined || isText(each)),
-      ),
-    'names without = and texts without NUL',
-  ],
+  env: environment,
   cwd: text,
   stdin: oneOf('inherit', 'null'),
   logDir: text,

@@ -12,6 +12,7 @@
       "native/core/base/start_signals.cc",
       "native/core/base/siphash.cc",
       "native/core/base/bytes.cc",
+      "native/core/base/local_time.cc",
       "native/core/spawn/binding.cc",
       "native/core/spawn/limits.cc",
       "native/core/spawn/plan.cc",

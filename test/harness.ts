@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -63,19 +63,27 @@ export const asNobody = [
 /** In the environment of everything that a test starts, so that what is left can be found. */
 const cookieName = 'REGROUP_TEST_COOKIE';
 
+/** What tests need for themselves: tap's, what Node is told, which costs Node 20 some 50 ms a start, and interpreters. */
+const ofTests = /^_?TAP|^NODE_OPTIONS$|^NODE_EXTRA_CA_CERTS$|^REGROUP_PYTHON$/;
+
 /**
- * The environment of commands under test: ours, without what tap adds for Node's sake. They run on our own Node,
- * whatever PATH a test gives them.
+ * The environment of commands under test: ours, without what tests need for themselves. They run on our own Node, whatever
+ * PATH a test gives them. PATH's Python is that of ./.venv, if there is one, so that a checkout with and without it behave
+ * alike.
  */
 export function cleanEnv(added: CliOptions['env'] = {}): NodeJS.ProcessEnv {
+  const path = [
+    ...(existsSync('.venv/bin/python') ? [resolve('.venv/bin')] : []),
+    process.env.PATH,
+  ];
   const env: NodeJS.ProcessEnv = {
     ...process.env,
+    PATH: path.join(':'),
     REGROUP_NODE: process.execPath,
     ...added,
   };
   for (const [name, value] of Object.entries(env)) {
-    const ofTap = /^_?TAP/.test(name) || name === 'NODE_OPTIONS' || name === 'NODE_EXTRA_CA_CERTS';
-    if (value === undefined || (ofTap && !(name in added))) delete env[name];
+    if (value === undefined || (ofTests.test(name) && !(name in added))) delete env[name];
   }
   return env;
 }

@@ -244,6 +244,19 @@ t.test('L-048 a program that is not there rejects the result, and no one else no
   await run.stop();
 });
 
+t.test('F-U8: a signal that is passed on after the end reaches nobody', async t => {
+  const run = launch(shell(t, 'exit 0'));
+  t.match(await run.result, { outcome: 'succeeded' });
+
+  run.forward('SIGKILL');
+  await run.stop('SIGKILL');
+
+  t.throws(() => run.forward('SIGTREM' as NodeJS.Signals), {
+    code: 'ERR_OPTION',
+    message: /^forward: "SIGTREM" is not accepted; .*did you mean SIGTERM\?$/,
+  });
+});
+
 t.test('a working directory that is not there is named with the worker and the step', async t => {
   const run = launch(shell(t, 'exit 0', { cwd: '/nonexist' }));
   await t.rejects(run.result, { code: 'ERR_SPAWN', message: /^worker 0 could not start: cwd/ });

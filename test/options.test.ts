@@ -61,9 +61,9 @@ t.test('L-018 what does not fit is refused, with the option, the value and what 
     ['restartWindow', { restarts: 0, perMs: 1 }, '{ restarts, perMs }'],
     ['backOff', { firstMs: 2, maxMs: 1 }, '{ firstMs, maxMs }'],
     ['noProgressRounds', -1, 'a whole number from 0'],
-    ['placement', { mode: 'near' }, '{ mode?: node'],
+    ['placement', { mode: 'near' }, "mode: \"near\" is not accepted; give 'node' or 'socket'"],
     ['placement', { mode: 'node', cpus: { 0: '1' } }, '{ mode?: node'],
-    ['placement', { cpus: { 0: '3-1' } }, '{ mode?: node'],
+    ['placement', { cpus: { 0: '3-1' } }, 'cpus: an object is not accepted; give CPU lists'],
     ['placement', { nodes: 1 }, '{ mode?: node'],
     ['nprocPerNode', 0, 'a whole number from 1'],
     ['nprocPerNode', 1.5, 'a whole number from 1'],
@@ -71,7 +71,10 @@ t.test('L-018 what does not fit is refused, with the option, the value and what 
     ['runId', '', 'a text'],
     ['masterPort', 65_536, 'a port from 0 to 65535'],
     ['env', { 'A=B': 'c' }, 'names without ='],
-    ['env', { A: 1 }, 'names without ='],
+    ['env', { A: 1 }, 'A is 1 (a number); give texts without NUL'],
+    ['stdin', 'inhreit', "'inherit' or 'null'; did you mean inherit?"],
+    ['hang', { silenseMs: 1 }, 'it has no field "silenseMs"; did you mean silenceMs?'],
+    ['hang', { dumpSignal: 'SIGNOT' }, 'dumpSignal: "SIGNOT" is not accepted'],
     ['stdin', 'pipe', "'inherit' or 'null'"],
     ['tee', 'all', "'none', 'stdout', 'stderr', 'both'"],
     ['redirects', { a: 'both' }, "'none', 'stdout', 'stderr', 'both'"],
@@ -80,14 +83,15 @@ t.test('L-018 what does not fit is refused, with the option, the value and what 
     ['shutdownTimeoutMs', Number.NaN, 'milliseconds from 0'],
     ['shutdownTimeoutMs', Number.POSITIVE_INFINITY, 'milliseconds from 0'],
     ['signalTarget', 'all', "'leader' or 'group'"],
-    ['graceMs', { failure: -1 }, 'milliseconds for failure, signal'],
+    ['graceMs', { failure: -1 }, 'failure: -1 is not accepted; give milliseconds from 0'],
     ['graceMs', { why: 1 }, 'milliseconds for failure, signal'],
     ['graceMs', 5, 'milliseconds for failure, signal'],
-    ['hooks', { preStop: '' }, '{ preStart?, preStop?'],
+    ['hooks', { preStop: '' }, 'preStop: a text is not accepted; give a text that has no NUL'],
     ['hooks', { before: 'true' }, '{ preStart?, preStop?'],
-    ['hooks', { timeoutMs: -1 }, '{ preStart?, preStop?'],
+    ['hooks', { timeoutMs: -1 }, 'timeoutMs: -1 is not accepted'],
+    ['hooks', { preStrat: 'true' }, 'it has no field "preStrat"; did you mean preStart?'],
     ['hooks', 'true', '{ preStart?, preStop?'],
-    ['preemptSignal', 'USR1', 'the name of a signal'],
+    ['preemptSignal', 'USR1', 'the name of a signal, like SIGUSR1; did you mean SIGUSR1?'],
     ['preemptUrl', 'file:///etc', 'a URL of http or https'],
     ['preemptUrl', 'http://', 'a URL of http or https'],
     ['gpuWaitMs', -1, 'milliseconds from 0'],
@@ -113,7 +117,8 @@ t.test('L-018 what does not fit is refused, with the option, the value and what 
     ['cpuQuota', Number.NaN, 'a number of CPUs from 0.01'],
     ['virtualLocalRank', 1, 'true or false'],
     ['signal', {}, 'an AbortSignal'],
-    ['nproc', 2, 'one of entrypoint, args, nprocPerNode'],
+    ['nproc', 2, 'there is no such option; did you mean nprocPerNode?'],
+    ['zzz', 2, 'there is no such option; LaunchOptions has them all'],
   ];
   for (const [option, value, accepted] of cases) {
     let message = '';
@@ -125,6 +130,71 @@ t.test('L-018 what does not fit is refused, with the option, the value and what 
     }
     t.ok(message.startsWith(`${option}: `), message);
     t.ok(message.includes(accepted), message);
+  }
+  t.end();
+});
+
+function refusal(options: unknown): { code?: string; message: string } {
+  try {
+    withDefaults(options as LaunchOptions); // what a caller in JavaScript may pass
+  } catch (error) {
+    return error as { code?: string; message: string };
+  }
+  throw new Error('it is accepted');
+}
+
+t.test('F-U8: options that are no object are refused as such', t => {
+  for (const [options, what] of [
+    [undefined, 'undefined'],
+    [null, 'null'],
+    ['train.py', '"train.py"'],
+    [[minimal], 'a list'],
+    [() => minimal, 'a function'],
+  ]) {
+    t.match(refusal(options), {
+      code: 'ERR_OPTION',
+      message: `options: ${what} is not accepted; give an object, like { entrypoint: { script: 'train.py' } }`,
+    });
+  }
+  t.end();
+});
+
+t.test('F-F08: no value of the environment is in a message, nor of what may be a secret', t => {
+  const secret = 'hf_s3cret';
+  const cases: [name: string, value: unknown, problem: string][] = [
+    ['env', { TOKEN: secret, PORT: 8080 }, 'PORT is 8080 (a number); give texts without NUL'],
+    ['env', { A: secret, DB_PASSWORD: 8080 }, 'DB_PASSWORD is a number; give texts without NUL'],
+    ['env', { TOKEN: `${secret}\0` }, 'TOKEN is a text with NUL; give texts without NUL'],
+    ['env', { TOKEN: { text: secret } }, 'TOKEN is an object; give texts without NUL'],
+    ['env', { 'A=B': secret }, '"A=B" is no name of a variable; give names without ='],
+    ['env', `TOKEN=${secret}`, 'a text is not accepted; give an object of names without ='],
+    ['args', `--token=${secret}`, 'a text is not accepted; give a list of texts without NUL'],
+    ['args', ['--token', secret, 1n], 'its entry 2 is a bigint; give a list of texts'],
+    ['hooks', { preStart: `${secret}\0` }, 'preStart: a text with NUL is not accepted'],
+    ['preemptUrl', `ftp://me:${secret}@host/`, 'a text is not accepted; give a URL of http'],
+    ['cwd', { TOKEN: secret }, 'an object is not accepted; give a text'],
+    ['entrypoint', { command: secret }, 'an object is not accepted; give one of { script }'],
+    ['environment', { TOKEN: secret }, 'there is no such option'],
+  ];
+  for (const [name, value, problem] of cases) {
+    const { code, message } = refusal({ ...minimal, [name]: value });
+    t.equal(code, 'ERR_OPTION');
+    t.ok(message.startsWith(`${name}: ${problem}`), message);
+    t.notMatch(message, secret);
+  }
+  t.end();
+});
+
+t.test('F-F08: whatever is given for an option, the error is one of options', t => {
+  const circle: Record<string, unknown> = {};
+  circle.self = circle;
+  const names = [...Object.keys(withDefaults(minimal)), 'env', 'hang', 'hooks', 'placement', 'cwd'];
+  for (const value of [1n, circle, Symbol('x'), () => 1, [1n], { a: 1n }]) {
+    for (const name of names) {
+      const { code, message } = refusal({ ...minimal, [name]: value });
+      t.equal(code, 'ERR_OPTION', `${name}: ${message}`);
+      t.ok(message.length < 400 && !message.includes('\n'), message);
+    }
   }
   t.end();
 });

@@ -1,34 +1,19 @@
 import { launchError } from '../errors.js';
 import type { AgentEvent, RunResult } from '../events.js';
 import { passOnErrorFile } from '../failures/own-error-file.js';
-import { tailBytes } from '../failures/tail.js';
 import { hangGuard } from '../hangs/guard.js';
 import { withKernelStacks } from '../hangs/kernel-stack.js';
-import {
-  createAttempt,
-  createRunFolder,
-  type RunFolder,
-  removeAttempt,
-  removeTempBase,
-} from '../logs/layout.js';
-import {
-  type NativeEvent,
-  type NativeGroupPlan,
-  type NativeStoreReport,
-  native,
-} from '../native.js';
+import { type NativeEvent, type NativeStoreReport, native } from '../native.js';
 import { everyHost, numericHosts, resolveHosts } from '../store/master-hosts.js';
 import { deferred } from '../util/deferred.js';
-import { createDisk } from '../util/disk.js';
 import { broadcast } from '../util/event-queue.js';
-import { hostname } from '../util/hostname.js';
 import { randomName } from '../util/random.js';
 import { signalNumber } from '../util/signals.js';
 import { unreachable } from '../util/unreachable.js';
 import { troubleOf } from './core-events.js';
 import { gpuPause } from './gpu-pause.js';
 import { runHook } from './hooks.js';
-import { type Job, roundOf, workerPlans } from './job.js';
+import type { Job } from './job.js';
 import { hasUsageLimits } from './limits.js';
 import { killAtOnceMs, type Machine, startMachine } from './machine.js';
 import { exitOf } from './native-words.js';
@@ -36,6 +21,7 @@ import { type NoticeSources, watchForNotices } from './notice-sources.js';
 import { createPauses, type GpuPauseCall, type HookRun } from './pauses.js';
 import { placementTrouble } from './placement-watch.js';
 import { policyOf } from './policy.js';
+import { firstLine } from './programs.js';
 import { createRounds, type RoundRecord } from './rounds.js';
 import { startError } from './start-error.js';
 import type { Action, Ending, Happening, HookCall } from './state.js';
@@ -289,7 +275,7 @@ export function createAgent(job: Job): Agent {
         return;
       }
       case 'start-failed':
-        happen({ event: 'start-failed', round, error: startError(event, record.plan) });
+        happen({ event: 'start-failed', round, error: startError(event, record.plan, firstLine) });
         return;
       case 'dying':
         happen({ event: 'dying', round, atMs, localRank: event.index, exit: exitOf(event.exit) });

@@ -1,7 +1,7 @@
 import { launchError } from '../errors.js';
 import type { Entrypoint } from '../options.js';
 import { safeSubstitute } from '../util/template.js';
-import type { Env } from './worker-env.js';
+import type { Python } from './python.js';
 
 /** What the workers of a node run; the same for all but for the local rank in their arguments. */
 export interface Command {
@@ -86,52 +86,4 @@ export function argvOf(command: Command, localRank: number): string[] {
     argv.splice(command.localRankArgAt + 1, 0, `--local-rank=${localRank}`);
   }
   return argv;
-}
-
-export interface Python {
-  readonly path: string;
-  /**
-   * Whether it's what we would have taken for Python by ourselves, or was told to be. If not, it's
-   * PYTHON_EXEC's choice, which needn't be Python at all, and reports name it instead of the script.
-   */
-  readonly isInterpreter: boolean;
-}
-
-/**
- * The interpreter that a user would get: PYTHON_EXEC, the active virtualenv's or conda
- * environment's, ./.venv's, then python3 and python on PATH. Empty variables count as absent.
- *
- * @param isExecutable asks the file system
- */
-export function findPython(
-  env: Env,
-  cwd: string,
-  isExecutable: (path: string) => boolean,
-): Python | undefined {
-  const interpreter = (): string | undefined => {
-    for (const path of interpreterPaths(env, cwd)) if (isExecutable(path)) return path;
-    return undefined;
-  };
-
-  const chosen = env.PYTHON_EXEC;
-  if (chosen !== undefined && chosen !== '') {
-    return { path: chosen, isInterpreter: chosen === interpreter() };
-  }
-  const found = interpreter();
-  return found === undefined ? undefined : { path: found, isInterpreter: true };
-}
-
-function* interpreterPaths(env: Env, cwd: string): Iterable<string> {
-  for (const prefix of [env.VIRTUAL_ENV, env.CONDA_PREFIX, join(cwd, '.venv')]) {
-    if (prefix) yield join(prefix, 'bin/python');
-  }
-  // An empty PATH entry means the working directory, as execvp has it.
-  const folders = (env.PATH ?? '/usr/local/bin:/usr/bin:/bin').split(':');
-  for (const name of ['python3', 'python']) {
-    for (const folder of folders) yield join(folder === '' ? cwd : folder, name);
-  }
-}
-
-function join(folder: string, name: string): string {
-  return folder.endsWith('/') ? folder + name : `${folder}/${name}`;
 }

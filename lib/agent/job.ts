@@ -1,4 +1,4 @@
-import { launchError } from '../errors.js';
+import { valueError } from '../errors.js';
 import { watchesOutput } from '../hang-options.js';
 import { type LogBase, logBase, type WorkerFiles } from '../logs/layout.js';
 import { anyRedirected, streamsOf } from '../logs/streams.js';
@@ -13,15 +13,21 @@ import type { TopologySource } from '../placement/topology.js';
 import { ownDevice } from '../placement/worker-env.js';
 import { randomUuid } from '../util/random.js';
 import { safeSubstitute } from '../util/template.js';
-import { argvOf, type Command, commandOf, findPython } from './entrypoint.js';
+import { argvOf, type Command, commandOf } from './entrypoint.js';
 import { limitFields } from './limits.js';
+import { findPython, type ProgramSource, type Python } from './python.js';
 import type { ReturnGate } from './return-gate.js';
+import { type ScriptProblem, type ScriptSource, scriptProblem } from './script.js';
 import { type Env, inheritedEntries, type Round, workerEnv } from './worker-env.js';
 
 /** What this node runs, in every round: options with all that depends on the machine decided. */
 export interface Job {
   readonly settings: Settings;
   readonly command: Command;
+  /** Absent: workers are programs. */
+  readonly python: Python | undefined;
+  /** Why no worker can run the script; absent: one may be able to. */
+  readonly scriptProblem: ScriptProblem | undefined;
   readonly localWorldSize: number;
   readonly runId: string;
   /** What workers inherit. */
@@ -42,27 +48,27 @@ export interface Job {
 /** What deciding needs of the machine and of this process. */
 export interface Surroundings {
   readonly env: Env;
-  readonly cwd: string;
+  /** Absent: there's none. */
+  readonly cwd: string | undefined;
   readonly devices: TopologySource;
-  isExecutable(path: string): boolean;
+  /** @param path PATH of the workers */
+  programsOf(path: string | undefined): ProgramSource & ScriptSource;
   runPathShim(): string;
   hostname(): string;
 }
 
-/** @throws ERR_NPROC, ERR_NO_DEVICES, ERR_OPTION, ERR_NO_PYTHON, ERR_PLACEMENT */
+/** @throws ERR_NPROC, ERR_NO_DEVICES, ERR_OPTION, ERR_NO_PYTHON, ERR_PLACEMENT, ERR_LOG_DIR */
 export function jobOf(settings: Settings, around: Surroundings): Job {
   const { entrypoint } = settings;
   const env = settings.env ?? around.env;
   const cwd = settings.cwd ?? around.cwd;
   const isProgram = 'program' in entrypoint;
-  const python = (): ReturnType<typeof findPython> =>
-    settings.python === undefined
-      ? findPython(env, cwd, around.isExecutable)
-      : { path: settings.python, isInterpreter: true };
+  const programs = around.programsOf(env.PATH);
+  const python = isProgram ? undefined : pythonOf(settings.python, env, cwd, programs);
   const logs = logBase(settings.logDir, around.cwd, around.env);
   if (logs.kind === 'none' && watchesOutput(settings.hang)) {
     const accepted = 'a folder: rules about output look at the log files';
-    throw launchError('ERR_OPTION', ['logDir', settings.logDir, accepted]);
+    throw valueError('logDir', settings.logDir, accepted);
   }
   const localWorldSize = localWorldSizeOf(settings.nprocPerNode, env, around.devices);
   const placed =
@@ -71,10 +77,12 @@ export function jobOf(settings: Settings, around: Surroundings): Job {
     settings,
     command: commandOf(entrypoint, {
       args: settings.args,
-      python: isProgram ? undefined : python(),
+      python,
       passLocalRankArg: settings.passLocalRankArg,
       shim: around.runPathShim,
     }),
+    python,
+    scriptProblem: python && scriptProblemOf(settings, python, cwd, programs),
     localWorldSize,
     runId: settings.runId ?? randomUuid(),
     env,
@@ -87,6 +95,36 @@ export function jobOf(settings: Settings, around: Surroundings): Job {
     logs,
     redirected: anyRedirected(settings, localWorldSize),
   };
+}
+
+function pythonOf(
+  given: string | undefined,
+  env: Env,
+  cwd: string | undefined,
+  programs: ProgramSource,
+): Python | undefined {
+  if (given !== undefined) return { path: given, isInterpreter: true, because: 'python' };
+  return findPython(env, cwd, programs);
+}
+
+/** A hook may still make the script, and an interpreter that's a script may run elsewhere: in a container. Shims don't. */
+function scriptProblemOf(
+  { entrypoint, args, hooks }: Settings,
+  python: Python,
+  cwd: string | undefined,
+  programs: ProgramSource & ScriptSource,
+): ScriptProblem | undefined {
+  if (hooks?.preStart !== undefined) return undefined;
+  const problem = scriptProblem(entrypoint, args, cwd, programs);
+  if (problem === undefined) return undefined;
+  const file = python.path.includes('/') ? python.path : programs.find(python.path);
+  if (file === undefined) return undefined;
+  return programs.isBinary(file) || isShim(file) ? problem : undefined;
+}
+
+/** pyenv's, asdf's and their like, which choose among the interpreters of this machine. */
+function isShim(file: string): boolean {
+  return file.includes('/shims/');
 }
 
 /** @throws ERR_VISIBLE_DEVICES */

@@ -1,3 +1,4 @@
+import { onMachine } from '../errors.js';
 import {
   guardianProgram,
   type NativeEvent,
@@ -54,7 +55,7 @@ export interface Machine {
 
 /**
  * @param hosts where the store is served
- * @throws ERR_NATIVE_MISSING
+ * @throws ERR_NATIVE_MISSING, ERR_MACHINE
  */
 export function startMachine(
   job: Job,
@@ -67,7 +68,9 @@ export function startMachine(
   const disable = settings.disable ?? disabledFeatures();
   const guardian = disable.includes('guardian') ? {} : { guardian: guardianProgram() };
   const preloads = preloadsOf(settings.entrypoint, disable);
-  const supervisor = addon.createSupervisor({ disable, ...guardian, ...preloads }, onEvents);
+  const supervisor = onMachine("can't start the supervisor", () =>
+    addon.createSupervisor({ disable, ...guardian, ...preloads }, onEvents),
+  );
   const tables = new Map<number, NativeStoreAddress>();
   const { masterAddr, masterPort } = settings;
   const isFixed = job.agentStore && masterPort !== 0;

@@ -1,9 +1,5 @@
-import { existsSync, watch } from 'node:fs';
-import { basename, dirname, isAbsolute, resolve } from 'node:path';
-import { launchError } from '../errors.js';
 import type { PreemptionOptions } from '../options/preemption.js';
-import { onDisk, textOf } from '../util/bytes.js';
-import { exactCwd } from '../util/exact.js';
+import { watchFile } from './notice-file.js';
 
 /** An answer takes a metadata service milliseconds; where there's none, packets may go nowhere. */
 const answerTimeoutMs = 2000;
@@ -19,7 +15,7 @@ export interface NoticeSources {
 /**
  * Tells of a notice of preemption by a file or by a metadata service, once. None of it keeps Node alive.
  *
- * @throws ERR_OPTION if the file's folder can't be watched
+ * @throws ERR_OPTION, ERR_MACHINE if the file's folder can't be watched
  */
 export function watchForNotices(
   options: PreemptionOptions & { readonly preemptUrlIntervalMs: number },
@@ -42,29 +38,6 @@ export function watchForNotices(
       url?.close();
     },
   };
-}
-
-/** By inotify on its folder, since the file itself isn't there yet. */
-function watchFile(path: string, onThere: () => void): NoticeSources {
-  const whole = resolve(isAbsolute(path) ? '/' : exactCwd(), path);
-  const look = (): void => {
-    if (existsSync(onDisk(whole))) onThere();
-  };
-  try {
-    const watcher = watch(
-      onDisk(dirname(whole)),
-      { persistent: false, encoding: 'buffer' },
-      (_, name) => {
-        if (name === null || textOf(name) === basename(whole)) look();
-      },
-    );
-    // The folder is gone, and the file with it: there's nothing to tell.
-    watcher.on('error', () => watcher.close());
-    return { look, close: () => watcher.close() };
-  } catch (error) {
-    const accepted = 'a path in a folder that exists and can be watched';
-    throw launchError('ERR_OPTION', ['preemptFile', path, accepted], error);
-  }
 }
 
 function poll(url: string, intervalMs: number, onYes: () => void): NoticeSources {

@@ -1,5 +1,6 @@
 import type { WorkerFailure } from '../events.js';
 import { describeExit } from '../failures/failure.js';
+import { localTime } from '../local-time.js';
 import { signalName } from '../util/signals.js';
 
 /** At most this wide are the report's rules, however long its lines are. */
@@ -47,7 +48,7 @@ function block(index: number, failure: WorkerFailure): string {
   const signal = failure.exitcode < 0 ? signalName(-failure.exitcode) : undefined;
   return [
     `[${index}]:`,
-    `  time      : ${localTime(failure.timestamp)}`,
+    `  time      : ${wallTime(failure.timestamp)}`,
     `  host      : ${failure.host}`,
     `  rank      : ${failure.rank} (local_rank: ${failure.localRank})`,
     `  exitcode  : ${failure.exitcode} (pid: ${failure.pid}) ${signal === undefined ? '' : ` (${signal})`}`,
@@ -95,11 +96,9 @@ export function duration(ms: number): string {
 }
 
 /** `YYYY-MM-DD_HH:MM:SS` of this machine's clock on the wall. */
-function localTime(timestamp: number): string {
-  const time = new Date(timestamp * 1000);
-  const two = (n: number): string => String(n).padStart(2, '0');
-  const date = [time.getFullYear(), time.getMonth() + 1, time.getDate()].map(two).join('-');
-  return `${date}_${[time.getHours(), time.getMinutes(), time.getSeconds()].map(two).join(':')}`;
+function wallTime(timestamp: number): string {
+  const { year, month, day, clock } = localTime(timestamp * 1000);
+  return `${year}-${month}-${day}_${clock}`;
 }
 
 /** In characters as Python counts them, not in UTF-16 units. */

@@ -97,10 +97,9 @@ export function createRounds(job: Job, tables: Tables, nowMs: () => number): Rou
   }
 
   async function prepare(round: number, restartCount: number): Promise<void> {
-    const making = folderOfRun();
-    making.catch(() => {}); // it's awaited below; meanwhile the disk is at work
+    // Before the folders: without a descriptor left nobody could remove them.
     const { port: masterPort, local } = tables.open(round);
-    const folder = await making;
+    const folder = await folderOfRun();
     const files =
       folder === undefined
         ? undefined

@@ -1,27 +1,31 @@
 import { launchError } from '../errors.js';
 import type { NativeEvent, NativeGroupPlan, NativePlan, NativeStep } from '../native.js';
-import { describeErrno } from '../util/errno.js';
+import { adviceFor, describeErrno } from '../util/errno.js';
 
 /**
  * Why a group couldn't start, and what to do about it.
  *
+ * @param firstLine of a file, cut where it's long; undefined if the file isn't there
  * @returns ERR_NO_PROGRAM or ERR_SPAWN
  */
 export function startError(
   event: Extract<NativeEvent, { event: 'start-failed' }>,
   plan: NativeGroupPlan,
+  firstLine: (path: string) => string | undefined,
 ): Error {
   const { step: where, errno, syscall, detail, index } = event;
   const { code, text } = describeErrno(errno);
   const cause = Object.assign(new Error(`${syscall}: ${code}`), { code, errno, syscall });
   if ((where === 'resolve' || where === 'exec') && code === 'ENOENT') {
     const program = detail === '' ? (plan.plans[index]?.file ?? '') : detail;
-    return launchError('ERR_NO_PROGRAM', [program], cause);
+    const cwd = plan.plans[index]?.cwd;
+    const path = program.startsWith('/') || cwd === undefined ? program : `${cwd}/${program}`;
+    return launchError('ERR_NO_PROGRAM', [program, missingInterpreter(firstLine(path))], cause);
   }
   const why =
     where === 'killed-before-exec'
       ? 'it was killed before its program ran; the machine or its cgroup may be out of memory'
-      : text + (adviceAt(where, code) ?? adviceFor(code));
+      : text + (adviceAt(where, code) ?? adviceOnSpawn(code));
   if (where === 'cgroup') return limitError(event, cause);
   const subject = subjectOf(where, plan.plans[index]) ?? detail;
   return launchError(
@@ -29,6 +33,20 @@ export function startError(
     [index, subject === '' ? where : `${where} ${subject}`, why],
     cause,
   );
+}
+
+/**
+ * What the kernel didn't find of a program that's there; empty where it isn't.
+ *
+ * @source execve(2), ENOENT: the interpreter of a script or of an ELF file
+ */
+function missingInterpreter(firstLine: string | undefined): string {
+  if (firstLine === undefined) return '';
+  const [, interpreter] = /^#!\s*([^ \t]*)/.exec(firstLine) ?? [];
+  if (interpreter === undefined)
+    return '; it is there, but the loader that it was built for is not';
+  const why = `; it is there, but ${JSON.stringify(interpreter)}, which its first line names, is not`;
+  return interpreter.endsWith('\r') ? `${why}: the file has Windows line endings` : why;
 }
 
 /** `detail` is empty where no hierarchy has the controller that `syscall` names then. */
@@ -102,16 +120,9 @@ function adviceAt(step: NativeStep, code: string): string | undefined {
   }
 }
 
-/** For whatever step. */
-function adviceFor(code: string): string {
+/** What a code means in any step. */
+function adviceOnSpawn(code: string): string {
   switch (code) {
-    case 'EAGAIN':
-      return '; the limit of processes is reached: see `ulimit -u` and pids.max of the cgroup';
-    case 'EMFILE':
-    case 'ENFILE':
-      return '; the limit of open files is reached: see `ulimit -n`';
-    case 'ENOMEM':
-      return '; there is too little memory';
     case 'EACCES':
       return '; it must be executable, and every folder above it searchable';
     case 'ENOEXEC':
@@ -119,6 +130,6 @@ function adviceFor(code: string): string {
     case 'E2BIG':
       return '; arguments and environment together are too large';
     default:
-      return '';
+      return adviceFor(code);
   }
 }

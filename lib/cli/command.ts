@@ -1,5 +1,5 @@
 import { reapOrphans } from '../agent/machine.js';
-import { RegroupError } from '../errors.js';
+import { RegroupError, shortageError } from '../errors.js';
 import type { RunResult } from '../events.js';
 import { exitCodes } from '../exit-codes.js';
 import { failureRules } from '../failure-options.js';
@@ -12,10 +12,11 @@ import { parseCommand } from './args.js';
 import { writeConsole } from './console.js';
 import { noticeSignal } from './notice-signal.js';
 import type { CommandName } from './option-table.js';
-import { createPrinter, launchBanner, type Printer } from './print.js';
+import { createPrinter, type Printer, type PrinterOptions } from './print.js';
 import { type CliSettings, logLevels, withoutIgnored } from './settings.js';
 import { type SignalWatch, watchSignals } from './signals.js';
 import { giveBack, type Start, takeStart } from './start.js';
+import { launchBanner } from './torchrun-text.js';
 import { packageVersion } from './version.js';
 
 /** The whole command: parse, launch, print, exit code. */
@@ -40,9 +41,13 @@ export async function runCommand(command: CommandName): Promise<void> {
     case 'dry-run': {
       const settings = withoutIgnored(parsed.settings, start.ignored);
       const { dryRunText } = await import('./dry-run.js');
-      printerFor(parsed.options, settings);
+      const printer = printerFor(parsed.options, settings);
       if (looksAtGpus(parsed.options)) await learnGpus(env);
-      return report(command, () => writeConsole(1, dryRunText(parsed.options, settings)));
+      return report(command, () => {
+        const { text, warnings } = dryRunText(parsed.options, settings);
+        for (const warning of warnings) printer.log('WARNING', warning);
+        writeConsole(1, text);
+      });
     }
     case 'help': {
       const { helpText } = await import('./help.js');
@@ -77,7 +82,8 @@ async function runJob(
   settings: CliSettings,
   { start, signals }: { readonly start: Start; readonly signals: SignalWatch },
 ): Promise<void> {
-  const printer = printerFor(options, settings);
+  let logFiles: PrinterOptions['logFiles'] = () => undefined;
+  const printer = printerFor(options, settings, worker => logFiles(worker));
   // Until there's a result nothing has succeeded, whatever ends the loop.
   process.exitCode = 1;
   let ending: Ending | undefined;
@@ -87,7 +93,10 @@ async function runJob(
       if (looksAtGpus(options)) await learnGpus(options.env ?? {});
       giveBack(start, settings.namedSignals);
       const run = launch(options);
+      logFiles = run.logFiles;
       beInit();
+      const { interpreter } = run.description;
+      if (interpreter?.warning !== undefined) printer.log('WARNING', interpreter.warning);
       if (settings.logLevel <= logLevels.INFO && start.ignored.length > 0)
         printer.log('INFO', `ignored when we were started: ${start.ignored.join(', ')}`);
       signals.add(settings.signalsToHandle);
@@ -141,7 +150,11 @@ function beInit(): void {
   if (process.pid === 1) process.on('SIGCHLD', reapOrphans);
 }
 
-function printerFor(options: LaunchOptions, settings: CliSettings): Printer {
+function printerFor(
+  options: LaunchOptions,
+  settings: CliSettings,
+  logFiles: PrinterOptions['logFiles'] = () => undefined,
+): Printer {
   const { role = 'default', maxRestarts = 0 } = options;
   const printer = createPrinter({
     logLevel: settings.logLevel,
@@ -150,6 +163,8 @@ function printerFor(options: LaunchOptions, settings: CliSettings): Printer {
     hasPolicy: hasPolicy(options),
     ompIsUnset: options.env?.OMP_NUM_THREADS === undefined && !options.placement?.ompPlaces,
     pid: process.pid,
+    logFiles,
+    logsInTemp: options.logDir === undefined,
     write: text => writeConsole(2, text),
     now: () => new Date(),
   });
@@ -186,7 +201,8 @@ async function printEvents(run: Run, settings: CliSettings, printer: Printer): P
 function logBanner(description: RunDescription, settings: CliSettings, printer: Printer): void {
   if (settings.logLevel > logLevels.INFO) return;
   printer.log('INFO', bannerOf(settings, description));
-  const { bindings = [] } = description;
+  const { bindings = [], runFolder } = description;
+  if (runFolder !== undefined) printer.log('INFO', `logs: ${runFolder}`);
   for (const [rank, binding] of bindings.entries())
     printer.log('INFO', `worker ${rank}: ${binding}`);
 }
@@ -230,15 +246,16 @@ function tell(
   printer: Printer,
   ending: Ending | undefined,
 ): void {
-  const { name, binary, isFunction } = description;
+  const { name, binary, isFunction, interpreter } = description;
   switch (result.outcome) {
     case 'succeeded':
+      printer.succeeded();
       return;
     case 'failed': {
       const { startMethod = 'spawn' } = options;
-      const run = { name, binary, ...(isFunction ? { startMethod } : {}) };
+      const run = { name, binary, interpreter, ...(isFunction ? { startMethod } : {}) };
       printer.ended(result);
-      printer.failed(run, result.rootCause, result.failures);
+      printer.failed(run, result.rootCause, result.failures, Number(process.exitCode));
       return;
     }
     case 'preempted':
@@ -274,7 +291,8 @@ async function report(
 ): Promise<void> {
   try {
     await action();
-  } catch (error) {
+  } catch (caught) {
+    const error = shortageError(caught);
     // How a signal ended the run has decided its exit code already.
     if (!(error instanceof SignalException)) {
       process.exitCode = isOurMistake(error) ? exitCodes.internal : exitCodes.failed;
@@ -319,10 +337,11 @@ function firstLine(error: unknown): string {
 }
 
 /**
- * Our own mistake, and nobody knows in which state we are. The addon's `exit` listener kills the
+ * Our own mistake, or a machine that has run out of something, and nobody knows in which state we are. The addon's `exit` listener kills the
  * workers; its cleanup hooks wouldn't run after an uncaught exception anyway.
  */
-function endAtOnce(command: CommandName, error: unknown): never {
+function endAtOnce(command: CommandName, caught: unknown): never {
+  const error = shortageError(caught);
   writeConsole(2, `${describeError(command, error)}\n`);
-  process.exit(exitCodes.internal);
+  process.exit(isOurMistake(error) ? exitCodes.internal : exitCodes.failed);
 }

@@ -1,10 +1,18 @@
 import { type LaunchPlan, plan, type WorkerPlan } from '../launch.js';
 import type { LaunchOptions } from '../options.js';
-import type { CliSettings } from './settings.js';
+import type { CliSettings, GivenOption } from './settings.js';
 
-/** What would be started, for people. @throws as `plan` */
-export function dryRunText(options: LaunchOptions, settings: CliSettings): string {
-  return describePlan(plan(options), settings);
+/** What would be started, and what would be wrong with it, for people. @throws as `plan` */
+export function dryRunText(
+  options: LaunchOptions,
+  settings: CliSettings,
+): { readonly text: string; readonly warnings: readonly string[] } {
+  const planned = plan(options);
+  const guess = planned.interpreter?.warning;
+  return {
+    text: describePlan(planned, settings),
+    warnings: [...(guess === undefined ? [] : [guess]), ...planned.warnings],
+  };
 }
 
 /** Pure. */
@@ -20,6 +28,7 @@ export function describePlan(plan: LaunchPlan, settings: CliSettings): string {
       ['master', `${plan.masterAddr}:${plan.masterPort || '(a free port, anew in each round)'}`],
       ['store', plan.agentStore ? 'served by regroup' : 'left to rank 0'],
       ['log folder', plan.runFolder ?? '(none)'],
+      ...interpreter(plan),
       ['cwd', plan.cwd],
       ['stdin', plan.stdin],
       ['signals', settings.signalsToHandle.join(', ')],
@@ -27,11 +36,31 @@ export function describePlan(plan: LaunchPlan, settings: CliSettings): string {
         'stop signal to',
         plan.signalTarget === 'leader' ? 'each worker' : "each worker's process group",
       ],
-      ['SIGKILL after', `${plan.shutdownTimeoutMs / 1000} s`],
+      ['SIGKILL after', describeGrace(plan)],
+      ...listed('options', settings.given.map(describeOption)),
     ]),
     '',
     ...workers,
   ].join('\n');
+}
+
+function interpreter({ interpreter }: LaunchPlan): readonly Fact[] {
+  return interpreter === undefined
+    ? []
+    : [['interpreter', `${interpreter.path} (${interpreter.because})`]];
+}
+
+/** The usual one, and the reasons for which it's another. */
+function describeGrace({ shutdownTimeoutMs, graceMs }: LaunchPlan): string {
+  const others = Object.entries(graceMs)
+    .filter(([, ms]) => ms !== shutdownTimeoutMs)
+    .map(([reason, ms]) => `; ${reason}: ${ms / 1000} s`);
+  return `${shutdownTimeoutMs / 1000} s${others.join('')}`;
+}
+
+function describeOption({ name, value, from }: GivenOption): string {
+  const text = value === undefined ? name : `${name}=${quote(value)}`;
+  return from === undefined ? text : `${text} (${from})`;
 }
 
 function describeWorker(worker: WorkerPlan): readonly string[] {
@@ -44,9 +73,8 @@ function describeWorker(worker: WorkerPlan): readonly string[] {
       ['stderr', describeStream(worker.stderr)],
       ...(worker.binding === undefined ? [] : [['bound to', worker.binding] as const]),
       ['error file', worker.errorFile ?? '(none)'],
-      ['env', env[0] ?? ''],
+      ...listed('env', env),
     ]),
-    ...env.slice(1).map(entry => `${' '.repeat(nameWidth + 4)}${entry}`),
     '',
   ];
 }
@@ -74,7 +102,14 @@ function describeStream(stream: WorkerPlan['stdout']): string {
 
 const nameWidth = 14;
 
-function facts(pairs: readonly (readonly [name: string, value: string])[]): readonly string[] {
+type Fact = readonly [name: string, value: string];
+
+/** A fact of several lines; none if there are none. */
+function listed(name: string, values: readonly string[]): readonly Fact[] {
+  return values.map((value, index) => [index === 0 ? name : '', value]);
+}
+
+function facts(pairs: readonly Fact[]): readonly string[] {
   return pairs.map(([name, value]) => `  ${name.padEnd(nameWidth)}  ${value}`);
 }
 

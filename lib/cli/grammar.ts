@@ -1,3 +1,4 @@
+import { didYouMean } from '../util/nearest.js';
 import { type Action, ArgumentParser, REMAINDER, SUPPRESS } from './argparse.js';
 import { usageError } from './command-line-error.js';
 import type { OptionSpec } from './option-spec.js';
@@ -44,7 +45,8 @@ export function parseGrammar(
     error(message: string) {
       // Pythons that torchrun runs on count the rest as required too; scripts match their text.
       const isScript = message === 'the following arguments are required: training_script';
-      return usageError(command, isScript ? `${message}, training_script_args` : message);
+      const more = isScript ? ', training_script_args' : meantInstead(command, message);
+      return usageError(command, `${message}${more}`);
     },
     print_help: () => stop('help'),
     exit: () => stop('version'),
@@ -91,6 +93,17 @@ function mayBeMeant(option: OptionSpec, argv: readonly string[]): boolean {
       // Short ones may hide in a cluster, like -mt.
       name.length === 2 || argv.some(arg => arg.startsWith('-') && name.startsWith(nameIn(arg))),
   );
+}
+
+/** What the first of the unknown options was probably meant to be; empty for other messages. */
+function meantInstead(command: CommandName, message: string): string {
+  const unknown = /^unrecognized arguments: (.*)$/s.exec(message)?.[1]?.split(' ') ?? [];
+  const option = unknown.find(word => word.startsWith('--'));
+  if (option === undefined) return '';
+  const names = optionsOf(command).flatMap(({ names }) =>
+    names.filter(name => /^--[^_]+$/.test(name)),
+  );
+  return didYouMean(nameIn(option), names);
 }
 
 /** `--nodes` of `--nodes=2`. */

@@ -1,4 +1,5 @@
 import type { Entrypoint, LaunchOptions, Streams, StreamsByRank } from '../options.js';
+import { didYouMean } from '../util/nearest.js';
 import { maxTimerMs } from '../util/timers.js';
 import { refusal } from './command-line-error.js';
 import { parseForwardSignals } from './features/preemption.js';
@@ -127,6 +128,7 @@ export function resolve(command: CommandName, values: Values, env: Env): LaunchC
     exitCode: values.text('exit_code') === 'worker' ? 'worker' : 'torchrun',
     logLevel: parseLogLevel(command, env),
     notices,
+    given: values.given(),
     banner: [
       ['entrypoint', nameOf(entrypoint)],
       ['min_nodes', String(minNodes)],
@@ -157,7 +159,8 @@ function parseNproc(values: Values): number | 'auto' | 'cpu' | 'gpu' | 'xpu' {
 
   const number = pythonInt(text);
   if (number === undefined) {
-    values.refuse('nproc_per_node', `Unsupported nproc_per_node value: ${text}`, accepted);
+    const meant = didYouMean(text, ['auto', 'cpu', 'gpu', 'xpu']);
+    values.refuse('nproc_per_node', `Unsupported nproc_per_node value: ${text}${meant}`, accepted);
   }
   if (number <= 0) values.refuse('nproc_per_node', 'nproc_per_node must be > 0', accepted);
   return number;
@@ -211,10 +214,10 @@ function splitList(text: string | undefined): readonly string[] {
 function parseShutdownTimeout(command: CommandName, values: Values, env: Env): number {
   const accepted = 'seconds from 0';
   const negative = (seconds: number) => `shutdown_timeout must be non-negative, got ${seconds}`;
-  const given = values.int('shutdown_timeout');
-  if (given !== undefined) {
-    if (given < 0) values.refuse('shutdown_timeout', negative(given), accepted);
-    return Math.min(given * 1000, maxTimerMs);
+  const givenMs = values.seconds('shutdown_timeout');
+  if (givenMs !== undefined) {
+    if (givenMs < 0) values.refuse('shutdown_timeout', negative(givenMs / 1000), accepted);
+    return Math.min(givenMs, maxTimerMs);
   }
 
   const text = env.TORCH_ELASTIC_SHUTDOWN_TIMEOUT ?? '30';

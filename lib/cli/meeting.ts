@@ -1,3 +1,4 @@
+import { didYouMean } from '../util/nearest.js';
 import { invalidInt, pythonInt } from './python-text.js';
 import type { Values } from './values.js';
 
@@ -62,7 +63,7 @@ export function resolveAddress(
   const { backend, endpoint } = meeting;
   if (!backends.includes(backend)) {
     const why = backend
-      ? `The rendezvous backend '${backend}' is not registered. Did you forget to call \`register\`?`
+      ? `The rendezvous backend '${backend}' is not registered. Did you forget to call \`register\`?${didYouMean(backend, backends)}`
       : 'The rendezvous backend name must be a non-empty string.';
     values.refuse('rdzv_backend', why, backends.join(', '));
   }

@@ -4,7 +4,7 @@ export interface OptionSpec {
   readonly names: readonly string[];
   /** torchrun's name of the value; `PET_` + its upper case is the variable. */
   readonly dest: string;
-  readonly takes: 'text' | 'int' | 'float' | 'list' | 'flag' | 'help' | 'version';
+  readonly takes: 'text' | 'int' | 'float' | 'seconds' | 'list' | 'flag' | 'help' | 'version';
   /** What an absent option means, in help's words. */
   readonly default?: string;
   readonly metavar?: string;

@@ -8,9 +8,12 @@ import type {
 } from '../events.js';
 import { describeExit } from '../failures/failure.js';
 import type { GpuHolder } from '../gpu/holders.js';
+import type { Interpreter, LogFiles, LoggedWorker } from '../launch.js';
 import { signalNumber } from '../util/signals.js';
 import { unreachable } from '../util/unreachable.js';
+import { interpreterToBlame, lastWords, whereToLook } from './last-words.js';
 import { type LogLevel, logLevels } from './settings.js';
+import { logLines, ompWarning, rendezvousResult } from './torchrun-text.js';
 
 type LevelName = keyof typeof logLevels;
 
@@ -23,6 +26,10 @@ export interface PrinterOptions {
   /** Whether OMP_NUM_THREADS is left to us. */
   readonly ompIsUnset: boolean;
   readonly pid: number;
+  /** Absent: no output goes to files that outlive the run. */
+  logFiles(worker: LoggedWorker): LogFiles | undefined;
+  /** Whether the folder of logs has a name that nobody has chosen. */
+  readonly logsInTemp: boolean;
   /** Gets whole lines. */
   write(text: string): void;
   now(): Date;
@@ -36,6 +43,8 @@ export interface RunName {
   readonly binary: string;
   /** Of function entrypoints. */
   readonly startMethod?: string;
+  /** Of Python entrypoints. */
+  readonly interpreter?: Interpreter | undefined;
 }
 
 /** Events and results → text for people, on stderr. Keeps the little state that the words need. */
@@ -44,19 +53,18 @@ export interface Printer {
   event(event: AgentEvent): void;
   /** Why a failed run isn't tried again. */
   ended(result: Extract<RunResult, { outcome: 'failed' }>): void;
+  /** The last words of a run that succeeded: none, unless a notice came before. */
+  succeeded(): void;
   /** The last words of a preempted run. */
   preempted(failures: readonly WorkerFailure[], exitCode: number): void;
-  /** The last words of a failed run: the report comes last and alone. */
-  failed(run: RunName, rootCause: WorkerFailure, failures: readonly WorkerFailure[]): void;
+  /** The last words of a failed run: torchrun's report, and then ours in one line. */
+  failed(
+    run: RunName,
+    rootCause: WorkerFailure,
+    failures: readonly WorkerFailure[],
+    exitCode: number,
+  ): void;
 }
-
-/** @source pytorch v2.13.0, torch/distributed/run.py, config_from_args */
-export const ompWarning =
-  '\n*****************************************\n' +
-  'Setting OMP_NUM_THREADS environment variable for each process to be 1 in default, to avoid ' +
-  'your system being overloaded, please further tune the variable for optimal performance in ' +
-  'your application as needed. \n' +
-  '*****************************************';
 
 export function createPrinter(options: PrinterOptions): Printer {
   const { role, maxRestarts, hasPolicy } = options;
@@ -86,6 +94,8 @@ export function createPrinter(options: PrinterOptions): Printer {
     stopSignal = undefined;
     named = undefined;
     if (isFirst && options.ompIsUnset && event.workers.length > 1) log('WARNING', ompWarning);
+    const folder = isFirst ? logsOf(0)?.folder : undefined;
+    if (folder !== undefined && options.logsInTemp) say(`logs: ${folder}`);
     if (logLevels.INFO < options.logLevel) return;
 
     log('INFO', rendezvousResult(event, role));
@@ -117,6 +127,7 @@ export function createPrinter(options: PrinterOptions): Printer {
     named = worker.rank;
     const what = headline({ ...worker, exit, durationMs });
     say(hasPolicy ? what : `${what}; ${outlook(maxRestarts - restartCount, maxRestarts)}`);
+    sayWhere(worker);
   }
 
   /** Where the headline was about another one. */
@@ -124,12 +135,25 @@ export function createPrinter(options: PrinterOptions): Printer {
     if (named === undefined || named === rootCause.rank) return;
     named = rootCause.rank;
     say(describeRoot(rootCause));
+    sayWhere(rootCause);
   }
 
-  function onStopping({ signal, reason }: Event<'stopping'>): void {
+  function sayWhere({ rank, localRank }: WorkerIdentity): void {
+    for (const line of whereToLook(rank, logsOf(localRank))) say(line);
+  }
+
+  function logsOf(localRank: number): LogFiles | undefined {
+    return options.logFiles({ restartCount, localRank });
+  }
+
+  function onStopping({ signal, reason, graceMs }: Event<'stopping'>): void {
     if (reason === 'hang') named = culprit;
     // A SIGKILL on top of another signal is told when it has hit.
     if (stopSignal !== undefined && signal === 'SIGKILL') return;
+    if (reason === 'signal' && stopSignal === undefined && graceMs > 0) {
+      const again = signal === 'SIGINT' ? 'second Ctrl-C' : `second ${signal}`;
+      say(`waiting up to ${duration(graceMs)} for the workers to end; a ${again} kills them`);
+    }
     stopSignal = signal;
     for (const pid of living.keys())
       log('WARNING', `Sending process ${pid} closing signal ${signal}`);
@@ -166,6 +190,7 @@ export function createPrinter(options: PrinterOptions): Printer {
             ? `${describeHang(event)}; ${outlook(maxRestarts - restartCount, maxRestarts)}`
             : describeHang(event),
         );
+        sayWhere(event.hang.worker);
         break;
       case 'dumped':
         culprit = event.culprit?.rank;
@@ -229,6 +254,7 @@ export function createPrinter(options: PrinterOptions): Printer {
     run: RunName,
     rootCause: WorkerFailure,
     failures: readonly WorkerFailure[],
+    exitCode: number,
   ): void {
     sayRoot(rootCause);
     log('ERROR', failedLine(rootCause, run.binary, run.startMethod));
@@ -244,6 +270,15 @@ export function createPrinter(options: PrinterOptions): Printer {
       );
     }
     options.write(`${failureReport(run.name, failures)}\n`);
+    const interpreter = interpreterToBlame(rootCause, run.interpreter);
+    if (interpreter !== undefined) say(interpreter);
+    const logs = logsOf(rootCause.localRank);
+    if (logs !== undefined) say(`logs: ${logs.folder}`);
+    say(lastWords(rootCause, exitCode, logs));
+  }
+
+  function succeeded(): void {
+    if (isPreempted) say('preempted; every worker ended with code 0; exit code 0');
   }
 
   function ended({ because, rule }: Extract<RunResult, { outcome: 'failed' }>): void {
@@ -252,11 +287,14 @@ export function createPrinter(options: PrinterOptions): Printer {
   }
 
   function preempted(failures: readonly WorkerFailure[], exitCode: number): void {
-    for (const failure of failures) say(headline(failure));
+    for (const failure of failures) {
+      say(headline(failure));
+      sayWhere(failure);
+    }
     say(`preempted; exit code ${exitCode}`);
   }
 
-  return { log, event, failed, ended, preempted };
+  return { log, event, failed, ended, succeeded, preempted };
 }
 
 type Event<Name extends AgentEvent['event']> = Extract<AgentEvent, { event: Name }>;
@@ -378,53 +416,6 @@ function outlook(restartsLeft: number, maxRestarts: number): string {
   return maxRestarts === 0
     ? 'the job ends (--max-restarts is 0)'
     : 'no restarts left, the job ends';
-}
-
-/**
- * Lines in the shape of torchrun's logger, which is glog's: level, date, time, pid, source.
- * The source is our name, for nobody could look up a line number.
- *
- * @source pytorch v2.13.0, torch/_logging/_internal.py, TorchLogsFormatter
- */
-export function logLines(level: LevelName, text: string, now: Date, pid: number): string {
-  const two = (n: number) => String(n).padStart(2, '0');
-  const date = two(now.getMonth() + 1) + two(now.getDate());
-  const time = [now.getHours(), now.getMinutes(), now.getSeconds()].map(two).join(':');
-  const micros = `${String(now.getMilliseconds()).padStart(3, '0')}000`;
-  const prefix = `${level[0]}${date} ${time}.${micros} ${pid} regroup] `;
-  return text
-    .split('\n')
-    .map(line => `${prefix}${line}\n`)
-    .join('');
-}
-
-/** @source pytorch v2.13.0, torch/distributed/elastic/agent/server/api.py, _rendezvous */
-function rendezvousResult(event: Event<'round-started'>, role: string): string {
-  const { workers } = event;
-  const list = (numbers: readonly number[]) => `[${numbers.join(', ')}]`;
-  const ranks = list(workers.map(worker => worker.rank));
-  const sizes = list(workers.map(() => workers.length));
-  return [
-    `[${role}] Rendezvous complete for workers. Result:`,
-    `  restart_count=${event.restartCount}`,
-    `  master_addr=${event.masterAddr}`,
-    `  master_port=${event.masterPort}`,
-    '  group_rank=0',
-    '  group_world_size=1',
-    `  local_ranks=${list(workers.map(worker => worker.localRank))}`,
-    `  role_ranks=${ranks}`,
-    `  global_ranks=${ranks}`,
-    `  role_world_sizes=${sizes}`,
-    `  global_world_sizes=${sizes}`,
-    '  event_log_handler=null',
-    '',
-  ].join('\n');
-}
-
-/** @source pytorch v2.13.0, torch/distributed/launcher/api.py, launch_agent */
-export function launchBanner(entries: readonly (readonly [name: string, value: string])[]): string {
-  const lines = entries.map(([name, value]) => `  ${name.padEnd(24)} : ${value}`);
-  return ['Starting elastic_operator with launch configs:', ...lines, ''].join('\n');
 }
 
 function isSuccess(exit: WorkerExit): boolean {

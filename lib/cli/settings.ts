@@ -1,3 +1,4 @@
+import { didYouMean } from '../util/nearest.js';
 import { signalName, signalNumber } from '../util/signals.js';
 import { oneLine, refusal } from './command-line-error.js';
 import type { CommandName } from './option-table.js';
@@ -14,6 +15,16 @@ export interface Notice {
   readonly text: string;
 }
 
+/** An option that the command line or a variable gives. */
+export interface GivenOption {
+  /** Its dashed spelling. */
+  readonly name: string;
+  /** Absent: a flag. */
+  readonly value?: string;
+  /** The variable that it came from. */
+  readonly from?: string;
+}
+
 /** What the command line asks of the command itself, not of `launch`. */
 export interface CliSettings {
   /** Signals that are forwarded to workers and end the job with exit code 1. */
@@ -25,6 +36,8 @@ export interface CliSettings {
   readonly exitCode: 'torchrun' | 'worker';
   readonly logLevel: LogLevel;
   readonly notices: readonly Notice[];
+  /** What was given, by option or variable, as it was written: for `--dry-run`. */
+  readonly given: readonly GivenOption[];
   /** torchrun's words for what is launched, for the banner at INFO; empty is what chance decides. */
   readonly banner: readonly (readonly [name: string, value: string])[];
 }
@@ -68,7 +81,7 @@ export function parseLogLevel(command: CommandName, env: Env): LogLevel {
   throw refusal(
     command,
     `LOGLEVEL=${text}`,
-    `Unknown level: ${repr(text)}`,
+    `Unknown level: ${repr(text)}${didYouMean(text, Object.keys(logLevels))}`,
     Object.keys(logLevels).join(', '),
   );
 }

@@ -5,6 +5,7 @@ import { everyHost, numericHosts } from '../store/master-hosts.js';
 import { adoptTable, createStore, openTable } from '../store/open-table.js';
 import { addressOf } from '../util/address.js';
 import { disabledFeatures } from '../util/features.js';
+import { didYouMean } from '../util/nearest.js';
 import { maxTimerMs } from '../util/timers.js';
 import { unreachable } from '../util/unreachable.js';
 import { writeConsole } from './console.js';
@@ -65,18 +66,23 @@ type Parsed =
   | { readonly do: 'print'; readonly text: string }
   | { readonly do: 'refuse'; readonly why: string };
 
+/** A name like any other that isn't an address. */
+const everyAddress = '*';
+
+const options = {
+  host: { type: 'string', default: everyAddress },
+  port: { type: 'string', default: '0' },
+  'listen-fd': { type: 'string' },
+  'shared-memory': { type: 'boolean', default: false },
+  help: { type: 'boolean', short: 'h' },
+  version: { type: 'boolean' },
+} as const;
+
 function parse(args: readonly string[]): Parsed {
   try {
     const { values } = parseArgs({
       args: [...args],
-      options: {
-        host: { type: 'string', default: everyAddress },
-        port: { type: 'string', default: '0' },
-        'listen-fd': { type: 'string' },
-        'shared-memory': { type: 'boolean', default: false },
-        help: { type: 'boolean', short: 'h' },
-        version: { type: 'boolean' },
-      },
+      options,
     });
     if (values.help) return { do: 'print', text: help };
     if (values.version) return { do: 'print', text: `regroup-store ${packageVersion()}\n` };
@@ -94,12 +100,12 @@ function parse(args: readonly string[]): Parsed {
     return { do: 'serve', host: values.host, port, ...listenFd, sharedMemory };
   } catch (error) {
     // parseArgs throws TypeErrors for people; some end with advice in further sentences.
-    return { do: 'refuse', why: (error as Error).message.split('\n')[0] ?? '' };
+    const why = (error as Error).message.split('\n')[0] ?? '';
+    const unknown = /^Unknown option '(--[^']*)'$/.exec(why)?.[1] ?? '';
+    const names = Object.keys(options).map(name => `--${name}`);
+    return { do: 'refuse', why: `${why}${didYouMean(unknown, names)}` };
   }
 }
-
-/** A name like any other that isn't an address. */
-const everyAddress = '*';
 
 /** Descriptors that no client gets: this process needs none after its start, but Node may. */
 const keptDescriptors = 16;

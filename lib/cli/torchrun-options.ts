@@ -302,12 +302,12 @@ export const torchrunOptions: readonly OptionSpec[] = [
   {
     names: both('--shutdown-timeout'),
     dest: 'shutdown_timeout',
-    takes: 'int',
+    takes: 'seconds',
     metavar: 'SECONDS',
     env: true,
     origin: 'torchrun',
     group: 'stopping',
-    help: 'From a stop signal to SIGKILL. Without it TORCH_ELASTIC_SHUTDOWN_TIMEOUT, or 30.',
+    help: 'From a stop signal to SIGKILL; 90s and 5m work, too. Without it TORCH_ELASTIC_SHUTDOWN_TIMEOUT, or 30.',
   },
   {
     names: both('--virtual-local-rank'),

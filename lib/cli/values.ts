@@ -1,8 +1,11 @@
+import { didYouMean } from '../util/nearest.js';
 import { refusal, usageError } from './command-line-error.js';
+import { parseDuration } from './durations.js';
 import type { Given } from './grammar.js';
 import type { OptionSpec } from './option-spec.js';
 import { type CommandName, optionsOf } from './option-table.js';
 import { invalidInt, pythonFloat, pythonInt, repr } from './python-text.js';
+import type { GivenOption } from './settings.js';
 
 export type Env = Readonly<Record<string, string | undefined>>;
 
@@ -11,9 +14,13 @@ export interface Values {
   text(dest: string): string | undefined;
   int(dest: string): number | undefined;
   float(dest: string): number | undefined;
+  /** Milliseconds of an option that torchrun has in whole seconds; `90s` and its like are ours. */
+  seconds(dest: string): number | undefined;
   flag(dest: string): boolean;
   /** Whether the command line or the environment says it, and not the default. */
   isGiven(dest: string): boolean;
+  /** All that was given, in the order of the table. */
+  given(): readonly GivenOption[];
   script(): string;
   scriptArgs(): readonly string[];
   /** Ends the parsing: `--option=value: why (accepted: …)`, or `PET_OPTION=value: …`. */
@@ -88,8 +95,24 @@ export function readValues(
     const value = text(option.dest) ?? '';
     if (option.choices === undefined || option.choices.includes(value)) return;
 
-    const why = `invalid choice: ${repr(value)} (choose from ${option.choices.map(repr).join(', ')})`;
+    const why = `invalid choice: ${repr(value)} (choose from ${option.choices.map(repr).join(', ')})${didYouMean(value, option.choices)}`;
     usageError(command, `argument ${option.names.join('/')}: ${why}`);
+  }
+
+  function givenAs(option: OptionSpec): readonly GivenOption[] {
+    const { dest, takes } = option;
+    const isFlag = takes === 'flag';
+    const isFromEnv =
+      !given.has(dest) && (isFlag ? flags.has(dest) : fromEnv(option) !== undefined);
+    if (!given.has(dest) && !isFromEnv) return [];
+    const name = option.names.find(each => each.startsWith('--')) ?? dest;
+    return [
+      {
+        name,
+        ...(isFlag ? {} : { value: text(dest) ?? '' }),
+        ...(isFromEnv ? { from: envName(option) } : {}),
+      },
+    ];
   }
 
   function sourceOf(dest: string): string {
@@ -105,8 +128,13 @@ export function readValues(
     text,
     int: dest => convert(dest, 'int', pythonInt),
     float: dest => convert(dest, 'float', pythonFloat),
+    seconds: dest => convert(dest, 'int', secondsOrDuration),
     flag: dest => given.has(dest) || flags.has(dest),
-    isGiven: dest => given.has(dest) || fromEnv(specs.get(dest)) !== undefined,
+    isGiven(dest) {
+      const option = specs.get(dest);
+      return given.has(dest) || (option !== undefined && fromEnv(option) !== undefined);
+    },
+    given: () => [...specs.values()].flatMap(givenAs),
     script: () => String(given.get('training_script')),
     scriptArgs() {
       const args = given.get('training_script_args');
@@ -121,7 +149,14 @@ export function readValues(
   for (const [dest, option] of specs) {
     if (option.takes === 'int') values.int(dest);
     if (option.takes === 'float') values.float(dest);
+    if (option.takes === 'seconds') values.seconds(dest);
     if (given.has(dest)) checkChoice(option);
   }
   return values;
+}
+
+function secondsOrDuration(text: string): number | undefined {
+  const seconds = pythonInt(text);
+  if (seconds !== undefined) return seconds * 1000;
+  return /[a-z]\s*$/.test(text) ? parseDuration(text) : undefined;
 }

@@ -1,8 +1,8 @@
-import { join, resolve } from 'node:path';
+import { isAbsolute, join, resolve } from 'node:path';
 import { launchError } from '../errors.js';
 import { bytesOf, textOf } from '../util/bytes.js';
 import type { Disk } from '../util/disk.js';
-import { codeOf, describeErrno } from '../util/errno.js';
+import { adviceFor, codeOf, describeErrno } from '../util/errno.js';
 import { makeDir, namesIn, removeAll, removeDir, statOf } from '../util/files.js';
 import { randomName } from '../util/random.js';
 import type { StreamFiles } from './streams.js';
@@ -30,25 +30,32 @@ export interface WorkerFiles extends StreamFiles {
 }
 
 /**
- * @param logDir relative to `cwd`. The result is absolute, since a worker may go elsewhere before it
+ * @param logDir relative to `cwd`, which may be absent. The result is absolute, since a worker may go elsewhere before it
  *   writes its error file.
  * @param env ours, which may name the temp dir as Python's tempfile has it
+ * @throws ERR_LOG_DIR
  */
 export function logBase(
   logDir: string | undefined,
-  cwd: string,
+  cwd: string | undefined,
   env: Readonly<Record<string, string | undefined>>,
 ): LogBase {
   if (logDir === '/dev/null') return { kind: 'none' };
-  if (logDir !== undefined && logDir !== '') return { kind: 'given', path: resolve(cwd, logDir) };
+  if (logDir !== undefined && logDir !== '') {
+    if (cwd === undefined && !isAbsolute(logDir)) {
+      const why = 'is relative, and the working directory is gone; give an absolute path';
+      throw launchError('ERR_LOG_DIR', [logDir, why]);
+    }
+    return { kind: 'given', path: resolve(cwd ?? '/', logDir) };
+  }
 
-  const named = [env.TMPDIR, env.TEMP, env.TMP].filter(path => path !== undefined && path !== '');
-  return {
-    kind: 'temp',
-    parents: [...named, '/tmp', '/var/tmp', '/usr/tmp', cwd].map(path =>
-      resolve(cwd, path as string),
-    ),
-  }; // filtered above
+  const all = [env.TMPDIR, env.TEMP, env.TMP, '/tmp', '/var/tmp', '/usr/tmp', cwd];
+  const parents = all.flatMap(path => {
+    if (path === undefined || path === '') return [];
+    if (isAbsolute(path)) return [resolve(path)];
+    return cwd === undefined ? [] : [resolve(cwd, path)];
+  });
+  return { kind: 'temp', parents };
 }
 
 /**
@@ -121,7 +128,12 @@ export async function createRunFolder(
         try {
           return await make(parent, disk, async () => {
             const tempBase = await createRandom(join(parent, 'torchelastic_'));
-            return { path: await createRandom(join(tempBase, name)), tempBase };
+            try {
+              return { path: await createRandom(join(tempBase, name)), tempBase };
+            } catch (error) {
+              await removeAll(tempBase);
+              throw error;
+            }
           });
         } catch (error) {
           failure ??= error;
@@ -262,15 +274,11 @@ async function logDirError(path: string, error: unknown): Promise<Error> {
     case 'EEXIST':
     case 'ENOTDIR':
       return launchError('ERR_LOG_DIR', [await fileAbove(own), 'is a file; name a folder'], error);
-    default:
-      return launchError(
-        'ERR_LOG_DIR',
-        [
-          own,
-          `can't be made: ${describeErrno(-(errno ?? 0)).text}; name a folder that you may write to`,
-        ],
-        error,
-      );
+    default: {
+      const { code, text } = describeErrno(-(errno ?? 0));
+      const advice = adviceFor(code) || '; name a folder that you may write to';
+      return launchError('ERR_LOG_DIR', [own, `can't be made: ${text}${advice}`], error);
+    }
   }
 }
 

@@ -1,4 +1,4 @@
-import { isRecord, milliseconds, type Rule } from '../option-rules.js';
+import { fieldsOf, milliseconds, type Rule } from '../option-rules.js';
 
 /** Why a group is stopped, as far as its grace period goes. */
 export const graceReasons = ['failure', 'signal', 'caller', 'hang', 'preempt'] as const;
@@ -12,14 +12,8 @@ export interface GraceOptions {
 export const graceDefaults = { graceMs: {} } as const;
 
 export const graceRules: Readonly<Record<keyof GraceOptions, Rule>> = {
-  graceMs: [
-    value =>
-      isRecord(value) &&
-      Object.entries(value).every(
-        ([reason, ms]) =>
-          (graceReasons as readonly string[]).includes(reason) && // includes compares anything
-          (ms === undefined || milliseconds[0](ms)),
-      ),
+  graceMs: fieldsOf(
+    Object.fromEntries(graceReasons.map(reason => [reason, milliseconds])),
     `milliseconds for ${graceReasons.join(', ')}`,
-  ],
+  ),
 };

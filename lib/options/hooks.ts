@@ -1,4 +1,4 @@
-import { isRecord, milliseconds, type Rule, text } from '../option-rules.js';
+import { fieldsOf, milliseconds, type Rule, secretText } from '../option-rules.js';
 
 /** When a hook runs: before a round starts, before its workers are stopped, when none of them is left. */
 export const hookNames = ['pre-start', 'pre-stop', 'post-round'] as const;
@@ -34,21 +34,15 @@ export function hookCommand(hooks: Hooks | undefined, name: HookName): string | 
 }
 
 const fields: Readonly<Record<keyof Hooks, Rule>> = {
-  preStart: text,
-  preStop: text,
-  postRound: text,
+  preStart: secretText,
+  preStop: secretText,
+  postRound: secretText,
   timeoutMs: milliseconds,
 };
 
 export const hookRules: Readonly<Record<keyof HookOptions, Rule>> = {
-  hooks: [
-    value =>
-      isRecord(value) &&
-      Object.entries(value).every(
-        ([name, each]) =>
-          Object.hasOwn(fields, name) &&
-          (each === undefined || fields[name as keyof Hooks][0](each)), // hasOwn has just told
-      ),
+  hooks: fieldsOf(
+    fields,
     '{ preStart?, preStop?, postRound?, timeoutMs? }: commands, and milliseconds',
-  ],
+  ),
 };

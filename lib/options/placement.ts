@@ -1,4 +1,4 @@
-import { flag, isRecord, isWhole, oneOf, type Rule } from '../option-rules.js';
+import { fieldsOf, flag, isRecord, isWhole, oneOf, type Rule } from '../option-rules.js';
 import { maxListed, parseList } from '../placement/cpu-list.js';
 import type { BindingMode, MemoryMode } from '../placement/policy.js';
 
@@ -62,24 +62,16 @@ const fields: Readonly<Record<keyof Placement, Rule>> = {
 };
 
 export const placementRules: Readonly<Record<keyof PlacementOptions, Rule>> = {
-  placement: [
-    isPlacement,
+  placement: fieldsOf(
+    fields,
     `{ mode?: ${bindingModes.join(' | ')}, cpus?: lists by local rank in place of mode, ` +
       `memory?: ${memoryModes.join(' | ')}, reserveCores?, threadsPerCore?: numbers, not with cpus, ` +
       'fallback?, ompPlaces?: true or false }',
-  ],
+    ({ cpus, mode, reserveCores, threadsPerCore }) =>
+      cpus === undefined || [mode, reserveCores, threadsPerCore].every(each => each === undefined),
+  ),
   gpuPerRank: flag,
 };
-
-function isPlacement(value: unknown): boolean {
-  if (!isRecord(value)) return false;
-  const given = Object.entries(value).filter(([, each]) => each !== undefined);
-  const fits = given.every(
-    ([name, each]) => Object.hasOwn(fields, name) && fields[name as keyof Placement][0](each), // hasOwn has just told
-  );
-  const chosen = ['mode', 'reserveCores', 'threadsPerCore'].some(name => value[name] !== undefined);
-  return fits && !(chosen && value.cpus !== undefined);
-}
 
 function isCpuMap(value: unknown): boolean {
   return (

@@ -1,5 +1,4 @@
-import { milliseconds, type Rule, text } from '../option-rules.js';
-import { signalNumber } from '../util/signals.js';
+import { milliseconds, type Rule, secret, signalName, text } from '../option-rules.js';
 
 /** Notices that this machine will soon be taken away, and what follows from one. */
 export interface PreemptionOptions {
@@ -20,18 +19,14 @@ export interface PreemptionOptions {
 
 export const preemptionDefaults = { preemptUrlIntervalMs: 5000 } as const;
 
-const signal: Rule = [
-  value => typeof value === 'string' && signalNumber(value) !== undefined,
-  'the name of a signal, like SIGUSR1',
-];
-
 export const preemptionRules: Readonly<Record<keyof PreemptionOptions, Rule>> = {
-  preemptSignal: signal,
+  preemptSignal: signalName,
   preemptFile: text,
-  preemptUrl: [
+  // It may have a token in it.
+  preemptUrl: secret([
     value => typeof value === 'string' && /^https?:/.test(value) && URL.canParse(value),
     'a URL of http or https',
-  ],
+  ]),
   preemptUrlIntervalMs: milliseconds,
   preemptLimitMs: milliseconds,
 };

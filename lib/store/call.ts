@@ -1,4 +1,4 @@
-import { launchError } from '../errors.js';
+import { launchError, valueError } from '../errors.js';
 import { maxTimerMs } from '../util/timers.js';
 import { ConnectionLost, malformed } from './connection.js';
 
@@ -104,7 +104,7 @@ function createFanOut() {
 /** @throws ERR_OPTION */
 export function checkTimeout(timeoutMs: number): number {
   if (timeoutMs >= 0) return timeoutMs;
-  throw launchError('ERR_OPTION', ['timeoutMs', timeoutMs, 'milliseconds, 0 or more']);
+  throw valueError('timeoutMs', timeoutMs, 'milliseconds, 0 or more');
 }
 
 function createCall(signal: AbortSignal): Call {

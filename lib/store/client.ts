@@ -1,4 +1,4 @@
-import { launchError } from '../errors.js';
+import { valueError } from '../errors.js';
 import { addressOf } from '../util/address.js';
 import { type Call, checkTimeout, createCalls } from './call.js';
 import { anybodyThere } from './dial.js';
@@ -98,5 +98,5 @@ export async function connectStore(options: ConnectOptions): Promise<StoreClient
 
 /** @throws ERR_OPTION */
 function check(option: string, value: unknown, isAccepted: boolean, accepted: string): void {
-  if (!isAccepted) throw launchError('ERR_OPTION', [option, value, accepted]);
+  if (!isAccepted) throw valueError(option, value, accepted);
 }

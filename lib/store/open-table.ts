@@ -1,4 +1,4 @@
-import { launchError } from '../errors.js';
+import { launchError, onMachine } from '../errors.js';
 import {
   type NativeStore,
   type NativeStoreAddress,
@@ -7,16 +7,19 @@ import {
   native,
 } from '../native.js';
 import { addressOf } from '../util/address.js';
-import { codeOf } from '../util/errno.js';
+import { adviceFor, codeOf, describeErrno } from '../util/errno.js';
 import { everyHost, type Hosts } from './master-hosts.js';
 
-/** A store, for as many clients as this process may have descriptors. @throws ERR_NATIVE_MISSING */
+/** A store, for as many clients as this process may have descriptors. @throws ERR_NATIVE_MISSING, ERR_MACHINE */
 export function createStore(
   options: NativeStoreOptions,
   onReport: (report: NativeStoreReport) => void,
 ): NativeStore {
-  native().raiseNofile();
-  return native().createStore(options, onReport);
+  const addon = native();
+  return onMachine("can't start the store", () => {
+    addon.raiseNofile();
+    return addon.createStore(options, onReport);
+  });
 }
 
 /**
@@ -105,13 +108,18 @@ function portProblem(error: unknown, shown: string, port: number): string {
     case 'EINVAL':
       return `${shown} is not an address; give one of this machine, or localhost`;
     case 'EADDRINUSE': {
+      if (port === 0) return 'no port is free: see /proc/sys/net/ipv4/ip_local_port_range';
       const holder = native().portHolder(port, holderMs);
       const by = holder === undefined ? '' : ` by ${holder.command} (pid ${holder.pid})`;
       return `the port is in use${by}; choose another one, or none for a free one`;
     }
     case 'EACCES':
       return 'ports below 1024 are for the superuser; choose another one, or none for a free one';
-    default:
-      return error instanceof Error ? error.message : String(error);
+    default: {
+      const { errno, syscall } = error as { errno?: number; syscall?: string }; // the addon's
+      if (errno === undefined) return String(error);
+      const { code, text } = describeErrno(errno);
+      return `${syscall}: ${text}${adviceFor(code)}`;
+    }
   }
 }

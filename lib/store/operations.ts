@@ -1,4 +1,4 @@
-import { launchError } from '../errors.js';
+import { launchError, valueError } from '../errors.js';
 import type { Call, CallOptions, Calls } from './call.js';
 import { isLoss } from './connection.js';
 import { anybodyThere } from './dial.js';
@@ -243,7 +243,7 @@ function toI64(name: string, value: number | bigint): bigint {
     const number = BigInt(value);
     if (BigInt.asIntN(64, number) === number) return number;
   }
-  throw launchError('ERR_OPTION', [name, String(value), 'a whole number of at most 64 bits']);
+  throw valueError(name, value, 'a whole number of at most 64 bits');
 }
 
 function listed(keys: readonly string[]): string {

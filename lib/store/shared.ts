@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { launchError } from '../errors.js';
+import { launchError, valueError } from '../errors.js';
 import { native, packageRoot, sharedMemoryLibrary } from '../native.js';
 import { codeOf } from '../util/errno.js';
 
@@ -48,7 +48,7 @@ export interface SharedStore extends Disposable {
 export function openSharedStore(name = process.env[sharedStoreVariable]): SharedStore {
   if (name === undefined || name === '') {
     const accepted = `the name of a store's socket, or set ${sharedStoreVariable}, as workers of regroup have it`;
-    throw launchError('ERR_OPTION', ['name', name, accepted]);
+    throw valueError('name', name, accepted);
   }
   const startedAt = performance.now();
   const store = open(name, startedAt);

@@ -27,7 +27,9 @@ export function removeDir(path: string): Promise<void> {
 
 /** A file or a folder with all that's in it; nothing if it isn't there. */
 export function removeAll(path: string): Promise<void> {
-  return called<void>(done => fs.rm(onDisk(path), { recursive: true, force: true }, error => done(error)));
+  return called<void>(done =>
+    fs.rm(onDisk(path), { recursive: true, force: true }, error => done(error)),
+  );
 }
 
 export function namesIn(folder: string): Promise<string[]> {

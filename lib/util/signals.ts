@@ -42,9 +42,21 @@ const names: Readonly<Record<number, string>> = {
 
 const numbers = new Map(Object.entries(names).map(([number, name]) => [name, Number(number)]));
 
+export const signalNames: readonly string[] = Object.values(names);
+
 /** `SIGTERM` for 15; nothing for a number without a name. */
 export function signalName(number: number): string | undefined {
   return names[number];
+}
+
+/** `SIGUSR1` for `USR1`, `SIGUSR1`, `usr1` and `10`, as kill(1) takes them; nothing for a name that isn't one. */
+export function signalNamed(text: string): string | undefined {
+  const name = text
+    .trim()
+    .toUpperCase()
+    .replace(/^(SIG)?/, 'SIG');
+  const number = signalNumber(name);
+  return number === undefined ? undefined : (signalName(number) ?? name);
 }
 
 /** 15 for `SIGTERM`, 36 for `SIG36`; nothing for a name that isn't one. */

@@ -7,6 +7,7 @@
 #include "addon/errors.h"
 #include "addon/events.h"
 #include "addon/fields.h"
+#include "core/base/local_time.h"
 
 namespace regroup {
 
@@ -124,9 +125,8 @@ Napi::Value createSupervisor(const Napi::CallbackInfo& info) {
     auto target = toTarget(call[2]);
     if (target) self.supervisor().signalGroup(*group, *signal, *target);
   });
-  method("reapOrphans", [](Launcher& self, const Napi::CallbackInfo&) {
-    self.supervisor().reapOrphans();
-  });
+  method("reapOrphans",
+         [](Launcher& self, const Napi::CallbackInfo&) { self.supervisor().reapOrphans(); });
   method("beginGuest", [](Launcher& self, const Napi::CallbackInfo& call) {
     auto cookie = toString(call[0], "cookie");
     if (cookie) self.supervisor().beginGuest(*std::move(cookie));
@@ -143,6 +143,9 @@ Napi::Value createSupervisor(const Napi::CallbackInfo& info) {
   return object;
 }
 
+/// Those of any Date of JavaScript.
+constexpr double kMaxUnixSeconds = 8.64e12;
+
 /// features(disable): Record<string, boolean>
 Napi::Value features(const Napi::CallbackInfo& info) {
   auto disable = toStrings(info[0], "disable");
@@ -155,11 +158,24 @@ Napi::Value monotonicMs(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), toMs(monotonicNow()));
 }
 
+/// utcOffset(unixSeconds: number): number
+Napi::Value utcOffsetOf(const Napi::CallbackInfo& info) {
+  auto moment = toNumber(info[0], "unixSeconds", -kMaxUnixSeconds, kMaxUnixSeconds, false);
+  if (!moment) return {};
+  auto offset = utcOffset(static_cast<int64_t>(*moment));
+  if (!offset) {
+    throwError(info.Env(), offset.error());
+    return {};
+  }
+  return Napi::Number::New(info.Env(), static_cast<double>(*offset));
+}
+
 }  // namespace
 
 void initLauncher(Napi::Env env, Napi::Object exports) {
   exports.Set("createSupervisor", Napi::Function::New(env, createSupervisor, "createSupervisor"));
   exports.Set("features", Napi::Function::New(env, features, "features"));
+  exports.Set("utcOffset", Napi::Function::New(env, utcOffsetOf, "utcOffset"));
   exports.Set("monotonicMs", Napi::Function::New(env, monotonicMs, "monotonicMs"));
 }
 

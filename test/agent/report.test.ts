@@ -173,3 +173,13 @@ t.test('the headline says who, how and when', t => {
   }
   t.end();
 });
+
+t.test('F-H11: times of zones that TZ spells out are local ones', t => {
+  process.env.TZ = '<+0530>-5:30';
+  t.teardown(() => {
+    process.env.TZ = 'UTC';
+  });
+
+  t.match(failureReport('train.py', [exited]), /\n {2}time {6}: 2026-11-22_17:37:06\n/);
+  t.end();
+});

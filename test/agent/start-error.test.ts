@@ -15,6 +15,7 @@ const plan: NativePlan = {
 };
 
 interface Case {
+  id?: string;
   step: NativeStep;
   errno: number;
   message: RegExp;
@@ -24,6 +25,44 @@ interface Case {
 
 const cases: readonly Case[] = [
   { step: 'exec', errno: ENOENT, message: /^\[Errno 2\] No such file or directory: '.*python3'$/ },
+  {
+    id: 'F-F18',
+    step: 'exec',
+    errno: ENOENT,
+    detail: '/crlf.sh',
+    message:
+      /^\[Errno 2\] No such file or directory: '\/crlf.sh'; it is there, but "\/bin\/sh\\r", which its first line names, is not: the file has Windows line endings$/,
+  },
+  {
+    step: 'exec',
+    errno: ENOENT,
+    detail: './crlf.sh',
+    plan: { cwd: '/job/.' },
+    message: /'.\/crlf.sh'$/,
+  },
+  {
+    id: 'F-F18',
+    step: 'exec',
+    errno: ENOENT,
+    detail: 'crlf.sh',
+    plan: { cwd: '/job' },
+    message: /'crlf.sh'; .* "\/usr\/bin\/env\\r", .* Windows line endings$/,
+  },
+  {
+    id: 'F-F18',
+    step: 'exec',
+    errno: ENOENT,
+    detail: '/old.py',
+    message:
+      /'\/old.py'; it is there, but "\/usr\/bin\/python2", which its first line names, is not$/,
+  },
+  {
+    id: 'F-F18',
+    step: 'exec',
+    errno: ENOENT,
+    detail: '/musl',
+    message: /'\/musl'; it is there, but the loader that it was built for is not$/,
+  },
   { step: 'exec', errno: EACCES, detail: '/x', message: /^worker 0 .*: exec \/x: .*executable/ },
   { step: 'spawn', errno: EAGAIN, message: /: spawn: .*ulimit -u/ },
   {
@@ -83,11 +122,13 @@ const cases: readonly Case[] = [
     message: /: cgroup \/c\/cgroup.procs: .*; others in that cgroup can't be moved: start regroup/,
   },
   {
+    id: 'F-F18',
     step: 'cgroup',
     errno: ENOTSUP,
     detail: '/c/memory.high',
+    // F-F18: libuv would say "operation not supported on socket".
     message:
-      /: cgroup \/c\/memory.high: .*; cgroups of version 1 have no such limit: take --memory-max/,
+      /: cgroup \/c\/memory.high: operation not supported; cgroups of version 1 have no such limit: take --memory-max/,
   },
   { step: 'cgroup', errno: ENOENT, message: /: cgroup controller x: there is none here; start/ },
   {
@@ -98,14 +139,25 @@ const cases: readonly Case[] = [
   },
 ];
 
-for (const { step, errno, detail = '', message, plan: more } of cases) {
-  t.test(`a start that fails with errno ${errno} at ${step} says ${message.source}`, async t => {
-    const error = startError(
-      { event: 'start-failed', group: 1, atMs: 0, index: 0, step, syscall: 'x', errno, detail },
-      { group: 1, cookie: '', plans: [{ ...plan, ...more }], tailBytes: 0, drainMs: 0 },
-    );
+const files: Record<string, string> = {
+  '/crlf.sh': '#!/bin/sh\r',
+  '/job/crlf.sh': '#! /usr/bin/env\r',
+  '/old.py': '#!/usr/bin/python2 -u',
+  '/musl': '\x7fELF',
+};
 
-    t.match(error.message, message);
-    t.match(error, { errno, syscall: 'x' });
-  });
+for (const { id, step, errno, detail = '', message, plan: more } of cases) {
+  t.test(
+    `${id === undefined ? '' : `${id}: `}a start that fails with errno ${errno} at ${step} says ${message.source}`,
+    async t => {
+      const error = startError(
+        { event: 'start-failed', group: 1, atMs: 0, index: 0, step, syscall: 'x', errno, detail },
+        { group: 1, cookie: '', plans: [{ ...plan, ...more }], tailBytes: 0, drainMs: 0 },
+        path => files[path],
+      );
+
+      t.match(error.message, message);
+      t.match(error, { errno, syscall: 'x' });
+    },
+  );
 }

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { chmodSync, existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -51,13 +51,52 @@ async function failsInWorker(t: Test, args: readonly string[], because: RegExp):
 }
 
 t.test('what to run is not there', async t => {
-  t.test('L-048 a script that is missing is a failure of the worker, as Python tells', t =>
-    failsInWorker(
-      t,
-      ['--standalone', '/nowhere/train.py'],
-      /can't open file '\/nowhere\/train.py'/,
-    ),
+  t.test('L-048 a script that is missing is told before anything starts', t =>
+    refuses(t, ['--standalone', '/nowhere/train.py'], {
+      words: ["FileNotFoundError: [Errno 2] No such file or directory: '/nowhere/train.py'"],
+    }),
   );
+
+  t.test('F-U8: it is named with the folder that it was looked for in', async t => {
+    const cwd = t.testdir({ 'train.py': '' });
+    await refuses(t, ['--standalone', 'trian.py'], {
+      cwd,
+      words: [`'trian.py' (in ${cwd}); did you mean train.py?`],
+    });
+  });
+
+  for (const [title, under, more] of [
+    ['a hook that runs before may make it', {}, ['--pre-start', 'true']],
+    ['an interpreter that is a script may run in a container', { PYTHON_EXEC: 'wrapper' }, []],
+  ] as const) {
+    t.test(`a script that is missing is Python's to tell where ${title}`, async t => {
+      const cwd = t.testdir({ wrapper: '#!/bin/sh\nexec python3 "$@"\n' });
+      chmodSync(join(cwd, 'wrapper'), 0o755);
+      const env = 'PYTHON_EXEC' in under ? { PYTHON_EXEC: join(cwd, 'wrapper') } : {};
+
+      const ended = await runCli(t, ['--standalone', ...more, 'nope.py'], { cwd, env });
+
+      t.equal(ended.code, 1);
+      t.match(ended.stderr, /can't open file '.*nope\.py'/);
+      t.match(ended.stderr, /exitcode {2}: 2 /);
+    });
+  }
+
+  t.test('G3: `regroup python train.py` is told what was meant', async t => {
+    const cwd = t.testdir({ 'train.py': '' });
+    await refuses(t, ['--standalone', 'python', 'train.py'], {
+      cwd,
+      words: ['did you mean `regroup train.py`? (--no-python runs programs)'],
+    });
+  });
+
+  t.test('--dry-run tells it too, and prints the plan', async t => {
+    const ended = await runCli(t, ['--standalone', '--dry-run', '/nowhere/train.py']);
+
+    t.equal(ended.code, 0);
+    t.match(ended.stderr, /^W.* FileNotFoundError: .*'\/nowhere\/train\.py'\n$/);
+    t.match(ended.stdout, /^nothing is started .*[\s\S]*\/nowhere\/train\.py/);
+  });
 
   t.test('L-047 a module that is missing too', t =>
     failsInWorker(t, ['--standalone', '-m', 'no_such_module'], /No module named no_such_module/),

@@ -1,6 +1,7 @@
 import t from 'tap';
-import { createPrinter, launchBanner, logLines, type Printer } from '../../lib/cli/print.js';
+import { createPrinter, type Printer } from '../../lib/cli/print.js';
 import { logLevels } from '../../lib/cli/settings.js';
+import { launchBanner, logLines } from '../../lib/cli/torchrun-text.js';
 import type { AgentEvent, WorkerExit, WorkerFailure } from '../../lib/events.js';
 
 const log = '1124 05:38:29.359000 77 regroup] ';
@@ -35,6 +36,20 @@ const failure: WorkerFailure = {
   host: 'localhost',
   tail: 'Traceback\nValueError: boom\n',
 };
+
+t.test('F-H11: lines have the local time, as the C library has it', t => {
+  const zone = process.env.TZ;
+  t.teardown(() => {
+    if (zone === undefined) delete process.env.TZ;
+    else process.env.TZ = zone;
+  });
+  process.env.TZ = '<+0530>-5:30';
+
+  const line = logLines('WARNING', 'text', new Date(Date.UTC(2026, 10, 24, 20, 8, 29, 359)), 77);
+
+  t.equal(line, 'W1125 01:38:29.359000 77 regroup] text\n');
+  t.end();
+});
 
 t.test('L-034: the OMP warning has the exact text of torchrun, once, for several workers', t => {
   const { printer, text } = printing({ ompIsUnset: true });

@@ -1,7 +1,8 @@
 import { type FailureRuleOption, isPattern, ruleActions } from '../../failure-options.js';
 import type { RuleAction } from '../../failures/policy.js';
-import { signalNumber } from '../../util/signals.js';
-import { acceptedDuration, parseDuration } from '../durations.js';
+import { didYouMean } from '../../util/nearest.js';
+import { signalNamed } from '../../util/signals.js';
+import { durationIn, durationOf, parseDuration } from '../durations.js';
 import type { Feature } from '../features.js';
 import type { OptionSpec } from '../option-spec.js';
 import type { Values } from '../values.js';
@@ -83,8 +84,8 @@ export const failures: Feature = {
     const noProgressRounds = values.int('no_progress');
     if (noProgressRounds !== undefined && noProgressRounds < 1)
       values.refuse('no_progress', 'it counts failed rounds', 'a number from 1');
-    const failFastMs = durationOf(values, 'fail_fast', values.text('fail_fast'));
-    const healthyAfterMs = durationOf(values, 'healthy_after', values.text('healthy_after'));
+    const failFastMs = durationOf(values, 'fail_fast');
+    const healthyAfterMs = durationOf(values, 'healthy_after');
     return {
       ...(failureRules.length === 0 ? {} : { failureRules }),
       ...windowOf(values),
@@ -104,7 +105,9 @@ function rulesOf(values: Values, dest: 'on_exit' | 'on_pattern'): FailureRuleOpt
     const equals = part.lastIndexOf('=');
     const action = part.slice(equals + 1).trim() as RuleAction; // checked in the next line
     if (equals < 1 || !ruleActions.includes(action)) {
-      return values.refuse(dest, `${part} names no action`, `…=ACTION with one of ${actions}`);
+      const meant = didYouMean(action, ruleActions);
+      const why = `${part} names no action${meant}`;
+      return values.refuse(dest, why, `…=ACTION with one of ${actions}`);
     }
     const what = part.slice(0, equals).trim();
     if (dest === 'on_exit') return { ...codesOf(values, what), action };
@@ -124,11 +127,15 @@ function codesOf(
     const [, from, to = from] = /^(\d+)(?:-(\d+))?$/.exec(part) ?? [];
     if (from !== undefined && Number(from) <= Number(to) && Number(to) <= 255) {
       exitCodes.push([Number(from), Number(to)]);
-    } else if (signalNumber(part) !== undefined) {
-      signals.push(part);
-    } else {
-      values.refuse('on_exit', `${part} is no exit code`, 'codes from 0 to 255, ranges, SIGNAMEs');
+      continue;
     }
+    // Numbers are codes here, whatever kill(1) takes them for.
+    const signal = /^\d/.test(part) ? undefined : signalNamed(part);
+    if (signal === undefined) {
+      const accepted = 'codes from 0 to 255, ranges like 64-78, signals like SIGSEGV';
+      return values.refuse('on_exit', `'${part}' is not an exit code or signal`, accepted);
+    }
+    signals.push(signal);
   }
   return {
     ...(exitCodes.length === 0 ? {} : { exitCodes }),
@@ -149,15 +156,10 @@ function windowOf(values: Values): { restartWindow?: { restarts: number; perMs: 
 function backOffOf(values: Values): { backOff?: { firstMs: number; maxMs: number } } {
   const text = values.text('back_off');
   if (text === undefined) return {};
-  const [first, max = first] = text.split(':');
-  const firstMs = durationOf(values, 'back_off', first) ?? 0;
-  const maxMs = durationOf(values, 'back_off', max) ?? 0;
+  const [first = '', max = first] = text.split(':');
+  const firstMs = durationIn(values, 'back_off', first);
+  const maxMs = durationIn(values, 'back_off', max);
   if (firstMs > maxMs)
     return values.refuse('back_off', 'the first is above the last', 'FIRST:MAX, like 1s:60s');
   return { backOff: { firstMs, maxMs } };
-}
-
-function durationOf(values: Values, dest: string, text: string | undefined): number | undefined {
-  if (text === undefined) return undefined;
-  return parseDuration(text) ?? values.refuse(dest, `${text} is no time`, acceptedDuration);
 }

@@ -1,4 +1,4 @@
-import { acceptedDuration, parseDuration } from '../durations.js';
+import { durationOf } from '../durations.js';
 import type { Feature } from '../features.js';
 
 export const gpus: Feature = {
@@ -15,9 +15,7 @@ export const gpus: Feature = {
     },
   ],
   read(values) {
-    const text = values.text('gpu_wait');
-    if (text === undefined) return {};
-    const gpuWaitMs = parseDuration(text);
-    return { gpuWaitMs: gpuWaitMs ?? values.refuse('gpu_wait', "isn't a time", acceptedDuration) };
+    const gpuWaitMs = durationOf(values, 'gpu_wait');
+    return gpuWaitMs === undefined ? {} : { gpuWaitMs };
   },
 };

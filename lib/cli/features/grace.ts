@@ -1,6 +1,7 @@
 import { type GraceReason, graceReasons } from '../../options/grace.js';
+import { didYouMean } from '../../util/nearest.js';
+import { durationIn } from '../durations.js';
 import type { Feature } from '../features.js';
-import { toMilliseconds } from './seconds.js';
 
 const reasons = graceReasons.join(', ');
 
@@ -10,7 +11,7 @@ export const grace: Feature = {
       names: ['--grace'],
       dest: 'grace',
       takes: 'text',
-      metavar: 'REASON=SECONDS,…',
+      metavar: 'REASON=TIME,…',
       env: false,
       origin: 'regroup',
       group: 'stopping',
@@ -23,12 +24,13 @@ export const grace: Feature = {
 
     const graceMs: Partial<Record<GraceReason, number>> = {};
     for (const pair of text.split(',')) {
-      const [, reason, seconds] = /^\s*(\w+)=(.*)$/.exec(pair) ?? [];
+      const [, reason = '', time] = /^\s*(\w+)=(.*)$/.exec(pair) ?? [];
       const known = graceReasons.find(each => each === reason);
-      if (known === undefined || seconds === undefined) {
-        return values.refuse('grace', 'not REASON=SECONDS', `REASON one of ${reasons}`);
+      if (known === undefined || time === undefined) {
+        const why = `not REASON=TIME${didYouMean(reason, graceReasons)}`;
+        return values.refuse('grace', why, `REASON one of ${reasons}, like failure=5s,signal=2m`);
       }
-      graceMs[known] = toMilliseconds(values, 'grace', seconds);
+      graceMs[known] = durationIn(values, 'grace', time);
     }
     return { graceMs };
   },

@@ -1,5 +1,7 @@
 import { type HangOptions, isPattern } from '../../hang-options.js';
-import { maxTimerMs } from '../../util/timers.js';
+import { didYouMean } from '../../util/nearest.js';
+import { signalNamed, signalNames } from '../../util/signals.js';
+import { durationOf } from '../durations.js';
 import type { Feature } from '../features.js';
 import type { OptionSpec } from '../option-spec.js';
 import type { Values } from '../values.js';
@@ -19,13 +21,14 @@ const option = (
   ...more,
 });
 
+const aboveZero = { aboveZero: true } as const;
 const rules = ['hang_silence', 'expect', 'hang_heartbeat', 'first_progress'];
 
 export const hang: Feature = {
   options: [
     option(
       '--hang-silence',
-      'The job hangs when no worker has written anything for TIME (90, 120s, 5m, 1h).',
+      'The job hangs when no worker has written anything for TIME (90, 500ms, 120s, 5m, 1h).',
     ),
     option('--expect', 'A line like this must recur, in each worker that has written one.', {
       metavar: 'REGEX',
@@ -57,14 +60,16 @@ export const hang: Feature = {
 };
 
 function hangOf(values: Values): HangOptions {
-  const silenceMs = timeOf(values, 'hang_silence');
-  const heartbeatMs = timeOf(values, 'hang_heartbeat');
-  const firstProgressMs = timeOf(values, 'first_progress');
+  const silenceMs = durationOf(values, 'hang_silence', aboveZero);
+  const heartbeatMs = durationOf(values, 'hang_heartbeat', aboveZero);
+  const firstProgressMs = durationOf(values, 'first_progress', aboveZero);
   const expect = expectOf(values);
   const action = values.text('on_hang') as HangOptions['action']; // choices has told
-  const dumpSignal = values.text('dump_signal');
-  if (dumpSignal !== undefined && !/^SIG[A-Z0-9]+$/.test(dumpSignal)) {
-    values.refuse('dump_signal', 'no such signal', 'a name like SIGUSR1');
+  const signalText = values.text('dump_signal');
+  const dumpSignal = signalText === undefined ? undefined : signalNamed(signalText);
+  if (signalText !== undefined && dumpSignal === undefined) {
+    const why = `no such signal${didYouMean(signalText, signalNames)}`;
+    values.refuse('dump_signal', why, 'a name like SIGUSR1 or USR1');
   }
   for (const dest of ['on_hang', 'dump_signal']) {
     if (values.text(dest) === undefined || rules.some(rule => values.text(rule) !== undefined))
@@ -87,7 +92,7 @@ function hangOf(values: Values): HangOptions {
 
 function expectOf(values: Values): HangOptions['expect'] {
   const pattern = values.text('expect');
-  const everyMs = timeOf(values, 'every');
+  const everyMs = durationOf(values, 'every', aboveZero);
   const rule = values.text('expect_rule') as 'finite' | 'grows' | undefined; // choices has told
   if (pattern === undefined) {
     for (const dest of ['every', 'expect_rule']) {
@@ -102,16 +107,4 @@ function expectOf(values: Values): HangOptions['expect'] {
   if (everyMs === undefined)
     return values.refuse('expect', "there's no --every", '--every TIME beside it');
   return { pattern, everyMs, ...(rule === undefined ? {} : { rule }) };
-}
-
-const units: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
-
-function timeOf(values: Values, dest: string): number | undefined {
-  const text = values.text(dest);
-  if (text === undefined) return undefined;
-
-  const [, number, unit = 's'] = /^(\d+(?:\.\d+)?)(ms|s|m|h)?$/.exec(text) ?? [];
-  const ms = Number(number) * (units[unit] ?? 0);
-  if (ms > 0 && ms <= maxTimerMs) return ms;
-  return values.refuse(dest, "isn't a time", '90, 500ms, 120s, 5m, 1h; 24 days at most');
 }

@@ -1,5 +1,5 @@
 import type { Hooks } from '../../options/hooks.js';
-import { acceptedDuration, parseDuration } from '../durations.js';
+import { durationOf } from '../durations.js';
 import type { Feature } from '../features.js';
 import type { OptionSpec } from '../option-spec.js';
 import type { Values } from '../values.js';
@@ -38,7 +38,7 @@ export const hooks: Feature = {
     const preStart = commandOf(values, 'pre_start');
     const preStop = commandOf(values, 'pre_stop');
     const postRound = commandOf(values, 'post_round');
-    const timeoutMs = timeoutOf(values);
+    const timeoutMs = durationOf(values, 'hook_timeout', { aboveZero: true });
     const given: Hooks = {
       ...(preStart === undefined ? {} : { preStart }),
       ...(preStop === undefined ? {} : { preStop }),
@@ -57,12 +57,4 @@ export const hooks: Feature = {
 function commandOf(values: Values, dest: string): string | undefined {
   const command = values.text(dest);
   return command?.trim() === '' ? values.refuse(dest, 'it is empty', 'a command') : command;
-}
-
-function timeoutOf(values: Values): number | undefined {
-  const text = values.text('hook_timeout');
-  if (text === undefined) return undefined;
-  return (
-    parseDuration(text) || values.refuse('hook_timeout', "isn't a time above 0", acceptedDuration)
-  );
 }

@@ -10,6 +10,7 @@ import {
   type RlimitValue,
   rlimitNames,
 } from '../../options/limits.js';
+import { didYouMean } from '../../util/nearest.js';
 import type { Feature } from '../features.js';
 import { acceptedSize, parseSize } from '../sizes.js';
 import type { Values } from '../values.js';
@@ -110,7 +111,9 @@ function readRlimits(values: Values): LimitOptions {
     const limit = known === undefined ? undefined : parseRlimit(value);
     if (known === undefined || limit === undefined) {
       const why =
-        known !== undefined || name === '' ? `'${entry}' is no limit` : `no resource '${name}'`;
+        known !== undefined || name === ''
+          ? `'${entry}' is not a limit`
+          : `no resource '${name}'${didYouMean(name, rlimitNames)}`;
       return values.refuse('rlimit', why, acceptedRlimits);
     }
     if (rlimits[known] !== undefined) {

@@ -1,8 +1,10 @@
+import { didYouMean } from '../../util/nearest.js';
+import { signalNamed, signalNames } from '../../util/signals.js';
+import { durationOf } from '../durations.js';
 import type { Feature } from '../features.js';
 import type { OptionSpec } from '../option-spec.js';
 import { isCatchable } from '../settings.js';
 import type { Values } from '../values.js';
-import { millisecondsOf } from './seconds.js';
 
 const common = { env: false, origin: 'regroup', group: 'stopping' } as const;
 
@@ -31,23 +33,16 @@ export const preemption: Feature = {
         'URL',
         'A metadata service that answers 200, and neither FALSE nor NONE, gives such a notice, too.',
       ],
-      [
-        '--preempt-interval',
-        'SECONDS',
-        'From one question to that service to the next. Default: 5.',
-      ],
-      ['--preempt-limit', 'SECONDS', 'From the notice to SIGTERM. Default: none.'],
+      ['--preempt-interval', 'TIME', 'From one question to that service to the next. Default: 5s.'],
+      ['--preempt-limit', 'TIME', 'From the notice to SIGTERM. Default: none.'],
     ]),
   ],
   read(values) {
-    const signal = values.text('preempt_signal');
+    const signal = signalOf(values);
     const file = values.text('preempt_file');
     const url = values.text('preempt_url');
-    const preemptUrlIntervalMs = millisecondsOf(values, 'preempt_interval');
-    const limitMs = millisecondsOf(values, 'preempt_limit');
-    if (signal !== undefined && !isCatchable(signal)) {
-      values.refuse('preempt_signal', 'no signal that can be caught', 'a name like SIGUSR1');
-    }
+    const preemptUrlIntervalMs = durationOf(values, 'preempt_interval');
+    const limitMs = durationOf(values, 'preempt_limit');
     return {
       ...(signal === undefined ? {} : { preemptSignal: signal }),
       ...(file === undefined ? {} : { preemptFile: file }),
@@ -58,15 +53,24 @@ export const preemption: Feature = {
   },
 };
 
+function signalOf(values: Values): NodeJS.Signals | undefined {
+  const text = values.text('preempt_signal');
+  return text === undefined ? undefined : catchable(values, 'preempt_signal', text);
+}
+
 /** @throws CommandLineError */
 export function parseForwardSignals(values: Values): readonly NodeJS.Signals[] {
   const names = (values.text('forward_signals') ?? '').split(',').map(name => name.trim());
-  return names.filter((name): name is NodeJS.Signals => {
-    if (name !== '' && !isCatchable(name)) {
-      values.refuse('forward_signals', `${name} can't be caught`, 'names like SIGUSR1,SIGUSR2');
-    }
-    return name !== '';
-  });
+  return names.flatMap(name => (name === '' ? [] : catchable(values, 'forward_signals', name)));
+}
+
+/** @throws CommandLineError */
+function catchable(values: Values, dest: string, text: string): NodeJS.Signals {
+  const name = signalNamed(text);
+  if (name !== undefined && isCatchable(name)) return name;
+  const why = name === undefined ? `there is no signal ${text}` : `${name} can't be caught`;
+  const meant = name === undefined ? didYouMean(text, signalNames) : '';
+  return values.refuse(dest, `${why}${meant}`, 'names like SIGUSR1 or USR1');
 }
 
 function texts(rows: readonly (readonly [name: string, metavar: string, help: string])[]) {

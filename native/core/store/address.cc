@@ -49,12 +49,17 @@ PeerName::PeerName(const SocketAddress& address) : host{}, port(0) {
 
 std::string PeerName::text() const {
   char buffer[INET6_ADDRSTRLEN] = "";
+  std::string text;
   if (IN6_IS_ADDR_V4MAPPED(&host)) {
     ::inet_ntop(AF_INET, &host.s6_addr[12], buffer, sizeof buffer);
-    return std::string(buffer) + ":" + std::to_string(port);
+    text = buffer;
+  } else {
+    ::inet_ntop(AF_INET6, &host, buffer, sizeof buffer);
+    // Appended: GCC 12 warns of an overlap that there isn't where a literal goes before a string
+    // (GCC bug 105329).
+    text.append("[").append(buffer).append("]");
   }
-  ::inet_ntop(AF_INET6, &host, buffer, sizeof buffer);
-  return "[" + std::string(buffer) + "]:" + std::to_string(port);
+  return text.append(":").append(std::to_string(port));
 }
 
 }  // namespace regroup::store
