@@ -226,7 +226,10 @@ export type AgentEvent =
   | { readonly event: 'gpu-held'; readonly holders: readonly GpuHolder[]; readonly atMs: number }
   /** Processes that the workers left behind and that were killed. */
   | { readonly event: 'strays-killed'; readonly count: number; readonly atMs: number }
-  /** Output could not be written as asked (disk full, console gone); the workers go on. */
+  /**
+   * Output could not be written as asked (disk full, console gone); the workers go on. `ETIMEDOUT`: the file takes
+   * nothing, so that its worker waits when it has much to say, or that its last lines are lost.
+   */
   | {
       readonly event: 'output-trouble';
       readonly worker: WorkerIdentity;

@@ -24,7 +24,8 @@ import { hostname } from './util/hostname.js';
 
 export interface Run extends AsyncDisposable {
   /**
-   * Settles when the last worker is reaped and its output written. Rejects only if the agent fails:
+   * Settles when the last worker is reaped and its output written: to its files, and to stdout and stderr as long as
+   * they take some of it now and then (5 s). Rejects only if the agent fails:
    * ERR_SPAWN, ERR_NO_PROGRAM, ERR_LOG_DIR, ERR_PORT, ERR_HOOK, ERR_VISIBLE_DEVICES, ERR_NATIVE_MISSING,
    * ERR_INTERNAL. A rejection that nobody awaits is no unhandled one.
    */
@@ -36,7 +37,8 @@ export interface Run extends AsyncDisposable {
    */
   events(): AsyncIterable<AgentEvent>;
   /**
-   * Resolves when no worker is left. Idempotent: without a signal, a later call only waits.
+   * Resolves when no worker is left. Idempotent: without a signal, a later call only waits. One that comes when all
+   * have ended makes `result` wait no longer for whoever reads their output.
    *
    * @param signal for the workers. A later call that names one means that the user won't wait:
    *   what's left is killed at once, unless it's the same signal within 100 ms, which is

@@ -22,7 +22,7 @@ export type NativeStream =
   /** Through the pump. */
   | {
       readonly to: 'pipe';
-      /** Gets every byte, as it was written. */
+      /** Gets every byte, as it was written. A file that stands still makes its own worker wait, and nobody else. */
       readonly file?: string;
       /** Gets whole lines, each behind `prefix`; 1 is our stdout, 2 our stderr. */
       readonly console?: 1 | 2;
@@ -244,7 +244,8 @@ export type NativeEvent =
     }
   /**
    * The last event of a group: every worker is reaped or stuck, whatever they left behind is
-   * killed, their output is written. Comes once for each group that had `started`.
+   * killed, their output is in its files, or was given up. A console may still have to get the rest from there. Comes
+   * once for each group that had `started`.
    */
   | {
       readonly event: 'ended';
@@ -255,7 +256,10 @@ export type NativeEvent =
       readonly strays: number;
       readonly tails: readonly NativeTail[];
     }
-  /** Trouble with output that the worker mustn't notice: ENOSPC, a closed console, lines dropped. */
+  /**
+   * Trouble with output that the worker mustn't notice: ENOSPC, a closed console, lines dropped. ETIMEDOUT: the file
+   * takes nothing, so that its worker waits, or its last lines are lost.
+   */
   | {
       readonly event: 'output-trouble';
       readonly group: number;
@@ -284,14 +288,15 @@ export type NativeEvent =
       readonly errno: number;
     };
 
-/** The supervisor thread, and the pump thread once something is piped. */
+/** The supervisor thread, and the output thread once something is piped. */
 export interface NativeSupervisor {
   /** Starts all workers or none; the outcome comes as `started` or `start-failed`. */
   startGroup(plan: NativeGroupPlan): void;
   /**
    * Signals, continues stopped processes, kills what's left when the grace period ends or, if
    * the leader alone was signalled, when that is gone. A second call can only shorten the grace period. A group that is
-   * still starting is stopped as soon as it has started. Unknown or ended groups: nothing.
+   * still starting is stopped as soon as it has started; while its log files are being opened, its start fails with
+   * ECANCELED. Unknown or ended groups: nothing.
    */
   stopGroup(group: number, stop: NativeStop): void;
   /** Signals every live worker of the group, and stops nothing. */
@@ -310,7 +315,50 @@ export interface NativeSupervisor {
   endGuest(cookie: string): void;
   /** Kills every group, now, and waits at most `boundMs`. For `process.on('exit')`; blocks. */
   killAll(boundMs: number): void;
-  /** Ends the threads. Groups that are left are killed. Idempotent. */
+  /**
+   * Ends the threads. Groups that are left are killed. The output thread ends with the last who uses it: what consoles
+   * take within seconds is still written. Idempotent.
+   */
+  close(): void;
+}
+
+/** How long `flush` waits for a console that takes nothing. */
+export interface NativePatience {
+  /** If workers' lines are among what it hasn't taken. Absent: as long as it has a reader. */
+  readonly linesMs?: number;
+  /** If there are but our own words. */
+  readonly wordsMs: number;
+}
+
+export interface NativeFlushed {
+  readonly id: number;
+  /** Lines of workers that the consoles haven't taken, roughly. */
+  readonly unshownLines: number;
+}
+
+/**
+ * Our own words on stdout and stderr. They are written by the output thread, which carries workers' lines as well: no
+ * call waits for a reader, and no line is torn.
+ */
+export interface NativeConsole {
+  /**
+   * Whole lines, in the order of the calls. Those for which there's no room any more are dropped, counted and told.
+   *
+   * @throws with `code` (EAGAIN, EMFILE…) if the thread can't be started
+   */
+  say(console: 1 | 2, lines: string): void;
+  /**
+   * Waits until the consoles have taken what they were given by now, and what ended groups still have for them in
+   * their files; or have gone; or have taken nothing for too long. `onFlushed` is told, once per call.
+   *
+   * @returns false if there's nothing to wait for; then nothing is told
+   */
+  flush(id: number, patience: NativePatience): boolean;
+  /** The same for a process that ends at once: blocks, `boundMs` at most. */
+  flushNow(boundMs: number): void;
+  /** Ends all waits of this process. */
+  hurry(): void;
+  /** What it has said is still written, but not waited for. Idempotent. */
   close(): void;
 }
 
@@ -503,6 +551,8 @@ export interface NativeAddon {
     },
     onEvents: (events: readonly NativeEvent[]) => void,
   ): NativeSupervisor;
+  /** @param onFlushed called with batches. It keeps Node alive only while a flush is under way. */
+  openConsole(onFlushed: (batch: readonly NativeFlushed[]) => void): NativeConsole;
   /**
    * Raises this process's soft limit of open files to its hard one, where Node hasn't, and not for
    * workers.

@@ -5,6 +5,7 @@
       "native/core/base/syscall.cc",
       "native/core/base/thread.cc",
       "native/core/base/loop.cc",
+      "native/core/base/helpers.cc",
       "native/core/base/clone.cc",
       "native/core/base/features.cc",
       "native/core/base/nofile.cc",
@@ -31,6 +32,7 @@
       "native/core/process/guardian.cc",
       "native/core/process/early_status.cc",
       "native/core/process/early_watch.cc",
+      "native/core/process/group_files.cc",
       "native/core/process/group_preload.cc",
       "native/core/process/group_start.cc",
       "native/core/process/group_cgroup.cc",
@@ -39,7 +41,10 @@
       "native/core/process/supervisor.cc",
       "native/core/output/lines.cc",
       "native/core/output/console.cc",
+      "native/core/output/log_file.cc",
       "native/core/output/pump_streams.cc",
+      "native/core/output/pump_console.cc",
+      "native/core/output/pump_behind.cc",
       "native/core/output/pump_finish.cc",
       "native/core/output/pump.cc",
       "native/core/store/protocol.cc",
@@ -90,7 +95,6 @@
     "guardian_files": ["native/guardian/cgroups.cc", "native/guardian/guardian.cc"],
     "addon_files": [
       "native/addon/addon.cc",
-      "native/addon/channel.cc",
       "native/addon/convert.cc",
       "native/addon/convert_limits.cc",
       "native/addon/errors.cc",
@@ -98,6 +102,7 @@
       "native/addon/fields.cc",
       "native/addon/gpu.cc",
       "native/addon/launcher.cc",
+      "native/addon/output.cc",
       "native/addon/shared_store.cc",
       "native/addon/store.cc"
     ]

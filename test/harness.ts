@@ -22,6 +22,8 @@ export interface CliRun {
    * weren't given yet. Rejects with all that was printed if the command ends without it.
    */
   line(pattern: RegExp): Promise<string>;
+  /** Resolves when its stdout contains the text, which needn't be a whole line. Rejects as `line` does. */
+  shows(text: string): Promise<void>;
   kill(signal: NodeJS.Signals): void;
   /** Writes to a pipe that `typing` keeps at its stdin; nothing closes it. */
   type(text?: string): void;
@@ -213,6 +215,7 @@ function follow(child: ChildProcess): CliRun {
   let stderr = '';
   const lines: string[] = [];
   const waiting: { pattern: RegExp; found: (line: string) => void }[] = [];
+  const looking: { text: string; found: () => void }[] = [];
 
   const offer = (line: string): void => {
     const index = waiting.findIndex(({ pattern }) => pattern.test(line));
@@ -221,6 +224,7 @@ function follow(child: ChildProcess): CliRun {
   };
   child.stdout?.setEncoding('utf8').on('data', text => {
     stdout += text;
+    for (const { text, found } of looking) if (stdout.includes(text)) found();
   });
   child.stderr?.setEncoding('utf8').on('data', text => {
     stderr += text;
@@ -232,6 +236,15 @@ function follow(child: ChildProcess): CliRun {
   const ended = once(child, 'close').then(
     ([code, signal]): Ended => ({ code, signal, stdout, stderr }),
   );
+  /** Rejects when it ends before. */
+  const before = <T>(what: string, awaited: Promise<T>): Promise<T> => {
+    const gone = ended.then(end => {
+      throw new Error(
+        `ended with ${end.signal ?? end.code} without ${what}\n${end.stdout}\n${end.stderr}`,
+      );
+    });
+    return Promise.race([awaited, gone]);
+  };
   return {
     pid: child.pid ?? 0,
     stdout: () => stdout,
@@ -249,12 +262,11 @@ function follow(child: ChildProcess): CliRun {
       if (index >= 0) return lines.splice(index, 1)[0] ?? '';
 
       const line = new Promise<string>(found => waiting.push({ pattern, found }));
-      const gone = ended.then(end => {
-        throw new Error(
-          `ended with ${end.signal ?? end.code} without a line like ${pattern}\n${end.stdout}\n${end.stderr}`,
-        );
-      });
-      return Promise.race([line, gone]);
+      return before(`a line like ${pattern}`, line);
+    },
+    shows: async text => {
+      if (stdout.includes(text)) return;
+      await before(`showing ${text}`, new Promise<void>(found => looking.push({ text, found })));
     },
   };
 }

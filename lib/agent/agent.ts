@@ -368,7 +368,12 @@ export function createAgent(job: Job): Agent {
     const keepErrorFiles =
       'failures' in outcome &&
       outcome.failures.some(each => each.errorFile !== undefined || each.cause === 'hang');
-    tearDown({ keepErrorFiles }).then(() => result.resolve(outcome), result.reject);
+    const close = (): void => {
+      tearDown({ keepErrorFiles }).then(() => result.resolve(outcome), result.reject);
+    };
+    const shown = machine?.outputShown();
+    if (shown === undefined) close();
+    else void shown.then(close);
   }
 
   function giveUp(error: unknown): void {
@@ -415,8 +420,11 @@ export function createAgent(job: Job): Agent {
     },
     preempt: by => happen({ event: 'notice', by }),
     forward: signal => happen({ event: 'forward', signal }),
-    stop: (by, signal) =>
-      happen({ event: 'stop', by, ...(signal === undefined ? {} : { signal }) }),
+    stop(by, signal) {
+      // Nothing is left to be stopped then, but a wait for whoever reads the workers' output.
+      if (state.phase === 'ended') machine?.hurryOutput();
+      happen({ event: 'stop', by, ...(signal === undefined ? {} : { signal }) });
+    },
     runFolder: rounds.runFolder,
   };
 }

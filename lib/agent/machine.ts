@@ -1,4 +1,5 @@
 import { onMachine } from '../errors.js';
+import { type Console, openConsole } from '../logs/console.js';
 import {
   guardianProgram,
   type NativeEvent,
@@ -17,6 +18,8 @@ import type { Job } from './job.js';
 
 /** How long a killing blocks the agent, which has nothing else to do by then. */
 export const killAtOnceMs = 1000;
+/** How long the end of a run waits for a console that takes nothing of what workers have printed. */
+const consolePatienceMs = 5000;
 
 /** Descriptors that no client of the store gets: for the agent's next round, and for each of its workers. */
 const keptDescriptors = { agent: 64, worker: 16 } as const;
@@ -49,6 +52,10 @@ export interface Machine {
   slots(round: number): readonly NativeStoreSlot[];
   /** Reports workers that wait for a store which nobody serves. None: nobody is looked after. */
   watchRefusals(pids: readonly number[]): void;
+  /** Waits until consoles have the output of workers that are gone, or don't take it; absent: they have it. */
+  outputShown(): Promise<unknown> | undefined;
+  /** Ends that wait. */
+  hurryOutput(): void;
   /** Resolves when this process is where it was before: limits may have moved it into another cgroup. */
   close(): Promise<void>;
 }
@@ -77,6 +84,7 @@ export function startMachine(
   const sharedMemory = !disable.includes('shared-memory');
   let store: NativeStore | undefined;
   let used = false;
+  let console: Console | undefined;
   killAtExit(supervisor);
 
   function startStore(): NativeStore {
@@ -128,7 +136,13 @@ export function startMachine(
       return table === undefined ? [] : (store?.slots(table.table) ?? []);
     },
     watchRefusals: pids => store?.watchRefusals(pids),
+    outputShown() {
+      console ??= openConsole();
+      return console.flush({ linesMs: consolePatienceMs, wordsMs: 0 });
+    },
+    hurryOutput: () => console?.hurry(),
     close() {
+      console?.close();
       // At once, so that whoever launches next may have the port.
       store?.close();
       dontKillAtExit(supervisor);

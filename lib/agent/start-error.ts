@@ -22,10 +22,7 @@ export function startError(
     const path = program.startsWith('/') || cwd === undefined ? program : `${cwd}/${program}`;
     return launchError('ERR_NO_PROGRAM', [program, missingInterpreter(firstLine(path))], cause);
   }
-  const why =
-    where === 'killed-before-exec'
-      ? 'it was killed before its program ran; the machine or its cgroup may be out of memory'
-      : text + (adviceAt(where, code) ?? adviceOnSpawn(code));
+  const why = reasonAt(where, code) ?? text + (adviceAt(where, code) ?? adviceOnSpawn(code));
   if (where === 'cgroup') return limitError(event, cause);
   const subject = subjectOf(where, plan.plans[index]) ?? detail;
   return launchError(
@@ -88,6 +85,15 @@ function subjectOf(step: NativeStep, plan: NativePlan | undefined): string | und
     default:
       return undefined;
   }
+}
+
+/** What happened, where a step and its code say more than the code alone. */
+function reasonAt(step: NativeStep, code: string): string | undefined {
+  if (step === 'killed-before-exec')
+    return 'it was killed before its program ran; the machine or its cgroup may be out of memory';
+  if (step === 'output' && code === 'ETIMEDOUT')
+    return 'it could not be opened within 30 s; its disk may not answer';
+  return undefined;
 }
 
 /** For a step that gives a code a meaning of its own. */

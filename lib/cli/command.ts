@@ -9,7 +9,7 @@ import { learnGpus } from '../placement/this-machine.js';
 import { signalNumber } from '../util/signals.js';
 import { unreachable } from '../util/unreachable.js';
 import { parseCommand } from './args.js';
-import { writeConsole } from './console.js';
+import { answer, createWords, patienceMs, type Words } from './console.js';
 import { noticeSignal } from './notice-signal.js';
 import type { CommandName } from './option-table.js';
 import { createPrinter, type Printer, type PrinterOptions } from './print.js';
@@ -23,41 +23,46 @@ import { packageVersion } from './version.js';
 export async function runCommand(command: CommandName): Promise<void> {
   const start = takeStart(command);
   const signals = watchSignals(start.ignored);
-  process.on('uncaughtException', error => endAtOnce(command, error));
+  const words = createWords();
+  process.on('uncaughtException', error => endAtOnce(command, error, words));
   const { args, env } = start;
-  if (command === 'regroup-launch') writeConsole(2, deprecation);
+  const warning = command === 'regroup-launch' ? deprecation : '';
 
   if (command === 'regroup' && args[0] === 'topology') {
     const { runTopology } = await import('./topology-command.js');
     await learnGpus(env);
-    return report(command, () => runTopology(args.slice(1), env));
+    return report(command, answer, () => runTopology(args.slice(1), env));
   }
   const parsed = parseCommand(command, args, env);
+  if (parsed.do !== 'run') await answer(2, warning);
   switch (parsed.do) {
     case 'run': {
       const settings = withoutIgnored(parsed.settings, start.ignored);
-      return runJob(command, parsed.options, settings, { start, signals });
+      words.say(2, warning);
+      return runJob(command, parsed.options, settings, { start, signals, words });
     }
     case 'dry-run': {
       const settings = withoutIgnored(parsed.settings, start.ignored);
       const { dryRunText } = await import('./dry-run.js');
-      const printer = printerFor(parsed.options, settings);
+      const notices: string[] = [];
+      const printer = printerFor(parsed.options, settings, text => notices.push(text));
       if (looksAtGpus(parsed.options)) await learnGpus(env);
-      return report(command, () => {
+      return report(command, answer, async () => {
         const { text, warnings } = dryRunText(parsed.options, settings);
         for (const warning of warnings) printer.log('WARNING', warning);
-        writeConsole(1, text);
+        await answer(2, notices.join(''));
+        await answer(1, text);
       });
     }
     case 'help': {
       const { helpText } = await import('./help.js');
-      return writeConsole(1, helpText(command));
+      return answer(1, helpText(command));
     }
     case 'version':
-      return writeConsole(1, `regroup ${packageVersion()}\n`);
+      return answer(1, `regroup ${packageVersion()}\n`);
     case 'error':
       process.exitCode = parsed.exitCode;
-      return writeConsole(2, `${parsed.text}\n`);
+      return answer(2, `${parsed.text}\n`);
     default:
       return unreachable(parsed);
   }
@@ -73,6 +78,13 @@ const deprecation =
   'https://pytorch.org/docs/stable/distributed.html#launch-utility for \n' +
   'further instructions\n';
 
+/** What a command that runs a job has from its first moment on. */
+interface Own {
+  readonly start: Start;
+  readonly signals: SignalWatch;
+  readonly words: Words;
+}
+
 /** How a signal ends the run: passed on with exit code 1, or by our own death of it. */
 type Ending = { readonly by: 'forwarding' | 'dying'; readonly signal: NodeJS.Signals };
 
@@ -80,15 +92,21 @@ async function runJob(
   command: CommandName,
   options: LaunchOptions,
   settings: CliSettings,
-  { start, signals }: { readonly start: Start; readonly signals: SignalWatch },
+  { start, signals, words }: Own,
 ): Promise<void> {
   let logFiles: PrinterOptions['logFiles'] = () => undefined;
-  const printer = printerFor(options, settings, worker => logFiles(worker));
+  const printer = printerFor(
+    options,
+    settings,
+    text => words.say(2, text),
+    worker => logFiles(worker),
+  );
   // Until there's a result nothing has succeeded, whatever ends the loop.
   process.exitCode = 1;
   let ending: Ending | undefined;
   await report(
     command,
+    words.say,
     async () => {
       if (looksAtGpus(options)) await learnGpus(options.env ?? {});
       giveBack(start, settings.namedSignals);
@@ -108,13 +126,13 @@ async function runJob(
 
         const isHandled = settings.signalsToHandle.includes(signal);
         ending ??= { by: isHandled ? 'forwarding' : 'dying', signal };
+        void run.stop(isHandled ? signal : 'SIGTERM'); // never rejects for a signal's name
         if (isHandled) {
           printer.log(
             'WARNING',
             `Received ${signalNumber(signal)} death signal, shutting down workers`,
           );
         }
-        void run.stop(isHandled ? signal : 'SIGTERM'); // never rejects for a signal's name
       });
 
       sleepSoundly();
@@ -125,10 +143,30 @@ async function runJob(
     },
     options.errorFile,
   );
+  await waitForReaders(words, printer, signals, ending);
   // Whatever it was that the run came to: who sent this signal expects us to die of it.
   if (ending?.by === 'dying') return signals.dieBy(ending.signal);
   // No worker, file or port is left that a cleanup hook would have to see to.
   exitNow(Number(process.exitCode));
+}
+
+/** Waits until what workers and we have said is read, or nobody reads it. A signal ends the wait. */
+async function waitForReaders(
+  words: Words,
+  printer: Printer,
+  signals: SignalWatch,
+  ending: Ending | undefined,
+): Promise<void> {
+  signals.onSignal(words.hurry);
+  const brief = { linesMs: patienceMs };
+  const unread = await words.written(ending === undefined ? undefined : brief);
+  if (unread === 0) return;
+  // stderr may have a reader, though stdout has none.
+  printer.log(
+    'WARNING',
+    `${unread} lines of the workers' output were not read; the log files have them`,
+  );
+  await words.written(brief);
 }
 
 /** Whether it matters which GPU each worker has. */
@@ -153,6 +191,7 @@ function beInit(): void {
 function printerFor(
   options: LaunchOptions,
   settings: CliSettings,
+  write: (text: string) => void,
   logFiles: PrinterOptions['logFiles'] = () => undefined,
 ): Printer {
   const { role = 'default', maxRestarts = 0 } = options;
@@ -165,7 +204,7 @@ function printerFor(
     pid: process.pid,
     logFiles,
     logsInTemp: options.logDir === undefined,
-    write: text => writeConsole(2, text),
+    write,
     now: () => new Date(),
   });
   for (const { level, text } of settings.notices) printer.log(level, text);
@@ -286,6 +325,7 @@ class SignalException extends Error {
  */
 async function report(
   command: CommandName,
+  say: (fd: 2, text: string) => void | Promise<void>,
   action: () => void | Promise<void>,
   errorFile?: string,
 ): Promise<void> {
@@ -297,12 +337,12 @@ async function report(
     if (!(error instanceof SignalException)) {
       process.exitCode = isOurMistake(error) ? exitCodes.internal : exitCodes.failed;
     }
-    writeConsole(2, `${describeError(command, error)}\n`);
+    await say(2, `${describeError(command, error)}\n`);
     if (errorFile === undefined || !(error instanceof Error)) return;
 
     const { recordError } = await import('../failures/own-error-file.js');
     const problem = await recordError(error, errorFile);
-    if (problem !== undefined) writeConsole(2, `${command}: ${problem}\n`);
+    if (problem !== undefined) await say(2, `${command}: ${problem}\n`);
   }
 }
 
@@ -337,11 +377,12 @@ function firstLine(error: unknown): string {
 }
 
 /**
- * Our own mistake, or a machine that has run out of something, and nobody knows in which state we are. The addon's `exit` listener kills the
- * workers; its cleanup hooks wouldn't run after an uncaught exception anyway.
+ * Our own mistake, or a machine that has run out of something, and nobody knows in which state we are. The addon's `exit`
+ * listener kills the workers; its cleanup hooks wouldn't run after an uncaught exception anyway.
  */
-function endAtOnce(command: CommandName, caught: unknown): never {
+function endAtOnce(command: CommandName, caught: unknown, words: Words): never {
   const error = shortageError(caught);
-  writeConsole(2, `${describeError(command, error)}\n`);
+  words.say(2, `${describeError(command, error)}\n`);
+  words.writtenNow();
   process.exit(isOurMistake(error) ? exitCodes.internal : exitCodes.failed);
 }

@@ -377,7 +377,8 @@ function describePreemption({ by, reaches, signal, limitMs }: Event<'preempting'
 
 function describeTrouble({ worker, path, code, droppedLines }: Event<'output-trouble'>): string {
   const lost = droppedLines > 0 ? `; ${droppedLines} lines are lost` : '';
-  return `output of worker ${worker.rank} can't be written to ${path}: ${code}${lost}`;
+  const why = code === 'ETIMEDOUT' ? 'it takes nothing' : code;
+  return `output of worker ${worker.rank} can't be written to ${path}: ${why}${lost}`;
 }
 
 const reasons: Readonly<Record<Extract<RunResult, { outcome: 'failed' }>['because'], string>> = {

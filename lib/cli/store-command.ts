@@ -8,7 +8,7 @@ import { disabledFeatures } from '../util/features.js';
 import { didYouMean } from '../util/nearest.js';
 import { maxTimerMs } from '../util/timers.js';
 import { unreachable } from '../util/unreachable.js';
-import { writeConsole } from './console.js';
+import { answer, createWords } from './console.js';
 import { takeStart } from './start.js';
 import { packageVersion } from './version.js';
 
@@ -34,22 +34,19 @@ wrong command line.
 `;
 
 /** The whole command. Whoever reaches the port can read and write the store: it has no passwords. */
-export function runStoreCommand(): void {
+export function runStoreCommand(): void | Promise<void> {
   const { args, ignored } = takeStart('regroup-store');
   const parsed = parse(args);
   switch (parsed.do) {
     case 'print':
-      writeConsole(1, parsed.text);
-      break;
+      return answer(1, parsed.text);
     case 'refuse':
       process.exitCode = 2;
-      writeConsole(2, `regroup-store: error: ${parsed.why}\n`);
-      break;
+      return answer(2, `regroup-store: error: ${parsed.why}\n`);
     case 'serve':
-      serve(parsed, ignored);
-      break;
+      return serve(parsed, ignored);
     default:
-      unreachable(parsed);
+      return unreachable(parsed);
   }
 }
 
@@ -115,15 +112,17 @@ function serve(
   { host, port, listenFd, sharedMemory }: Serve,
   ignored: readonly NodeJS.Signals[],
 ): void {
+  const words = createWords();
   try {
     const disable = disabledFeatures();
     const store = createStore({ disable, sharedMemory, keptDescriptors }, report => {
-      if (report.report === 'line') writeConsole(2, `regroup-store: ${report.line}\n`);
+      if (report.report === 'line') words.say(2, `regroup-store: ${report.line}\n`);
     });
     // The store's thread doesn't keep Node alive; this does.
     setInterval(() => {}, maxTimerMs);
     function end(): void {
       store.close();
+      words.writtenNow();
       process.exit(0);
     }
 
@@ -137,11 +136,12 @@ function serve(
         : adoptTable(store, listenFd, port);
     const shown = host === everyAddress ? '0.0.0.0' : host;
     const local = table.local === undefined ? '' : ` ${table.local}`;
-    writeConsole(1, `ready ${addressOf(shown, table.port)}${local}\n`);
+    words.say(1, `ready ${addressOf(shown, table.port)}${local}\n`);
     endWithStdin(end);
   } catch (error) {
     const what = error instanceof RegroupError ? error.message : String(error).split('\n')[0];
-    writeConsole(2, `regroup-store: error: ${what}\n`);
+    words.say(2, `regroup-store: error: ${what}\n`);
+    words.writtenNow();
     // The addon's cleanup hook ends the store's thread.
     process.exit(1);
   }

@@ -1,3 +1,3 @@
 import { runStoreCommand } from './store-command.js';
 
-runStoreCommand();
+void runStoreCommand();

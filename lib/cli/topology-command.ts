@@ -3,7 +3,7 @@ import type { LaunchOptions } from '../options.js';
 import { type MachineOverview, overviewOf } from '../placement/machine.js';
 import { thisMachine } from '../placement/this-machine.js';
 import { parseCommand } from './args.js';
-import { writeConsole } from './console.js';
+import { answer } from './console.js';
 import { topologyText } from './topology.js';
 import type { Env } from './values.js';
 import { packageVersion } from './version.js';
@@ -22,7 +22,7 @@ A script of this name is started by \`regroup ./topology\`.
 `;
 
 /** `regroup topology`. @throws as `plan`, after the machine has been drawn */
-export function runTopology(argv: readonly string[], env: Env): void {
+export async function runTopology(argv: readonly string[], env: Env): Promise<void> {
   const isJson = argv.includes('--json');
   const rest = argv.filter(each => each !== '--json');
   const machine = overviewOf(thisMachine);
@@ -32,21 +32,25 @@ export function runTopology(argv: readonly string[], env: Env): void {
   const parsed = parseCommand('regroup', [...before, ...rest, '--no-python', 'true'], env);
   switch (parsed.do) {
     case 'help':
-      writeConsole(1, help);
+      await answer(1, help);
       break;
     case 'error':
       process.exitCode = parsed.exitCode;
-      writeConsole(2, `${parsed.text}\n`);
+      await answer(2, `${parsed.text}\n`);
       break;
     case 'version':
-      writeConsole(1, `regroup ${packageVersion()}\n`);
+      await answer(1, `regroup ${packageVersion()}\n`);
       break;
     default:
-      draw(machine, parsed.options, isJson);
+      await draw(machine, parsed.options, isJson);
   }
 }
 
-function draw(machine: MachineOverview, options: LaunchOptions, isJson: boolean): void {
+async function draw(
+  machine: MachineOverview,
+  options: LaunchOptions,
+  isJson: boolean,
+): Promise<void> {
   const { placement = { mode: 'auto', fallback: true } } = options;
   const { mode = placement.cpus === undefined ? 'auto' : 'as said by --bind' } = placement;
   let problem: unknown;
@@ -64,9 +68,9 @@ function draw(machine: MachineOverview, options: LaunchOptions, isJson: boolean)
       ...bound,
     }));
     const shown = { ...machine, plan: workers && { mode, workers } };
-    writeConsole(1, `${JSON.stringify(shown, undefined, 2)}\n`);
+    await answer(1, `${JSON.stringify(shown, undefined, 2)}\n`);
   } else {
-    writeConsole(1, `${topologyText(machine, decided, mode)}\n`);
+    await answer(1, `${topologyText(machine, decided, mode)}\n`);
   }
   if (problem !== undefined) throw problem;
 }

@@ -5,6 +5,7 @@
 #include "addon/fields.h"
 #include "addon/gpu.h"
 #include "addon/launcher.h"
+#include "addon/output.h"
 #include "addon/shared_store.h"
 #include "addon/store.h"
 #include "core/base/nofile.h"
@@ -87,7 +88,9 @@ void exitNow(const Napi::CallbackInfo& info) {
 
 /// Runs once per environment: worker threads get supervisors and stores of their own.
 Napi::Object init(Napi::Env env, Napi::Object exports) {
-  initLauncher(env, exports);
+  const auto pump = std::make_shared<SharedPump>();
+  initLauncher(env, exports, pump);
+  initOutput(env, exports, pump);
   initStore(env, exports);
   initSharedStore(env, exports);
   initGpu(env, exports);

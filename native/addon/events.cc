@@ -215,6 +215,11 @@ Napi::Value toJs(Napi::Env env, std::vector<SupervisorEvent> events) {
   return scope.Escape(batch);
 }
 
+bool isLast(const SupervisorEvent& event) {
+  return std::holds_alternative<Ended>(event.what) ||
+         std::holds_alternative<StartFailed>(event.what);
+}
+
 Napi::Value toJs(Napi::Env env, const Features& features) {
   Napi::Object object = Napi::Object::New(env);
   for (const FeatureName& feature : featureNames())

@@ -13,6 +13,8 @@ namespace regroup {
 
 /// NativeEvent[]. Empty if an exception is pending.
 Napi::Value toJs(Napi::Env env, std::vector<SupervisorEvent> events);
+/// Whether it's its group's last.
+bool isLast(const SupervisorEvent& event);
 Napi::Value toJs(Napi::Env env, const Features& features);
 
 /// A clock's time as `atMs`.

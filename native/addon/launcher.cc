@@ -22,9 +22,10 @@ class Launcher : public std::enable_shared_from_this<Launcher> {
   static std::shared_ptr<Launcher> create(Napi::Env env, std::vector<std::string> disable,
                                           std::string guardian,
                                           Supervisor::Options::Preloads preloads,
+                                          std::shared_ptr<SharedPump> pump,
                                           Napi::Function onEvents) {
     auto launcher = std::make_shared<Launcher>();
-    launcher->channel_ = Channel::create(env, onEvents);
+    launcher->channel_ = Channel<SupervisorEvent>::create(env, onEvents);
     if (!launcher->channel_) return nullptr;
     auto supervisor = Supervisor::start({
         .disable = std::move(disable),
@@ -32,6 +33,7 @@ class Launcher : public std::enable_shared_from_this<Launcher> {
         .preloads = std::move(preloads),
         .onEvent = [channel = launcher->channel_](
                        SupervisorEvent event) { channel->push(std::move(event)); },
+        .pump = [pump = std::move(pump)] { return pump->need(); },
     });
     if (!supervisor) {
       launcher->channel_->close();
@@ -48,7 +50,7 @@ class Launcher : public std::enable_shared_from_this<Launcher> {
 
   void startGroup(GroupPlan plan) {
     if (!self_) return;
-    channel_->expectGroup();
+    channel_->expect();
     supervisor_->startGroup(std::move(plan));
   }
 
@@ -70,13 +72,14 @@ class Launcher : public std::enable_shared_from_this<Launcher> {
   }
 
   napi_env env_ = nullptr;
-  std::shared_ptr<Channel> channel_;
+  std::shared_ptr<Channel<SupervisorEvent>> channel_;
   std::unique_ptr<Supervisor> supervisor_;
   std::shared_ptr<Launcher> self_;  // until the end
 };
 
 /// createSupervisor(options, onEvents): NativeSupervisor
-Napi::Value createSupervisor(const Napi::CallbackInfo& info) {
+Napi::Value createSupervisor(const Napi::CallbackInfo& info,
+                             const std::shared_ptr<SharedPump>& pump) {
   Napi::Env env = info.Env();
   if (!info[0].IsObject()) {
     Napi::TypeError::New(env, "options must be an object").ThrowAsJavaScriptException();
@@ -97,7 +100,7 @@ Napi::Value createSupervisor(const Napi::CallbackInfo& info) {
     return {};
   }
   auto launcher = Launcher::create(env, *std::move(disable), std::move(guardian),
-                                   std::move(preloads), info[1].As<Napi::Function>());
+                                   std::move(preloads), pump, info[1].As<Napi::Function>());
   if (!launcher) return {};
 
   Napi::Object object = Napi::Object::New(env);
@@ -172,8 +175,13 @@ Napi::Value utcOffsetOf(const Napi::CallbackInfo& info) {
 
 }  // namespace
 
-void initLauncher(Napi::Env env, Napi::Object exports) {
-  exports.Set("createSupervisor", Napi::Function::New(env, createSupervisor, "createSupervisor"));
+void initLauncher(Napi::Env env, Napi::Object exports, std::shared_ptr<SharedPump> pump) {
+  exports.Set("createSupervisor", Napi::Function::New(
+                                      env,
+                                      [pump = std::move(pump)](const Napi::CallbackInfo& info) {
+                                        return createSupervisor(info, pump);
+                                      },
+                                      "createSupervisor"));
   exports.Set("features", Napi::Function::New(env, features, "features"));
   exports.Set("utcOffset", Napi::Function::New(env, utcOffsetOf, "utcOffset"));
   exports.Set("monotonicMs", Napi::Function::New(env, monotonicMs, "monotonicMs"));

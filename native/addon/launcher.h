@@ -2,9 +2,13 @@
 
 #include <napi.h>
 
+#include <memory>
+
+#include "addon/output.h"
+
 namespace regroup {
 
 /// Adds createSupervisor, features and monotonicMs to the addon's exports.
-void initLauncher(Napi::Env env, Napi::Object exports);
+void initLauncher(Napi::Env env, Napi::Object exports, std::shared_ptr<SharedPump> pump);
 
 }  // namespace regroup

@@ -3,7 +3,8 @@ import t from 'tap';
 import { startError } from '../../lib/agent/start-error.js';
 import type { NativePlan, NativeStep } from '../../lib/native.js';
 
-const { EACCES, EAGAIN, EBUSY, EINVAL, ENOENT, ENOSYS, ENOTSUP, EPERM, EROFS } = constants.errno;
+const { EACCES, EAGAIN, EBUSY, EINVAL, ENOENT, ENOSYS, ENOTSUP, EPERM, EROFS, ETIMEDOUT } =
+  constants.errno;
 
 const plan: NativePlan = {
   file: '/usr/bin/python3',
@@ -64,6 +65,12 @@ const cases: readonly Case[] = [
     message: /'\/musl'; it is there, but the loader that it was built for is not$/,
   },
   { step: 'exec', errno: EACCES, detail: '/x', message: /^worker 0 .*: exec \/x: .*executable/ },
+  {
+    step: 'output',
+    errno: ETIMEDOUT,
+    detail: '/nfs/stdout.log',
+    message: /: output \/nfs\/stdout\.log: it could not be opened within 30 s; its disk may not/,
+  },
   { step: 'spawn', errno: EAGAIN, message: /: spawn: .*ulimit -u/ },
   {
     step: 'affinity',

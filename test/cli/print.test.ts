@@ -245,6 +245,10 @@ t.test('the rarer events are one line each', t => {
       `W${log}output of worker 1 can't be written to /l: ENOSPC; 3 lines are lost\n`,
     ],
     [
+      { event: 'output-trouble', worker, path: '/l', code: 'ETIMEDOUT', droppedLines: 0, atMs: 0 },
+      `W${log}output of worker 1 can't be written to /l: it takes nothing\n`,
+    ],
+    [
       { event: 'error-file-trouble', reason: 'Unable to write error to file. EACCES', atMs: 0 },
       `W${log}Unable to write error to file. EACCES\n`,
     ],

@@ -58,6 +58,10 @@ bool nonBlocking(const Fd& fd) {
   return (::fcntl(fd.get(), F_GETFL) & O_NONBLOCK) != 0;
 }
 
+std::shared_ptr<Loop> newLoop() { return std::move(*Loop::create()); }
+
+std::shared_ptr<Helpers> newHelpers() { return std::make_shared<Helpers>(); }
+
 /// Opens a description of its own only by way of /dev/tty, like the agent after a change of user.
 int writesBehindDevTty(const Terminal& terminal) {
   Fd tty(::open("/dev/tty", O_WRONLY | O_NOCTTY | O_CLOEXEC));
@@ -66,9 +70,7 @@ int writesBehindDevTty(const Terminal& terminal) {
   const Terminal other;
   if (Console::same(tty.get(), other.slave.get())) return 3;
 
-  auto loop = Loop::create();
-  if (!loop) return 4;
-  Console console(**loop, tty.get(), {});
+  Console console(newLoop(), newHelpers(), tty.get(), {});
   console.write(1, "through /dev/tty\n");
   if (console.queuedBytes() != 0 || console.takeError()) return 5;
   // Its flags are those of whoever opened it.
@@ -83,9 +85,7 @@ int writesAsSomebodyElse(const Terminal& terminal) {
   if (::setgid(kNobody) < 0 || ::setuid(kNobody) < 0) return 2;
   if (Fd(::open(::ptsname(terminal.master.get()), O_WRONLY | O_NOCTTY | O_CLOEXEC))) return 3;
 
-  auto loop = Loop::create();
-  if (!loop) return 4;
-  Console console(**loop, terminal.slave.get(), {});
+  Console console(newLoop(), newHelpers(), terminal.slave.get(), {});
   // Reopened, it takes bytes at once; without, only when epoll says so.
   console.write(1, "as nobody\n");
   if (console.queuedBytes() != 0 || console.takeError()) return 5;
@@ -117,16 +117,15 @@ TEST("a terminal whose other side is gone is EIO, told once, and takes nothing m
   for (const bool mayReopen : {true, false}) {
     Terminal terminal;
     REQUIRE(terminal.slave);
-    auto loop = Loop::create();
-    REQUIRE(loop);
+    const auto loop = newLoop();
     Console::Options options;
     options.mayReopen = mayReopen;
-    options.onChange = [&] { (*loop)->stop(); };
-    Console console(**loop, terminal.slave.get(), options);
+    options.onChange = [&] { loop->stop(); };
+    Console console(loop, newHelpers(), terminal.slave.get(), options);
     terminal.master.reset();
 
     console.write(1, "unseen\n");
-    if (console.queuedBytes() > 0) (*loop)->run();  // this way writes only when epoll says so
+    if (console.queuedBytes() > 0) loop->run();  // this way writes only when epoll says so
 
     CHECK_EQ(console.state(), Console::State::Dead);
     CHECK_EQ(console.queuedBytes(), 0u);
@@ -138,6 +137,36 @@ TEST("a terminal whose other side is gone is EIO, told once, and takes nothing m
     CHECK_EQ(console.queuedBytes(), 0u);
     CHECK_EQ(console.settled(), console.accepted());
   }
+}
+
+TEST("F-N11: a console that makes its writer wait makes a helper wait, and nobody else") {
+  Terminal terminal;
+  REQUIRE(terminal.slave);
+  REQUIRE_EQ(::tcflow(terminal.slave.get(), TCOOFF), 0);  // as Ctrl-S does
+  const auto loop = newLoop();
+  Console::Options options;
+  options.mayReopen = false;
+  {
+    Console left(loop, newHelpers(), terminal.slave.get(), options);
+    left.write(1, "stuck\n");
+    CHECK_EQ(left.queuedBytes(), 6u);
+  }  // the point: it can be left
+  Console* told = nullptr;
+  options.onChange = [&] {
+    if (told->queuedBytes() == 0) loop->stop();
+  };
+  Console console(loop, newHelpers(), terminal.slave.get(), options);
+  told = &console;
+  console.write(1, "one\n");
+  console.write(1, "two\n");
+  CHECK_EQ(console.queuedBytes(), 8u);
+
+  REQUIRE_EQ(::tcflow(terminal.slave.get(), TCOON), 0);
+  loop->run();
+
+  std::string shown;
+  while (shown.size() < 14) shown += terminal.read();
+  CHECK(shown.find("one\ntwo\n") != std::string::npos);
 }
 
 TAP_MAIN

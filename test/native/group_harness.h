@@ -21,19 +21,16 @@ class Harness {
  public:
   explicit Harness(std::vector<std::string> disable = {}, std::string guardian = {},
                    Supervisor::Options::Preloads preloads = {})
-      : told_(*makeEventFd()) {
-    auto started = Supervisor::start({
-        .disable = std::move(disable),
-        .guardian = std::move(guardian),
-        .preloads = std::move(preloads),
-        .onEvent =
-            [this](SupervisorEvent event) {
-              std::lock_guard lock(mutex_);
-              events_.push_back(std::move(event));
-              (void)!::write(told_.get(), "\1\0\0\0\0\0\0\0", 8);
-            },
-    });
-    supervisor_ = *std::move(started);
+      : Harness(Supervisor::Options{.disable = std::move(disable),
+                                    .guardian = std::move(guardian),
+                                    .preloads = std::move(preloads)}) {}
+  explicit Harness(Supervisor::Options options) : told_(*makeEventFd()) {
+    options.onEvent = [this](SupervisorEvent event) {
+      std::lock_guard lock(mutex_);
+      events_.push_back(std::move(event));
+      (void)!::write(told_.get(), "\1\0\0\0\0\0\0\0", 8);
+    };
+    supervisor_ = *Supervisor::start(std::move(options));
   }
 
   Supervisor& operator*() { return *supervisor_; }

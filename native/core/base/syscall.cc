@@ -5,7 +5,9 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -130,6 +132,20 @@ bool isOpen(int fd) {
   return ::fcntl(fd, F_GETFD) >= 0;
 }
 
+Result<FileIdentity> identify(int fd) {
+  struct statx found;
+  constexpr int kFlags = AT_EMPTY_PATH | AT_STATX_DONT_SYNC;
+  if (::syscall(SYS_statx, fd, "", kFlags, STATX_TYPE | STATX_INO, &found) == 0) {
+    return FileIdentity{found.stx_mode, makedev(found.stx_dev_major, found.stx_dev_minor),
+                        found.stx_ino};
+  }
+  // Fallback: seccomp filters of old containers refuse statx. The call itself, since glibc's fstat
+  // has a version of 2.33, above our floor; its struct is the kernel's on x86-64 and arm64.
+  struct stat old;
+  if (::syscall(SYS_fstat, fd, &old) != 0) return Error{"fstat", errno};
+  return FileIdentity{old.st_mode, old.st_dev, old.st_ino};
+}
+
 Result<std::string> readFile(const char* path, size_t limit) {
   auto file = openFile(path, O_RDONLY);
   if (!file) return file.error();
@@ -156,6 +172,11 @@ bool waitReadable(const Fd& fd, std::chrono::milliseconds atMost) {
     if (n > 0) return true;
     if (left <= 0) return false;
   }
+}
+
+void waitReadable(const Fd& fd) {
+  pollfd poll{fd.get(), POLLIN, 0};
+  (void)retryOnEintr([&] { return ::poll(&poll, 1, -1); });
 }
 
 SignalBlock::SignalBlock(uint64_t kept) {

@@ -73,11 +73,22 @@ Result<Fd> duplicateAbove(int fd, int lowest);
 /// Whether the number names an open descriptor.
 bool isOpen(int fd);
 
+/// What an open file is, as far as this machine knows: the server of a network's file system isn't
+/// asked, since it may not answer.
+struct FileIdentity {
+  mode_t mode;
+  uint64_t device;
+  uint64_t inode;
+};
+Result<FileIdentity> identify(int fd);
+
 /// The file's bytes, `limit` at most. /proc files have no size, hence the loop.
 Result<std::string> readFile(const char* path, size_t limit);
 
 /// poll(2) for reading. @returns false when the time is over
 bool waitReadable(const Fd& fd, std::chrono::milliseconds atMost);
+/// poll(2) for reading, without a limit.
+void waitReadable(const Fd& fd);
 
 /// While it lives, this thread takes no signal; threads that it starts take none either.
 ///

@@ -1,5 +1,6 @@
 #include "core/base/thread.h"
 
+#include <dlfcn.h>
 #include <signal.h>
 
 #include <memory>
@@ -7,6 +8,8 @@
 #include "core/base/old_symbols.h"
 #include "core/base/syscall.h"
 
+REGROUP_OLD_SYMBOL(dladdr);
+REGROUP_OLD_SYMBOL(dlopen);
 REGROUP_OLD_SYMBOL(pthread_create);
 REGROUP_OLD_SYMBOL(pthread_join);
 REGROUP_OLD_SYMBOL(pthread_detach);
@@ -47,6 +50,12 @@ void Thread::join() {
 void Thread::leave() {
   ::pthread_detach(handle_);
   joinable_ = false;
+}
+
+void stayLoaded() {
+  Dl_info self;
+  if (::dladdr(reinterpret_cast<void*>(&stayLoaded), &self) == 0) return;
+  (void)::dlopen(self.dli_fname, RTLD_NOW | RTLD_NOLOAD | RTLD_NODELETE);
 }
 
 }  // namespace regroup

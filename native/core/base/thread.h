@@ -40,4 +40,8 @@ class Thread {
   bool joinable_ = false;
 };
 
+/// For a thread that may run on for good, before it's started: whoever unloads us (Node, when a
+/// worker thread ends) mustn't take its code away.
+void stayLoaded();
+
 }  // namespace regroup

@@ -1,19 +1,14 @@
 #include "core/gpu/nvml.h"
 
-#include <dlfcn.h>
 #include <string.h>
 
 #include <atomic>
 #include <utility>
 
 #include "core/base/fd.h"
-#include "core/base/old_symbols.h"
 #include "core/base/syscall.h"
 #include "core/base/thread.h"
 #include "core/gpu/nvml_calls.h"
-
-REGROUP_OLD_SYMBOL(dladdr);
-REGROUP_OLD_SYMBOL(dlopen);
 
 namespace regroup {
 
@@ -51,14 +46,6 @@ void ask(Query* query) {
     hanging--;
   }
   query->release();
-}
-
-/// A thread that may run on for good runs our code: whoever unloads us (Node, when a worker thread
-/// ends) mustn't take it away.
-void stayLoaded() {
-  Dl_info self;
-  if (::dladdr(reinterpret_cast<void*>(&stayLoaded), &self) == 0) return;
-  (void)::dlopen(self.dli_fname, RTLD_NOW | RTLD_NOLOAD | RTLD_NODELETE);
 }
 
 NvmlReport noThread(const Error& error) {

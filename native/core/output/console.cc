@@ -2,33 +2,34 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cassert>
 #include <cstring>
 
 #include "core/base/syscall.h"
+#include "core/output/lines.h"
 
 namespace regroup {
 
 namespace {
 
-constexpr size_t kQueueCapacity = 2 * kMaxConsoleQueueBytes;
-
-/// Per write where only epoll says that there's room: of a pipe it promises PIPE_BUF, of a
-/// terminal less.
-constexpr size_t kPolledBytes = 256;
+constexpr size_t kQueueCapacity = 2 * (kMaxConsoleQueueBytes + kOwnQueueBytes);
 
 constexpr size_t kStageBytes = 64 * 1024;  // a pipe's size
 
-/// The call itself: glibc's fstat has a version of 2.33, above our floor. Its struct is the
-/// kernel's on x86-64 and arm64.
-bool describe(int fd, struct stat* out) { return ::syscall(SYS_fstat, fd, out) == 0; }
+/// What a helper writes to a file at a time.
+constexpr size_t kFileErrandBytes = 256 * 1024;
+/// The same for what may take little and stop: so little is lost sight of.
+constexpr size_t kErrandBytes = 4 * 1024;
+/// Between two looks of a helper at what others have made non-blocking.
+constexpr int kErrandPollMs = 1000;
 
 /// The terminal's device, behind /dev/tty as well.
 bool sameTerminal(int a, int b) {
@@ -38,52 +39,86 @@ bool sameTerminal(int a, int b) {
          deviceA == deviceB;
 }
 
-uint64_t countLines(std::string_view bytes) {
-  return static_cast<uint64_t>(std::count(bytes.begin(), bytes.end(), '\n'));
-}
-
 }  // namespace
 
-Console::Console(Loop& loop, int fd, Options options) : loop_(loop), options_(std::move(options)) {
+/// Bytes on their way to a console by a helper. The loop fills it, a helper empties it, and then
+/// it's the loop's again.
+struct Console::Errand {
+  Fd fd;
+  bool regular = false;
+  std::string bytes;
+  Console* owner = nullptr;  // the loop's; null once it's gone
+
+  /// Thread: helper. @returns whether it must be run again
+  bool run(const std::shared_ptr<Errand>& self, const std::shared_ptr<Loop>& loop) {
+    ssize_t written;
+    do written = ::write(fd.get(), bytes.data(), bytes.size());
+    while (written < 0 && errno == EINTR);
+    const int code = written < 0 ? errno : EIO;
+    if (written < 0 && code == EAGAIN) {
+      // Somebody who shares the description has set O_NONBLOCK.
+      pollfd poll{fd.get(), POLLOUT, 0};
+      (void)::poll(&poll, 1, kErrandPollMs);
+      return true;
+    }
+    loop->post([self, written, code] {
+      if (self->owner != nullptr) self->owner->onErrandDone(written, code);
+    });
+    return false;
+  }
+};
+
+Console::Console(std::shared_ptr<Loop> loop, std::shared_ptr<Helpers> helpers, int fd,
+                 Options options)
+    : loop_(std::move(loop)), helpers_(std::move(helpers)), options_(std::move(options)) {
   open(fd, options_.mayReopen);
 }
 
 Console::~Console() {
   watch(false);
-  loop_.cancelTimer(stallTimer_);
+  loop_->cancelTimer(stallTimer_);
+  if (!errand_) return;
+  errand_->owner = nullptr;
+  // The last to let go closes the file, which may take as long as a write to it.
+  helpers_->post([errand = std::move(errand_)] { return false; });
 }
 
 bool Console::same(int a, int b) {
-  struct stat statA;
-  struct stat statB;
-  if (!describe(a, &statA) || !describe(b, &statB)) return false;
-  return (statA.st_dev == statB.st_dev && statA.st_ino == statB.st_ino) || sameTerminal(a, b);
+  auto first = identify(a);
+  auto second = identify(b);
+  if (!first || !second) return false;
+  return (first->device == second->device && first->inode == second->inode) || sameTerminal(a, b);
 }
 
 void Console::open(int fd, bool mayReopen) {
-  struct stat stat;
-  if (!describe(fd, &stat)) return fail(errno);
+  auto identity = identify(fd);
+  if (!identity) return fail(identity.error().code);
+  const mode_t mode = identity->mode;
   // Reopened, a regular file would be written from its start, over what others wrote.
-  const bool reopens = (S_ISFIFO(stat.st_mode) || S_ISCHR(stat.st_mode)) && mayReopen;
-  if (reopens && reopen(fd)) {
-    way_ = Way::Reopened;
-    return;
-  }
+  const bool reopens = (S_ISFIFO(mode) || S_ISCHR(mode)) && mayReopen;
+  if (reopens && reopen(fd)) return;
 
   // A duplicate shares the offset, and stays ours whatever the host does with its own.
   auto copy = duplicateAbove(fd, 3);
   if (!copy) return fail(copy.error().code);
-  fd_ = std::move(*copy);
-  if (S_ISSOCK(stat.st_mode)) {
+  if (S_ISSOCK(mode)) {
+    fd_ = std::move(*copy);
     way_ = Way::Send;
-  } else if (S_ISFIFO(stat.st_mode)) {
+  } else if (S_ISFIFO(mode)) {
     int stage[2];
     if (::pipe2(stage, O_CLOEXEC | O_NONBLOCK) < 0) return fail(errno);
+    fd_ = std::move(*copy);
     stageRead_.reset(stage[0]);
     stageWrite_.reset(stage[1]);
     way_ = Way::Splice;
-  } else if (S_ISCHR(stat.st_mode)) {
-    way_ = Way::Polled;
+  } else {
+    way_ = Way::Apart;
+    auto prepared = helpers_->prepare();
+    if (!prepared) return fail(prepared.error().code);
+    errand_ = std::make_shared<Errand>();
+    errand_->fd = std::move(*copy);
+    errand_->regular = S_ISREG(mode);
+    errand_->owner = this;
   }
 }
 
@@ -110,9 +145,13 @@ void Console::write(Writer writer, std::string_view bytes) {
   if (queuedBytes() > 0) return append(bytes);
 
   // Its clock starts with the first byte that has to wait.
-  lastProgress_ = loop_.now();
+  lastProgress_ = loop_->now();
+  if (way_ == Way::Apart) {
+    append(bytes);
+    return sendErrand();
+  }
   while (!bytes.empty()) {
-    const ssize_t n = writeSome(bytes.data(), bytes.size(), false);
+    const ssize_t n = writeSome(bytes.data(), bytes.size());
     if (n > 0) {
       lastByte_ = bytes[static_cast<size_t>(n) - 1];
       bytes.remove_prefix(static_cast<size_t>(n));
@@ -127,6 +166,14 @@ void Console::write(Writer writer, std::string_view bytes) {
   }
 }
 
+void Console::say(std::string_view lines) {
+  const bool ends = open_ != 0;
+  if (queuedBytes() + lines.size() + ends > kMaxConsoleQueueBytes + kOwnQueueBytes)
+    return drop(kOwn, countLines(lines), {});
+  if (ends) write(kOwn, "\n");
+  write(kOwn, lines);
+}
+
 void Console::append(std::string_view bytes) {
   if (!queue_) queue_.reset(new char[kQueueCapacity]);
   if (queueEnd_ + bytes.size() > kQueueCapacity) {
@@ -137,12 +184,11 @@ void Console::append(std::string_view bytes) {
   queueEnd_ += bytes.size();
 }
 
-/// write(2), or what stands for it: never waits. `ready` says that epoll has just seen room.
-ssize_t Console::writeSome(const char* bytes, size_t size, bool ready) {
+/// write(2), or what stands for it: never waits.
+ssize_t Console::writeSome(const char* bytes, size_t size) {
   ssize_t n = 0;
   do {
     switch (way_) {
-      case Way::Direct:
       case Way::Reopened:
         n = ::write(fd_.get(), bytes, size);
         break;
@@ -152,10 +198,9 @@ ssize_t Console::writeSome(const char* bytes, size_t size, bool ready) {
       case Way::Splice:
         n = spliceSome(bytes, size);
         break;
-      case Way::Polled:
-        if (ready) return ::write(fd_.get(), bytes, std::min(size, kPolledBytes));
-        errno = EAGAIN;
-        return -1;
+      case Way::Apart:
+        assert(false);
+        break;
     }
   } while (n < 0 && errno == EINTR);
   return n;
@@ -175,36 +220,68 @@ ssize_t Console::spliceSome(const char* bytes, size_t size) {
   return n;
 }
 
+/// Hands the next bytes to a helper, up to the end of a line if there's one: should they be the
+/// last, the line is whole.
+void Console::sendErrand() {
+  const std::string_view queued(queue_.get() + queueBegin_, queuedBytes());
+  size_t size = std::min(queued.size(), errand_->regular ? kFileErrandBytes : kErrandBytes);
+  const size_t end = queued.substr(0, size).rfind('\n');
+  if (size < queued.size() && end != std::string_view::npos) size = end + 1;
+  errand_->bytes.assign(queued.substr(0, size));
+  sent_ = size;
+  helpers_->post([errand = errand_, loop = loop_] { return errand->run(errand, loop); });
+}
+
+void Console::onErrandDone(ssize_t written, int code) {
+  const size_t sent = std::exchange(sent_, 0);
+  if (state_ == State::Dead) return;
+  if (written <= 0) {
+    taken(sent);
+    fail(code);
+  } else {
+    taken(static_cast<size_t>(written));
+  }
+  afterFlush();
+}
+
 void Console::onReady(uint32_t) {
-  flush(true);
+  flush();
+  afterFlush();
+}
+
+void Console::afterFlush() {
+  if (state_ != State::Dead && way_ == Way::Apart && queuedBytes() > 0 && sent_ == 0) sendErrand();
   if (crowded()) return;
-  loop_.cancelTimer(std::exchange(stallTimer_, 0));
-  if (state_ == State::Dropping) takeAgain();
+  loop_->cancelTimer(std::exchange(stallTimer_, 0));
+  tellDropped();
   options_.onChange();
 }
 
-void Console::flush(bool ready) {
+void Console::flush() {
   while (queuedBytes() > 0) {
-    const ssize_t n = writeSome(queue_.get() + queueBegin_, queuedBytes(), ready);
+    const ssize_t n = writeSome(queue_.get() + queueBegin_, queuedBytes());
     if (n <= 0) {
       if (errno != EAGAIN) fail(errno);
       return;
     }
-    lastProgress_ = loop_.now();
-    queueBegin_ += static_cast<size_t>(n);
-    lastByte_ = queue_[queueBegin_ - 1];
-    if (way_ == Way::Polled) break;
+    taken(static_cast<size_t>(n));
   }
-  if (queuedBytes() > 0) return;
-  queueBegin_ = queueEnd_ = 0;
   watch(false);
+}
+
+/// The first bytes of the queue have left.
+void Console::taken(size_t bytes) {
+  lastProgress_ = loop_->now();
+  queueBegin_ += bytes;
+  lastByte_ = queue_[queueBegin_ - 1];
+  if (queueBegin_ == queueEnd_) queueBegin_ = queueEnd_ = 0;
 }
 
 /// A full disk may have room later, so a file stays; anything else won't come back.
 void Console::fail(int code) {
   if (!error_) error_ = Error{"write", code};
-  if (way_ == Way::Direct && fd_) {
-    open_ = lastByte_ == '\n' ? 0 : kBroken;
+  if (errand_ && errand_->regular) {
+    if (queuedBytes() == 0 && open_ != 0) open_ = kBroken;
     return;
   }
   watch(false);
@@ -221,8 +298,8 @@ std::optional<Error> Console::takeError() {
 void Console::watch(bool wanted) {
   if (wanted == watched_) return;
   watched_ = wanted;
-  if (!wanted) return loop_.remove(fd_.get(), this);
-  const auto added = loop_.add(fd_.get(), EPOLLOUT, this);
+  if (!wanted) return loop_->remove(fd_.get(), this);
+  const auto added = loop_->add(fd_.get(), EPOLLOUT, this);
   if (added) return;
   watched_ = false;
   fail(added.error().code);
@@ -230,13 +307,13 @@ void Console::watch(bool wanted) {
 
 void Console::awaitRoom() {
   if (stallTimer_ != 0 || state_ != State::Taking) return;
-  stallTimer_ = loop_.setTimer(lastProgress_ + options_.stall, [this] { checkStall(); });
+  stallTimer_ = loop_->setTimer(lastProgress_ + options_.stall, [this] { checkStall(); });
 }
 
 void Console::checkStall() {
   stallTimer_ = 0;
   if (state_ != State::Taking || !crowded()) return;
-  if (loop_.now() < lastProgress_ + options_.stall) return awaitRoom();
+  if (loop_->now() < lastProgress_ + options_.stall) return awaitRoom();
   state_ = State::Dropping;
   options_.onChange();
 }
@@ -256,7 +333,8 @@ uint64_t Console::takeDropped(Writer writer) {
   return found == dropped_.end() ? 0 : std::exchange(found->second.untold, 0);
 }
 
-void Console::takeAgain() {
+void Console::tellDropped() {
+  if (state_ == State::Dead || crowded()) return;
   state_ = State::Taking;
   auto dropped = std::exchange(dropped_, {});
   for (const auto& [writer, what] : dropped) {
@@ -267,24 +345,12 @@ void Console::takeAgain() {
     line += '\n';
     // Thousands of writers with long paths; the event above has told of each.
     if (line.size() > room() / 2) continue;
-    write(kBroken, line);
+    write(kOwn, line);
   }
 }
 
-uint64_t Console::giveUp(Writer writer, std::string_view file) {
-  if (state_ == State::Dead || queuedBytes() == 0) return 0;
-  const uint64_t lines = countLines({queue_.get() + queueBegin_, queuedBytes()});
-  queueBegin_ = queueEnd_ = 0;
-  if (staged_ > 0) {
-    char sink[4096];
-    while (::read(stageRead_.get(), sink, sizeof sink) > 0) {
-    }
-    staged_ = 0;
-  }
-  state_ = State::Dropping;
-  open_ = lastByte_ == '\n' ? 0 : kBroken;
-  drop(writer, lines, file);
-  return lines;
+uint64_t Console::queuedLines() const {
+  return queue_ ? countLines({queue_.get() + queueBegin_, queuedBytes()}) : 0;
 }
 
 }  // namespace regroup

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -11,6 +12,7 @@
 #include <utility>
 
 #include "core/base/fd.h"
+#include "core/base/helpers.h"
 #include "core/base/loop.h"
 #include "core/base/result.h"
 
@@ -19,6 +21,8 @@ namespace regroup {
 /// What waits for a console that takes nothing. Protects our memory; a bulk reader that pauses
 /// for a moment costs no worker its pace.
 constexpr size_t kMaxConsoleQueueBytes = 4 * 1024 * 1024;
+/// Kept free of workers' lines, for our own words.
+constexpr size_t kOwnQueueBytes = 256 * 1024;
 
 /// One inherited stdout or stderr, which belongs to others too: the shell, the host process, its
 /// workers. It's written without ever waiting for it and without O_NONBLOCK on the description
@@ -49,14 +53,16 @@ class Console final : public Loop::Watcher {
   };
 
   /// `fd` stays the caller's. A descriptor that can't be used makes a dead console.
-  Console(Loop& loop, int fd, Options options);
+  Console(std::shared_ptr<Loop> loop, std::shared_ptr<Helpers> helpers, int fd, Options options);
   ~Console() override;
 
   /// Whether both are the same terminal, pipe or file, where only one writer can keep lines whole.
   static bool same(int a, int b);
 
   State state() const { return state_; }
-  size_t room() const { return kMaxConsoleQueueBytes - queuedBytes(); }
+  size_t room() const {
+    return kMaxConsoleQueueBytes - std::min(kMaxConsoleQueueBytes, queuedBytes());
+  }
   /// Time to stop reading what would be written here.
   bool crowded() const { return queuedBytes() > kMaxConsoleQueueBytes / 2; }
   size_t queuedBytes() const { return queueEnd_ - queueBegin_; }
@@ -68,8 +74,12 @@ class Console final : public Loop::Watcher {
 
   /// Whole lines, or the last one unfinished. Needs room for `bytes`.
   void write(Writer writer, std::string_view bytes);
-  /// While dropping: says what wasn't written, and where it can be read (or nowhere: "").
+  /// Whole lines of our own. Where the queue is full they are dropped, counted and told.
+  void say(std::string_view lines);
+  /// Notes what wasn't written, and where it can be read (or nowhere: ""). It's told when there's
+  /// room: by tellDropped(), or at the next chance.
   void drop(Writer writer, uint64_t lines, std::string_view file);
+  void tellDropped();
   /// Somebody waits: from now on a stall is noticed.
   void awaitRoom();
   /// The lines dropped of a writer that weren't told yet; they are told now.
@@ -80,9 +90,8 @@ class Console final : public Loop::Watcher {
   uint64_t settled() const { return accepted_ - queuedBytes(); }
   /// When it last took bytes, or began to be waited for.
   TimePoint lastProgress() const { return lastProgress_; }
-  /// Forgets what's queued and returns how many lines that were. Then it drops, until it
-  /// takes bytes again.
-  uint64_t giveUp(Writer writer, std::string_view file);
+  /// Lines that wait.
+  uint64_t queuedLines() const;
 
   /// The first failure, once.
   std::optional<Error> takeError();
@@ -92,34 +101,39 @@ class Console final : public Loop::Watcher {
  private:
   /// How to write without waiting.
   enum class Way {
-    Direct,   // a regular file: doesn't block
-    Reopened, // a description of our own, with O_NONBLOCK
-    Send,     // a socket: MSG_DONTWAIT
-    Splice,   // a pipe that can't be reopened: through one of ours, SPLICE_F_NONBLOCK
-    Polled,   // the rest: a little whenever epoll says so
+    Reopened,  // a description of our own, with O_NONBLOCK
+    Send,      // a socket: MSG_DONTWAIT
+    Splice,    // a pipe that can't be reopened: through one of ours, SPLICE_F_NONBLOCK
+    Apart,     // the rest, by a helper: a file, whose disk may stand still, or a terminal
   };
+  struct Errand;
   struct Dropped {
     uint64_t lines;
     uint64_t untold;
     std::string file;
   };
   static constexpr Writer kBroken = ~Writer{0};  // its rest was lost: nobody may go on with it
+  static constexpr Writer kOwn = kBroken - 1;
 
   void open(int fd, bool mayReopen);
   bool reopen(int fd);
-  ssize_t writeSome(const char* bytes, size_t size, bool ready);
+  ssize_t writeSome(const char* bytes, size_t size);
   ssize_t spliceSome(const char* bytes, size_t size);
+  void sendErrand();
+  void onErrandDone(ssize_t written, int code);
   void append(std::string_view bytes);
-  void flush(bool ready);
+  void flush();
+  void taken(size_t bytes);
+  void afterFlush();
   void fail(int code);
   void watch(bool wanted);
   void checkStall();
-  void takeAgain();
 
-  Loop& loop_;
+  const std::shared_ptr<Loop> loop_;
+  const std::shared_ptr<Helpers> helpers_;
   const Options options_;
   Fd fd_;
-  Way way_ = Way::Direct;
+  Way way_ = Way::Reopened;
   State state_ = State::Taking;
   std::optional<Error> error_;
   bool errorTold_ = false;
@@ -131,6 +145,10 @@ class Console final : public Loop::Watcher {
   Writer open_ = 0;
   char lastByte_ = '\n';  // of those that have left
   bool watched_ = false;
+
+  // Way::Apart
+  std::shared_ptr<Errand> errand_;
+  size_t sent_ = 0;  // the first bytes of the queue, which the errand is about
 
   // Way::Splice
   Fd stageRead_;

@@ -20,6 +20,15 @@ bool contains(std::string_view text, std::string_view part) {
 
 }  // namespace
 
+/// By memchr, which looks at many bytes at a time.
+uint64_t countLines(std::string_view bytes) {
+  if (bytes.empty()) return 0;
+  const char* const end = bytes.data() + bytes.size();
+  uint64_t lines = 0;
+  for (const char* at = bytes.data(); (at = find(at, end, '\n')) < end; at++) lines++;
+  return lines;
+}
+
 size_t Lines::feed(std::string_view bytes, LineBuffer& out) {
   if (bytes.empty()) return 0;
   const char* const begin = bytes.data();
@@ -47,6 +56,12 @@ size_t Lines::feed(std::string_view bytes, LineBuffer& out) {
     at = limit;
   }
   return static_cast<size_t>(at - begin);
+}
+
+void Lines::showHeld(LineBuffer& out) {
+  if (!holds()) return;
+  givePiece("", out);
+  open_ = true;
 }
 
 void Lines::finish(LineBuffer& out) {

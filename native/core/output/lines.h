@@ -21,6 +21,9 @@ constexpr size_t kMaxPrefixBytes = 4096;
 /// The most that Lines gives out at once: a piece, its prefix and the end of its line.
 constexpr size_t kMaxPieceBytes = kMaxPrefixBytes + kMaxLineBytes + 1;
 
+/// Ends of lines among the bytes.
+uint64_t countLines(std::string_view bytes);
+
 /// Where lines are put together before they are written: allocated once, never grown.
 class LineBuffer {
  public:
@@ -73,6 +76,11 @@ class Lines {
   /// Appends what `bytes` completes to `out` and returns how many it took: all, or fewer when
   /// `out` has no room for another piece.
   size_t feed(std::string_view bytes, LineBuffer& out);
+
+  /// Whether a part of a line waits for its end.
+  bool holds() const { return !held_.empty(); }
+  /// Gives it out as it is: the line goes on when there's more. `out` needs room for a piece.
+  void showHeld(LineBuffer& out);
 
   /// The stream ended: gives out the unfinished line, and ends it, so that the next line, anyone's,
   /// starts on its own. (torchrun writes the fragment as it is.) `out` needs room for a piece.

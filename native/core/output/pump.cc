@@ -9,10 +9,11 @@
 
 namespace regroup {
 
-Pump::Impl::Impl(std::unique_ptr<Loop> loop, Options options)
+Pump::Impl::Impl(std::shared_ptr<Loop> loop, std::shared_ptr<Helpers> helpers, Options options)
     : options_(std::move(options)),
       loop_(std::move(loop)),
-      buffer_(new char[kReadBytes]),
+      helpers_(std::move(helpers)),
+      buffer_(new char[kBlockBytes]),
       out_(kOutBytes) {
   const auto makeSlot = [this](int fd) {
     Slot* const slot = &slots_.emplace_back();
@@ -21,13 +22,15 @@ Pump::Impl::Impl(std::unique_ptr<Loop> loop, Options options)
     console.onChange = [this, slot] {
       reportConsole(*slot);
       resume(*slot);
+      catchUp(*slot);
       settleSoon();
     };
     console.onDropped = [this](StreamId id, uint64_t lines) {
       const auto found = streams_.find(id);
-      if (found != streams_.end()) report(id, found->second->consoleName(), EAGAIN, lines);
+      if (found == streams_.end()) return;
+      report(*found->second, found->second->consoleName(), EAGAIN, lines);
     };
-    slot->console = std::make_unique<Console>(*loop_, fd, std::move(console));
+    slot->console = std::make_unique<Console>(loop_, helpers_, fd, std::move(console));
     return slot;
   };
   slotOf_[1] = makeSlot(options_.stdoutFd);
@@ -52,37 +55,33 @@ Pump::Impl::~Impl() {
   thread_.join();
 }
 
-auto Pump::Impl::openSink(const std::string& path) -> Result<std::unique_ptr<FileSink>> {
-  auto fd = openFile(path.c_str(), O_WRONLY | O_APPEND | O_CREAT, 0666);
-  if (!fd) return fd.error();
-  auto file = std::make_unique<FileSink>();
-  file->fd = std::move(*fd);
-  file->path = path;
-  return file;
+Result<SinkFiles> Pump::openFiles(const StreamSinks& sinks) {
+  SinkFiles files;
+  if (!sinks.file.empty()) {
+    auto file = openLog(sinks.file);
+    if (!file) return file.error();
+    files.file = *std::move(file);
+  }
+  if (hasFilter(sinks)) {
+    auto file = openLog(sinks.filteredFile);
+    if (!file) return file.error();
+    files.filtered = *std::move(file);
+  }
+  return files;
 }
 
-Result<StreamId> Pump::Impl::add(Fd readEnd, StreamSinks sinks) {
+Result<StreamId> Pump::Impl::add(Fd readEnd, StreamSinks sinks, SinkFiles files,
+                                 OnTrouble onTrouble) {
   const int flags = ::fcntl(readEnd.get(), F_GETFL);
   if (flags < 0 || ::fcntl(readEnd.get(), F_SETFL, flags | O_NONBLOCK) < 0)
     return Error{"fcntl", errno};
+  if (files.file.fd || files.filtered.fd) {
+    auto prepared = helpers_->prepare();
+    if (!prepared) return prepared.error();
+  }
 
-  std::vector<std::string> filters = std::move(sinks.filters);
-  auto stream = std::make_unique<Stream>(*this, nextId_++, std::move(readEnd), std::move(sinks));
-  if (!stream->sinks.file.empty()) {
-    auto file = openSink(stream->sinks.file);
-    if (!file) return file.error();
-    stream->file = std::move(*file);
-  }
-  if (!stream->sinks.filteredFile.empty() && !filters.empty()) {
-    auto file = openSink(stream->sinks.filteredFile);
-    if (!file) return file.error();
-    stream->ownFiltered = std::move(*file);
-    stream->filteredLines.emplace(stream->sinks.prefix, std::move(filters));
-  }
-  if (stream->sinks.console == 1 || stream->sinks.console == 2) {
-    stream->slot = slotOf_[stream->sinks.console];
-    stream->consoleLines.emplace(stream->sinks.prefix);
-  }
+  auto stream = std::make_unique<Stream>(*this, nextId_++, std::move(readEnd), std::move(sinks),
+                                         std::move(files), std::move(onTrouble));
   const StreamId id = stream->id;
   {
     std::lock_guard lock(inboxMutex_);
@@ -118,36 +117,63 @@ void Pump::Impl::finish(std::vector<StreamId> ids, std::chrono::milliseconds dra
   loop_->post([this] { receive(); });
 }
 
-void Pump::Impl::report(StreamId stream, std::string path, int code, uint64_t droppedLines) {
-  if (!options_.onTrouble) return;
+void Pump::Impl::say(int console, std::string lines) {
+  loop_->post([this, console, lines = std::move(lines)] {
+    Slot& slot = *slotOf_[console == 1 ? 1 : 2];
+    slot.console->say(lines);
+    reportConsole(slot);
+  });
+}
+
+void Pump::Impl::report(const Stream& stream, std::string path, int code, uint64_t droppedLines) {
+  if (!stream.onTrouble) return;
   const char* const op = path == "pipe" ? "read" : "write";
-  options_.onTrouble({stream, std::move(path), {op, code}, droppedLines});
+  stream.onTrouble({stream.id, std::move(path), {op, code}, droppedLines});
 }
 
+/// Told to a stream that's still there; else it waits for the next one to write.
 void Pump::Impl::reportConsole(Slot& slot) {
+  // Not at once: whoever noticed is amid a stream.
+  if (slot.console->state() == Console::State::Dead && !slot.behind.empty())
+    loop_->post([this, &slot] { catchUp(slot); });
+  const auto writer = streams_.find(slot.lastWriter);
+  if (writer == streams_.end() || writer->second->trailer != 0) return;
   const auto error = slot.console->takeError();
-  if (error) report(slot.lastWriter, slot.lastName, error->code, 0);
+  if (error) report(*writer->second, writer->second->consoleName(), error->code, 0);
 }
 
-Result<std::unique_ptr<Pump>> Pump::start(Options options) {
+Result<std::shared_ptr<Pump>> Pump::start(Options options) {
   auto loop = Loop::create();
   if (!loop) return loop.error();
-  auto impl = std::make_unique<Impl>(std::move(*loop), std::move(options));
+  auto impl = std::make_unique<Impl>(std::shared_ptr<Loop>(*std::move(loop)),
+                                     std::make_shared<Helpers>(), std::move(options));
   auto started = impl->startThread();
   if (!started) return started.error();
-  return std::unique_ptr<Pump>(new Pump(std::move(impl)));
+  return std::shared_ptr<Pump>(new Pump(std::move(impl)));
 }
 
 Pump::Pump(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Pump::~Pump() = default;
 
-Result<StreamId> Pump::add(Fd readEnd, StreamSinks sinks) {
-  return impl_->add(std::move(readEnd), std::move(sinks));
+Result<StreamId> Pump::add(Fd readEnd, StreamSinks sinks, SinkFiles files, OnTrouble onTrouble) {
+  return impl_->add(std::move(readEnd), std::move(sinks), std::move(files), std::move(onTrouble));
 }
 
 void Pump::finish(std::vector<StreamId> streams, std::chrono::milliseconds drain,
                   std::function<void(std::vector<std::string> tails)> done) {
   impl_->finish(std::move(streams), drain, std::move(done));
+}
+
+void Pump::say(int console, std::string lines) {
+  impl_->say(console, std::move(lines));
+}
+
+void Pump::flush(FlushPatience patience, std::function<void(uint64_t unshownLines)> done) {
+  impl_->flush(patience, std::move(done));
+}
+
+void Pump::hurry() {
+  impl_->hurry();
 }
 
 }  // namespace regroup

@@ -165,12 +165,13 @@ void Supervisor::Impl::drain(Group& group) {
     }
   }
   if (streams.empty()) return closeCgroups(group);
-  pump_->finish(std::move(streams), group.drain, [this, id = group.id](auto tails) {
-    post([id, tails = std::move(tails)](Impl& self) mutable {
-      Group* const group = self.find(id);
+  // The loop is shared: what's posted once it has ended isn't run, and we may be gone then.
+  pump_->finish(std::move(streams), group.drain, [this, loop = loop_, id = group.id](auto tails) {
+    loop->post([this, id, tails = std::move(tails)]() mutable {
+      Group* const group = find(id);
       if (group == nullptr) return;
       group->tails = std::move(tails);
-      self.closeCgroups(*group);
+      closeCgroups(*group);
     });
   });
 }

@@ -82,18 +82,22 @@ void Supervisor::Impl::start(GroupPlan plan) {
     return;
   }
 
+  if (!openFiles(group, plan)) launch(group, plan, {});
+}
+
+void Supervisor::Impl::launch(Group& group, GroupPlan& plan, std::vector<SinkFiles> files) {
+  group.phase = Phase::Running;
   spawner_.refresh();
   beginPreload(plan);
   guard(group);
   preparePreload(group, plan);
   openCgroup(group);
   if (auto refusal = openLimits(group, plan)) group.failure = toFailure(0, std::move(*refusal));
-  const int pipeSize = pipeBytes(plan);
+  StreamsStart streams{std::move(files), plan.tailBytes, pipeBytes(plan), {}};
   Started started;
   group.workers.reserve(plan.workers.size());
   for (size_t i = 0; i < plan.workers.size() && !group.failure; i++) {
-    group.failure =
-        startWorker(group, plan.workers[i], i, plan.tailBytes, pipeSize, started.unbound);
+    group.failure = startWorker(group, plan.workers[i], i, streams, started.unbound);
     if (group.failure) break;
     const pid_t pid = group.workers.back()->process.pid;
     // At once, not for all together: it may start others before its neighbour has started.
@@ -102,6 +106,7 @@ void Supervisor::Impl::start(GroupPlan plan) {
     started.at.push_back(loop_->now());
   }
   group.null.reset();
+  closeFiles(std::move(streams.done));
 
   if (!group.failure) {
     emit(group.id, loop_->now(), std::move(started));
@@ -168,8 +173,7 @@ Result<int> Supervisor::Impl::nullFd(Group& group) {
 
 std::optional<StartFailed> Supervisor::Impl::openStream(Group& group, StreamPlan& plan,
                                                         Worker& worker, int stream,
-                                                        size_t tailBytes, int pipeBytes, Fd& ours,
-                                                        int& fd) {
+                                                        StreamsStart& streams, Fd& ours, int& fd) {
   const auto fail = [&](const Error& error, std::string detail) {
     return StartFailed{worker.index, StartStep::Output, error, std::move(detail)};
   };
@@ -184,37 +188,29 @@ std::optional<StartFailed> Supervisor::Impl::openStream(Group& group, StreamPlan
       fd = *null;
       return {};
     }
-    case StreamPlan::To::File: {
-      const char* const path = plan.sinks.file.c_str();
-      auto file = openFile(path, O_WRONLY | O_CREAT | O_APPEND, 0666);
-      if (!file) return fail(file.error(), plan.sinks.file);
-      ours = *std::move(file);
-      fd = ours.get();
+    case StreamPlan::To::File:
+      streams.done.push_back(std::move(streams.files[2 * worker.index + stream].file.fd));
+      fd = streams.done.back().get();
       return {};
-    }
     case StreamPlan::To::Pipe:
       break;
   }
 
-  if (!pump_) {
-    auto pump = Pump::start(
-        {.onTrouble =
-             [this](OutputTrouble trouble) {
-               post([trouble = std::move(trouble)](Impl& self) { self.onTrouble(trouble); });
-             },
-         .stdoutFd = options_.stdoutFd,
-         .stderrFd = options_.stderrFd});
-    if (!pump) return fail(pump.error(), {});
-    pump_ = *std::move(pump);
-  }
+  auto pump = needPump();
+  if (!pump) return fail(pump.error(), {});
   auto pipe = makePipe();
   if (!pipe) return fail(pipe.error(), {});
   // EPERM: the user's budget is spent; the pipe works, if slower.
-  if (pipeBytes > kDefaultPipeBytes) (void)setPipeSize(pipe->write, pipeBytes);
-  plan.sinks.tailBytes = tailBytes;
-  std::string path = plan.sinks.file.empty() ? plan.sinks.filteredFile : plan.sinks.file;
-  auto id = pump_->add(std::move(pipe->read), std::move(plan.sinks));
-  if (!id) return fail(id.error(), std::move(path));
+  if (streams.pipeBytes > kDefaultPipeBytes) (void)setPipeSize(pipe->write, streams.pipeBytes);
+  plan.sinks.tailBytes = streams.tailBytes;
+  SinkFiles files;
+  if (!streams.files.empty()) files = std::move(streams.files[2 * worker.index + stream]);
+  // The loop is shared: what's posted once it has ended isn't run, and we may be gone then.
+  auto id = (*pump)->add(std::move(pipe->read), std::move(plan.sinks), std::move(files),
+                         [this, loop = loop_](OutputTrouble trouble) {
+                           loop->post([this, trouble = std::move(trouble)] { onTrouble(trouble); });
+                         });
+  if (!id) return fail(id.error(), {});
   worker.streams[stream] = *id;
   streams_[*id] = {group.id, worker.index};
   ours = std::move(pipe->write);
@@ -223,8 +219,7 @@ std::optional<StartFailed> Supervisor::Impl::openStream(Group& group, StreamPlan
 }
 
 std::optional<StartFailed> Supervisor::Impl::startWorker(Group& group, WorkerPlan& plan,
-                                                         size_t index, size_t tailBytes,
-                                                         int pipeBytes,
+                                                         size_t index, StreamsStart& streams,
                                                          std::vector<Unbound>& unbound) {
   group.workers.push_back(std::make_unique<Worker>());
   Worker& worker = *group.workers.back();
@@ -242,8 +237,7 @@ std::optional<StartFailed> Supervisor::Impl::startWorker(Group& group, WorkerPla
     fds[0] = *null;
   }
   for (int i = 0; i < 2; i++) {
-    auto failed =
-        openStream(group, plan.streams[i], worker, i, tailBytes, pipeBytes, ours[i], fds[i + 1]);
+    auto failed = openStream(group, plan.streams[i], worker, i, streams, ours[i], fds[i + 1]);
     if (failed) return failed;
   }
 

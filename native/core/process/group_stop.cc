@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <signal.h>
 
 #include <algorithm>
@@ -13,6 +14,7 @@ void Supervisor::Impl::stop(GroupId id, const StopRequest& request) {
   Group* const found = find(id);
   if (found == nullptr || found->killing || found->phase == Phase::Draining) return;
   Group& group = *found;
+  if (group.phase == Phase::Opening) return giveUpOpening(group, {"open", ECANCELED});
 
   const TimePoint killAt = loop_->now() + request.grace;
   if (!group.stop) {

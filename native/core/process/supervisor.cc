@@ -56,8 +56,12 @@ Result<void> Supervisor::Impl::startThread() {
 void Supervisor::Impl::stopThread() {
   loop_->stop();
   thread_.join();
-  // No pump, no thread of it: its last tasks were posted to a loop that has ended.
+  // What it posts now comes to a loop that has ended.
+  std::vector<StreamId> left;
+  for (const auto& [id, owner] : streams_) left.push_back(id);
+  if (!left.empty()) pump_->finish(std::move(left), 0ms, nullptr);
   pump_.reset();
+  helpers_.reset();
   removeLeft();
   if (guardian_ && !leftCgroups_.empty()) guardian_->outlive();
   guardian_.reset();

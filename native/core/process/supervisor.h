@@ -175,8 +175,13 @@ class Supervisor {
     Preloads preloads;
     /// Called on the supervisor's thread, once per event, in order.
     std::function<void(SupervisorEvent)> onEvent;
-    int stdoutFd = 1;  // the console's, for tests
+    /// Gives what carries output, which may be shared with others; called when something is piped.
+    /// Empty: one of our own.
+    std::function<Result<std::shared_ptr<Pump>>()> pump;
+    int stdoutFd = 1;  // our own pump's console, for tests
     int stderrFd = 2;
+    /// A log file that takes longer to be opened fails its group's start.
+    std::chrono::milliseconds openWait{30'000};
   };
 
   static Result<std::unique_ptr<Supervisor>> start(Options options);

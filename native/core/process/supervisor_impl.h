@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/base/fd.h"
+#include "core/base/helpers.h"
 #include "core/base/thread.h"
 #include "core/cgroup/cgroup.h"
 #include "core/cgroup/home.h"
@@ -58,8 +59,8 @@ class Supervisor::Impl {
     size_t index;
     Process process;
     std::optional<ExitStatus> status;  // once it's gone
-    bool stuck = false;  // we gave up on it, and it hasn't come loose
-    bool held = false;  // a zombie that keeps its pid ours
+    bool stuck = false;                // we gave up on it, and it hasn't come loose
+    bool held = false;                 // a zombie that keeps its pid ours
     std::optional<StreamId> streams[2];
     Thread waiter;  // where no pidfd tells of its end
 
@@ -74,12 +75,21 @@ class Supervisor::Impl {
     void onReady(uint32_t) override { owner->onStrayGone(*this); }
   };
 
-  enum class Phase : uint8_t { Running, Sweeping, Draining };
+  enum class Phase : uint8_t { Opening, Running, Sweeping, Draining };
 
   struct Stop {
     Target target;
     TimePoint killAt;
     milliseconds killWait;
+  };
+
+  struct Opening;
+  /// What the streams of a group that starts have in common.
+  struct StreamsStart {
+    std::vector<SinkFiles> files;  // two for each worker
+    size_t tailBytes = 0;
+    int pipeBytes = 0;
+    std::vector<Fd> done;  // files that their workers have now
   };
 
   struct Group {
@@ -100,8 +110,9 @@ class Supervisor::Impl {
     std::optional<Cgroup> cgroup;
     std::optional<UsageRefusal> cgroupRefusal;  // why there's none where it was tried first
     std::optional<WorkerCgroups> limited;       // none: nobody asked for limits of usage
-    int removals = 0;  // of its cgroups, that were tried again
+    int removals = 0;                           // of its cgroups, that were tried again
     std::vector<std::string> tails;
+    std::shared_ptr<Opening> opening;  // in Phase::Opening
     Fd null;
     std::unique_ptr<EarlyWatch> early;  // none: their ends are told when they're gone
   };
@@ -146,14 +157,22 @@ class Supervisor::Impl {
     return group.stop ? group.stop->killWait : kKillWait;
   }
 
+  // group_files.cc
+  bool openFiles(Group& group, GroupPlan& plan);
+  void watchOpening(Group& group, size_t seen);
+  void giveUpOpening(Group& group, Error error);
+  Result<Helpers*> needHelpers();
+  Result<Pump*> needPump();
+  void closeFiles(std::vector<Fd> files);
+
   // group_start.cc
+  void launch(Group& group, GroupPlan& plan, std::vector<SinkFiles> files);
   void guard(Group& group);
   Result<void> needGuardian(const Group* starting);
   std::optional<StartFailed> startWorker(Group& group, WorkerPlan& plan, size_t index,
-                                         size_t tailBytes, int pipeBytes,
-                                         std::vector<Unbound>& unbound);
+                                         StreamsStart& streams, std::vector<Unbound>& unbound);
   std::optional<StartFailed> openStream(Group& group, StreamPlan& plan, Worker& worker, int stream,
-                                        size_t tailBytes, int pipeBytes, Fd& ours, int& fd);
+                                        StreamsStart& streams, Fd& ours, int& fd);
   Result<int> nullFd(Group& group);
   int pipeBytes(const GroupPlan& plan) const;
   Result<void> watch(Worker& worker);
@@ -203,7 +222,8 @@ class Supervisor::Impl {
   const Features features_;
   const std::shared_ptr<Loop> loop_;  // shared with waiters, which may outlive us
   Spawner spawner_;
-  std::unique_ptr<Pump> pump_;
+  std::shared_ptr<Pump> pump_;
+  std::shared_ptr<Helpers> helpers_;  // for files; none before the first is opened
   std::unique_ptr<Guardian> guardian_;
   std::optional<PreloadCheck> preloadCheck_;  // none: nothing is to be preloaded
   bool unguardable_ = false;  // it was tried
