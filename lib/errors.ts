@@ -45,6 +45,9 @@ const messages = {
     `worker ${rank} could not start: ${step}: ${why}`,
   /** There's no such script, or it can't be read. `what` is Python's own words for it. */
   ERR_NO_SCRIPT: (what: string, path: string, hint: string) => `${what}: '${path}'${hint}`,
+  /** A worker's start doesn't come back from the kernel, and the stop of the job could wait no longer. */
+  ERR_START_HANGS: (rank: number, step: string, process: string) =>
+    `worker ${rank} could not start, and can't be stopped: ${step} doesn't come back from the kernel (${process}); is its disk there?`,
   /** The program or interpreter doesn't exist. */
   ERR_NO_PROGRAM: (path: string, why = '') =>
     `[Errno 2] No such file or directory: '${path}'${why}`,

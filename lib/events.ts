@@ -97,6 +97,13 @@ export interface DumpFile {
   readonly path?: string;
 }
 
+/** A process that a worker has started, and that has outlived it. */
+export interface LeftProcess {
+  readonly pid: number;
+  /** /proc/PID/comm, 15 bytes at most; empty where it can't be read. */
+  readonly command: string;
+}
+
 export type StopReason = 'failure' | 'hang' | 'signal' | 'caller' | 'preempt';
 
 /** Who told that this machine will soon be taken away. */
@@ -136,8 +143,10 @@ export type AgentEvent =
       readonly exit: WorkerExit;
       /** From its exec to its end. */
       readonly durationMs: number;
-      /** Whether it ended because we stopped the group. */
+      /** Whether we had begun to stop the group by then. */
       readonly duringStop: boolean;
+      /** Whether that ended it, a hang rule did, or something else. */
+      readonly cause: 'own' | 'hang' | 'stopped-by-us';
       readonly atMs: number;
     }
   | {
@@ -224,8 +233,19 @@ export type AgentEvent =
    * hasn't succeeded, another's; of those each is told once.
    */
   | { readonly event: 'gpu-held'; readonly holders: readonly GpuHolder[]; readonly atMs: number }
-  /** Processes that the workers left behind and that were killed. */
-  | { readonly event: 'strays-killed'; readonly count: number; readonly atMs: number }
+  /** Processes that the workers left behind, and that didn't end before they were told to. */
+  | {
+      readonly event: 'strays-killed';
+      readonly count: number;
+      readonly processes: readonly LeftProcess[];
+      readonly atMs: number;
+    }
+  /** Processes that the workers left behind, and that live on: by `leaveDetached`, or REGROUP_LEAVE. */
+  | {
+      readonly event: 'strays-left';
+      readonly processes: readonly LeftProcess[];
+      readonly atMs: number;
+    }
   /**
    * Output could not be written as asked (disk full, console gone); the workers go on. `ETIMEDOUT`: the file takes
    * nothing, so that its worker waits when it has much to say, or that its last lines are lost.

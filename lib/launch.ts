@@ -25,8 +25,8 @@ import { hostname } from './util/hostname.js';
 export interface Run extends AsyncDisposable {
   /**
    * Settles when the last worker is reaped and its output written: to its files, and to stdout and stderr as long as
-   * they take some of it now and then (5 s). Rejects only if the agent fails:
-   * ERR_SPAWN, ERR_NO_PROGRAM, ERR_LOG_DIR, ERR_PORT, ERR_HOOK, ERR_VISIBLE_DEVICES, ERR_NATIVE_MISSING,
+   * they take some of it now and then (5 s). Rejects only if the agent fails: ERR_SPAWN, ERR_START_HANGS,
+   * ERR_NO_PROGRAM, ERR_LOG_DIR, ERR_PORT, ERR_HOOK, ERR_VISIBLE_DEVICES, ERR_NATIVE_MISSING,
    * ERR_INTERNAL. A rejection that nobody awaits is no unhandled one.
    */
   readonly result: Promise<RunResult>;

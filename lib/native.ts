@@ -115,6 +115,22 @@ export interface NativeGroupPlan {
   readonly tailBytes: number;
   /** How long a pipe that somebody still holds is read after its worker's end. */
   readonly drainMs: number;
+  readonly tidyUp: NativeTidyUp;
+}
+
+/** What may be done with those whom workers leave behind. */
+export interface NativeTidyUp {
+  /** From the last worker's end to SIGKILL, where not all have ended well. */
+  readonly graceMs: number;
+  /** Whoever is in a session of its own, and holds no GPU, lives on. */
+  readonly leaveDetached: boolean;
+  /**
+   * Programs that need seconds to end by themselves, and hold nothing that another round needs: they have ten
+   * seconds, and nobody waits for them.
+   */
+  readonly lingering: readonly string[];
+  /** Folder of GPUs' device files, without links in its path: who's left alone holds none of these. */
+  readonly devices: string;
 }
 
 export interface NativeStop {
@@ -183,10 +199,14 @@ export interface NativeUsage {
 export interface NativeStuck {
   readonly index: number;
   readonly pid: number;
-  /** One letter of /proc/PID/stat, e.g. `D`. */
+  /** One letter of /proc/PID/status, e.g. `D`. */
   readonly state: string;
-  /** /proc/PID/wchan; empty where it can't be read. */
-  readonly waitChannel: string;
+}
+
+export interface NativeProcess {
+  readonly pid: number;
+  /** /proc/PID/comm, 15 bytes at most; empty where it can't be read. */
+  readonly command: string;
 }
 
 export interface NativeTail {
@@ -220,6 +240,21 @@ export type NativeEvent =
       readonly detail: string;
     }
   /**
+   * The start of a worker holds up the supervisor, a stop wasn't heard in its time, and SIGKILL to the child hasn't
+   * helped. The last event of all: the supervisor can only be closed, which doesn't wait for it.
+   */
+  | {
+      readonly event: 'start-hangs';
+      readonly group: number;
+      readonly atMs: number;
+      readonly index: number;
+      readonly step: NativeStep;
+      /** The file that the step is about. */
+      readonly detail: string;
+      /** Of the child that's stuck in the kernel; 0: there's none. */
+      readonly pid: number;
+    }
+  /**
    * A worker is ending with a failure: it won't run its own code again, but its memory is still being
    * freed, and its pid is still its own. `exited` follows, with the same exit. At most once a worker,
    * and many end without: see `earlyLibrary`.
@@ -243,17 +278,19 @@ export type NativeEvent =
       readonly usage?: NativeUsage;
     }
   /**
-   * The last event of a group: every worker is reaped or stuck, whatever they left behind is
-   * killed, their output is in its files, or was given up. A console may still have to get the rest from there. Comes
-   * once for each group that had `started`.
+   * The last event of a group: every worker is reaped or stuck, whatever they left behind has ended, their output is in
+   * its files, or was given up. A console may still have to get the rest from there. Comes once for each group that had
+   * `started`.
    */
   | {
       readonly event: 'ended';
       readonly group: number;
       readonly atMs: number;
       readonly stuck: readonly NativeStuck[];
-      /** Processes of the group, other than workers, that had to be killed. */
-      readonly strays: number;
+      /** Processes of the group, other than workers, that had to be signalled. */
+      readonly strays: readonly NativeProcess[];
+      /** Those that were left alone. */
+      readonly left: readonly NativeProcess[];
       readonly tails: readonly NativeTail[];
     }
   /**
@@ -293,10 +330,9 @@ export interface NativeSupervisor {
   /** Starts all workers or none; the outcome comes as `started` or `start-failed`. */
   startGroup(plan: NativeGroupPlan): void;
   /**
-   * Signals, continues stopped processes, kills what's left when the grace period ends or, if
-   * the leader alone was signalled, when that is gone. A second call can only shorten the grace period. A group that is
-   * still starting is stopped as soon as it has started; while its log files are being opened, its start fails with
-   * ECANCELED. Unknown or ended groups: nothing.
+   * Signals, continues stopped processes, and kills the workers that are left when the grace period ends. A second call
+   * can only shorten the grace period. A group that is still starting is stopped as soon as it has started; while its
+   * log files are being opened, its start fails with ECANCELED. Unknown or ended groups: nothing.
    */
   stopGroup(group: number, stop: NativeStop): void;
   /** Signals every live worker of the group, and stops nothing. */
@@ -316,8 +352,9 @@ export interface NativeSupervisor {
   /** Kills every group, now, and waits at most `boundMs`. For `process.on('exit')`; blocks. */
   killAll(boundMs: number): void;
   /**
-   * Ends the threads. Groups that are left are killed. The output thread ends with the last who uses it: what consoles
-   * take within seconds is still written. Idempotent.
+   * Ends the threads. Groups that are left are killed. Blocks for some seconds at most: a thread that hangs is left
+   * behind. The output thread ends with the last who uses it: what consoles take within seconds is still written.
+   * Idempotent.
    */
   close(): void;
 }

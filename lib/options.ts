@@ -28,6 +28,7 @@ import {
   preemptionRules,
 } from './options/preemption.js';
 import { type StoreOptions, storeDefaults, storeRules } from './options/store.js';
+import { type TidyUpOptions, tidyUpDefaults, tidyUpRules } from './options/tidy-up.js';
 import { didYouMean } from './util/nearest.js';
 
 /** What a worker runs. */
@@ -60,7 +61,8 @@ export interface LaunchOptions
     HookOptions,
     LimitOptions,
     PlacementOptions,
-    StoreOptions {
+    StoreOptions,
+    TidyUpOptions {
   readonly entrypoint: Entrypoint;
   /** Arguments of the entrypoint. `${local_rank}`, `$local_rank` and `$$` are replaced in each. @default [] */
   readonly args?: readonly string[];
@@ -171,6 +173,7 @@ const defaults = {
   ...graceDefaults,
   ...placementDefaults,
   ...storeDefaults,
+  ...tidyUpDefaults,
 } as const satisfies Partial<LaunchOptions>;
 
 /**
@@ -250,6 +253,7 @@ const rules: Readonly<Record<keyof LaunchOptions, Rule>> = {
   ...hookRules,
   ...limitRules,
   ...storeRules,
+  ...tidyUpRules,
   signal: [
     value => isRecord(value) && typeof value.addEventListener === 'function',
     'an AbortSignal',

@@ -14,6 +14,8 @@
       "native/core/base/siphash.cc",
       "native/core/base/bytes.cc",
       "native/core/base/local_time.cc",
+      "native/core/base/proc.cc",
+      "native/core/base/apart.cc",
       "native/core/spawn/binding.cc",
       "native/core/spawn/limits.cc",
       "native/core/spawn/plan.cc",
@@ -29,6 +31,10 @@
       "native/core/process/signals.cc",
       "native/core/process/orphans.cc",
       "native/core/process/strays.cc",
+      "native/core/process/start_watch.cc",
+      "native/core/process/stray_search.cc",
+      "native/core/process/tidy.cc",
+      "native/core/process/stray_sweep.cc",
       "native/core/process/guardian.cc",
       "native/core/process/early_status.cc",
       "native/core/process/early_watch.cc",
@@ -38,6 +44,7 @@
       "native/core/process/group_cgroup.cc",
       "native/core/process/group_stop.cc",
       "native/core/process/group_end.cc",
+      "native/core/process/group_remains.cc",
       "native/core/process/supervisor.cc",
       "native/core/output/lines.cc",
       "native/core/output/console.cc",
@@ -92,7 +99,13 @@
       "native/front/shell.cc",
       "native/front/text.cc"
     ],
-    "guardian_files": ["native/guardian/cgroups.cc", "native/guardian/guardian.cc"],
+    "guardian_files": [
+      "native/guardian/proc.cc",
+      "native/guardian/cgroups.cc",
+      "native/guardian/groups.cc",
+      "native/guardian/search.cc",
+      "native/guardian/guardian.cc"
+    ],
     "addon_files": [
       "native/addon/addon.cc",
       "native/addon/convert.cc",

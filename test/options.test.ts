@@ -33,6 +33,8 @@ t.test('every option but the entrypoint has a default', t => {
     graceMs: {},
     gpuPerRank: false,
     agentStore: 'auto',
+    tidyGraceMs: 500,
+    leaveDetached: false,
   });
   t.end();
 });
@@ -97,6 +99,8 @@ t.test('L-018 what does not fit is refused, with the option, the value and what 
     ['gpuWaitMs', -1, 'milliseconds from 0'],
     ['agentStore', true, "'auto' or 'on' or 'off'"],
     ['preemptLimitMs', -1, 'milliseconds from 0'],
+    ['tidyGraceMs', -1, 'milliseconds from 0'],
+    ['leaveDetached', 'yes', 'true or false'],
     ['rlimits', { nofiles: 1 }, "'unlimited' or { soft, hard } for some of as, core"],
     ['rlimits', { nofile: -1 }, 'whole numbers from 0'],
     ['rlimits', { nofile: {} }, 'whole numbers from 0'],

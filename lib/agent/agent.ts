@@ -2,7 +2,7 @@ import { launchError } from '../errors.js';
 import type { AgentEvent, RunResult } from '../events.js';
 import { passOnErrorFile } from '../failures/own-error-file.js';
 import { hangGuard } from '../hangs/guard.js';
-import { withKernelStacks } from '../hangs/kernel-stack.js';
+import { whereStuck } from '../hangs/kernel-stack.js';
 import { type NativeEvent, type NativeStoreReport, native } from '../native.js';
 import { everyHost, numericHosts, resolveHosts } from '../store/master-hosts.js';
 import { deferred } from '../util/deferred.js';
@@ -23,7 +23,7 @@ import { placementTrouble } from './placement-watch.js';
 import { policyOf } from './policy.js';
 import { firstLine } from './programs.js';
 import { createRounds, type RoundRecord } from './rounds.js';
-import { startError } from './start-error.js';
+import { startError, startHangs } from './start-error.js';
 import type { Action, Ending, Happening, HookCall } from './state.js';
 import { initialState, step } from './step.js';
 
@@ -277,6 +277,9 @@ export function createAgent(job: Job): Agent {
       case 'start-failed':
         happen({ event: 'start-failed', round, error: startError(event, record.plan, firstLine) });
         return;
+      case 'start-hangs':
+        giveUp(startHangs(event));
+        return;
       case 'dying':
         happen({ event: 'dying', round, atMs, localRank: event.index, exit: exitOf(event.exit) });
         return;
@@ -310,16 +313,16 @@ export function createAgent(job: Job): Agent {
     event: Extract<NativeEvent, { event: 'ended' }>,
     record: RoundRecord,
   ): Promise<void> {
-    const { group: round, atMs, strays } = event;
+    const { group: round, atMs, strays, left } = event;
     // As a rule none is, and then this goes on at once.
-    const stuck =
-      event.stuck.length === 0 ? [] : await asGuests(() => withKernelStacks(event.stuck));
+    const stuck = event.stuck.length === 0 ? [] : await asGuests(() => whereStuck(event.stuck));
     happen({
       event: 'group-ended',
       round,
       atMs,
       stuck,
       strays,
+      left,
       progress: machine?.highestStep(round) ?? 0,
     });
   }

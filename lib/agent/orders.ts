@@ -10,6 +10,7 @@ import {
   echoMs,
   endHold,
   graceOf,
+  hasStarted,
   livingOf,
   type Of,
   orderOf,
@@ -205,8 +206,9 @@ function hurry(
   first: StopOrder,
   { signal, nowMs }: { readonly signal: string | undefined; readonly nowMs: number },
 ): Step {
-  if (signal === undefined || state.killAtMs <= nowMs) return [state, []];
-  if (isEcho(first, signal, nowMs)) return [state, []];
+  if (signal === undefined || isEcho(first, signal, nowMs)) return [state, []];
+  // They're being killed already. A start that hangs isn't, unless somebody is in a hurry.
+  if (state.killAtMs <= nowMs && hasStarted(state)) return [state, []];
 
   const next = {
     ...unheld(state, nowMs),

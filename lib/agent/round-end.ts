@@ -1,5 +1,5 @@
 import { launchError } from '../errors.js';
-import type { WorkerFailure } from '../events.js';
+import type { AgentEvent, LeftProcess, WorkerFailure } from '../events.js';
 import { isFailed, wordsOf } from '../failures/failure.js';
 import { emptyLedger, type Judgement, judge } from '../failures/policy.js';
 import { unreachable } from '../util/unreachable.js';
@@ -24,7 +24,7 @@ import {
 
 export function onGroupEnded(state: Live, happening: Of<'group-ended'>): Step {
   const { round } = state;
-  const { stuck, strays, atMs, progress = 0 } = happening;
+  const { stuck, strays, left, atMs, progress = 0 } = happening;
   // One that's stuck in the kernel on its way out has failed as well.
   const exits = withHung(state, atMs);
   const told: Action[] = [
@@ -35,9 +35,7 @@ export function onGroupEnded(state: Live, happening: Of<'group-ended'>): Step {
         ? []
         : [{ do: 'tell', event: { event: 'worker-stuck', worker, ...where, atMs } }];
     }),
-    ...(strays > 0
-      ? [{ do: 'tell', event: { event: 'strays-killed', count: strays, atMs } } as const]
-      : []),
+    ...tellStrays(strays, left, atMs),
     { do: 'release-round', round },
   ];
   // A group ends by itself only when all are gone, and a failure would have made us stop it.
@@ -207,6 +205,25 @@ function restart(
   }
   const coming = { policy, round: round + 1, ledger, failures };
   return whileStarting(startRound(coming, next), restarting);
+}
+
+function tellStrays(
+  strays: readonly LeftProcess[],
+  left: readonly LeftProcess[],
+  atMs: number,
+): Action[] {
+  const killed: AgentEvent = {
+    event: 'strays-killed',
+    count: strays.length,
+    processes: strays,
+    atMs,
+  };
+  return [
+    ...(strays.length > 0 ? [{ do: 'tell', event: killed } as const] : []),
+    ...(left.length > 0
+      ? [{ do: 'tell', event: { event: 'strays-left', processes: left, atMs } } as const]
+      : []),
+  ];
 }
 
 /** A stuck process holds what the next round needs, and no signal frees it. */

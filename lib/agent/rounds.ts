@@ -20,6 +20,7 @@ import { randomName } from '../util/random.js';
 import { type Job, roundOf, workerPlans } from './job.js';
 import type { Machine } from './machine.js';
 import { openReturnGate, type ReturnGate } from './return-gate.js';
+import { tidyUpOf } from './tidy-up.js';
 
 /** For who holds a pipe of a dead worker. Our own strays are killed before; this bounds strangers. */
 const drainMs = 1000;
@@ -115,7 +116,14 @@ export function createRounds(job: Job, tables: Tables, nowMs: () => number): Rou
     const cookie = randomName(24);
     const numbers = roundOf(job, { round, restartCount, masterPort, local, cookie, gate });
     const plans = workerPlans(job, numbers, files, hostname);
-    const plan: NativeGroupPlan = { group: round, cookie, plans, tailBytes, drainMs };
+    const plan: NativeGroupPlan = {
+      group: round,
+      cookie,
+      plans,
+      tailBytes,
+      drainMs,
+      tidyUp: tidyUpOf(job.settings),
+    };
     await attempt;
     if (discarded.has(round)) return gate?.close();
     const nothingYet = { workers: [], usage: new Map(), tails: [] };

@@ -46,6 +46,21 @@ function missingInterpreter(firstLine: string | undefined): string {
   return interpreter.endsWith('\r') ? `${why}: the file has Windows line endings` : why;
 }
 
+/** Why nobody waits for a start any more. */
+export function startHangs({
+  index,
+  step,
+  detail,
+  pid,
+}: Extract<NativeEvent, { event: 'start-hangs' }>): Error {
+  const process = pid === 0 ? "the agent's own thread" : `process ${pid}, deaf to SIGKILL`;
+  return launchError('ERR_START_HANGS', [
+    index,
+    detail === '' ? step : `${step} ${detail}`,
+    process,
+  ]);
+}
+
 /** `detail` is empty where no hierarchy has the controller that `syscall` names then. */
 function limitError(
   { index, syscall, errno, detail }: Extract<NativeEvent, { event: 'start-failed' }>,

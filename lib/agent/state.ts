@@ -2,6 +2,7 @@ import type {
   AgentEvent,
   FailReason,
   Hang,
+  LeftProcess,
   PreemptionSource,
   StopReason,
   Stuck,
@@ -219,7 +220,9 @@ export type Happening =
       readonly round: number;
       readonly atMs: number;
       readonly stuck: readonly Stuck[];
-      readonly strays: number;
+      /** Whom workers had left behind: who had to be signalled, and who was left alone. */
+      readonly strays: readonly LeftProcess[];
+      readonly left: readonly LeftProcess[];
       /** The highest step that a worker has told; 0 if none did. */
       readonly progress?: number;
     }

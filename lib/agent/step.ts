@@ -176,6 +176,7 @@ function onExited(state: Live, { localRank, exit, atMs }: Of<'exited'>, nowMs: n
       exit: seen.exit,
       durationMs,
       duringStop: seen.duringStop,
+      cause: seen.cause,
       atMs,
     },
   };

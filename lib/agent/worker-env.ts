@@ -104,12 +104,16 @@ function visibleDevice(visible: string | undefined, localRank: number): string {
   return device.trim();
 }
 
+/** Of the process that bears it, and so not for a worker and all that it starts. */
+const leaveName = 'REGROUP_LEAVE';
+
 /** `NAME=value` of what's inherited, save for the names that each worker gets values of its own for. */
 export function inheritedEntries(inherited: Env, own: Readonly<Record<string, string>>): string[] {
   const entries: string[] = [];
   for (const name in inherited) {
     const value = inherited[name];
-    if (value !== undefined && !Object.hasOwn(own, name)) entries.push(`${name}=${value}`);
+    if (value !== undefined && name !== leaveName && !Object.hasOwn(own, name))
+      entries.push(`${name}=${value}`);
   }
   return entries;
 }

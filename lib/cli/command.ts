@@ -335,7 +335,7 @@ async function report(
     const error = shortageError(caught);
     // How a signal ended the run has decided its exit code already.
     if (!(error instanceof SignalException)) {
-      process.exitCode = isOurMistake(error) ? exitCodes.internal : exitCodes.failed;
+      process.exitCode = codeOfError(error);
     }
     await say(2, `${describeError(command, error)}\n`);
     if (errorFile === undefined || !(error instanceof Error)) return;
@@ -348,6 +348,12 @@ async function report(
 
 function isOurMistake(error: unknown): boolean {
   return !(error instanceof RegroupError) || error.code === 'ERR_INTERNAL';
+}
+
+function codeOfError(error: unknown): number {
+  if (isOurMistake(error)) return exitCodes.internal;
+  const isStuck = error instanceof RegroupError && error.code === 'ERR_START_HANGS';
+  return isStuck ? exitCodes.nodeUnfit : exitCodes.failed;
 }
 
 /** One line. */

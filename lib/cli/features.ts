@@ -9,6 +9,7 @@ import { placement } from './features/placement.js';
 import { preemption } from './features/preemption.js';
 import { signalTarget } from './features/signal-target.js';
 import { store } from './features/store.js';
+import { tidyUp } from './features/tidy-up.js';
 import type { OptionSpec } from './option-spec.js';
 import type { Env, Values } from './values.js';
 
@@ -27,6 +28,7 @@ export const features: readonly Feature[] = [
   hang,
   signalTarget,
   grace,
+  tidyUp,
   preemption,
   hooks,
   gpus,

@@ -1,6 +1,7 @@
 import { duration, failedLine, failureReport, headline, restartsLine } from '../agent/report.js';
 import type {
   AgentEvent,
+  LeftProcess,
   RunResult,
   WorkerExit,
   WorkerFailure,
@@ -102,10 +103,11 @@ export function createPrinter(options: PrinterOptions): Printer {
     log('INFO', `[${role}] Starting worker group`);
   }
 
-  function onExited({ worker, exit, durationMs, duringStop }: Event<'worker-exited'>): void {
+  function onExited({ worker, exit, durationMs, duringStop, cause }: Event<'worker-exited'>): void {
     living.delete(worker.pid);
     if (duringStop) {
-      const isKilled = exit.how === 'signaled' && exit.signal === 'SIGKILL';
+      // One that somebody else has killed had its grace, and the report names it.
+      const isKilled = exit.how === 'signaled' && exit.signal === 'SIGKILL' && cause !== 'own';
       if (!isKilled || stopSignal === undefined || stopSignal === 'SIGKILL') return;
       const via = signalNumber(stopSignal);
       log(
@@ -209,7 +211,13 @@ export function createPrinter(options: PrinterOptions): Printer {
         for (const holder of event.holders) log('WARNING', describeHolder(holder));
         break;
       case 'strays-killed':
-        log('WARNING', `killed what workers had left behind: ${processes(event.count)}`);
+        log(
+          'WARNING',
+          `killed what workers had left behind: ${describeProcesses(event.processes)}`,
+        );
+        break;
+      case 'strays-left':
+        log('INFO', `left alone what workers had started: ${describeProcesses(event.processes)}`);
         break;
       case 'output-trouble':
         log('WARNING', describeTrouble(event));
@@ -361,6 +369,9 @@ function describeRefusal({ worker, address }: Event<'connect-refused'>): string 
   );
 }
 
+/** Of processes in one line. */
+const maxNamed = 8;
+
 const sources = {
   signal: 'a signal',
   caller: 'the caller',
@@ -423,6 +434,11 @@ function isSuccess(exit: WorkerExit): boolean {
   return exit.how === 'exited' && exit.code === 0;
 }
 
-function processes(count: number): string {
-  return `${count} ${count === 1 ? 'process' : 'processes'}`;
+/** `2 processes: rclone (pid 4711), python3 (pid 4712)` */
+function describeProcesses(processes: readonly LeftProcess[]): string {
+  const count = `${processes.length} ${processes.length === 1 ? 'process' : 'processes'}`;
+  const named = processes
+    .slice(0, maxNamed)
+    .map(({ pid, command }) => (command === '' ? `pid ${pid}` : `${command} (pid ${pid})`));
+  return `${count}: ${named.join(', ')}${processes.length > maxNamed ? ', …' : ''}`;
 }

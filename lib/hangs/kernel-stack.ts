@@ -1,8 +1,9 @@
 import type { Stuck } from '../events.js';
 import type { NativeStuck } from '../native.js';
+import { procIsOurs } from '../util/own-proc.js';
 import { runBounded } from './bounded-child.js';
 
-/** Where in the kernel the threads of a process sleep that SIGKILL doesn't end. */
+/** Where in the kernel a process sleeps that SIGKILL doesn't end. */
 
 /** It's told when the node is given up, so nobody minds the time. */
 const boundMs = 2000;
@@ -10,11 +11,13 @@ const boundMs = 2000;
 const maxThreads = 4;
 
 /**
- * Threads that no signal reaches; the others have ended already. $1: pid, $2: how many.
+ * First its wait channel, then the stacks of those threads that no signal reaches; the others have ended already.
+ * $1: pid, $2: how many.
  *
  * @source man proc_pid_stack(5): needs CAP_SYS_ADMIN
  */
 const script = `
+printf '%s\\n' "$(cat /proc/$1/wchan 2>/dev/null)"
 for task in /proc/$1/task/*; do
   grep -q '^State:[^A-Z]*D' $task/status 2>/dev/null || continue
   [ $2 -gt 0 ] || break
@@ -25,17 +28,31 @@ done
 `;
 
 /**
- * What the core tells of workers that are stuck, with their kernel stacks where we may read them.
+ * What the core tells of workers that are stuck, with where they sleep, as far as we may read it.
  *
- * Reading them can get stuck as well, so a child of ours does it, and is left alone when its time is over.
+ * Reading that can get stuck as well, so a child of ours does it, and is left alone when its time is over.
  */
-export function withKernelStacks(stuck: readonly NativeStuck[]): Promise<Stuck[]> {
+export function whereStuck(stuck: readonly NativeStuck[]): Promise<Stuck[]> {
   return Promise.all(
-    stuck.map(async ({ index, pid, state, waitChannel }) => {
-      const args = ['-c', script, 'sh', String(pid), String(maxThreads)];
-      // No process can be had any more: the worker is told without.
-      const kernelStack = await runBounded('/bin/sh', args, boundMs).catch(() => '');
-      return { localRank: index, state, waitChannel, kernelStack: kernelStack.trim() };
+    stuck.map(async ({ index, pid, state }) => {
+      const text = procIsOurs() ? await readPlaces(pid) : '';
+      const [waitChannel = '', ...stack] = text.split('\n');
+      return {
+        localRank: index,
+        state,
+        waitChannel: waitChannel === '0' ? '' : waitChannel,
+        // Without runBounded's note: that it's stuck is being told.
+        kernelStack: stack
+          .filter(line => !/^\(not done after/.test(line))
+          .join('\n')
+          .trim(),
+      };
     }),
   );
+}
+
+function readPlaces(pid: number): Promise<string> {
+  const args = ['-c', script, 'sh', String(pid), String(maxThreads)];
+  // No process can be had any more: the worker is told without.
+  return runBounded('/bin/sh', args, boundMs).catch(() => '');
 }

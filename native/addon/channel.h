@@ -2,6 +2,7 @@
 
 #include <napi.h>
 
+#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <utility>
@@ -9,10 +10,13 @@
 
 namespace regroup {
 
+/// What's still expected once an event is delivered.
+enum class Expects : uint8_t { AsMany, OneLess, NoMore };
+
 /// Takes a core's events to JS, in batches: while a wake-up is under way, events only pile up.
 ///
 /// For an Event there are `Napi::Value toJs(Napi::Env, std::vector<Event>)`, empty with an
-/// exception pending, and `bool isLast(const Event&)`: whether it's the last of what was expected.
+/// exception pending, and `Expects endOf(const Event&)`.
 ///
 /// Invariant: once closed, `function_` isn't touched again.
 /// Thread: push() any, the rest JS.
@@ -92,7 +96,10 @@ void Channel<Event>::deliver(napi_env env, napi_value onEvents, void* context, v
   if (events.empty()) return;
 
   for (const Event& event : events) {
-    if (isLast(event) && --channel->expected_ == 0) channel->keepAlive(false);
+    const Expects end = endOf(event);
+    if (end == Expects::AsMany || channel->expected_ == 0) continue;
+    channel->expected_ = end == Expects::NoMore ? 0 : channel->expected_ - 1;
+    if (channel->expected_ == 0) channel->keepAlive(false);
   }
   const Napi::Value batch = toJs(env, std::move(events));
   if (batch.IsEmpty()) return;

@@ -2,6 +2,8 @@
 
 #include <math.h>
 
+#include <algorithm>
+
 #include "addon/convert_limits.h"
 #include "addon/fields.h"
 
@@ -16,6 +18,7 @@ constexpr double kMaxMs = 2147483647.0;
 /// Protects us from a plan that would take all memory.
 constexpr double kMaxTailBytes = 64.0 * 1024 * 1024;
 constexpr uint32_t kMaxWorkers = 65'536;
+constexpr size_t kCommandBytes = 15;
 
 std::optional<StreamPlan> toStreamPlan(Napi::Value value, const std::string& what) {
   auto object = toObject(value, what);
@@ -102,6 +105,25 @@ std::optional<WorkerPlan> toWorkerPlan(Napi::Value value, const std::string& wha
   return plan;
 }
 
+std::optional<TidyUp> toTidyUp(Napi::Value value) {
+  auto object = toObject(value, "plan.tidyUp");
+  if (!object) return std::nullopt;
+  auto grace = toMilliseconds(get(*object, "graceMs"), "plan.tidyUp.graceMs");
+  if (!grace) return std::nullopt;
+  const Napi::Value leave = get(*object, "leaveDetached");
+  if (value.Env().IsExceptionPending()) return std::nullopt;
+  if (!leave.IsBoolean())
+    return typeError(value.Env(), "plan.tidyUp.leaveDetached must be a boolean");
+  auto lingering = toStrings(get(*object, "lingering"), "plan.tidyUp.lingering");
+  if (!lingering) return std::nullopt;
+  auto devices = toString(get(*object, "devices"), "plan.tidyUp.devices");
+  if (!devices) return std::nullopt;
+  // As /proc/PID/comm cuts them.
+  for (std::string& command : *lingering) command.resize(std::min(command.size(), kCommandBytes));
+  return TidyUp{*grace, leave.As<Napi::Boolean>().Value(), *std::move(lingering),
+                *std::move(devices)};
+}
+
 }  // namespace
 
 std::optional<GroupId> toGroupId(Napi::Value value) {
@@ -156,13 +178,16 @@ std::optional<GroupPlan> toGroupPlan(Napi::Value value) {
   if (!tailBytes) return std::nullopt;
   auto drain = toMilliseconds(get(*object, "drainMs"), "plan.drainMs");
   if (!drain) return std::nullopt;
+  auto tidyUp = toTidyUp(get(*object, "tidyUp"));
+  if (!tidyUp) return std::nullopt;
   const Napi::Value plans = get(*object, "plans");
   if (env.IsExceptionPending()) return std::nullopt;
   if (!plans.IsArray()) return typeError(env, "plan.plans must be an array");
   const Napi::Array list = plans.As<Napi::Array>();
   if (list.Length() > kMaxWorkers) return typeError(env, "plan.plans has too many workers");
 
-  GroupPlan plan{*group, *std::move(cookie), {}, static_cast<size_t>(*tailBytes), *drain};
+  GroupPlan plan{*group, *std::move(cookie), {}, static_cast<size_t>(*tailBytes),
+                 *drain, *std::move(tidyUp)};
   for (uint32_t i = 0; i < list.Length(); i++) {
     Napi::HandleScope scope(env);
     const Napi::Value item = list.Get(i);

@@ -72,6 +72,14 @@ class EventWriter {
     text("detail", failed.detail);
   }
 
+  void operator()(const StartHangs& hangs) {
+    name("start-hangs");
+    number("index", static_cast<double>(hangs.index));
+    text("step", nameOf(hangs.step));
+    text("detail", hangs.detail);
+    number("pid", hangs.pid);
+  }
+
   void operator()(const Dying& dying) {
     name("dying");
     number("index", static_cast<double>(dying.index));
@@ -95,11 +103,11 @@ class EventWriter {
       item.number("index", static_cast<double>(ended.stuck[i].index));
       item.number("pid", ended.stuck[i].pid);
       item.text("state", std::string(1, ended.stuck[i].state));
-      item.text("waitChannel", ended.stuck[i].waitChannel);
       stuck.Set(i, item.object_);
     }
     object_.Set("stuck", stuck);
-    number("strays", static_cast<double>(ended.strays));
+    object_.Set("strays", processes(ended.strays));
+    object_.Set("left", processes(ended.left));
     object_.Set("tails", tails(ended));
   }
 
@@ -159,6 +167,17 @@ class EventWriter {
     number("errno", error.code);
   }
 
+  Napi::Array processes(const std::vector<NamedProcess>& list) {
+    Napi::Array array = Napi::Array::New(env_, list.size());
+    for (uint32_t i = 0; i < list.size(); i++) {
+      EventWriter item(env_, Napi::Object::New(env_));
+      item.number("pid", list[i].pid);
+      item.text("command", list[i].command);
+      array.Set(i, item.object_);
+    }
+    return array;
+  }
+
   Napi::Array unbound(const Started& started) {
     Napi::Array list = Napi::Array::New(env_, started.unbound.size());
     uint32_t count = 0;
@@ -215,9 +234,11 @@ Napi::Value toJs(Napi::Env env, std::vector<SupervisorEvent> events) {
   return scope.Escape(batch);
 }
 
-bool isLast(const SupervisorEvent& event) {
-  return std::holds_alternative<Ended>(event.what) ||
-         std::holds_alternative<StartFailed>(event.what);
+Expects endOf(const SupervisorEvent& event) {
+  if (std::holds_alternative<StartHangs>(event.what)) return Expects::NoMore;
+  const bool isLast = std::holds_alternative<Ended>(event.what) ||
+                      std::holds_alternative<StartFailed>(event.what);
+  return isLast ? Expects::OneLess : Expects::AsMany;
 }
 
 Napi::Value toJs(Napi::Env env, const Features& features) {

@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "addon/channel.h"
 #include "core/base/features.h"
 #include "core/process/supervisor.h"
 
@@ -13,8 +14,7 @@ namespace regroup {
 
 /// NativeEvent[]. Empty if an exception is pending.
 Napi::Value toJs(Napi::Env env, std::vector<SupervisorEvent> events);
-/// Whether it's its group's last.
-bool isLast(const SupervisorEvent& event);
+Expects endOf(const SupervisorEvent& event);
 Napi::Value toJs(Napi::Env env, const Features& features);
 
 /// A clock's time as `atMs`.

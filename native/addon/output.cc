@@ -21,8 +21,8 @@ struct Flushed {
   uint64_t unshownLines;
 };
 
-bool isLast(const Flushed&) {
-  return true;
+Expects endOf(const Flushed&) {
+  return Expects::OneLess;
 }
 
 /// NativeFlushed[]

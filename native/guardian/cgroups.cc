@@ -4,9 +4,13 @@
 #include <signal.h>
 #include <sys/syscall.h>
 
+#include "core/base/dir_entry.h"
 #include "core/base/raw.h"
+#include "guardian/groups.h"
 #include "guardian/home.h"
+#include "guardian/text.h"
 
+using regroup::DirEntry;
 using regroup::rawCall;
 
 namespace guardian {
@@ -31,18 +35,7 @@ uint64_t homeControllers = 0;
 char home[kMaxPath];  // empty: nothing was changed there
 char leaf[kMaxPath];
 
-struct DirEntry {  // linux_dirent64
-  uint64_t inode;
-  int64_t offset;
-  uint16_t bytes;
-  uint8_t type;
-  char name[];
-};
 constexpr uint8_t kFolder = 4;
-
-long pointer(const void* at) {
-  return reinterpret_cast<long>(at);
-}
 
 long openAt(long folder, const char* name, int flags) {
   return rawCall(SYS_openat, folder, pointer(name), flags | O_CLOEXEC);
@@ -118,6 +111,20 @@ bool killMembers(long folder, int depth) {
   return any;
 }
 
+/// Whether anybody is in it or below.
+bool hasMembers(long folder, int depth) {
+  bool any = false;
+  eachMember(folder, [&](const char*, size_t) { any = true; });
+  if (any || depth >= kMaxDepth) return any;
+  eachFolder(folder, [&](long parent, const char* name) {
+    const long below = openAt(parent, name, O_RDONLY | O_DIRECTORY);
+    if (below < 0) return;
+    any = any || hasMembers(below, depth + 1);
+    rawCall(SYS_close, below);
+  });
+  return any;
+}
+
 /// An emptied version 2 cgroup says so in cgroup.events, but not version 1; the list tells in both.
 bool killOne(const char* path) {
   const long folder = openAt(AT_FDCWD, path, O_RDONLY | O_DIRECTORY);
@@ -175,13 +182,28 @@ void endCgroups(uint64_t group) {
 
 bool killCgroups() {
   bool any = false;
-  for (size_t i = 0; i < count; i++) any = killOne(cgroups[i].path) || any;
+  for (size_t i = 0; i < count; i++)
+    any = (hasTurn(cgroups[i].group) && killOne(cgroups[i].path)) || any;
+  return any;
+}
+
+bool anyInCgroups() {
+  bool any = false;
+  for (size_t i = 0; i < count && !any; i++) {
+    if (!hasTurn(cgroups[i].group)) continue;
+    const long folder = openAt(AT_FDCWD, cgroups[i].path, O_RDONLY | O_DIRECTORY);
+    if (folder < 0) continue;
+    any = hasMembers(folder, 0);
+    rawCall(SYS_close, folder);
+  }
   return any;
 }
 
 bool removeCgroups() {
   bool all = true;
-  for (size_t i = 0; i < count; i++) all = removeAt(AT_FDCWD, cgroups[i].path, 0) && all;
+  for (size_t i = 0; i < count; i++) {
+    if (hasTurn(cgroups[i].group)) all = removeAt(AT_FDCWD, cgroups[i].path, 0) && all;
+  }
   return all;
 }
 

@@ -1,6 +1,6 @@
 import { constants } from 'node:os';
 import t from 'tap';
-import { startError } from '../../lib/agent/start-error.js';
+import { startError, startHangs } from '../../lib/agent/start-error.js';
 import type { NativePlan, NativeStep } from '../../lib/native.js';
 
 const { EACCES, EAGAIN, EBUSY, EINVAL, ENOENT, ENOSYS, ENOTSUP, EPERM, EROFS, ETIMEDOUT } =
@@ -168,3 +168,20 @@ for (const { id, step, errno, detail = '', message, plan: more } of cases) {
     },
   );
 }
+
+t.test('F-N04 a start that hangs is told with its worker, its step and what hangs', async t => {
+  const event = { event: 'start-hangs', group: 1, atMs: 0, index: 1, step: 'exec' } as const;
+
+  const child = startHangs({ ...event, detail: '/nfs/python', pid: 4711 });
+  const own = startHangs({ ...event, step: 'output', detail: '', pid: 0 });
+
+  t.match(child, {
+    code: 'ERR_START_HANGS',
+    message:
+      /^worker 1 could not start, .*: exec \/nfs\/python .* \(process 4711, deaf to SIGKILL\)/,
+  });
+  t.match(
+    own.message,
+    /^worker 1 could not start, .*: output doesn't .* \(the agent's own thread\)/,
+  );
+});

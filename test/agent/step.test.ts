@@ -101,7 +101,8 @@ const happening: fc.Arbitrary<Happening> = fc.oneof(
     round: fc.nat(3),
     atMs: fc.nat(10_000),
     stuck: fc.constant([]),
-    strays: fc.nat(1),
+    strays: fc.array(fc.constant({ pid: 1, command: 'sleep' }), { maxLength: 1 }),
+    left: fc.constant([]),
     progress: fc.nat(3),
   }),
   fc.record({

@@ -18,7 +18,7 @@ import { signalNumber } from '../../lib/util/signals.js';
  *   notice · preempt-limit · forward SIGUSR2
  *   hung local=1                      a hang rule has found it; `hangs` in the policy: there are rules
  *   hooks=pre-start,pre-stop          in the policy; they end by: pause-over pre-stop, with `failed`
- *   started nproc=2 · start-failed · ended stuck=1 strays=2 · stop · signal SIGTERM · caller SIGINT
+ *   started nproc=2 · start-failed · ended stuck=1 strays=2 left=1 · stop · signal SIGTERM · caller SIGINT
  *   error-file local=1 at=50 words=x  worker 1 has written one then; `described` reads it
  *
  * Failures are described at once, unless it says `ended unread`; then `described` says when. Rounds are prepared at
@@ -146,7 +146,14 @@ function happeningOf(line: string, state: AgentState, nowMs: number): Happening 
         event: 'group-ended',
         ...at,
         stuck,
-        strays: Number(values.strays ?? 0),
+        strays: Array.from({ length: Number(values.strays ?? 0) }, (_, i) => ({
+          pid: 900 + i,
+          command: 'sleep',
+        })),
+        left: Array.from({ length: Number(values.left ?? 0) }, (_, i) => ({
+          pid: 950 + i,
+          command: 'rclone',
+        })),
         progress: Number(values.step ?? 0),
       };
     }
@@ -289,6 +296,8 @@ function describeEvent(event: AgentEvent): string {
       return `${event.hook} of round ${event.round} ${event.reason}`;
     case 'strays-killed':
       return `${event.count} strays killed`;
+    case 'strays-left':
+      return `left alone: ${event.processes.map(({ command }) => command).join(' ')}`;
     default:
       return event.event;
   }

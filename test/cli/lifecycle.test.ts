@@ -298,7 +298,10 @@ t.test('nothing survives', async t => {
 
       t.equal(ended.code, 0);
       t.notOk(isAlive(relative));
-      t.match(ended.stderr, /killed what workers had left behind: 1 process\n/);
+      t.match(
+        ended.stderr,
+        new RegExp(`killed what workers had left behind: 1 process: \\S+ \\(pid ${relative}\\)\n`),
+      );
     });
 
     t.test(`L-123 a worker that fails leaves no ${how} behind`, async t => {
@@ -325,7 +328,7 @@ t.test('nothing survives', async t => {
     const ended = await runCli(t, ['--standalone', fixture('family.py'), 'child', '0', 'stubborn']);
 
     t.equal(ended.code, 0);
-    t.match(ended.stderr, /killed what workers had left behind: 1 process\n/);
+    t.match(ended.stderr, /killed what workers had left behind: 1 process: \S+ \(pid \d+\)\n/);
   });
 
   t.test('L-065 each worker leads a session of its own', async t => {

@@ -217,6 +217,20 @@ t.test('a SIGKILL on top of another signal is told once it has hit', t => {
   t.end();
 });
 
+t.test(
+  'F-U9 a worker that somebody else has killed during a stop is not said to be killed by us',
+  t => {
+    const { printer, text } = printing({});
+
+    printer.event(started(1));
+    printer.event(stopping('SIGTERM'));
+    printer.event(exited(0, kill, 8, true, 'own'));
+
+    t.notMatch(text(), 'forcefully exiting');
+    t.end();
+  },
+);
+
 t.test('the rarer events are one line each', t => {
   const worker = { rank: 1, localRank: 1, pid: 101 };
   const lines: [AgentEvent, string][] = [
@@ -237,8 +251,22 @@ t.test('the rarer events are one line each', t => {
       "regroup: worker 1 (local 1, pid 101) can't be killed: it's stuck in the kernel in state D\n",
     ],
     [
-      { event: 'strays-killed', count: 1, atMs: 0 },
-      `W${log}killed what workers had left behind: 1 process\n`,
+      {
+        event: 'strays-killed',
+        count: 1,
+        processes: [{ pid: 4711, command: 'rclone' }],
+        atMs: 0,
+      },
+      `W${log}killed what workers had left behind: 1 process: rclone (pid 4711)\n`,
+    ],
+    [
+      {
+        event: 'strays-killed',
+        count: 9,
+        processes: Array.from({ length: 9 }, (_, i) => ({ pid: i + 1, command: '' })),
+        atMs: 0,
+      },
+      `W${log}killed what workers had left behind: 9 processes: pid 1, pid 2, pid 3, pid 4, pid 5, pid 6, pid 7, pid 8, …\n`,
     ],
     [
       { event: 'output-trouble', worker, path: '/l', code: 'ENOSPC', droppedLines: 3, atMs: 0 },
@@ -399,9 +427,10 @@ function exited(
   exit: WorkerExit,
   durationMs: number,
   duringStop = false,
+  cause: 'own' | 'stopped-by-us' = duringStop ? 'stopped-by-us' : 'own',
 ): AgentEvent {
   const worker = { rank, localRank: rank, pid: 100 + rank };
-  return { event: 'worker-exited', worker, exit, durationMs, duringStop, atMs: durationMs };
+  return { event: 'worker-exited', worker, exit, durationMs, duringStop, cause, atMs: durationMs };
 }
 
 function stopping(signal: string): AgentEvent {

@@ -31,7 +31,7 @@ std::vector<uint32_t> ourCpus() {
 
 /// What a worker with this binding says of itself; empty if it didn't start.
 std::string status(const Binding& binding, SpawnMethod method = SpawnMethod::Clone3,
-                   std::vector<RefusedBinding>* refused = nullptr) {
+                   std::vector<Refusal>* refused = nullptr) {
   auto spawner = Spawner::create(probeFeatures());
   spawner->limitTo(method);
   auto pipe = makePipe();
@@ -157,14 +157,13 @@ TEST("CPUs and nodes that aren't there are EINVAL at their steps, whatever the m
 }
 
 TEST("an optional binding that's refused is told, and the worker starts without it") {
-  std::vector<RefusedBinding> refused;
+  std::vector<Refusal> refused;
 
-  const std::string text =
-      status({.cpus = {{kNoCpu}},
-              .memory = MemoryPolicy{Mode::Bind, {kNoNode}},
-              .optionalCpus = true,
-              .optionalMemory = true},
-             SpawnMethod::Clone3, &refused);
+  const std::string text = status({.cpus = {{kNoCpu}},
+                                   .memory = MemoryPolicy{Mode::Bind, {kNoNode}},
+                                   .optionalCpus = true,
+                                   .optionalMemory = true},
+                                  SpawnMethod::Clone3, &refused);
 
   CHECK(has(text, policy(0, "")));
   REQUIRE(refused.size() == 2);

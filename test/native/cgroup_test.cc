@@ -77,7 +77,7 @@ TEST("pain 1: a daemon with neither session nor environment of its worker ends w
 
     CHECK_EQ(harness.next<Started>().pids.size(), size_t{1});
     CHECK(exitedWith(harness.next<Exited>(), 3));
-    CHECK_EQ(harness.next<Ended>().strays, size_t{1});
+    CHECK_EQ(harness.next<Ended>().strays.size(), size_t{1});
     CHECK(witness.reader().ended());
     harness->close();
     CHECK(!isThere(cookie));

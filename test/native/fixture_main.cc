@@ -22,7 +22,9 @@ static void say(const std::string& line) {
   (void)!::write(1, whole.data(), whole.size());
 }
 
-static void ready() { say("ready " + std::to_string(::getpid())); }
+static void ready() {
+  say("ready " + std::to_string(::getpid()));
+}
 
 static void waitForEver() {
   while (true) ::pause();
@@ -69,7 +71,9 @@ static void printStatus() {
   for (int fd = 0; fd < 3; fd++) {
     const int flags = ::fcntl(fd, F_GETFL);
     say("fd " + std::to_string(fd) + " " +
-        (flags < 0 ? "closed" : flags & O_NONBLOCK ? "nonblocking" : "blocking"));
+        (flags < 0            ? "closed"
+         : flags & O_NONBLOCK ? "nonblocking"
+                              : "blocking"));
   }
   int deathSignal = 0;
   ::prctl(PR_GET_PDEATHSIG, &deathSignal);
@@ -113,6 +117,101 @@ static void leaveStubbornChild() {
   ::close(ready_[1]);
   char byte;
   (void)!::read(ready_[0], &byte, 1);
+}
+
+/// Forks a child that tells that it's ready by the end of a pipe, which its program's start closes
+/// as well.
+template <typename Body>
+static void forkAndWait(Body body) {
+  int told[2];
+  (void)!::pipe2(told, O_CLOEXEC);
+  if (::fork() == 0) {
+    ::close(told[0]);
+    body(told[1]);
+    ::_exit(1);
+  }
+  ::close(told[1]);
+  char byte;
+  (void)!::read(told[0], &byte, 1);
+  ::close(told[0]);
+}
+
+/// A program of its own that sees our end by that of a pipe, has something to write then, and ends:
+/// like Python's resource tracker, or an uploader.
+static void leaveTidier(char* self, bool ownSession) {
+  int ends[2];
+  (void)!::pipe(ends);
+  forkAndWait([&](int) {
+    if (ownSession) ::setsid();
+    ::close(ends[1]);
+    std::string fd = std::to_string(ends[0]);
+    char* const args[] = {self, const_cast<char*>("tidier"), fd.data(), nullptr};
+    ::execv("/proc/self/exe", args);
+  });
+  ::close(ends[0]);
+}
+
+static void tidy(int fd) {
+  ::signal(SIGTERM, SIG_DFL);
+  say("tidier " + std::to_string(::getpid()));
+  char byte;
+  (void)!::read(fd, &byte, 1);
+  const timespec work{0, 30'000'000};
+  ::nanosleep(&work, nullptr);
+  say("tidied " + std::to_string(::getpid()));
+}
+
+/// A fork that waits for its worker, and says when it's told to end.
+static void leaveLoader() {
+  forkAndWait([](int told) {
+    ::signal(SIGTERM, [](int) {
+      say("termed " + std::to_string(::getpid()));
+      ::_exit(0);
+    });
+    say("loader " + std::to_string(::getpid()));
+    ::close(told);
+    waitForEver();
+  });
+}
+
+/// A daemon whose first thread has ended.
+static void leaveHeadlessDaemon() {
+  forkAndWait([](int told) {
+    ::setsid();
+    if (::fork() != 0) ::_exit(0);
+    static int ready = told;
+    pthread_t thread;
+    ::pthread_create(
+        &thread, nullptr,
+        [](void*) -> void* {
+          // Once the first one has ended.
+          std::string state;
+          while (state.find("State:\tZ") == std::string::npos) {
+            char text[4096] = {};
+            const int fd = ::open("/proc/self/status", O_RDONLY);
+            (void)!::read(fd, text, sizeof text - 1);
+            ::close(fd);
+            state = text;
+          }
+          say("daemon " + std::to_string(::getpid()));
+          ::close(ready);
+          waitForEver();
+          return nullptr;
+        },
+        nullptr);
+    ::pthread_exit(nullptr);
+  });
+}
+
+/// A daemon of its own program that asks to be left alone.
+static void leaveAskingDaemon(char* self) {
+  forkAndWait([&](int) {
+    ::setsid();
+    if (::fork() != 0) ::_exit(0);
+    ::setenv("REGROUP_LEAVE", "1", 1);
+    char* const args[] = {self, const_cast<char*>("block"), nullptr};
+    ::execv("/proc/self/exe", args);
+  });
 }
 
 int main(int argc, char** argv, char** environ) {
@@ -218,7 +317,8 @@ int main(int argc, char** argv, char** environ) {
     (void)!::read(told[0], &byte, 1);
     return number;
   }
-  if (mode == "bare-daemon") {  // own session and no environment: nothing tells whose it is; N: we exit
+  if (mode ==
+      "bare-daemon") {  // own session and no environment: nothing tells whose it is; N: we exit
     int told[2];
     (void)!::pipe2(told, O_CLOEXEC);
     if (::fork() == 0) {
@@ -234,16 +334,29 @@ int main(int argc, char** argv, char** environ) {
     (void)!::read(told[0], &byte, 1);
     return number;
   }
+  if (mode == "tidier") return tidy(number), 0;
+  // These end with a code, or, without one, wait.
+  if (mode == "leave-tidier" || mode == "leave-detached-tidier" || mode == "leave-loader") {
+    if (mode == "leave-loader")
+      leaveLoader();
+    else
+      leaveTidier(argv[0], mode == "leave-detached-tidier");
+    if (argc > 2) return number;
+    ready(), waitForEver();
+  }
+  if (mode == "headless-daemon") return leaveHeadlessDaemon(), number;
+  if (mode == "asking-daemon") return leaveAskingDaemon(argv[0]), number;
   if (mode == "leader-thread-ends") {  // the process lives on, and then exits with a code
     pthread_t thread;
-    ::pthread_create(&thread, nullptr,
-                     [](void*) -> void* {
-                       ready();
-                       char byte;
-                       while (::read(0, &byte, 1) > 0) continue;
-                       ::exit(45);
-                     },
-                     nullptr);
+    ::pthread_create(
+        &thread, nullptr,
+        [](void*) -> void* {
+          ready();
+          char byte;
+          while (::read(0, &byte, 1) > 0) continue;
+          ::exit(45);
+        },
+        nullptr);
     ::pthread_exit(nullptr);
   }
   return 99;

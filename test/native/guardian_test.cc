@@ -3,7 +3,10 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
+#include "test/native/dead_disk.h"
+#include "test/native/freezer.h"
 #include "test/native/group_harness.h"
+#include "test/native/namespace.h"
 
 using namespace regroup;
 using namespace support;
@@ -21,6 +24,15 @@ pid_t startAgent(const Witness& witness, std::vector<std::vector<std::string>> w
   Harness harness(std::move(disable), REGROUP_GUARDIAN);
   harness->startGroup(group(7, witness, std::move(workers)));
   for (;;) ::pause();
+}
+
+/// The only child of the process that is a guardian; 0: there's none.
+pid_t guardianOf(pid_t agent) {
+  for (const pid_t pid : allProcesses()) {
+    const auto status = statusOf(pid);
+    if (status && status->parent == agent && commandOf(pid) == "guardian") return pid;
+  }
+  return 0;
 }
 
 void killAndReap(pid_t pid) {
@@ -63,7 +75,7 @@ TEST("what belongs to no group of the agent is left alone") {
 
   CHECK(witness.reader().ended());
   CHECK_EQ(::kill(started.pids[0], 0), 0);
-  CHECK(processState(started.pids[0]) != 'Z');
+  CHECK(stateOf(started.pids[0]) != 'Z');
   other->stopGroup(7, {SIGKILL, Target::Group, 0ms, 5s});
   (void)other.next<Exited>();
   (void)other.next<Ended>();
@@ -95,6 +107,194 @@ TEST("a guardian that can't be started is told with the first group, which start
     (void)harness.next<Exited>();
     (void)harness.next<Ended>();
   }
+}
+
+TEST("F-N01 F-N09 a sick process of somebody else doesn't hold up the guardian") {
+  TempDir folder;
+  DeadDisk disk(folder, "flush");
+  if (!disk) return tap::skip(DeadDisk::kNeeds);
+  for (const bool pidfd : {true, false}) {
+    Witness witness(folder);
+    const pid_t sick = disk.sickProcess();
+    REQUIRE(sick > 0);
+    const pid_t agent =
+        startAgent(witness, {{"stubborn-daemon"}, {"ignore-term"}},
+                   pidfd ? std::vector<std::string>{"cgroup"}
+                         : std::vector<std::string>{"cgroup", "clone3", "clone-pidfd", "pidfd"});
+    for (int i = 0; i < 2; i++) REQUIRE(!witness.reader().line().empty());
+
+    killAndReap(agent);
+
+    CHECK(witness.reader().ended());
+    CHECK(!isDead(statusOf(sick)));
+  }
+}
+
+TEST("F-N13 the guardian finds a daemon whose first thread has ended") {
+  TempDir folder;
+  Witness witness(folder);
+  const pid_t agent = startAgent(witness, {{"headless-daemon", "0"}, {"block"}}, {"cgroup"});
+  for (int i = 0; i < 2; i++) REQUIRE(!witness.reader().line().empty());
+
+  killAndReap(agent);
+
+  CHECK(witness.reader().ended());
+}
+
+TEST("F-N03 a number that a round's worker once had is a stranger's when the agent is killed") {
+  const auto result = inPidNamespace(Proc::Own, [] {
+    TempDir folder;
+    Witness witness(folder);
+    Freezer freezer(folder);
+    if (!freezer) return 100;
+    auto told = makePipe();
+    // Its first round leaves a child that nobody can kill, so that its cgroup stays.
+    const pid_t agent = ::fork();
+    if (agent == 0) {
+      Harness harness({}, REGROUP_GUARDIAN);
+      harness->startGroup(group(1, witness, {{"leave-child-on-term"}, {"exit-on-term"}}));
+      const pid_t worker = harness.next<Started>().pids[1];
+      pid_t child = 0;
+      for (int i = 0; i < 3; i++) {
+        const std::string line = witness.reader().line();
+        if (line.starts_with("child ")) child = ::atoi(line.c_str() + 6);
+      }
+      if (!freezer.freeze(child)) ::_exit(1);
+      while (!freezer.frozen()) continue;
+      harness->stopGroup(1, {SIGTERM, Target::Leader, 60s, 50ms});
+      for (int i = 0; i < 2; i++) (void)harness.next<Exited>();
+      (void)harness.next<Ended>();
+      (void)!::write(told->write.get(), &worker, sizeof worker);
+      for (;;) ::pause();
+    }
+    pid_t worker = 0;
+    (void)!::read(told->read.get(), &worker, sizeof worker);
+    const pid_t stranger = strangerWithNumber(worker);
+    if (stranger == 0) return 3;
+
+    (void)::kill(agent, SIGKILL);
+    freezer.thaw();
+    // Process 1 inherits all of them; the guardian ends when it has found nobody any more.
+    while (guardianOf(::getpid()) != 0 || guardianOf(agent) != 0) {
+      if (::waitpid(-1, nullptr, 0) == stranger) return 1;
+    }
+    return isDead(statusOf(stranger)) ? 1 : 0;
+  });
+  if (!result) return tap::skip("needs a pid namespace of its own: root");
+  if (*result == 100) return tap::skip("needs the freezer of cgroup v1");
+
+  CHECK_EQ(*result, 0);
+}
+
+TEST("F-N12 a guardian that sees another namespace's /proc kills its workers, and no stranger") {
+  const auto result = inPidNamespace(Proc::Parents, [] {
+    TempDir folder;
+    Witness witness(folder);
+    const pid_t agent = startAgent(witness, {{"daemon"}, {"leave-child-on-term"}}, {"cgroup"});
+    pid_t daemon = 0;
+    for (int i = 0; i < 3; i++) {
+      const std::string line = witness.reader().line();
+      if (line.starts_with("daemon ")) daemon = ::atoi(line.c_str() + 7);
+    }
+    const pid_t stranger = strangerWithNumber(numberInParent(daemon));
+    if (daemon == 0 || stranger == 0) return 3;
+
+    (void)::kill(agent, SIGKILL);
+    // All children go but the stranger, and the daemon, which nobody can find.
+    pid_t ended;
+    int others = 0;
+    while ((ended = ::waitpid(-1, nullptr, 0)) > 0 && ended != stranger && others < 4) others++;
+    return ended == stranger ? 1 : 0;
+  });
+  if (!result) return tap::skip("needs a pid namespace of its own: root");
+
+  CHECK_EQ(*result, 0);
+}
+
+TEST("what the guardian is told while it's stopped isn't lost") {
+  auto told = makePipe();
+  const std::string cookie = makeCookie();
+  const pid_t agent = ::fork();
+  if (agent == 0) {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    auto loop = Loop::create();
+    auto spawner = Spawner::create(probeFeatures());
+    auto guardian = Guardian::start(*spawner, **loop, REGROUP_GUARDIAN);
+    (void)::kill((*guardian)->pid(), SIGSTOP);
+    // More than its socket takes.
+    for (uint64_t id = 1; id < 1000; id++) {
+      (*guardian)->begin(id, makeCookie());
+      (*guardian)->end(id);
+    }
+    (*guardian)->begin(1000, cookie);
+    bool isTold = false;
+    (*guardian)->whenTold([&] {
+      isTold = true;
+      (*loop)->stop();
+    });
+    if (isTold) ::_exit(1);  // it took all of it while it was stopped
+    (void)::kill((*guardian)->pid(), SIGCONT);
+    (*loop)->run();
+    (void)!::write(told->write.get(), "y", 1);
+    for (;;) ::pause();
+  }
+  TempDir folder;
+  Witness witness(folder);
+  const pid_t bystander = ::fork();
+  if (bystander == 0) {
+    const Fd out(::open(witness.path().c_str(), O_WRONLY));
+    ::dup2(out.get(), 1);
+    std::string entry = std::string(kCookieName) + "=" + cookie;
+    char* const entries[] = {entry.data(), nullptr};
+    char* const arguments[] = {const_cast<char*>("fixture"), const_cast<char*>("block"), nullptr};
+    ::execve(REGROUP_FIXTURE, arguments, entries);
+    ::_exit(1);
+  }
+  await(witness, "ready");
+  char byte = 0;
+  (void)!::read(told->read.get(), &byte, 1);
+  CHECK_EQ(byte, 'y');
+
+  killAndReap(agent);
+
+  CHECK(witness.reader().ended());
+  (void)::waitpid(bystander, nullptr, 0);
+}
+
+TEST("F-F06 who lingers when the agent is killed has his time, while the others end at once") {
+  TempDir folder;
+  Witness others(folder, "others");
+  Witness witness(folder);
+  auto told = makePipe();
+  const pid_t agent = ::fork();
+  if (agent == 0) {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    Harness harness({}, REGROUP_GUARDIAN);
+    GroupPlan plan = group(7, witness, {{"bare-daemon", "1"}});
+    plan.tidyUp.lingering = {"exe"};  // it runs /proc/self/exe
+    harness->startGroup(std::move(plan));
+    (void)harness.next<Started>();
+    (void)harness.next<Exited>();
+    const bool isFound = harness.next<Ended>().strays.empty();
+    harness->startGroup(group(8, others, {{"ignore-term"}}));
+    (void)harness.next<Started>();
+    await(others, "ready");
+    (void)!::write(told->write.get(), isFound ? "y" : "n", 1);
+    for (;;) ::pause();
+  }
+  const pid_t daemon = await(witness, "ready");
+  char byte = 0;
+  (void)!::read(told->read.get(), &byte, 1);
+  auto cgroup = readFile(procPath(daemon, "cgroup").c_str(), 64 * 1024);
+  const bool isHeld = cgroup && cgroup->find("/regroup-") != std::string::npos;
+
+  killAndReap(agent);
+
+  CHECK(others.reader().ended());
+  CHECK(!isDead(statusOf(daemon)));
+  (void)::kill(daemon, SIGKILL);
+  CHECK(witness.reader().ended());
+  if (!isHeld) tap::skip("needs cgroups that we may make");
 }
 
 TAP_MAIN

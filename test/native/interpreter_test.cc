@@ -157,7 +157,7 @@ TEST("a pipe in the interpreter's place holds up nobody") {
   CHECK_EQ(::mkfifo(folder.file("python").c_str(), 0700), 0);
   PreloadCheck check({});
 
-  check.begin(folder.file("python"));
+  check.begin({folder.file("python")});
 
   CHECK_EQ(check.answer(kLong), Preload::Unread);
 }
@@ -169,12 +169,12 @@ TEST("one program is looked at once, and the next one anew") {
   PreloadCheck check({REGROUP_EARLY_LIBRARY});
 
   CHECK_EQ(check.answer(kLong), Preload::Unread);
-  check.begin(path);
+  check.begin({path});
   CHECK_EQ(check.answer(kLong), Preload::Fine);
   CHECK_EQ(::unlink(path.c_str()), 0);
-  check.begin(path);
+  check.begin({path});
   CHECK_EQ(check.answer(kLong), Preload::Fine);
-  check.begin("/bin/sh");
+  check.begin({"/bin/sh"});
   CHECK_EQ(check.answer(kLong), Preload::NotPython);
 }
 

@@ -376,32 +376,53 @@ TEST("a worker's folder, arguments and environment are those of its command") {
 
 TEST("a name is looked up along the worker's PATH, and EACCES beats ENOENT") {
   TempDir folder;
-  (void)::mkdir(folder.file("plain").c_str(), 0755);
-  (void)::mkdir(folder.file("good").c_str(), 0755);
-  (void)::mkdir(folder.file("folder").c_str(), 0755);
-  (void)::mkdir(folder.file("folder/tool").c_str(), 0755);
+  for (const char* each : {"plain", "good", "folder", "folder/tool"})
+    (void)::mkdir(folder.file(each).c_str(), 0755);
   writeFile(folder.file("plain/tool"), "", 0644);
-  writeFile(folder.file("good/tool"), "", 0755);
-  const auto resolve = [&](const std::string& path, const std::string& cwd = {}) {
-    const std::string env[] = {"PATHOLOGY=/", "PATH=" + path};
-    return resolveExecutable("tool", env, cwd);
+  writeFile(folder.file("good/tool"), "#!/bin/sh\nexit 7\n", 0755);
+  const auto command = [&](const std::string& path, const std::string& cwd = {}) {
+    Command command = fixture({}, {"PATHOLOGY=/", "PATH=" + path});
+    command.file = "tool";
+    command.cwd = cwd;
+    return command;
   };
+  const std::string all = folder.file("none") + ":" + folder.file("plain") + ":" +
+                          folder.file("folder") + ":" + folder.file("good");
 
-  auto found = resolve(folder.file("none") + ":" + folder.file("plain") + ":" +
-                       folder.file("folder") + ":" + folder.file("good"));
-  CHECK(found && *found == folder.file("good/tool"));
-  auto refused = resolve(folder.file("plain") + ":" + folder.file("none"));
-  CHECK(!refused && refused.error().code == EACCES);
-  auto missing = resolve(folder.file("none"));
-  CHECK(!missing && missing.error().code == ENOENT);
-  auto relative = resolve("good", folder.path());
-  CHECK(relative && *relative == "good/tool");
-  auto here = resolve("", folder.file("good"));
-  CHECK(here && *here == "./tool");
-  auto byDefault = resolveExecutable("sh", {}, {});
-  CHECK(byDefault && *byDefault == "/bin/sh");
-  auto empty = resolveExecutable("", {}, {});
-  CHECK(!empty && empty.error().code == ENOENT);
+  for (const SpawnMethod method : kMethods) {
+    Spawner spawner = makeSpawner(method);
+    CHECK_EQ(reap(spawn(spawner, command(all))).code, 7);
+    // Relative ones count from where the worker is.
+    CHECK_EQ(reap(spawn(spawner, command("good", folder.path()))).code, 7);
+    CHECK_EQ(reap(spawn(spawner, command("", folder.file("good")))).code, 7);
+  }
+  checkFailure(command(folder.file("plain") + ":" + folder.file("none")), ChildStep::Exec, EACCES);
+  checkFailure(command(folder.file("none")), ChildStep::Exec, ENOENT);
+  CHECK(pathsOf("tool", std::vector<std::string>{"PATH=/a::/b"}) ==
+        (std::vector<std::string>{"/a/tool", "./tool", "/b/tool"}));
+  CHECK(pathsOf("sh", {}) == (std::vector<std::string>{"/bin/sh", "/usr/bin/sh"}));
+  CHECK(pathsOf("./a/b", {}) == (std::vector<std::string>{"./a/b"}));
+  Null null;
+  const int fds[] = {null.fd.get(), null.fd.get(), null.fd.get()};
+  const auto unnamed = PreparedCommand::prepare(Command{}, fds);
+  CHECK(!unnamed && unnamed.error().code == ENOENT);
+}
+
+TEST("F-N04 which path was tried in vain is told") {
+  TempDir folder;
+  writeFile(folder.file("tool"), "", 0644);
+  Command command = fixture({}, {"PATH=/nonexistent:" + folder.path() + ":/nonexistent"});
+  command.file = "tool";
+  Null null;
+  const int fds[] = {null.fd.get(), null.fd.get(), null.fd.get()};
+  auto prepared = PreparedCommand::prepare(command, fds);
+  Spawner spawner = makeSpawner();
+
+  const auto outcome = spawner.spawn(*prepared);
+
+  const auto* failure = std::get_if<SpawnFailure>(&outcome);
+  REQUIRE(failure != nullptr);
+  CHECK_EQ(prepared->path(failure->path), folder.file("tool"));
 }
 
 TEST("256 workers start, and each has its own status") {

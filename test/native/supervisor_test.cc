@@ -25,7 +25,9 @@ void onEveryVariant(void (*body)(Harness&)) {
   }
 }
 
-bool gone(pid_t pid) { return ::kill(pid, 0) < 0 && errno == ESRCH; }
+bool gone(pid_t pid) {
+  return ::kill(pid, 0) < 0 && errno == ESRCH;
+}
 
 }  // namespace
 
@@ -48,7 +50,7 @@ TEST("a group starts, its workers' exits are told one by one, and then its end")
     const Ended ended = harness.next<Ended>();
 
     CHECK_EQ(seen.size(), 3u);
-    CHECK_EQ(ended.strays, 0u);
+    CHECK_EQ(ended.strays.size(), 0u);
     CHECK(ended.stuck.empty());
     CHECK(witness.reader().ended());
     for (const pid_t pid : started.pids) CHECK(gone(pid));
@@ -111,7 +113,7 @@ TEST("a stop signals each worker, whose exits then tell how it took it") {
 
     CHECK(exitedWith(harness.next<Exited>(), 43));
     CHECK(exitedWith(harness.next<Exited>(), 43));
-    CHECK_EQ(harness.next<Ended>().strays, 0u);
+    CHECK_EQ(harness.next<Ended>().strays.size(), 0u);
   });
 }
 
@@ -193,7 +195,7 @@ TEST("a stop with target leader lets the worker's children live until it's gone,
     CHECK(exitedWith(harness.next<Exited>(), 0));
     (void)harness.next<Ended>();
     CHECK(witness.reader().ended());
-    CHECK(gone(child) || processState(child) == 'Z');
+    CHECK(gone(child) || stateOf(child) == 'Z');
   });
 }
 
@@ -215,7 +217,7 @@ TEST("a stop with target group gives the grace period to those who outlive the l
 
     CHECK(signaledWith(harness.next<Exited>(), SIGTERM));
     await(witness, "saved");
-    CHECK_EQ(harness.next<Ended>().strays, size_t{0});
+    CHECK_EQ(harness.next<Ended>().strays.size(), size_t{0});
   });
 }
 
@@ -248,7 +250,7 @@ TEST("a worker whose leader dies leaves no children, though they ignore SIGTERM"
     await(witness, "child");
 
     CHECK(exitedWith(harness.next<Exited>(), 3));
-    CHECK_EQ(harness.next<Ended>().strays, 1u);
+    CHECK_EQ(harness.next<Ended>().strays.size(), 1u);
     CHECK(witness.reader().ended());
   });
 }
@@ -261,7 +263,7 @@ TEST("a child without environment is found by its session") {
     (void)harness.next<Started>();
 
     CHECK(exitedWith(harness.next<Exited>(), 1));
-    CHECK_EQ(harness.next<Ended>().strays, 1u);
+    CHECK_EQ(harness.next<Ended>().strays.size(), 1u);
     CHECK(witness.reader().ended());
   });
 }
@@ -275,9 +277,9 @@ TEST("a double-forked daemon with its own session is found by its cookie and kil
     const pid_t daemon = await(witness, "daemon");
 
     CHECK(exitedWith(harness.next<Exited>(), 1));
-    CHECK_EQ(harness.next<Ended>().strays, 1u);
+    CHECK_EQ(harness.next<Ended>().strays.size(), 1u);
     CHECK(witness.reader().ended());
-    CHECK(gone(daemon) || processState(daemon) == 'Z');
+    CHECK(gone(daemon) || stateOf(daemon) == 'Z');
   });
 }
 
@@ -291,7 +293,7 @@ TEST("what a successful group leaves behind gets SIGTERM first") {
   // A default action ends it at once; the grace needn't pass.
   const TimePoint before = monotonicNow();
   CHECK(exitedWith(harness.next<Exited>(), 0));
-  CHECK_EQ(harness.next<Ended>().strays, 1u);
+  CHECK_EQ(harness.next<Ended>().strays.size(), 1u);
   CHECK(monotonicNow() - before < 4s);
   CHECK(witness.reader().ended());
 }
@@ -307,7 +309,7 @@ TEST("a stop cuts short the grace of what a successful group left behind") {
 
   harness->stopGroup(1, kKill);
 
-  CHECK_EQ(harness.next<Ended>().strays, 1u);
+  CHECK_EQ(harness.next<Ended>().strays.size(), 1u);
   CHECK(monotonicNow() - before < 4s);
   CHECK(witness.reader().ended());
 }
@@ -322,7 +324,7 @@ TEST("a process with another group's cookie is left alone") {
   harness->startGroup(group(2, two, {{"stubborn-daemon", "1"}}));
   (void)harness.next<Started>();
   CHECK(exitedWith(harness.next<Exited>(), 1));
-  CHECK_EQ(harness.next<Ended>().strays, 1u);
+  CHECK_EQ(harness.next<Ended>().strays.size(), 1u);
 
   // Had it been hit, its exit would come first.
   harness->stopGroup(1, gentle());
@@ -426,7 +428,7 @@ TEST("an exit is told while siblings live, and its pid isn't reused until the gr
 
   const Exited exited = harness.next<Exited>();
 
-  CHECK_EQ(processState(exited.pid), 'Z');
+  CHECK_EQ(stateOf(exited.pid), 'Z');
   harness->stopGroup(1, gentle());
   CHECK(signaledWith(harness.next<Exited>(), SIGTERM));
   (void)harness.next<Ended>();

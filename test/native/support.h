@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "core/base/fd.h"
+#include "core/base/proc.h"
 #include "core/base/syscall.h"
 #include "core/spawn/plan.h"
 
@@ -114,6 +115,11 @@ inline Command fixture(std::vector<std::string> arguments, std::vector<std::stri
   command.argv.insert(command.argv.end(), arguments.begin(), arguments.end());
   command.env = std::move(env);
   return command;
+}
+
+/// One letter; '?' if there's no such process.
+inline char stateOf(pid_t pid) {
+  return statusOf(pid).value_or(ProcessStatus{}).state;
 }
 
 inline size_t openDescriptors() {

@@ -49,8 +49,8 @@ bool probeClone(const CloneStack& stack, CloneCall call, uint64_t flags) {
 
 /// Without a child: a kernel that knows the flag wants the descriptor first, and this one can't be.
 bool probeIntoCgroup(const CloneStack& stack) {
-  const Cloned child = cloneChild(stack, CloneCall::Clone3, kCloneIntoCgroup, 0, exitAtOnce,
-                                  nullptr, INT_MAX);
+  const Cloned child =
+      cloneChild(stack, CloneCall::Clone3, kCloneIntoCgroup, 0, exitAtOnce, nullptr, INT_MAX);
   return child.pid < 0 && child.error == EBADF;
 }
 
@@ -65,6 +65,9 @@ Features probeFeatures(std::span<const std::string> disable) {
     return std::find(disable.begin(), disable.end(), name) == disable.end();
   };
   Features features;
+  // Fallback: kernel < 5.5 has no CLONE_CLEAR_SIGHAND: a handler of the host's mustn't run in the
+  // child, on our memory.
+  SignalBlock block;
 
   // Without these the host couldn't even run; a failure here leaves the plainest ways.
   if (auto stack = CloneStack::map()) {

@@ -163,11 +163,11 @@ Result<std::string> readFile(const char* path, size_t limit) {
   return bytes;
 }
 
-bool waitReadable(const Fd& fd, std::chrono::milliseconds atMost) {
+static bool waitUntilReady(const Fd& fd, short events, std::chrono::milliseconds atMost) {
   const TimePoint end = monotonicNow() + atMost;
   while (true) {
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(end - monotonicNow()).count();
-    pollfd poll{fd.get(), POLLIN, 0};
+    pollfd poll{fd.get(), events, 0};
     const int n = ::poll(&poll, 1, static_cast<int>(std::clamp<int64_t>(left, 0, 60'000)));
     if (n > 0) return true;
     if (left <= 0) return false;
@@ -177,6 +177,14 @@ bool waitReadable(const Fd& fd, std::chrono::milliseconds atMost) {
 void waitReadable(const Fd& fd) {
   pollfd poll{fd.get(), POLLIN, 0};
   (void)retryOnEintr([&] { return ::poll(&poll, 1, -1); });
+}
+
+bool waitReadable(const Fd& fd, std::chrono::milliseconds atMost) {
+  return waitUntilReady(fd, POLLIN, atMost);
+}
+
+bool waitWritable(const Fd& fd, std::chrono::milliseconds atMost) {
+  return waitUntilReady(fd, POLLOUT, atMost);
 }
 
 SignalBlock::SignalBlock(uint64_t kept) {

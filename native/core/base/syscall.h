@@ -89,6 +89,8 @@ Result<std::string> readFile(const char* path, size_t limit);
 bool waitReadable(const Fd& fd, std::chrono::milliseconds atMost);
 /// poll(2) for reading, without a limit.
 void waitReadable(const Fd& fd);
+/// The same for writing.
+bool waitWritable(const Fd& fd, std::chrono::milliseconds atMost);
 
 /// While it lives, this thread takes no signal; threads that it starts take none either.
 ///

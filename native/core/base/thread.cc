@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <signal.h>
 
+#include <atomic>
 #include <memory>
 
 #include "core/base/old_symbols.h"
@@ -48,11 +49,14 @@ void Thread::join() {
 }
 
 void Thread::leave() {
+  stayLoaded();
   ::pthread_detach(handle_);
   joinable_ = false;
 }
 
 void stayLoaded() {
+  static std::atomic<bool> done{false};
+  if (done.exchange(true)) return;
   Dl_info self;
   if (::dladdr(reinterpret_cast<void*>(&stayLoaded), &self) == 0) return;
   (void)::dlopen(self.dli_fname, RTLD_NOW | RTLD_NOLOAD | RTLD_NODELETE);

@@ -30,7 +30,7 @@ class Thread {
 
   bool joinable() const { return joinable_; }
   void join();
-  /// It runs on, and nobody will know when it has ended.
+  /// It runs on, and nobody will know when it has ended. From then on this code stays loaded.
   void leave();
 
  private:

@@ -3,7 +3,9 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <charconv>
@@ -62,6 +64,25 @@ Result<void> writeAt(int folder, const char* file, std::string_view text) {
   return {};
 }
 
+/// `regroup-<cookie>`, as agents make them.
+bool isOfGroup(std::string_view name) {
+  constexpr std::string_view kPrefix = "regroup-";
+  constexpr size_t kCookieBytes = 24;
+  constexpr std::string_view kAlphabet = "abcdefghijklmnopqrstuvwxyz0123456789_";
+  if (!name.starts_with(kPrefix)) return false;
+  name.remove_prefix(kPrefix.size());
+  return name.size() == kCookieBytes && name.find_first_not_of(kAlphabet) == std::string_view::npos;
+}
+
+/// Whether somebody may be about to mark it. What's older by the kernel's memory may still be taken for young,
+/// and stays then.
+bool isYoung(const std::string& path) {
+  constexpr int64_t kSeconds = 2;
+  struct statx info;  // stat(2)'s symbol is younger than glibc 2.28
+  if (::statx(AT_FDCWD, path.c_str(), 0, STATX_MTIME, &info) < 0) return true;
+  return ::time(nullptr) - info.stx_mtime.tv_sec < kSeconds;
+}
+
 }  // namespace
 
 std::vector<pid_t> processesIn(const std::string& path) {
@@ -89,6 +110,30 @@ Result<void> removeCgroup(const std::string& path) {
   return removeTree(path, 0);
 }
 
+void markAsOurs(const Fd& folder) {
+  // Shared: in a hierarchy of several controllers we make it once and mark it twice. Who looks whether it's
+  // stale holds it for a moment at most, and sees how young it is.
+  (void)::flock(folder.get(), LOCK_SH | LOCK_NB);
+}
+
+void removeStaleCgroups(const std::string& place) {
+  for (const std::string& path : foldersBelow(place)) {
+    if (!isOfGroup(path.substr(place.size() + 1)) || isYoung(path)) continue;
+    auto folder = openFile(path.c_str(), O_RDONLY | O_DIRECTORY);
+    if (!folder || ::flock(folder->get(), LOCK_EX | LOCK_NB) < 0) continue;
+    // Who's in one was left alone, or its guardian isn't through.
+    if (membersOf(path).empty()) (void)removeCgroup(path);
+  }
+}
+
+void moveOut(pid_t pid, const std::string& path, const std::string& refuge) {
+  const std::string number = std::to_string(pid);
+  const auto into = [&](const std::string& folder) {
+    return static_cast<bool>(writeControl(folder + "/cgroup.procs", number));
+  };
+  (void)(into(path.substr(0, path.rfind('/'))) || into(refuge));
+}
+
 Result<void> writeControl(const std::string& file, std::string_view text) {
   return writeAt(AT_FDCWD, file.c_str(), text);
 }
@@ -97,6 +142,7 @@ Result<Cgroup> Cgroup::make(std::string path) {
   if (::mkdir(path.c_str(), 0755) < 0) return Error{"mkdir", errno};
   auto folder = openFile(path.c_str(), O_RDONLY | O_DIRECTORY);
   auto procs = openFile((path + "/cgroup.procs").c_str(), O_WRONLY);
+  if (folder) markAsOurs(*folder);
   if (folder && procs) return Cgroup(std::move(path), *std::move(folder), *std::move(procs));
   const Error error = folder ? procs.error() : folder.error();
   (void)::rmdir(path.c_str());  // it has just been made, and nobody is in it

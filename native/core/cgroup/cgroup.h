@@ -18,6 +18,16 @@ std::vector<pid_t> processesIn(const std::string& path);
 std::vector<pid_t> membersOf(const std::string& path);
 /// Removes a cgroup and those below. EBUSY: somebody is in it still, or was just now.
 Result<void> removeCgroup(const std::string& path);
+/// Marks a cgroup as somebody's who is alive, for as long as the descriptor of its folder is open here: so
+/// that removeStaleCgroups() leaves it alone. Where it can't be marked it is only younger than a stale one.
+void markAsOurs(const Fd& folder);
+/// Removes those below `place` that an agent has made for its groups, and left empty, since it was
+/// killed together with its guardian. Never one that's marked, or that has just been made.
+void removeStaleCgroups(const std::string& place);
+
+/// Moves a process out of a cgroup into the one above, or, if that takes nobody, since it shares
+/// out controllers, into `refuge`. Where neither takes it, it stays.
+void moveOut(pid_t pid, const std::string& path, const std::string& refuge);
 /// Writes one of a cgroup's files, whole.
 Result<void> writeControl(const std::string& file, std::string_view text);
 
@@ -28,7 +38,8 @@ Result<void> writeControl(const std::string& file, std::string_view text);
 /// supervisor.
 class Cgroup {
  public:
-  /// Makes the folder. EACCES, EROFS: it isn't delegated to us. EEXIST: it's somebody else's.
+  /// Makes the folder, and marks it as ours. EACCES, EROFS: it isn't delegated to us. EEXIST: it's
+  /// somebody else's.
   static Result<Cgroup> make(std::string path);
 
   const std::string& path() const { return path_; }

@@ -47,7 +47,7 @@ bool moveAll(const std::string& from, const std::string& to) {
 }  // namespace
 
 CgroupHome& CgroupHome::ofThisProcess() {
-  static CgroupHome home;
+  static CgroupHome& home = *new CgroupHome;  // our threads outlive static destructors
   return home;
 }
 

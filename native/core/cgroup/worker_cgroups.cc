@@ -1,6 +1,7 @@
 #include "core/cgroup/worker_cgroups.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -103,10 +104,10 @@ std::variant<WorkerCgroups, UsageRefusal> WorkerCgroups::find(const CgroupPlaces
       known.controllers |= one;
       return;
     }
-    found.hierarchies_.push_back({folder, old.empty(), one});
+    found.hierarchies_.push_back({folder, old.empty(), one, Fd()});
   });
   if (refusal) return *std::move(refusal);
-  return found;
+  return std::move(found);
 }
 
 Controllers WorkerCgroups::unified() const {
@@ -131,12 +132,16 @@ const WorkerCgroups::Hierarchy* WorkerCgroups::with(Controllers one) const {
   return nullptr;
 }
 
-std::optional<UsageRefusal> WorkerCgroups::make() const {
-  for (const Hierarchy& each : hierarchies_) {
+std::optional<UsageRefusal> WorkerCgroups::make() {
+  for (Hierarchy& each : hierarchies_) {
     if (!each.unified) {
       // EEXIST: the freezer's, in a hierarchy that has several controllers.
       if (::mkdir(each.folder.c_str(), 0755) < 0 && errno != EEXIST)
         return UsageRefusal{each.folder, {"mkdir", errno}};
+      if (auto folder = openFile(each.folder.c_str(), O_RDONLY | O_DIRECTORY)) {
+        markAsOurs(*folder);
+        each.mark = *std::move(folder);
+      }
       continue;
     }
     Files files(each.folder);

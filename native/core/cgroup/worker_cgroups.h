@@ -5,6 +5,7 @@
 #include <variant>
 #include <vector>
 
+#include "core/base/fd.h"
 #include "core/cgroup/cgroup.h"
 #include "core/cgroup/places.h"
 #include "core/cgroup/usage.h"
@@ -36,7 +37,7 @@ class WorkerCgroups {
 
   /// Makes these, and lets those below have what they need. The group's cgroup of version 2 is
   /// there, if it's needed.
-  std::optional<UsageRefusal> make() const;
+  std::optional<UsageRefusal> make();
   /// Before the worker is spawned.
   std::variant<Membership, UsageRefusal> add(size_t index, const UsageLimits& limits) const;
   /// As counted until now.
@@ -47,6 +48,7 @@ class WorkerCgroups {
     std::string folder;
     bool unified;
     Controllers controllers;
+    Fd mark;  // of the folder, in version 1
   };
   const Hierarchy* with(Controllers one) const;
 

@@ -3,6 +3,7 @@
 #include <sys/types.h>
 
 #include <chrono>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,11 +23,16 @@ struct DeviceHolders {
 /// are opened only to ask, like nvidiactl, aren't.
 bool isGpuDevice(const std::string& name);
 
+/// Whose device files below `folder` a process has open, each once. Nothing: its files may not be
+/// seen. May wait for the process without bound: see core/base/proc.h.
+std::optional<std::vector<std::string>> devicesOf(pid_t pid, const std::string& folder);
+
 /// The processes, but for this one, that have a GPU's device file below `folder` open. What isn't
-/// found within `limit` is left away.
+/// found within `limit` is left away, and so is a process that hangs.
 ///
 /// A process that's ending shows no files any more, but it isn't dead before they are closed.
-/// Thread: any.
+/// Where /proc numbers processes as somebody else does, nobody is found.
+/// Thread: any that may block for `limit`.
 DeviceHolders findDeviceHolders(const std::string& folder, std::chrono::milliseconds limit);
 
 }  // namespace regroup

@@ -63,7 +63,6 @@ NvmlReport queryNvml(const std::string& library, std::chrono::milliseconds limit
   if (hanging > 0) return timedOut("an earlier query");
   auto done = makeEventFd();
   if (!done) return noThread(done.error());
-  stayLoaded();
 
   auto* query = new Query;
   query->library = library;

@@ -19,6 +19,13 @@ bool isPrivileged(const Fd& file, mode_t mode) {
          ::fgetxattr(file.get(), "security.capability", nullptr, 0) > 0;
 }
 
+/// Whether execve would take it.
+bool isExecutable(const std::string& path) {
+  struct statx info;  // stat(2)'s symbol is younger than glibc 2.28
+  return ::statx(AT_FDCWD, path.c_str(), 0, STATX_TYPE, &info) == 0 && S_ISREG(info.stx_mode) &&
+         ::faccessat(AT_FDCWD, path.c_str(), X_OK, AT_EACCESS) == 0;
+}
+
 size_t readAt(const Fd& file, uint64_t offset, std::span<char> bytes) {
   size_t read = 0;
   while (read < bytes.size()) {
@@ -53,16 +60,18 @@ PreloadCheck::~PreloadCheck() {
   leave();
 }
 
-void PreloadCheck::begin(const std::string& program) {
-  if (look_ && look_->program == program) return;
+void PreloadCheck::begin(std::vector<std::string> candidates) {
+  if (look_ && look_->candidates == candidates) return;
   leave();
   auto done = makeEventFd();
   if (!done) return;  // out of descriptors: no answer is a no
   auto look = std::make_shared<Look>();
-  look->program = program;
+  look->candidates = std::move(candidates);
   look->done = *std::move(done);
   auto thread = Thread::start([look, libraries = libraries_] {
-    look->answer = checkPreload(look->program, libraries);
+    const auto& all = look->candidates;
+    const auto program = std::find_if(all.begin(), all.end(), isExecutable);
+    if (program != all.end()) look->answer = checkPreload(*program, libraries);
     const uint64_t one = 1;
     (void)!::write(look->done.get(), &one, sizeof one);  // an empty eventfd takes it
   });

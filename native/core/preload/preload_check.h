@@ -24,15 +24,16 @@ class PreloadCheck {
   explicit PreloadCheck(std::vector<std::string> libraries) : libraries_(std::move(libraries)) {}
   ~PreloadCheck();
 
-  /// Begins to look, unless it's the program of last time. A look that hangs is left behind.
-  void begin(const std::string& program);
+  /// Begins to look, unless the program is that of last time. A look that hangs is left behind.
+  /// @param candidates where the program may be, in the order of execvp
+  void begin(std::vector<std::string> candidates);
   /// The answer for the last one; Unread while there's none, for which it waits `atMost`.
   Preload answer(std::chrono::milliseconds atMost);
 
  private:
   /// What the two threads share.
   struct Look {
-    std::string program;
+    std::vector<std::string> candidates;
     Fd done;  // eventfd
     std::atomic<Preload> answer{Preload::Unread};
   };

@@ -6,23 +6,13 @@
 
 namespace regroup {
 
-using namespace std::chrono_literals;
-
-namespace {
-
-/// A killed process is in its cgroup until it's through with its exit, a moment after its end is
-/// told.
-constexpr std::chrono::milliseconds kRemovePause = 2ms;
-constexpr int kRemoveTries = 100;
-
-}  // namespace
-
 /// A fresh one for each group, see Cgroup. Without one, which is common, what the group leaves
 /// behind is found by its sessions and its cookie only.
 void Supervisor::Impl::openCgroup(Group& group) {
   if (!features_.cgroup || group.cookie.empty()) return;
   if (group.cookie.find('/') != std::string::npos) return;
   const CgroupPlaces places = home_.places();
+  if (!std::exchange(isStaleRemoved_, true)) removeStale(places);
   for (const std::string& place : {places.unified, places.freezer}) {
     if (place.empty()) continue;
     std::string path = place + "/regroup-" + group.cookie;
@@ -39,6 +29,14 @@ void Supervisor::Impl::openCgroup(Group& group) {
   if (std::exchange(ungroupable_, true)) return;
   const auto [path, error] = group.cgroupRefusal.value_or(UsageRefusal{"", {"open", ENOENT}});
   emit(group.id, loop_->now(), Ungrouped{path, error});
+}
+
+/// Once, for those of whom nobody else is left.
+void Supervisor::Impl::removeStale(const CgroupPlaces& places) {
+  for (const std::string* const place :
+       {&places.unified, &places.freezer, &places.memory, &places.pids, &places.cpu}) {
+    if (!place->empty()) removeStaleCgroups(*place);
+  }
 }
 
 /// Unlike the group's own cgroup they're a must: who asks for a limit wants no worker without.
@@ -76,38 +74,6 @@ std::vector<std::string> Supervisor::Impl::cgroupFolders(const Group& group) con
   if (group.limited) folders = group.limited->folders();
   if (group.cgroup) folders.push_back(group.cgroup->path());
   return folders;
-}
-
-bool Supervisor::Impl::removeCgroups(const std::vector<std::string>& folders) {
-  bool removed = true;
-  for (const std::string& folder : folders) removed = removeCgroup(folder) && removed;
-  return removed;
-}
-
-/// Whoever hears of the group's end may end at once, and nobody would remove them then.
-void Supervisor::Impl::closeCgroups(Group& group) {
-  if (removeCgroups(cgroupFolders(group))) {
-    if (guardian_) guardian_->end(group.id);
-    return end(group);
-  }
-  // One with a process that's stuck in the kernel stays for as long as that does.
-  if (group.stuck.empty() && group.removals++ < kRemoveTries)
-    return setTimer(group, loop_->now() + kRemovePause, &Impl::closeCgroups);
-  leftCgroups_.push_back({group.id, cgroupFolders(group)});
-  end(group);
-}
-
-/// When a stuck process has come loose, and in the end.
-void Supervisor::Impl::removeLeft() {
-  std::erase_if(leftCgroups_, [this](const LeftCgroups& left) {
-    if (!removeCgroups(left.folders)) return false;
-    if (guardian_) guardian_->end(left.group);
-    return true;
-  });
-}
-
-bool Supervisor::Impl::killsByCgroup(const Group& group) const {
-  return group.cgroup && features_.cgroupKill && group.cgroup->canKill();
 }
 
 }  // namespace regroup

@@ -1,6 +1,5 @@
-#include <signal.h>
-
 #include <algorithm>
+#include <utility>
 
 #include "core/process/supervisor_impl.h"
 
@@ -11,10 +10,6 @@ using std::chrono::milliseconds;
 
 namespace {
 
-/// For what a group leaves behind when it ends well: time to finish an upload, not to hang on.
-constexpr milliseconds kStrayGrace = 5s;
-/// Between two looks where no pidfd tells of a stray's end.
-constexpr milliseconds kNoPidfdPause = 5ms;
 /// Between two looks at a worker that has ended, and whose tracer hasn't waited for it.
 constexpr milliseconds kTracedPause = 50ms;
 
@@ -41,7 +36,7 @@ void Supervisor::Impl::onWorkerReady(Worker& worker) {
   // One that we gave up on has come loose.
   worker.stuck = false;
   std::erase_if(abandoned_, [&](const auto& other) { return other.get() == &worker; });
-  removeLeft();
+  removeRemains();
 }
 
 /// `status`: nothing if somebody else took it.
@@ -58,108 +53,67 @@ void Supervisor::Impl::onGone(Worker& worker, std::optional<ExitStatus> status) 
     emit(group.id, at, Exited{worker.index, worker.process.pid, *worker.status, usage});
   }
 
-  // The leader had its chance; what it leaves would only hold the GPU. Not so where the whole group
-  // was signalled: a shell dies at once, and what it runs may still be saving.
-  const bool leaderOnly = group.stop && group.stop->target == Target::Leader;
-  if ((leaderOnly || group.killing) && worker.held)
-    signalWorker(worker.process, SIGKILL, Target::Group, features_);
+  if (!worker.held && guardian_) guardian_->letGo(group.id, worker.process.pid);
+  endLoaders(group, worker);
   if (group.live == 0 && group.phase == Phase::Running) onAllGone(group);
+}
+
+/// Once the group is being stopped. Not so where the whole group was signalled: a shell dies at
+/// once, and what it runs may still be saving.
+void Supervisor::Impl::endLoaders(Group& group, const Worker& ended) {
+  if (!group.stop || group.stop->target != Target::Leader || !ended.held) return;
+  if (group.phase != Phase::Running || group.live == 0) return;  // all are looked at then
+  std::vector<pid_t> workers;
+  for (const auto& worker : group.workers) {
+    if (worker->held || worker->live()) workers.push_back(worker->process.pid);
+  }
+  sweepOf(group).endLoaders(workers, ended.process.pid);
+}
+
+StraySweep& Supervisor::Impl::sweepOf(Group& group) {
+  if (!group.sweep) {
+    const bool isMoved = inHome_;
+    group.sweep = std::make_unique<StraySweep>(
+        *loop_, search_, features_,
+        StraySweep::Subject{.cookie = group.cookie,
+                            .cgroup = group.cgroup ? &*group.cgroup : nullptr,
+                            .isHeld = group.isHeld,
+                            .folders = cgroupFolders(group),
+                            .refuge = isMoved ? home_.leaf() : std::string(),
+                            .since = group.since,
+                            .tidyUp = group.tidyUp});
+  }
+  return *group.sweep;
+}
+
+StraySweep::How Supervisor::Impl::howToSweep(const Group& group) const {
+  using How = StraySweep::How;
+  if (group.failure || group.hurried) return How::Kill;
+  if (group.stop && group.stop->target == Target::Group) return How::Wait;
+  const bool well = std::all_of(group.workers.begin(), group.workers.end(),
+                                [](const auto& worker) { return endedWell(*worker->status); });
+  return well && !group.stop ? How::Clean : How::Tidy;
 }
 
 void Supervisor::Impl::onAllGone(Group& group) {
   cancelTimer(group);
   group.phase = Phase::Sweeping;
-  const bool well = std::all_of(group.workers.begin(), group.workers.end(),
-                                [](const auto& worker) { return endedWell(*worker->status); });
-  const bool inGrace = group.stop && group.stop->target == Target::Group && !group.failure;
-  if (!inGrace && (group.stop || group.failure || !well)) group.killing = true;
-  if (group.killing) return killStrays(group);
-  group.straysKillAt = inGrace ? group.stop->killAt : loop_->now() + kStrayGrace;
-  setTimer(group, group.straysKillAt, &Impl::killStrays);
-  sweep(group);
-}
-
-void Supervisor::Impl::killStrays(Group& group) {
-  group.killing = true;
-  dropStrayWatches(group);
-  setTimer(group, loop_->now() + killWait(group), &Impl::drain);
-  sweep(group);
-}
-
-/// Again and again until none is found: one may have forked while we looked.
-void Supervisor::Impl::sweep(Group& group) {
-  std::vector<pid_t> leaders;
+  std::vector<pid_t> workers;
   for (const auto& worker : group.workers) {
-    // Nobody has reaped a stuck one either. It's told as such, and reading its environment could
-    // get us stuck as well.
-    if (worker->held || worker->stuck) leaders.push_back(worker->process.pid);
+    // Nobody has reaped a stuck one either. It's told as such, and is no stray.
+    if (worker->held || worker->stuck) workers.push_back(worker->process.pid);
   }
-  // One that forks faster than we look would get away.
-  const bool freeze = group.killing && group.cgroup && !killsByCgroup(group);
-  if (freeze) group.cgroup->freeze(true);
-  auto strays = findStrays(group.cookie, leaders, features_);
-  if (group.cgroup) addMembers(*group.cgroup, leaders, features_, strays);
-  if (!strays.empty() && group.killing && killsByCgroup(group)) (void)group.cgroup->kill();
-
-  bool watched = true;
-  for (Stray& stray : strays) {
-    // In the grace of a group that was signalled as a whole they have had their signal.
-    if (group.killing || !group.stop) {
-      // Once: where no pidfd can be watched we're here every few milliseconds.
-      const bool isNew = group.strays.insert(stray.pid).second;
-      if (group.killing) {
-        signalStray(stray, SIGKILL, features_);
-      } else if (isNew) {
-        signalStray(stray, SIGTERM, features_);
-        signalStray(stray, SIGCONT, features_);
-      }
-    }
-    auto watch = std::make_unique<StrayWatch>();
-    watch->owner = this;
-    watch->group = &group;
-    watch->stray = std::move(stray);
-    const int pidfd = watch->stray.pidfd.get();
-    watched = watched && pidfd >= 0 && loop_->add(pidfd, EPOLLIN, watch.get());
-    group.strayWatches.push_back(std::move(watch));
-  }
-  if (freeze) group.cgroup->freeze(false);
-  if (strays.empty()) return drain(group);
-  if (group.killing) {
-    for (const auto& worker : group.workers) {
-      if (worker->held) signalWorker(worker->process, SIGKILL, Target::Group, features_);
-    }
-  }
-  if (watched) return;
-  // Fallback: kernel < 5.3 has no pollable pidfd. Bounded by the group's timer.
-  dropStrayWatches(group);
-  loop_->setTimer(loop_->now() + kNoPidfdPause, [this, id = group.id] {
-    Group* const again = find(id);
-    if (again != nullptr && again->phase == Phase::Sweeping) sweep(*again);
-  });
-}
-
-void Supervisor::Impl::onStrayGone(StrayWatch& watch) {
-  Group& group = *watch.group;
-  loop_->remove(watch.stray.pidfd.get(), &watch);
-  std::erase_if(group.strayWatches, [&](const auto& other) { return other.get() == &watch; });
-  if (group.strayWatches.empty()) sweep(group);
-}
-
-void Supervisor::Impl::dropStrayWatches(Group& group) {
-  for (auto& watch : group.strayWatches) {
-    if (watch->stray.pidfd) loop_->remove(watch->stray.pidfd.get(), watch.get());
-  }
-  group.strayWatches.clear();
+  const TimePoint killAt = group.stop ? group.stop->killAt : loop_->now();
+  sweepOf(group).begin(howToSweep(group), std::move(workers), killAt, killWait(group),
+                       [this, id = group.id] { drain(*find(id)); });
 }
 
 void Supervisor::Impl::drain(Group& group) {
   cancelTimer(group);
-  dropStrayWatches(group);
   group.phase = Phase::Draining;
+  reap(group);
   std::vector<StreamId> streams;
   for (auto& worker : group.workers) {
-    if (worker->held) (void)statusOf(worker->process, Reap::Yes);
-    worker->held = false;
     for (auto& stream : worker->streams) {
       if (stream) streams.push_back(*stream);
     }
@@ -176,9 +130,39 @@ void Supervisor::Impl::drain(Group& group) {
   });
 }
 
+/// Their numbers may be strangers' from then on, so the guardian must have let go of them.
+void Supervisor::Impl::reap(Group& group) {
+  Unreaped unreaped{group.id, {}};
+  std::vector<pid_t> stuck;
+  for (auto& worker : group.workers) {
+    if (worker->stuck) stuck.push_back(worker->process.pid);
+    if (!std::exchange(worker->held, false)) continue;
+    unreaped.processes.push_back({worker->process.pid, std::exchange(worker->process.pidfd, Fd())});
+  }
+  if (guardian_) {
+    guardian_->letGo(group.id);
+    guardian_->watch(group.id, stuck);
+  }
+  unreaped_.push_back(std::move(unreaped));
+  if (!guardian_) return reapNow(group.id);
+  guardian_->whenTold([this, id = group.id] { reapNow(id); });
+}
+
+void Supervisor::Impl::reapNow(GroupId group) {
+  std::erase_if(unreaped_, [&](const Unreaped& each) {
+    if (each.group != group) return false;
+    for (const Process& process : each.processes) (void)statusOf(process, Reap::Yes);
+    return true;
+  });
+}
+
 void Supervisor::Impl::end(Group& group) {
   const GroupId id = group.id;
-  Ended ended{std::move(group.stuck), group.strays.size(), {}};
+  Ended ended{std::move(group.stuck), {}, {}, {}};
+  if (group.sweep) {
+    ended.strays = group.sweep->signalled();
+    ended.left = group.sweep->left();
+  }
   size_t next = 0;
   for (auto& worker : group.workers) {
     for (size_t stream = 0; stream < 2; stream++) {

@@ -67,6 +67,7 @@ bool Supervisor::Impl::openFiles(Group& group, GroupPlan& plan) {
       if (opening->failure) return giveUpOpening(*group, *opening->failure);
       group->opening.reset();
       launch(*group, opening->plan, std::move(opening->files));
+      starts_.over();
     });
     return false;
   });
@@ -86,6 +87,7 @@ void Supervisor::Impl::watchOpening(Group& group, size_t seen) {
 
 /// None was started. The helper, should it be stuck, is left behind with what it has opened.
 void Supervisor::Impl::giveUpOpening(Group& group, Error error) {
+  starts_.over();
   cancelTimer(group);
   const auto opening = std::move(group.opening);
   const size_t stream = std::min<size_t>(opening->stream, opening->paths.size() - 1);

@@ -23,12 +23,13 @@ void preload(std::vector<std::string>& env, const std::string& library) {
   }
 }
 
-/// Empty: there's none.
-std::string programOf(const Command& command) {
-  auto path = resolveExecutable(command.file, command.env, command.cwd);
-  if (!path) return {};
-  const bool relative = path->front() != '/' && !command.cwd.empty();
-  return relative ? command.cwd + "/" + *path : *std::move(path);
+/// Where the program may be; relative paths count from where the worker will be.
+std::vector<std::string> candidatesOf(const Command& command) {
+  std::vector<std::string> paths = pathsOf(command.file, command.env);
+  for (std::string& path : paths) {
+    if (path.front() != '/' && !command.cwd.empty()) path = command.cwd + "/" + path;
+  }
+  return paths;
 }
 
 }  // namespace
@@ -36,7 +37,7 @@ std::string programOf(const Command& command) {
 /// The workers of a group are started alike, so that the first one's program tells of all.
 void Supervisor::Impl::beginPreload(const GroupPlan& plan) {
   if (!preloadCheck_ || plan.workers.empty()) return;
-  preloadCheck_->begin(programOf(plan.workers[0].command));
+  preloadCheck_->begin(candidatesOf(plan.workers[0].command));
 }
 
 /// What's preloaded can be done without: where anything is in doubt, nothing is.

@@ -1,8 +1,10 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 
 #include <algorithm>
 #include <bit>
+#include <utility>
 
 #include "core/process/supervisor_impl.h"
 
@@ -18,6 +20,8 @@ constexpr int kPipeBytes = 1024 * 1024;
 /// it new pipes get a single page. Half of it is for others.
 constexpr size_t kAllPipesBytes = 32 * 1024 * 1024;
 constexpr int kDefaultPipeBytes = 64 * 1024;
+
+}  // namespace
 
 StartStep toStartStep(ChildStep step) {
   switch (step) {
@@ -55,14 +59,31 @@ StartStep toStartStep(ChildStep step) {
   return StartStep::Spawn;
 }
 
+namespace {
+
 /// What the step that failed was about.
-std::string detailOf(const SpawnFailure& failure, const Command& command, const std::string& path) {
+std::string detailOf(const SpawnFailure& failure, const Command& command,
+                     const PreparedCommand& prepared) {
   if (failure.step == ChildStep::Cwd) return command.cwd;
   const auto at = static_cast<size_t>(failure.resource);
   // There's none if it failed for nofileSoft.
   if (failure.step == ChildStep::Rlimits && at < command.limits.resources.size())
     return describe(command.limits.resources[at]);
-  return path;
+  return prepared.path(failure.path);
+}
+
+/// A name that none of PATH's folders has.
+bool isNotFound(const SpawnFailure& failure, const Command& command) {
+  const int code = failure.error.code;
+  return failure.step == ChildStep::Exec && (code == ENOENT || code == EACCES) &&
+         command.file.find('/') == std::string::npos;
+}
+
+StartFailed toFailure(size_t index, const SpawnFailure& failure, const Command& command,
+                      const PreparedCommand& prepared) {
+  if (isNotFound(failure, command)) return {index, StartStep::Resolve, failure.error, command.file};
+  return {index, failure.killed ? StartStep::KilledBeforeExec : toStartStep(failure.step),
+          failure.error, detailOf(failure, command, prepared)};
 }
 
 StartFailed toFailure(size_t index, UsageRefusal refusal) {
@@ -77,23 +98,31 @@ void Supervisor::Impl::start(GroupPlan plan) {
   group.id = plan.group;
   group.cookie = std::move(plan.cookie);
   group.drain = plan.drain;
+  group.tidyUp = std::move(plan.tidyUp);
   if (!groups_.emplace(group.id, std::move(owned)).second) {
     emit(plan.group, loop_->now(), StartFailed{0, StartStep::Resolve, {"startGroup", EEXIST}, {}});
+    starts_.over();
     return;
   }
 
-  if (!openFiles(group, plan)) launch(group, plan, {});
+  if (openFiles(group, plan)) return;
+  launch(group, plan, {});
+  starts_.over();
 }
 
 void Supervisor::Impl::launch(Group& group, GroupPlan& plan, std::vector<SinkFiles> files) {
   group.phase = Phase::Running;
   spawner_.refresh();
   beginPreload(plan);
+  starts_.at({group.id, 0, options_.guardian, {}});
   guard(group);
   preparePreload(group, plan);
   openCgroup(group);
   if (auto refusal = openLimits(group, plan)) group.failure = toFailure(0, std::move(*refusal));
   StreamsStart streams{std::move(files), plan.tailBytes, pipeBytes(plan), {}};
+  group.isHeld = group.cgroup.has_value();
+  if (!group.isHeld) search_.noteThoseThere();
+  group.since = loop_->now();
   Started started;
   group.workers.reserve(plan.workers.size());
   for (size_t i = 0; i < plan.workers.size() && !group.failure; i++) {
@@ -109,6 +138,7 @@ void Supervisor::Impl::launch(Group& group, GroupPlan& plan, std::vector<SinkFil
   closeFiles(std::move(streams.done));
 
   if (!group.failure) {
+    if (guardian_ && group.isHeld) guardian_->isHeld(group.id);
     emit(group.id, loop_->now(), std::move(started));
     startEarly(group);
     if (group.live == 0) onAllGone(group);  // a group of none
@@ -134,7 +164,7 @@ void Supervisor::Impl::guard(Group& group) {
 /// A guardian that somebody has killed is replaced, and told all that there is but `starting`.
 Result<void> Supervisor::Impl::needGuardian(const Group* starting) {
   if (guardian_ && guardian_->alive()) return {};
-  auto guardian = Guardian::start(spawner_, options_.guardian, features_);
+  auto guardian = Guardian::start(spawner_, *loop_, options_.guardian);
   if (!guardian) {
     guardian_.reset();
     return guardian.error();
@@ -142,15 +172,25 @@ Result<void> Supervisor::Impl::needGuardian(const Group* starting) {
   guardian_ = *std::move(guardian);
   for (const Guest& guest : guests_) guardian_->begin(guest.id, guest.cookie);
   for (const auto& [id, other] : groups_) {
-    if (other.get() == starting) continue;
-    std::vector<pid_t> leaders;
-    for (const auto& worker : other->workers) leaders.push_back(worker->process.pid);
-    guardian_->begin(id, other->cookie);
-    guardian_->watch(id, leaders);
-    for (const std::string& folder : cgroupFolders(*other)) guardian_->addCgroup(id, folder);
+    if (other.get() != starting) tellGuardian(*other);
+  }
+  for (const auto& remains : remains_) {
+    guardian_->begin(remains->group, remains->cookie);
+    for (const std::string& folder : remains->folders) guardian_->addCgroup(remains->group, folder);
   }
   tellHome(0);
   return {};
+}
+
+void Supervisor::Impl::tellGuardian(const Group& group) {
+  std::vector<pid_t> leaders;
+  for (const auto& worker : group.workers) {
+    if (worker->held || worker->stuck) leaders.push_back(worker->process.pid);
+  }
+  guardian_->begin(group.id, group.cookie);
+  guardian_->watch(group.id, leaders);
+  for (const std::string& folder : cgroupFolders(group)) guardian_->addCgroup(group.id, folder);
+  if (group.isHeld) guardian_->isHeld(group.id);
 }
 
 int Supervisor::Impl::pipeBytes(const GroupPlan& plan) const {
@@ -160,6 +200,12 @@ int Supervisor::Impl::pipeBytes(const GroupPlan& plan) const {
   }
   if (pipes == 0) return kDefaultPipeBytes;
   return static_cast<int>(std::bit_floor(std::min<size_t>(kPipeBytes, kAllPipesBytes / pipes)));
+}
+
+/// A worker runs outside of the group's cgroup, and so does what it starts: it's found by /proc
+/// only.
+void Supervisor::Impl::noteOutside(Group& group) {
+  if (std::exchange(group.isHeld, false)) search_.noteThoseThere();
 }
 
 Result<int> Supervisor::Impl::nullFd(Group& group) {
@@ -228,6 +274,7 @@ std::optional<StartFailed> Supervisor::Impl::startWorker(Group& group, WorkerPla
   worker.index = index;
   // Not live until it's spawned.
   worker.status = ExitStatus{};
+  starts_.at({group.id, index, plan.command.file, plan.command.cwd});
 
   int fds[3] = {0, 1, 2};
   Fd ours[2];  // closed when it's spawned
@@ -255,20 +302,21 @@ std::optional<StartFailed> Supervisor::Impl::startWorker(Group& group, WorkerPla
   Cgroups cgroups{.joined = joined};
   if (group.cgroup) cgroups.born = &*group.cgroup;
   if (limits.born) cgroups = {&*limits.born, true, joined};
-  std::vector<RefusedBinding> refused;
+  std::vector<Refusal> refused;
   auto spawned = spawner_.spawn(*command, &refused, cgroups);
-  if (auto* failure = std::get_if<SpawnFailure>(&spawned)) {
-    return StartFailed{index,
-                       failure->killed ? StartStep::KilledBeforeExec : toStartStep(failure->step),
-                       failure->error, detailOf(*failure, plan.command, command->path())};
+  if (auto* failure = std::get_if<SpawnFailure>(&spawned))
+    return toFailure(index, *failure, plan.command, *command);
+  for (const Refusal& each : refused) {
+    if (each.step == ChildStep::Cgroup)
+      noteOutside(group);
+    else
+      unbound.push_back({index, toStartStep(each.step), each.error});
   }
-  for (const RefusedBinding& each : refused)
-    unbound.push_back({index, toStartStep(each.step), each.error});
   worker.process = std::move(*std::get_if<Process>(&spawned));
   auto watched = watch(worker);
   if (!watched) {
     // Out of epoll watches or threads: nobody would tell us of its end, so it ends here.
-    killWorker(worker.process, features_);
+    signalWorker(worker.process, SIGKILL, Target::Group, features_);
     (void)waitForExit(worker.process.pid, Reap::Yes, true);
     return StartFailed{index, StartStep::Spawn, watched.error(), {}};
   }

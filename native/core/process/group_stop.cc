@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "core/base/own_proc.h"
+#include "core/base/proc.h"
 #include "core/process/supervisor_impl.h"
 
 namespace regroup {
@@ -12,11 +14,14 @@ using std::chrono::milliseconds;
 
 void Supervisor::Impl::stop(GroupId id, const StopRequest& request) {
   Group* const found = find(id);
-  if (found == nullptr || found->killing || found->phase == Phase::Draining) return;
+  if (found == nullptr || found->phase == Phase::Draining) return;
   Group& group = *found;
   if (group.phase == Phase::Opening) return giveUpOpening(group, {"open", ECANCELED});
-
   const TimePoint killAt = loop_->now() + request.grace;
+  group.hurried = group.hurried || request.grace <= 0ms;
+  if (group.phase == Phase::Sweeping) return group.sweep->killBy(killAt, request.killWait);
+  if (group.killing) return;
+
   if (!group.stop) {
     group.stop = Stop{request.target, killAt, request.killWait};
     for (auto& worker : group.workers) {
@@ -24,9 +29,10 @@ void Supervisor::Impl::stop(GroupId id, const StopRequest& request) {
       if (worker->live()) {
         signalWorker(worker->process, request.signal, request.target, features_);
         continueWorker(worker->process, request.target, features_);
-      } else if (worker->held && group.phase == Phase::Running) {
-        const int signal = request.target == Target::Group ? request.signal : SIGKILL;
-        signalWorker(worker->process, signal, Target::Group, features_);
+      } else if (worker->held && request.target == Target::Group) {
+        signalWorker(worker->process, request.signal, Target::Group, features_);
+      } else {
+        endLoaders(group, *worker);
       }
     }
   } else {
@@ -34,11 +40,8 @@ void Supervisor::Impl::stop(GroupId id, const StopRequest& request) {
     if (killAt >= group.stop->killAt) return;
     group.stop->killAt = killAt;
   }
-
-  const bool running = group.phase == Phase::Running;
-  const auto then = running ? &Impl::kill : &Impl::killStrays;
-  if (request.grace <= 0ms) return (this->*then)(group);
-  setTimer(group, running ? killAt : std::min(killAt, group.straysKillAt), then);
+  if (request.grace <= 0ms) return kill(group);
+  setTimer(group, killAt, &Impl::kill);
 }
 
 void Supervisor::Impl::signal(GroupId id, int signal, Target target) {
@@ -49,14 +52,11 @@ void Supervisor::Impl::signal(GroupId id, int signal, Target target) {
   }
 }
 
+/// The workers themselves: what they leave may have to tidy up behind them.
 void Supervisor::Impl::kill(Group& group) {
   group.killing = true;
   for (auto& worker : group.workers) {
-    if (worker->live()) {
-      killWorker(worker->process, features_);
-    } else if (worker->held) {
-      signalWorker(worker->process, SIGKILL, Target::Group, features_);
-    }
+    if (worker->live()) signalWorker(worker->process, SIGKILL, Target::Leader, features_);
   }
   setTimer(group, loop_->now() + killWait(group), &Impl::giveUp);
 }
@@ -66,7 +66,8 @@ void Supervisor::Impl::giveUp(Group& group) {
   for (auto& worker : group.workers) {
     if (!worker->live()) continue;
     const pid_t pid = worker->process.pid;
-    group.stuck.push_back({worker->index, pid, processState(pid), waitChannel(pid)});
+    const auto status = procIsOurs() ? regroup::statusOf(pid) : std::nullopt;
+    group.stuck.push_back({worker->index, pid, status ? status->state : '?'});
     worker->stuck = true;
     worker->held = false;
     worker->status = ExitStatus{};

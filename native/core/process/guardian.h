@@ -1,11 +1,15 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "core/base/features.h"
+#include "core/base/loop.h"
 #include "core/base/result.h"
 #include "core/cgroup/usage.h"
 #include "core/process/process.h"
@@ -16,15 +20,13 @@ namespace regroup {
 /// Our end of the guardian, a process that outlives us if we're killed, and then kills whatever is
 /// left of the groups that it was told of. See native/guardian.
 ///
-/// What it can't be told, because it's gone or doesn't read, is lost to it: the workers'
-/// parent-death signal is the other half.
-///
-/// Owner: Supervisor. Thread: supervisor.
-class Guardian {
+/// Invariant: what it's told arrives in order, and nothing of it is lost: what the socket doesn't
+/// take waits here until it does. Owner: Supervisor. Thread: supervisor.
+class Guardian final : private Loop::Watcher {
  public:
   /// Starts it. @param program its executable's path
-  static Result<std::unique_ptr<Guardian>> start(Spawner& spawner, const std::string& program,
-                                                 const Features& features);
+  static Result<std::unique_ptr<Guardian>> start(Spawner& spawner, Loop& loop,
+                                                 const std::string& program);
   /// Says goodbye, and waits for its end, but not for long.
   ~Guardian();
   Guardian(const Guardian&) = delete;
@@ -38,22 +40,43 @@ class Guardian {
   /// in ours may move to `leaf`.
   void willMove(Controllers controllers, const std::string& home, const std::string& leaf);
   void watch(uint64_t group, std::span<const pid_t> leaders);
+  /// All workers of the group have started, in its cgroups, so that whatever they start is there,
+  /// too.
+  void isHeld(uint64_t group);
+  /// Before workers are reaped: from then on their numbers may be strangers'.
+  void letGo(uint64_t group);
+  /// The number of one worker isn't ours any more: somebody else took its status.
+  void letGo(uint64_t group, pid_t leader);
   /// Nothing is left of it.
   void end(uint64_t group);
+  /// Whoever is left of it has so much time to end by itself, should we be gone before.
+  void linger(uint64_t group, std::chrono::milliseconds time);
   /// Lets it see to what's left, as if we were killed, instead of a goodbye.
   void outlive();
 
+  /// Runs `then` once all that was told so far has gone to it: at once, as a rule.
+  void whenTold(std::function<void()> then);
+
+  /// Whether it can still be told, and takes what it's told.
   bool alive() const;
   pid_t pid() const { return process_.pid; }
 
  private:
-  Guardian(Process process, Fd socket, const Features& features)
-      : process_(std::move(process)), socket_(std::move(socket)), features_(features) {}
+  Guardian(Process process, Fd socket, Loop& loop)
+      : process_(std::move(process)), socket_(std::move(socket)), loop_(loop) {}
   void tell(const std::string& lines);
+  void tell(char what, uint64_t group, const std::string& rest = {});
+  bool flush();
+  void onReady(uint32_t events) override;
+  void stopWaiting();
+  bool takesTheRest();
 
   Process process_;
   Fd socket_;
-  const Features features_;
+  Loop& loop_;
+  std::string untold_;
+  std::optional<TimePoint> behindSince_;  // while there's anything untold
+  std::vector<std::function<void()>> waiting_;
 };
 
 }  // namespace regroup

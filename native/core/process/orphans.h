@@ -11,7 +11,8 @@ namespace regroup {
 /// every process whose parent has died, and nobody else waits for them.
 ///
 /// By pid and never by waitpid(-1), which would take the statuses of workers. Costs some
-/// microseconds per process of the container. Where /proc isn't our namespace's nobody is reaped.
+/// microseconds per process of the container, and waits for none of them. Where /proc isn't our
+/// namespace's nobody is reaped.
 ///
 /// @returns how many
 size_t reapOrphans(std::span<const pid_t> ours);

@@ -35,9 +35,4 @@ void continueWorker(const Process& process, Target target, const Features& featu
   signalWorker(process, SIGCONT, target, features);
 }
 
-void killWorker(const Process& process, const Features& features) {
-  signalWorker(process, SIGKILL, Target::Group, features);
-  signalWorker(process, SIGKILL, Target::Leader, features);
-}
-
 }  // namespace regroup

@@ -22,7 +22,4 @@ void signalWorker(const Process& process, int signal, Target target, const Featu
 /// A stopped process keeps a signal pending until it continues; SIGKILL needs no help.
 void continueWorker(const Process& process, Target target, const Features& features);
 
-/// SIGKILL to the process group and to the leader.
-void killWorker(const Process& process, const Features& features);
-
 }  // namespace regroup

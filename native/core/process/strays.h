@@ -2,45 +2,93 @@
 
 #include <sys/types.h>
 
-#include <span>
+#include <map>
+#include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "core/base/fd.h"
 #include "core/base/features.h"
-#include "core/cgroup/cgroup.h"
+#include "core/base/loop.h"
+#include "core/base/proc.h"
 
 namespace regroup {
 
 /// In the environment of every worker, and so of whatever it starts, wherever that hides.
 inline constexpr char kCookieName[] = "REGROUP_COOKIE";
+/// In the environment of a process that asks to be left alone, with the value 1.
+inline constexpr char kLeaveName[] = "REGROUP_LEAVE";
 
 /// A process that a worker group left behind: a data loader, a daemon with its own session.
 ///
 /// Invariant: it was checked *through* the pidfd, so that a signal to it hits no stranger.
 struct Stray {
-  pid_t pid;
-  Fd pidfd;  // none where the kernel has no pidfds; then the pid was right a moment ago
+  pid_t pid = 0;
+  Fd pidfd;          // none where the kernel has no pidfds; then the pid was right a moment ago
+  pid_t parent = 0;  // 0: unknown
+  pid_t group = 0;   // of processes
+  bool isDetached = false;    // in a session of its own
+  bool isFork = false;        // runs no program of its own, but its parent's
+  bool asksToBeLeft = false;  // by its environment
+  bool holdsGpu = true;       // as far as it's known, or asked for
+  std::string command;        // as /proc/PID/comm has it
 };
 
-/// Finds the living ones, by their environment's cookie, and by their session for those that
-/// changed their environment. A process that runs as somebody else can't be looked into and
-/// isn't found.
+/// Since when processes have been seen, so that who was there before a round needn't be looked
+/// into.
 ///
-/// `leaders`: workers whose pids are held, i.e. unreaped, so that their sessions are theirs;
-/// they themselves aren't strays. Costs some microseconds per process on the machine.
-std::vector<Stray> findStrays(const std::string& cookie, std::span<const pid_t> leaders,
-                              const Features& features);
+/// Thread: any.
+class ProcessAges {
+ public:
+  /// Notes who's there now. Waits for nobody; costs a microsecond or two per process.
+  void note();
+  /// Whether this process was there by then. It's noted now if it's new.
+  bool wasThere(pid_t pid, const ProcEntry& entry, TimePoint then);
+  /// Forgets all but these.
+  void keep(const std::vector<pid_t>& pids);
 
-/// Adds those that are in the cgroup, whatever they did to their session and environment.
-void addMembers(const Cgroup& cgroup, std::span<const pid_t> leaders, const Features& features,
-                std::vector<Stray>& strays);
+ private:
+  struct Seen {
+    ProcEntry entry;
+    TimePoint first;
+  };
+  std::mutex seenMutex_;
+  std::map<pid_t, Seen> seen_;  // guarded by seenMutex_
+};
+
+/// Whom a search is for.
+struct Wanted {
+  std::string cookie;
+  /// Workers whose pids are held, i.e. unreaped, so that their sessions are theirs; they themselves
+  /// aren't strays.
+  std::vector<pid_t> leaders;
+  /// The folder of the cgroup that holds the group: all are in it, and nobody else is looked at.
+  /// Empty: it's in none.
+  std::string cgroup;
+  /// The group's first worker started then.
+  TimePoint since;
+  /// Whether whoever is detached may be left alone, and not only who asks for it.
+  bool mayLeave = false;
+  /// The folder of GPUs' files: who may be left alone mustn't hold one.
+  std::string devices = "/dev";
+};
+
+/// Finds the living ones: those in the cgroup, or else by their session, and by their environment's
+/// cookie for those that have left it. A process that runs as somebody else can't be looked into
+/// and isn't found, save in a cgroup or by its session.
+///
+/// May wait for processes that are sick, though not for long: on a thread that may. What a sick one
+/// doesn't show isn't known of it.
+std::vector<Stray> findStrays(const Wanted& wanted, const Features& features, ProcessAges& ages);
+
+/// The same without waiting for anybody: by cgroup or session, and with nothing that only the
+/// process itself could show.
+std::vector<Stray> findStraysAtOnce(const Wanted& wanted, const Features& features);
+
+/// Those in the cgroup, less the leaders and ourselves. Waits for nobody.
+std::vector<pid_t> strangersIn(const std::string& cgroup, const std::vector<pid_t>& leaders);
 
 void signalStray(const Stray& stray, int signal, const Features& features);
-
-/// One letter of /proc/PID/stat; '?' if there's no such process.
-char processState(pid_t pid);
-/// /proc/PID/wchan: where in the kernel it sleeps; empty where we may not know.
-std::string waitChannel(pid_t pid);
 
 }  // namespace regroup

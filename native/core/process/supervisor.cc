@@ -17,6 +17,12 @@ using std::chrono::milliseconds;
 namespace {
 
 constexpr milliseconds kCloseWait = 5s;
+/// From a stop that can't wait, and that a start keeps from being heard, to giving up.
+constexpr milliseconds kHurriedWait = 3s;
+/// For a start that's under way when all are to be killed.
+constexpr milliseconds kStartWait = 500ms;
+/// For the thread's last things, when no group is left: the guardian's goodbye, cgroups.
+constexpr milliseconds kEndWait = 5s;
 /// A guest that the guardian doesn't know is better than a host that waits for us.
 constexpr milliseconds kGuestWait = 1s;
 
@@ -27,7 +33,9 @@ Supervisor::Impl::Impl(Options options, const Features& features, std::shared_pt
     : options_(std::move(options)),
       features_(features),
       loop_(std::move(loop)),
-      spawner_(std::move(spawner)) {
+      spawner_(std::move(spawner)),
+      starts_(spawner_, [this](const StartWatch::Hanging& hanging) { onStartHangs(hanging); }),
+      search_(loop_, features) {
   const auto& [early, exitGuard] = options_.preloads;
   std::vector<std::string> libraries;
   for (const std::string& library : {early, exitGuard}) {
@@ -43,29 +51,41 @@ Supervisor::Impl::~Impl() {
   for (auto& worker : abandoned_) leaveWaiter(*worker);
 }
 
-Result<void> Supervisor::Impl::startThread() {
-  auto thread = Thread::start([this] {
+Result<void> Supervisor::Impl::startThread(const std::shared_ptr<Impl>& impl) {
+  auto ended = makeEventFd();
+  if (!ended) return ended.error();
+  impl->ended_ = *std::move(ended);
+  auto thread = Thread::start([impl] {
     (void)::prctl(PR_SET_NAME, "regroup-watch");
-    loop_->run();
+    impl->loop_->run();
+    impl->tearDown();
+    (void)!::write(impl->ended_.get(), "\1\0\0\0\0\0\0\0", 8);
   });
   if (!thread) return thread.error();
-  thread_ = *std::move(thread);
+  impl->thread_ = *std::move(thread);
   return {};
 }
 
-void Supervisor::Impl::stopThread() {
-  loop_->stop();
-  thread_.join();
-  // What it posts now comes to a loop that has ended.
+/// The loop has ended.
+void Supervisor::Impl::tearDown() {
+  // What the pump posts now comes to a loop that has ended.
   std::vector<StreamId> left;
   for (const auto& [id, owner] : streams_) left.push_back(id);
   if (!left.empty()) pump_->finish(std::move(left), 0ms, nullptr);
   pump_.reset();
   helpers_.reset();
-  removeLeft();
-  if (guardian_ && !leftCgroups_.empty()) guardian_->outlive();
+  outliveRemains();
   guardian_.reset();
   if (inHome_) home_.leave();
+}
+
+void Supervisor::Impl::stopThread() {
+  loop_->stop();
+  // One that hangs in a start had its time before.
+  if (waitReadable(ended_, starts_.isPending() ? 0ms : kEndWait)) return thread_.join();
+  const std::lock_guard lock(listenerMutex_);
+  hasListener_ = false;
+  thread_.leave();
 }
 
 void Supervisor::Impl::killAll(milliseconds atMost, std::shared_ptr<Fd> done) {
@@ -86,6 +106,9 @@ void Supervisor::Impl::reapOrphans() {
     for (const auto& worker : group->workers) ours.push_back(worker->process.pid);
   }
   for (const auto& worker : abandoned_) ours.push_back(worker->process.pid);
+  for (const auto& each : unreaped_) {
+    for (const Process& process : each.processes) ours.push_back(process.pid);
+  }
   if (guardian_) ours.push_back(guardian_->pid());
   (void)regroup::reapOrphans(ours);  // how many there were is nobody's concern
 }
@@ -108,6 +131,18 @@ void Supervisor::Impl::endGuest(const std::string& cookie) {
   if (guests_.empty() && orphansLeft_) reapOrphans();
 }
 
+/// Thread: the watch's.
+void Supervisor::Impl::onStartHangs(const StartWatch::Hanging& hanging) {
+  const auto& [place, child] = hanging;
+  StartHangs hangs{place.index, StartStep::Resolve, place.what, 0};
+  if (child) {
+    hangs.step = toStartStep(child->step);
+    hangs.pid = child->pid;
+    if (child->step == ChildStep::Cwd) hangs.detail = place.cwd;
+  }
+  emit(place.group, monotonicNow(), std::move(hangs));
+}
+
 void Supervisor::Impl::tellIdle() {
   for (auto& done : std::exchange(idle_, {})) (void)!::write(done->get(), "\1\0\0\0\0\0\0\0", 8);
 }
@@ -126,14 +161,14 @@ Result<std::unique_ptr<Supervisor>> Supervisor::start(Options options) {
   if (!spawner) return spawner.error();
   auto loop = Loop::create();
   if (!loop) return loop.error();
-  auto impl = std::make_unique<Impl>(std::move(options), features,
+  auto impl = std::make_shared<Impl>(std::move(options), features,
                                      std::shared_ptr<Loop>(*std::move(loop)), *std::move(spawner));
-  auto started = impl->startThread();
+  auto started = Impl::startThread(impl);
   if (!started) return started.error();
   return std::unique_ptr<Supervisor>(new Supervisor(std::move(impl)));
 }
 
-Supervisor::Supervisor(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Supervisor::Supervisor(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 Supervisor::~Supervisor() {
   close();
@@ -143,11 +178,18 @@ void Supervisor::startGroup(GroupPlan plan) {
   if (!impl_) return;
   // Shared only because std::function must be copyable.
   auto shared = std::make_shared<GroupPlan>(std::move(plan));
+  impl_->starts().expect();
   impl_->post([shared](Impl& self) { self.start(std::move(*shared)); });
 }
 
 void Supervisor::stopGroup(GroupId group, StopRequest request) {
-  if (impl_) impl_->post([=](Impl& self) { self.stop(group, request); });
+  if (!impl_) return;
+  const bool isHurried = request.grace <= 0ms;
+  impl_->starts().onStop(isHurried ? kHurriedWait : request.grace + request.killWait);
+  impl_->post([=](Impl& self) {
+    self.starts().onHeard();
+    self.stop(group, request);
+  });
 }
 
 void Supervisor::signalGroup(GroupId group, int signal, Target target) {
@@ -178,7 +220,9 @@ void Supervisor::killAll(milliseconds atMost) {
   if (!done) return;  // out of descriptors: the kill below would go unheard; close() still kills
   auto shared = std::make_shared<Fd>(*std::move(done));
   impl_->post([=](Impl& self) { self.killAll(atMost, shared); });
-  (void)waitReadable(*shared, atMost);
+  if (impl_->starts().isGivenUp() || waitReadable(*shared, std::min(atMost, kStartWait))) return;
+  impl_->starts().hurry();
+  (void)waitReadable(*shared, atMost - kStartWait);
 }
 
 void Supervisor::close() {

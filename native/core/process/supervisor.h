@@ -16,6 +16,7 @@
 #include "core/cgroup/usage.h"
 #include "core/output/pump.h"
 #include "core/process/signals.h"
+#include "core/process/tidy.h"
 #include "core/spawn/plan.h"
 
 namespace regroup {
@@ -48,6 +49,7 @@ struct GroupPlan {
   std::vector<WorkerPlan> workers;
   size_t tailBytes;                 // kept of the end of each piped stream
   std::chrono::milliseconds drain;  // for a pipe that somebody still holds
+  TidyUp tidyUp = {};
 };
 
 struct StopRequest {
@@ -84,7 +86,6 @@ struct StuckWorker {
   size_t index;
   pid_t pid;
   char state;
-  std::string waitChannel;
 };
 
 /// A worker runs without a binding that was optional.
@@ -128,8 +129,9 @@ struct Ended {
     std::string bytes;
   };
   std::vector<StuckWorker> stuck;
-  size_t strays;
-  std::vector<Tail> tails;  // of piped streams only
+  std::vector<NamedProcess> strays;  // that had to be signalled
+  std::vector<NamedProcess> left;    // that were left alone
+  std::vector<Tail> tails;           // of piped streams only
 };
 struct OutputFailed {
   size_t index;
@@ -143,6 +145,15 @@ struct Unguarded {
   Error error;
 };
 
+/// The start of a worker holds up the supervisor, a stop wasn't heard, and SIGKILL to the child
+/// hasn't helped: the supervisor is given up. Nothing else is told after this, of no group.
+struct StartHangs {
+  size_t index;
+  StartStep step;
+  std::string detail;  // the path that it's about
+  pid_t pid;           // of the child; 0: the supervisor itself hangs
+};
+
 /// No cgroup could be made for a group; told once, with the first.
 struct Ungrouped {
   std::string path;  // of the folder; empty: no hierarchy is to be seen
@@ -152,7 +163,9 @@ struct Ungrouped {
 struct SupervisorEvent {
   GroupId group;
   TimePoint at;
-  std::variant<Started, StartFailed, Dying, Exited, Ended, OutputFailed, Unguarded, Ungrouped> what;
+  std::variant<Started, StartFailed, StartHangs, Dying, Exited, Ended, OutputFailed, Unguarded,
+               Ungrouped>
+      what;
 };
 
 /// Starts, watches and ends worker groups, on a thread of its own: it works while JS is
@@ -173,7 +186,8 @@ class Supervisor {
       std::string exitGuard;  // against an abort when Python ends
     };
     Preloads preloads;
-    /// Called on the supervisor's thread, once per event, in order.
+    /// Called on the supervisor's thread, once per event, in order. StartHangs comes from another
+    /// thread, as the last one.
     std::function<void(SupervisorEvent)> onEvent;
     /// Gives what carries output, which may be shared with others; called when something is piped.
     /// Empty: one of our own.
@@ -189,8 +203,9 @@ class Supervisor {
 
   /// All or none; the outcome comes as Started or StartFailed.
   void startGroup(GroupPlan plan);
-  /// Signals, continues what's stopped, kills what's left when the grace ends or the leader is
-  /// gone. A second call can only shorten the grace. Unknown or ended groups: nothing.
+  /// Signals, continues what's stopped, kills the workers that are left when the grace ends. What
+  /// they leave is tidied up when all are gone. A second call can only shorten the grace. Unknown
+  /// or ended groups: nothing.
   void stopGroup(GroupId group, StopRequest request);
   void signalGroup(GroupId group, int signal, Target target);
   /// Reaps zombie children of this process that nobody started here. For process 1, see orphans.h.
@@ -203,13 +218,14 @@ class Supervisor {
   void endGuest(std::string cookie);
   /// Kills every group and waits for their ends, `atMost`.
   void killAll(std::chrono::milliseconds atMost);
-  /// killAll, bounded, then ends the threads. Idempotent, but not from two threads at once.
+  /// killAll, bounded, then ends the threads. One that hangs is left behind, and the guardian sees
+  /// to the rest when this process ends. Idempotent, but not from two threads at once.
   void close();
 
  private:
   class Impl;
-  explicit Supervisor(std::unique_ptr<Impl> impl);
-  std::unique_ptr<Impl> impl_;
+  explicit Supervisor(std::shared_ptr<Impl> impl);
+  std::shared_ptr<Impl> impl_;  // the thread's as well
 };
 
 }  // namespace regroup

@@ -2,9 +2,9 @@
 
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
-#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -19,27 +19,35 @@
 #include "core/process/early_watch.h"
 #include "core/process/guardian.h"
 #include "core/process/process.h"
-#include "core/process/strays.h"
+#include "core/process/start_watch.h"
+#include "core/process/stray_search.h"
+#include "core/process/stray_sweep.h"
 #include "core/process/supervisor.h"
 #include "core/spawn/spawn.h"
 
 namespace regroup {
 
-/// Thread: supervisor, but for the constructor, startThread(), post() and stopThread().
+StartStep toStartStep(ChildStep step);
+
+/// Owner: Supervisor and its thread, which may be left behind.
+/// Thread: supervisor, but for the constructor, startThread(), post(), starts() and stopThread().
 class Supervisor::Impl {
  public:
   using milliseconds = std::chrono::milliseconds;
 
   Impl(Options options, const Features& features, std::shared_ptr<Loop> loop, Spawner spawner);
   ~Impl();
-  Result<void> startThread();
+  static Result<void> startThread(const std::shared_ptr<Impl>& impl);
 
   /// Thread: any.
   void post(std::function<void(Impl&)> task) {
     loop_->post([this, task = std::move(task)] { task(*this); });
   }
+  /// Thread: any.
+  StartWatch& starts() { return starts_; }
 
-  /// Thread: any but the supervisor's.
+  /// Thread: any but the supervisor's. One that doesn't end is left behind, and nobody is told
+  /// anything any more.
   void stopThread();
 
   void start(GroupPlan plan);
@@ -68,13 +76,6 @@ class Supervisor::Impl {
     void onReady(uint32_t) override { owner->onWorkerReady(*this); }
   };
 
-  struct StrayWatch final : Loop::Watcher {
-    Impl* owner;
-    Group* group;
-    Stray stray;
-    void onReady(uint32_t) override { owner->onStrayGone(*this); }
-  };
-
   enum class Phase : uint8_t { Opening, Running, Sweeping, Draining };
 
   struct Stop {
@@ -101,13 +102,15 @@ class Supervisor::Impl {
     size_t live = 0;
     std::optional<Stop> stop;
     std::optional<StartFailed> failure;
-    bool killing = false;                // SIGKILL was sent, or strays get nothing milder
-    std::optional<Loop::TimerId> timer;  // the grace, or the wait after SIGKILL, or the strays'
+    bool killing = false;                // SIGKILL was sent to the workers
+    bool hurried = false;                // and nobody has time any more
+    std::optional<Loop::TimerId> timer;  // the grace, or the wait after SIGKILL
     std::vector<StuckWorker> stuck;
-    std::vector<std::unique_ptr<StrayWatch>> strayWatches;
-    TimePoint straysKillAt;
-    std::unordered_set<pid_t> strays;
+    TimePoint since;  // before the first worker
+    TidyUp tidyUp;
+    std::unique_ptr<StraySweep> sweep;  // once there may be something to sweep
     std::optional<Cgroup> cgroup;
+    bool isHeld = false;                        // by it: no worker is outside
     std::optional<UsageRefusal> cgroupRefusal;  // why there's none where it was tried first
     std::optional<WorkerCgroups> limited;       // none: nobody asked for limits of usage
     int removals = 0;                           // of its cgroups, that were tried again
@@ -124,10 +127,29 @@ class Supervisor::Impl {
     std::string cookie;
   };
 
-  /// Of a group that has ended, while somebody is in them still.
-  struct LeftCgroups {
+  struct Remains;
+
+  struct RemainsWatch final : Loop::Watcher {
+    Impl* owner;
+    Remains* remains;
+    Stray stray;
+    void onReady(uint32_t) override { owner->onRemainsReady(*this); }
+  };
+
+  /// Of a group that has ended, while its cgroups aren't removed: somebody is stuck in the kernel,
+  /// or lingers.
+  struct Remains {
     GroupId group;
+    std::string cookie;
     std::vector<std::string> folders;
+    std::vector<std::unique_ptr<RemainsWatch>> strays;
+  };
+
+  /// Workers that are reaped as soon as the guardian knows that their numbers aren't theirs any
+  /// more.
+  struct Unreaped {
+    GroupId group;
+    std::vector<Process> processes;
   };
 
   /// From SIGKILL to giving up, where no stop says it.
@@ -138,8 +160,10 @@ class Supervisor::Impl {
     return found == groups_.end() ? nullptr : found->second.get();
   }
 
+  /// Thread: any.
   void emit(GroupId group, TimePoint at, decltype(SupervisorEvent::what) what) {
-    options_.onEvent({group, at, std::move(what)});
+    const std::lock_guard lock(listenerMutex_);
+    if (hasListener_) options_.onEvent({group, at, std::move(what)});
   }
 
   void setTimer(Group& group, TimePoint due, void (Impl::*then)(Group&)) {
@@ -169,10 +193,12 @@ class Supervisor::Impl {
   void launch(Group& group, GroupPlan& plan, std::vector<SinkFiles> files);
   void guard(Group& group);
   Result<void> needGuardian(const Group* starting);
+  void tellGuardian(const Group& group);
   std::optional<StartFailed> startWorker(Group& group, WorkerPlan& plan, size_t index,
                                          StreamsStart& streams, std::vector<Unbound>& unbound);
   std::optional<StartFailed> openStream(Group& group, StreamPlan& plan, Worker& worker, int stream,
                                         StreamsStart& streams, Fd& ours, int& fd);
+  void noteOutside(Group& group);
   Result<int> nullFd(Group& group);
   int pipeBytes(const GroupPlan& plan) const;
   Result<void> watch(Worker& worker);
@@ -191,13 +217,18 @@ class Supervisor::Impl {
   void onHint(GroupId id, size_t index, TimePoint at);
   // group_cgroup.cc
   void openCgroup(Group& group);
+  static void removeStale(const CgroupPlaces& places);
   std::optional<UsageRefusal> openLimits(Group& group, const GroupPlan& plan);
   void tellHome(Controllers needed);
   std::vector<std::string> cgroupFolders(const Group& group) const;
-  static bool removeCgroups(const std::vector<std::string>& folders);
+
+  // group_remains.cc
   void closeCgroups(Group& group);
-  bool killsByCgroup(const Group& group) const;
-  void removeLeft();
+  void leaveRemains(Group& group);
+  void onRemainsReady(RemainsWatch& watch);
+  void endLingering(Remains& remains);
+  void removeRemains();
+  void outliveRemains();
 
   // group_stop.cc
   void kill(Group& group);
@@ -207,37 +238,47 @@ class Supervisor::Impl {
   void onWorkerReady(Worker& worker);
   void onGone(Worker& worker, std::optional<ExitStatus> status);
   void onAllGone(Group& group);
-  void sweep(Group& group);
-  void killStrays(Group& group);
-  void onStrayGone(StrayWatch& watch);
-  void dropStrayWatches(Group& group);
+  StraySweep& sweepOf(Group& group);
+  StraySweep::How howToSweep(const Group& group) const;
+  void endLoaders(Group& group, const Worker& ended);
   void drain(Group& group);
+  void reap(Group& group);
+  void reapNow(GroupId group);
   void end(Group& group);
 
   // supervisor.cc
+  void tearDown();
+  void onStartHangs(const StartWatch::Hanging& hanging);
   void tellIdle();
   void onTrouble(OutputTrouble trouble);
 
   const Options options_;
   const Features features_;
   const std::shared_ptr<Loop> loop_;  // shared with waiters, which may outlive us
+  std::mutex listenerMutex_;
+  bool hasListener_ = true;  // guarded by listenerMutex_
   Spawner spawner_;
+  StartWatch starts_;
+  StraySearch search_;
   std::shared_ptr<Pump> pump_;
   std::shared_ptr<Helpers> helpers_;  // for files; none before the first is opened
   std::unique_ptr<Guardian> guardian_;
   std::optional<PreloadCheck> preloadCheck_;  // none: nothing is to be preloaded
   bool unguardable_ = false;  // it was tried
   bool ungroupable_ = false;  // so it was told
+  bool isStaleRemoved_ = false;
   std::map<GroupId, std::unique_ptr<Group>> groups_;
   std::vector<Guest> guests_;
   uint64_t nextGuest_ = UINT64_MAX;  // downwards
   bool orphansLeft_ = false;         // for when the last guest has ended
   CgroupHome& home_ = CgroupHome::ofThisProcess();
   bool inHome_ = false;  // has entered
-  std::vector<LeftCgroups> leftCgroups_;
+  std::vector<std::unique_ptr<Remains>> remains_;
+  std::vector<Unreaped> unreaped_;
   std::map<StreamId, std::pair<GroupId, size_t>> streams_;  // whose they are
   std::vector<std::unique_ptr<Worker>> abandoned_;          // stuck; reaped if they ever end
   std::vector<std::shared_ptr<Fd>> idle_;                   // told when no group is left
+  Fd ended_;  // eventfd: the thread has nothing left to do
   Thread thread_;
 };
 

@@ -8,14 +8,14 @@
 #include <time.h>
 
 #include "core/base/clone.h"
+#include "core/base/dir_entry.h"
 #include "core/base/raw.h"
 
 // Until execve the child runs on the parent's memory while the parent's other threads go on.
 // So: no allocation, no lock, no stdio, no errno, nothing that the dynamic linker or a sanitizer
 // might hook — only raw system calls, one list of them, and the report.
-#define CHILD                                           \
-  [[gnu::no_sanitize("address", "undefined", "thread"), \
-    gnu::no_profile_instrument_function]]
+#define CHILD \
+  [[gnu::no_sanitize("address", "undefined", "thread"), gnu::no_profile_instrument_function]]
 
 namespace regroup {
 
@@ -26,14 +26,16 @@ constexpr uint64_t kDefaultAction = 0;  // SIG_DFL and SIG_IGN, as the kernel ha
 constexpr uint64_t kIgnore = 1;
 constexpr long kIoPriorityOfProcess = 1;  // IOPRIO_WHO_PROCESS, which no header of libc has
 
-[[gnu::always_inline]] inline long pointer(const void* p) { return reinterpret_cast<long>(p); }
+[[gnu::always_inline]] inline long pointer(const void* p) {
+  return reinterpret_cast<long>(p);
+}
 
 [[noreturn]] CHILD void giveUp(ChildReport* report, long error) {
   report->error = static_cast<int>(-error);
   while (true) rawCall(SYS_exit_group, 127);
 }
 
-#define CHECKED(call)                               \
+#define CHECKED(call) \
   if (const long error = (call); error < 0) giveUp(report, error)
 
 CHILD void becomeStdio(const SpawnPlan& plan, ChildReport* report) {
@@ -52,14 +54,6 @@ CHILD void becomeStdio(const SpawnPlan& plan, ChildReport* report) {
     if (flags & O_NONBLOCK) CHECKED(rawCall(SYS_fcntl, i, F_SETFL, flags & ~O_NONBLOCK));
   }
 }
-
-struct DirEntry {  // linux_dirent64
-  uint64_t inode;
-  int64_t offset;
-  uint16_t bytes;
-  uint8_t type;
-  char name[];
-};
 
 /// Fallback: kernel < 5.9 has no close_range. Ours are close-on-exec anyway; this is for the
 /// descriptors of the host's other addons. So where /proc is missing, it's left undone.
@@ -104,6 +98,7 @@ CHILD void joinCgroups(const SpawnPlan& plan, ChildReport* report) {
     // Fallback: kernel < 5.7 has no CLONE_INTO_CGROUP. Refused, it's found by its cookie still.
     const long error = rawCall(SYS_write, plan.cgroupProcs, pointer(&self), 1);
     if (error < 0 && plan.cgroupLimits) giveUp(report, error);
+    if (error < 0) report->cgroupError = static_cast<int>(-error);
   }
   for (int i = 0; i < plan.limitProcsCount; i++)
     CHECKED(rawCall(SYS_write, plan.limitProcs[i], pointer(&self), 1));
@@ -186,15 +181,37 @@ CHILD void applyLimits(const SpawnPlan& plan, ChildReport* report) {
 
 /// ETXTBSY: another thread's child, between its clone and its execve, still holds the
 /// descriptor through which the file was just written. It's gone in a moment.
-CHILD long execute(const SpawnPlan& plan) {
+CHILD long execute(const SpawnPlan& plan, const char* path) {
   long error = 0;
   for (int attempt = 0; attempt <= kTextBusyRetries; attempt++) {
-    error = rawCall(SYS_execve, pointer(plan.path), pointer(plan.argv), pointer(plan.envp));
+    error = rawCall(SYS_execve, pointer(path), pointer(plan.argv), pointer(plan.envp));
     if (error != -ETXTBSY) break;
     const timespec pause{0, 1'000'000L << attempt};
     rawCall(SYS_nanosleep, pointer(&pause), 0);
   }
   return error;
+}
+
+/// Errors that mean: it isn't here, maybe in the next folder.
+CHILD bool isElsewhere(long error) {
+  return error == -ENOENT || error == -ENOTDIR || error == -EACCES || error == -ESTALE ||
+         error == -ENODEV || error == -ETIMEDOUT || error == -ELOOP || error == -ENAMETOOLONG;
+}
+
+/// As execvp: the first that can be run, and EACCES beats ENOENT.
+/// @source glibc 2.36, posix/execvpe.c, __execvpe_common
+CHILD long executeAny(const SpawnPlan& plan, ChildReport* report) {
+  long error = -ENOENT;
+  int refused = -1;
+  for (int i = 0; i < plan.pathCount; i++) {
+    report->path = i;
+    error = execute(plan, plan.paths[i]);
+    if (plan.pathCount == 1 || !isElsewhere(error)) return error;
+    if (error == -EACCES && refused < 0) refused = i;
+  }
+  if (refused < 0) return -ENOENT;
+  report->path = refused;
+  return -EACCES;
 }
 
 }  // namespace
@@ -203,6 +220,8 @@ CHILD void runChild(void* task) {
   const SpawnPlan& plan = *static_cast<ChildTask*>(task)->plan;
   ChildReport* report = static_cast<ChildTask*>(task)->report;
 
+  // For who mustn't wait for us without end: SpawnPlan's thread does.
+  __atomic_store_n(&report->pid, static_cast<pid_t>(rawCall(SYS_getpid)), __ATOMIC_RELEASE);
   // Each step is noted first, so that a death without a word tells how far it got.
   report->step = ChildStep::Session;
   // Its own session and group, as torchrun's start_new_session: Ctrl-C reaches only the agent.
@@ -241,7 +260,7 @@ CHILD void runChild(void* task) {
   // Last, since a signal may come at once.
   CHECKED(rawCall(SYS_rt_sigprocmask, SIG_SETMASK, pointer(&plan.blockedSignals), 0,
                   sizeof plan.blockedSignals));
-  giveUp(report, execute(plan));
+  giveUp(report, executeAny(plan, report));
 }
 
 }  // namespace regroup

@@ -1,11 +1,6 @@
 #include "core/spawn/plan.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <algorithm>
 #include <string_view>
 
 #include "core/base/nofile.h"
@@ -25,45 +20,26 @@ std::string_view searchPath(std::span<const std::string> env) {
   return kDefaultPath;
 }
 
-/// 0, or why execve would refuse it.
-int whyNotExecutable(const std::string& path) {
-  struct statx info;  // stat(2)'s symbol is younger than glibc 2.28
-  if (::statx(AT_FDCWD, path.c_str(), 0, STATX_TYPE, &info) < 0) return errno;
-  if (!S_ISREG(info.stx_mode)) return EACCES;
-  if (::faccessat(AT_FDCWD, path.c_str(), X_OK, AT_EACCESS) < 0) return errno;
-  return 0;
-}
-
 }  // namespace
 
-Result<std::string> resolveExecutable(const std::string& name, std::span<const std::string> env,
-                                      const std::string& cwd) {
-  if (name.empty()) return Error{"execve", ENOENT};
-  if (name.find('/') != std::string::npos) return name;
-
-  int reason = ENOENT;
+std::vector<std::string> pathsOf(const std::string& name, std::span<const std::string> env) {
+  if (name.find('/') != std::string::npos) return {name};
+  std::vector<std::string> paths;
   std::string_view path = searchPath(env);
   while (true) {
     const size_t colon = path.find(':');
     const std::string_view folder = path.substr(0, colon);
-    const std::string candidate =
-        folder.empty() ? "./" + name : std::string(folder) + "/" + name;
-    // A relative entry counts from where the worker will be.
-    const bool relative = candidate[0] != '/' && !cwd.empty();
-    const int refusal = whyNotExecutable(relative ? cwd + "/" + candidate : candidate);
-    if (refusal == 0) return candidate;
-    if (refusal == EACCES) reason = EACCES;
-    if (colon == std::string_view::npos) return Error{"execve", reason};
+    paths.push_back(folder.empty() ? "./" + name : std::string(folder) + "/" + name);
+    if (colon == std::string_view::npos) return paths;
     path.remove_prefix(colon + 1);
   }
 }
 
-Result<PreparedCommand> PreparedCommand::prepare(const Command& command,
-                                                 std::span<const int> fds) {
+Result<PreparedCommand> PreparedCommand::prepare(const Command& command, std::span<const int> fds) {
   PreparedCommand prepared;
-  auto path = resolveExecutable(command.file, command.env, command.cwd);
-  if (!path) return path.error();
-  prepared.path_ = *std::move(path);
+  if (command.file.empty()) return Error{"execve", ENOENT};
+  prepared.paths_ = pathsOf(command.file, command.env);
+  for (const std::string& path : prepared.paths_) prepared.pathPointers_.push_back(path.c_str());
   prepared.cwd_ = command.cwd;
   prepared.outlivesUs_ = command.outlivesUs;
   prepared.nofileSoft_ = command.nofileSoft ? command.nofileSoft : nofileBeforeRaise();
@@ -102,7 +78,8 @@ Result<PreparedCommand> PreparedCommand::prepare(const Command& command,
 
 SpawnPlan PreparedCommand::plan() const {
   SpawnPlan plan{};
-  plan.path = path_.c_str();
+  plan.paths = pathPointers_.data();
+  plan.pathCount = static_cast<int>(pathPointers_.size());
   plan.argv = pointers_.data();
   plan.envp = pointers_.data() + envStart_;
   plan.cwd = cwd_.empty() ? nullptr : cwd_.c_str();

@@ -21,12 +21,12 @@ namespace regroup {
 struct Command {
   std::string file;  // a path, or a name that's looked up along PATH of `env`
   std::vector<std::string> argv;
-  std::vector<std::string> env;  // NAME=value; the whole environment
-  std::string cwd;               // empty: ours
+  std::vector<std::string> env;      // NAME=value; the whole environment
+  std::string cwd;                   // empty: ours
   std::optional<rlim_t> nofileSoft;  // lowered to it; nothing: ours, as it was before we raised it
   Binding binding;
   Limits limits;
-  bool outlivesUs = false;           // else it's killed when the thread that spawned it ends
+  bool outlivesUs = false;  // else it's killed when the thread that spawned it ends
 };
 
 /// A step between clone and execve, in the order of the list in child.cc.
@@ -51,11 +51,14 @@ enum class ChildStep : uint8_t {
 /// Written by the child, on a page that it shares with us: also where CLONE_VM is emulated by a
 /// fork (qemu-user), what it says arrives.
 struct ChildReport {
-  ChildStep step;  // the one begun last
-  int error;       // errno, if that one failed
+  ChildStep step;     // the one begun last
+  int error;          // errno, if that one failed
   int affinityError;  // errno of an optional binding that was refused, and the start went on
   int memoryError;
-  int resource;  // index of the resource limit that was tried last
+  int cgroupError;  // the same of a cgroup that limits nothing: it runs outside of it
+  int resource;     // index of the resource limit that was tried last
+  int path;         // index of the path that was tried last, or that may not be run
+  pid_t pid;        // its own; 0: it hasn't begun
 };
 static_assert(std::is_trivially_destructible_v<ChildReport>);
 
@@ -64,7 +67,8 @@ static_assert(std::is_trivially_destructible_v<ChildReport>);
 /// Invariant: descriptor `fds[i]` becomes number i; where the two differ, fds[i] is no number
 /// below fdCount, so that no move overwrites the source of another.
 struct SpawnPlan {
-  const char* path;
+  const char* const* paths;  // tried in turn
+  int pathCount;
   char* const* argv;
   char* const* envp;
   const char* cwd;  // null: ours
@@ -88,11 +92,10 @@ struct SpawnPlan {
 };
 static_assert(std::is_trivially_destructible_v<SpawnPlan>);
 
-/// Finds `name` along the PATH of `env`, as execvp would, for a worker that starts in `cwd`. A
-/// name with a slash is taken as it is.
-/// @returns ENOENT; EACCES, which beats it, if one was there that may not be run
-Result<std::string> resolveExecutable(const std::string& name, std::span<const std::string> env,
-                                      const std::string& cwd);
+/// Where a program of this name may be: along the PATH of `env`, as execvp would look for it. One
+/// with a slash is taken as it is. Which of them there is, the child finds out: looking at a dead
+/// disk may take for ever.
+std::vector<std::string> pathsOf(const std::string& name, std::span<const std::string> env);
 
 /// Owns what a SpawnPlan of one worker points to.
 class PreparedCommand {
@@ -103,12 +106,14 @@ class PreparedCommand {
 
   /// Filled, but for what the spawner knows: signals, pid and features.
   SpawnPlan plan() const;
-  const std::string& path() const { return path_; }
+  /// Of ChildReport::path.
+  const std::string& path(int index) const { return paths_[static_cast<size_t>(index)]; }
 
  private:
   PreparedCommand() = default;
 
-  std::string path_;
+  std::vector<std::string> paths_;
+  std::vector<const char*> pathPointers_;
   std::string cwd_;
   std::vector<std::string> strings_;  // argv, then env
   std::vector<char*> pointers_;       // the same, each part with a null at its end

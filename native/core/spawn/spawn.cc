@@ -1,8 +1,8 @@
 #include "core/spawn/spawn.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -60,16 +60,19 @@ const char* callOf(ChildStep step) {
   return "";
 }
 
-void tellRefused(const ChildReport& report, std::vector<RefusedBinding>& refused) {
+void tellRefused(const ChildReport& report, std::vector<Refusal>& refused) {
   const auto tell = [&](ChildStep step, int error) {
     if (error != 0) refused.push_back({step, {callOf(step), error}});
   };
+  tell(ChildStep::Cgroup, report.cgroupError);
   tell(ChildStep::Affinity, report.affinityError);
   tell(ChildStep::Memory, report.memoryError);
 }
 
 /// "Not here": the kernel doesn't know the call or a flag, or a filter is in front of it.
-bool isRefusal(int error) { return error == ENOSYS || error == EPERM || error == EINVAL; }
+bool isRefusal(int error) {
+  return error == ENOSYS || error == EPERM || error == EINVAL;
+}
 
 }  // namespace
 
@@ -95,6 +98,7 @@ Spawner::Spawner(Spawner&& other) noexcept
       method_(other.method_),
       stack_(std::move(other.stack_)),
       report_(std::exchange(other.report_, nullptr)),
+      cloning_(std::move(other.cloning_)),
       ignored_(other.ignored_),
       start_(other.start_),
       agentPid_(other.agentPid_) {}
@@ -109,7 +113,9 @@ void Spawner::refresh() {
   agentPid_ = ::getpid();
 }
 
-void Spawner::limitTo(SpawnMethod method) { method_ = std::max(method_, method); }
+void Spawner::limitTo(SpawnMethod method) {
+  method_ = std::max(method_, method);
+}
 
 Cloned Spawner::clone(ChildTask& task, const Cgroup* cgroup) {
   SpawnPlan plan = *task.plan;
@@ -118,7 +124,6 @@ Cloned Spawner::clone(ChildTask& task, const Cgroup* cgroup) {
   ChildTask copy{&plan, task.report};
   bool into = cgroup != nullptr && features_.cloneIntoCgroup;
   while (true) {
-    *report_ = {};
     const bool clone3 = method_ == SpawnMethod::Clone3;
     const bool clear = clone3 && features_.clearSighand;
     plan.resetSignals = (clear ? ignored_ : kAllSignals) & ~start_.ignored;
@@ -127,8 +132,8 @@ Cloned Spawner::clone(ChildTask& task, const Cgroup* cgroup) {
     if (into) flags |= kCloneIntoCgroup;
     plan.cgroupProcs = cgroup == nullptr || into ? -1 : cgroup->procs();
     if (method_ <= SpawnMethod::ClonePidfd) flags |= CLONE_PIDFD;
-    Cloned child = cloneChild(stack_, clone3 ? CloneCall::Clone3 : CloneCall::Clone, flags,
-                              SIGCHLD, runChild, &copy, into ? cgroup->folder() : -1);
+    Cloned child = cloneChild(stack_, clone3 ? CloneCall::Clone3 : CloneCall::Clone, flags, SIGCHLD,
+                              runChild, &copy, into ? cgroup->folder() : -1);
     if (child.pid >= 0) return child;
     if (into && child.error != EAGAIN && child.error != ENOMEM) {
       // A cgroup that refuses it may have many reasons; joining it is tried once more then.
@@ -146,8 +151,27 @@ Cloned Spawner::clone(ChildTask& task, const Cgroup* cgroup) {
   }
 }
 
+void Spawner::setCloning(bool isUnderWay) {
+  const std::lock_guard lock(cloning_->mutex);
+  cloning_->isUnderWay = isUnderWay;
+  if (isUnderWay) *report_ = {};  // the pid of the one before
+}
+
+std::optional<Spawner::Child> Spawner::child() const {
+  const std::lock_guard lock(cloning_->mutex);
+  const pid_t pid = __atomic_load_n(&report_->pid, __ATOMIC_ACQUIRE);
+  if (!cloning_->isUnderWay || pid <= 0) return std::nullopt;
+  return Child{pid, __atomic_load_n(&report_->step, __ATOMIC_RELAXED)};
+}
+
+void Spawner::killChild() {
+  const std::lock_guard lock(cloning_->mutex);
+  const pid_t pid = __atomic_load_n(&report_->pid, __ATOMIC_ACQUIRE);
+  if (cloning_->isUnderWay && pid > 0) (void)killPid(pid, SIGKILL);
+}
+
 std::variant<Process, SpawnFailure> Spawner::spawn(const PreparedCommand& command,
-                                                   std::vector<RefusedBinding>* refused,
+                                                   std::vector<Refusal>* refused,
                                                    const Cgroups& cgroups) {
   SpawnPlan plan = command.plan();
   plan.cgroupLimits = cgroups.limits;
@@ -160,7 +184,9 @@ std::variant<Process, SpawnFailure> Spawner::spawn(const PreparedCommand& comman
   {
     // A handler of the host's must not run in the child, on our memory.
     SignalBlock block;
+    setCloning(true);
     child = clone(task, cgroups.born);
+    setCloning(false);
   }
   if (child.pid < 0) return SpawnFailure{ChildStep::None, {"clone", child.error}};
 
@@ -170,7 +196,8 @@ std::variant<Process, SpawnFailure> Spawner::spawn(const PreparedCommand& comman
     // Reaped right here: it's a zombie, or about to be one. ECHILD: somebody else did.
     (void)waitForExit(process.pid, Reap::Yes, true);
     const bool killed = report.error == 0;
-    return SpawnFailure{report.step, {callOf(report.step), report.error}, report.resource, killed};
+    return SpawnFailure{
+        report.step, {callOf(report.step), report.error}, report.resource, report.path, killed};
   }
   if (refused != nullptr) tellRefused(report, *refused);
   if (process.pidfd || method_ == SpawnMethod::Clone) return process;

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <memory>
+#include <mutex>
+#include <optional>
 #include <span>
 #include <variant>
 #include <vector>
@@ -27,11 +30,12 @@ struct SpawnFailure {
   ChildStep step;  // None: the clone itself failed
   Error error;
   int resource = 0;     // at Rlimits: the index of the limit
+  int path = 0;         // at Exec: PreparedCommand::path()
   bool killed = false;  // SIGKILLed before execve, without a word: OOM, or a killed cgroup
 };
 
-/// A binding that was optional, and that the kernel refused.
-struct RefusedBinding {
+/// What was optional, and the kernel refused: a binding, or a cgroup that limits nothing.
+struct Refusal {
   ChildStep step;
   Error error;
 };
@@ -61,8 +65,20 @@ class Spawner {
 
   /// `refused`: gets what a worker that has started had to do without; null: nobody asks.
   std::variant<Process, SpawnFailure> spawn(const PreparedCommand& command,
-                                            std::vector<RefusedBinding>* refused = nullptr,
+                                            std::vector<Refusal>* refused = nullptr,
                                             const Cgroups& cgroups = {});
+
+  /// A child between clone and execve. It holds up the thread that spawns, for as long as its
+  /// working directory or its program are on a disk that doesn't answer, or while it's stopped.
+  struct Child {
+    pid_t pid;
+    ChildStep step;
+  };
+  /// Thread: any. Nothing: there's none at this moment.
+  std::optional<Child> child() const;
+  /// Thread: any. SIGKILL to it, if there's one: then spawn() returns, unless it's stuck in the
+  /// kernel.
+  void killChild();
 
   SpawnMethod method() const { return method_; }
   /// For tests: no better way than this one.
@@ -71,11 +87,20 @@ class Spawner {
  private:
   Spawner(const Features& features, CloneStack stack, ChildReport* report);
   Cloned clone(ChildTask& task, const Cgroup* cgroup);
+  void setCloning(bool isUnderWay);
+
+  /// While it's true, the child that the report names is unreaped, and its number can't be a
+  /// stranger's.
+  struct Cloning {
+    std::mutex mutex;
+    bool isUnderWay = false;  // guarded by mutex
+  };
 
   Features features_;
   SpawnMethod method_;
   CloneStack stack_;
   ChildReport* report_;  // a shared page
+  std::unique_ptr<Cloning> cloning_ = std::make_unique<Cloning>();
   uint64_t ignored_ = 0;  // by this process, now
   StartSignals start_;
   pid_t agentPid_ = 0;

@@ -1,0 +1,72 @@
+#pragma once
+
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <string>
+
+#include "test/native/support.h"
+
+namespace support {
+
+enum class Proc : uint8_t {
+  Own,      // it shows this namespace
+  Parents,  // it shows the parent's, whose numbers are others
+};
+
+/// Runs `body` as process 1 of a pid namespace. @returns what it gave, at most 200; nothing: none
+/// can be made
+template <typename Body>
+std::optional<int> inPidNamespace(Proc proc, Body body) {
+  constexpr int kCannot = 255;
+  const pid_t outer = ::fork();
+  if (outer == 0) {
+    if (::unshare(CLONE_NEWPID | CLONE_NEWNS) < 0) ::_exit(kCannot);
+    const pid_t first = ::fork();
+    if (first == 0) {
+      const bool isReady = proc == Proc::Parents ||
+                           (::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+                            ::mount("proc", "/proc", "proc", 0, nullptr) == 0);
+      ::_exit(isReady ? body() : kCannot);
+    }
+    int status = 0;
+    while (::waitpid(first, &status, 0) < 0 && errno == EINTR) continue;
+    ::_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 200);
+  }
+  int status = 0;
+  while (::waitpid(outer, &status, 0) < 0 && errno == EINTR) continue;
+  if (WEXITSTATUS(status) == kCannot) return std::nullopt;
+  return WEXITSTATUS(status);
+}
+
+/// A process of that number in this namespace, which leads a session; 0: the number isn't free.
+inline pid_t strangerWithNumber(pid_t number) {
+  writeFile("/proc/sys/kernel/ns_last_pid", std::to_string(number - 1));
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    ::setsid();
+    for (;;) ::pause();
+  }
+  if (pid == number) return pid;
+  (void)::kill(pid, SIGKILL);
+  (void)::waitpid(pid, nullptr, 0);
+  return 0;
+}
+
+/// The number by which the parent's /proc knows a process of this namespace.
+inline pid_t numberInParent(pid_t inner) {
+  for (const pid_t outer : allProcesses()) {
+    auto status = readFile(procPath(outer, "status").c_str(), 16 * 1024);
+    const std::string line =
+        "\nNSpid:\t" + std::to_string(outer) + "\t" + std::to_string(inner) + "\n";
+    if (status && status->find(line) != std::string::npos) return outer;
+  }
+  return 0;
+}
+
+}  // namespace support

@@ -1,0 +1,103 @@
+// Starts that don't come back, and stops all the same.
+#include <signal.h>
+
+#include "core/process/supervisor.h"
+#include "test/native/dead_disk.h"
+#include "test/native/group_harness.h"
+
+using namespace regroup;
+using namespace support;
+
+namespace {
+
+GroupPlan startOn(const DeadDisk& disk, const std::string& file, const std::string& cwd = {}) {
+  GroupPlan plan{1, makeCookie(), {}, 0, 100ms};
+  WorkerPlan worker;
+  worker.command.file = file;
+  worker.command.argv = {"worker"};
+  worker.command.env = {"PATH=" + disk.path() + "/bin"};
+  worker.command.cwd = cwd;
+  plan.workers.push_back(std::move(worker));
+  return plan;
+}
+
+}  // namespace
+
+TEST("F-N04 a stop is heard while a worker's working directory doesn't come back from its disk") {
+  TempDir folder;
+  DeadDisk disk(folder, "lookup", "soft");
+  if (!disk) return tap::skip(DeadDisk::kNeeds);
+  Harness harness;
+  const std::string cwd = disk.path() + "/work";
+  harness->startGroup(startOn(disk, "/bin/true", cwd));
+  REQUIRE(disk.asked());
+
+  harness->stopGroup(1, gentle());
+
+  const StartFailed failed = harness.next<StartFailed>();
+  CHECK_EQ(failed.index, 0u);
+  CHECK_EQ(failed.step, StartStep::KilledBeforeExec);
+  CHECK_EQ(failed.detail, cwd);
+  // It serves as before.
+  Witness witness(folder);
+  harness->startGroup(group(2, witness, {{"exit", "5"}}));
+  (void)harness.next<Started>();
+  CHECK(exitedWith(harness.next<Exited>(), 5));
+  (void)harness.next<Ended>();
+}
+
+TEST(
+    "F-N04 where SIGKILL doesn't help either the worker and its step are told, and closing doesn't "
+    "wait") {
+  for (const bool isFolder : {true, false}) {
+    TempDir folder;
+    DeadDisk disk(folder, "lookup");
+    if (!disk) return tap::skip(DeadDisk::kNeeds);
+    const size_t before = openDescriptors();
+    Harness harness;
+    const std::string cwd = disk.path() + "/work";
+    // A working directory, or a folder of PATH.
+    harness->startGroup(isFolder ? startOn(disk, "/bin/true", cwd) : startOn(disk, "tool"));
+    REQUIRE(disk.asked());
+
+    harness->stopGroup(1, kKill);
+
+    const StartHangs hangs = harness.next<StartHangs>();
+    CHECK_EQ(hangs.index, 0u);
+    CHECK_EQ(hangs.step, isFolder ? StartStep::Cwd : StartStep::Exec);
+    CHECK_EQ(hangs.detail, isFolder ? cwd : "tool");
+    CHECK(hangs.pid > 0);
+    CHECK(!isDead(statusOf(hangs.pid)));
+    harness->close();
+    CHECK(openDescriptors() > before);  // of the thread that hangs still
+  }
+}
+
+TEST("F-N04 a supervisor that nobody has told to stop is closed though a start doesn't come back") {
+  TempDir folder;
+  DeadDisk disk(folder, "lookup");
+  if (!disk) return tap::skip(DeadDisk::kNeeds);
+  Harness harness;
+  harness->startGroup(startOn(disk, "/bin/true", disk.path() + "/work"));
+  REQUIRE(disk.asked());
+
+  harness->close();
+}
+
+TEST("stops of starts that come back leave no thread behind") {
+  TempDir folder;
+  Witness witness(folder);
+  Harness harness;
+  for (GroupId id = 1; id < 20; id++) {
+    harness->startGroup(group(id, witness, {{"ignore-term"}, {"ignore-term"}}));
+    harness->stopGroup(id, kKill);
+    (void)harness.next<Started>();
+    (void)harness.next<Exited>();
+    (void)harness.next<Exited>();
+    (void)harness.next<Ended>();
+  }
+  const size_t threads = threadsOf(::getpid()).size();
+  CHECK(threads < 10);
+}
+
+TAP_MAIN
