@@ -4,8 +4,8 @@ import { flag, milliseconds, type Rule } from '../option-rules.js';
 export interface TidyUpOptions {
   /**
    * From the end of a round's last worker to SIGKILL, where not all have ended well: until then such processes may end by
-   * themselves, and the next round waits for them. SIGTERM comes after a fifth of a second at the latest. Where all have
-   * ended well they have five seconds. @default 500
+   * themselves, and the next round waits for them. SIGTERM comes after a tenth of a second, or in the middle of this time
+   * for one that is busy. Where all have ended well they have five seconds. @default 500
    */
   readonly tidyGraceMs?: number;
   /**

@@ -1,6 +1,8 @@
 #include "core/cgroup/cgroup.h"
 
+#include <fcntl.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "core/cgroup/places.h"
@@ -30,6 +32,20 @@ bool isThere(const std::string& cookie) {
     if (::access((place + "/regroup-" + cookie).c_str(), F_OK) == 0) return true;
   }
   return false;
+}
+
+/// As if it were an hour old.
+void age(const std::string& path) {
+  const timespec then{::time(nullptr) - 3600, 0};
+  const timespec times[] = {then, then};
+  if (::utimensat(AT_FDCWD, path.c_str(), times, 0) < 0) tap::fail(__FILE__, __LINE__, path);
+}
+
+std::string makeOldCgroup(const std::string& place, const std::string& name) {
+  const std::string path = place + "/" + name;
+  if (::mkdir(path.c_str(), 0755) < 0) tap::fail(__FILE__, __LINE__, path);
+  age(path);
+  return path;
 }
 
 const std::vector<std::vector<std::string>> kWays = {
@@ -110,6 +126,45 @@ TEST("pain 1: it ends with an agent that is killed, too, and its cgroup is remov
     // The guardian removes it when all are gone, and nothing tells of that but looking. Bounded.
     for (int i = 0; i < 10'000 && isThere(cookie); i++) ::usleep(1000);
     CHECK(!isThere(cookie));
+  }
+}
+
+TEST("F-F18 an empty cgroup whose agent is gone is removed, and none that somebody lives for") {
+  if (ourPlaces().empty()) return tap::skip("no cgroup is delegated to us");
+  for (const std::string& place : ourPlaces()) {
+    // A place of the test's own: nobody else's may be stale just now.
+    const std::string own = makeOldCgroup(place, "test-" + std::to_string(::getpid()));
+    const auto nameOfGroup = [](char letter) { return "regroup-" + std::string(24, letter); };
+    const std::string stale = makeOldCgroup(own, nameOfGroup('s'));
+    (void)makeOldCgroup(stale, "0");  // as for a worker with limits
+    age(stale);
+    const std::string marked = makeOldCgroup(own, nameOfGroup('m'));
+    const std::string inhabited = makeOldCgroup(own, nameOfGroup('i'));
+    const std::string young = makeOldCgroup(own, nameOfGroup('y'));
+    REQUIRE(::utimensat(AT_FDCWD, young.c_str(), nullptr, 0) == 0);
+    const std::string strange = makeOldCgroup(own, "regroup-of-somebody");
+    auto mark = openFile(marked.c_str(), O_RDONLY | O_DIRECTORY);
+    markAsOurs(*mark);
+    const pid_t inhabitant = ::fork();
+    if (inhabitant == 0) {
+      for (;;) ::pause();
+    }
+    CHECK(bool(writeControl(inhabited + "/cgroup.procs", std::to_string(inhabitant))));
+    const auto isThere = [](const std::string& path) { return ::access(path.c_str(), F_OK) == 0; };
+
+    removeStaleCgroups(own);
+
+    CHECK(!isThere(stale));
+    for (const std::string& path : {marked, inhabited, young, strange}) CHECK(isThere(path));
+    mark->reset();
+    removeStaleCgroups(own);
+    CHECK(!isThere(marked));
+    (void)::kill(inhabitant, SIGKILL);
+    (void)::waitpid(inhabitant, nullptr, 0);
+    // The kernel may take a moment, and nothing tells of that but trying. Bounded.
+    const auto until = monotonicNow() + kLong;
+    while (!removeCgroup(own) && monotonicNow() < until) ::usleep(10'000);
+    CHECK(!isThere(own));
   }
 }
 

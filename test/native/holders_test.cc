@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "test/native/dead_disk.h"
 #include "test/native/support.h"
 #include "test/native/tap.h"
 
@@ -97,6 +98,22 @@ TEST("a device below another folder, or of another folder with the same beginnin
 
   CHECK(findDeviceHolders(beside, kLong).holders.empty());
   CHECK_EQ(findDeviceHolders(beside + "b", kLong).holders.size(), 1u);
+}
+
+TEST("F-N17 a process that hangs is left away, and a holder beside it is found") {
+  TempDir folder;
+  DeadDisk disk(folder, "flush");
+  if (!disk) return tap::skip(DeadDisk::kNeeds);
+  Holder before(folder, {"nvidia0"});
+  REQUIRE(disk.sickProcess() > 0);
+  Holder after(folder, {"nvidia1"});
+
+  // Twice: nobody hangs there again.
+  for (int i = 0; i < 2; i++) {
+    const DeviceHolders found = findDeviceHolders(folder.path(), kLong);
+    CHECK(find(found, before.pid()) != nullptr);
+    CHECK(find(found, after.pid()) != nullptr);
+  }
 }
 
 TEST("without time nobody is found") {

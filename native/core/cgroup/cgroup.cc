@@ -74,8 +74,8 @@ bool isOfGroup(std::string_view name) {
   return name.size() == kCookieBytes && name.find_first_not_of(kAlphabet) == std::string_view::npos;
 }
 
-/// Whether somebody may be about to mark it. What's older by the kernel's memory may still be taken for young,
-/// and stays then.
+/// Whether somebody may be about to mark it. What's older by the kernel's memory may still be taken
+/// for young, and stays then.
 bool isYoung(const std::string& path) {
   constexpr int64_t kSeconds = 2;
   struct statx info;  // stat(2)'s symbol is younger than glibc 2.28
@@ -111,8 +111,8 @@ Result<void> removeCgroup(const std::string& path) {
 }
 
 void markAsOurs(const Fd& folder) {
-  // Shared: in a hierarchy of several controllers we make it once and mark it twice. Who looks whether it's
-  // stale holds it for a moment at most, and sees how young it is.
+  // Shared: in a hierarchy of several controllers we make it once and mark it twice. Who looks
+  // whether it's stale holds it for a moment at most, and sees how young it is.
   (void)::flock(folder.get(), LOCK_SH | LOCK_NB);
 }
 

@@ -18,8 +18,9 @@ std::vector<pid_t> processesIn(const std::string& path);
 std::vector<pid_t> membersOf(const std::string& path);
 /// Removes a cgroup and those below. EBUSY: somebody is in it still, or was just now.
 Result<void> removeCgroup(const std::string& path);
-/// Marks a cgroup as somebody's who is alive, for as long as the descriptor of its folder is open here: so
-/// that removeStaleCgroups() leaves it alone. Where it can't be marked it is only younger than a stale one.
+/// Marks a cgroup as somebody's who is alive, for as long as the descriptor of its folder is open
+/// here: so that removeStaleCgroups() leaves it alone. Where it can't be marked it is only younger
+/// than a stale one.
 void markAsOurs(const Fd& folder);
 /// Removes those below `place` that an agent has made for its groups, and left empty, since it was
 /// killed together with its guardian. Never one that's marked, or that has just been made.

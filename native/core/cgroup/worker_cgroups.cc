@@ -107,7 +107,7 @@ std::variant<WorkerCgroups, UsageRefusal> WorkerCgroups::find(const CgroupPlaces
     found.hierarchies_.push_back({folder, old.empty(), one, Fd()});
   });
   if (refusal) return *std::move(refusal);
-  return std::move(found);
+  return found;
 }
 
 Controllers WorkerCgroups::unified() const {
