@@ -17,7 +17,9 @@ Fd openReader(const std::string& fifo) {
 }
 
 /// Frees whoever waits for a reader.
-void release(const std::string& fifo) { (void)openReader(fifo); }
+void release(const std::string& fifo) {
+  (void)openReader(fifo);
+}
 
 WorkerPlan shell(const std::string& script, StreamPlan out) {
   WorkerPlan worker;

@@ -58,9 +58,13 @@ bool nonBlocking(const Fd& fd) {
   return (::fcntl(fd.get(), F_GETFL) & O_NONBLOCK) != 0;
 }
 
-std::shared_ptr<Loop> newLoop() { return std::move(*Loop::create()); }
+std::shared_ptr<Loop> newLoop() {
+  return std::move(*Loop::create());
+}
 
-std::shared_ptr<Helpers> newHelpers() { return std::make_shared<Helpers>(); }
+std::shared_ptr<Helpers> newHelpers() {
+  return std::make_shared<Helpers>();
+}
 
 /// Opens a description of its own only by way of /dev/tty, like the agent after a change of user.
 int writesBehindDevTty(const Terminal& terminal) {

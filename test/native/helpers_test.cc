@@ -12,7 +12,9 @@ using namespace support;
 
 namespace {
 
-std::shared_ptr<Helpers> newHelpers() { return std::make_shared<Helpers>(); }
+std::shared_ptr<Helpers> newHelpers() {
+  return std::make_shared<Helpers>();
+}
 
 /// A task that waits until it's let go, like a call on a dead disk.
 struct Stuck {

@@ -232,9 +232,13 @@ Pump::Options hasty() {
   return options;
 }
 
-Fd devNull() { return Fd(::open("/dev/null", O_WRONLY | O_CLOEXEC)); }
+Fd devNull() {
+  return Fd(::open("/dev/null", O_WRONLY | O_CLOEXEC));
+}
 
-bool nonBlocking(const Fd& fd) { return (::fcntl(fd.get(), F_GETFL) & O_NONBLOCK) != 0; }
+bool nonBlocking(const Fd& fd) {
+  return (::fcntl(fd.get(), F_GETFL) & O_NONBLOCK) != 0;
+}
 
 /// One worker says hello and ends without a newline; `console` shows it, and stays blocking.
 void checkConsole(const Fd& console, const char* what) {
@@ -273,9 +277,8 @@ TEST("eight streams are complete in their files and in whole lines on the consol
                              .prefix = "[" + std::to_string(rank) + "]:",
                              .tailBytes = 100},
                             &ids[rank]);
-      writers.emplace_back([worker = std::move(worker), &text = sent[rank]] {
-        CHECK(writeTo(worker, text));
-      });
+      writers.emplace_back(
+          [worker = std::move(worker), &text = sent[rank]] { CHECK(writeTo(worker, text)); });
     }
     for (auto& writer : writers) writer.join();
     writers.clear();
@@ -403,8 +406,8 @@ TEST("F-H2: a finish doesn't wait for the console, which gets the rest before th
     const std::string text = numbered(round, 6 << 20) + "no end";
     expected += text + "\n";
     StreamId id;
-    Fd worker = bench.add({.file = folder.file(std::to_string(round)), .console = 1,
-                           .tailBytes = 10}, &id);
+    Fd worker =
+        bench.add({.file = folder.file(std::to_string(round)), .console = 1, .tailBytes = 10}, &id);
     CHECK(writeTo(worker, text));
     worker.reset();
     CHECK_EQ(bench.finish({id})[0], text.substr(text.size() - 10));
@@ -533,8 +536,9 @@ TEST("a line of hundreds of megabytes has one prefix and costs no memory") {
     Bench bench(console->write.get(), console->write.get());
     console->write.reset();
     StreamId id;
-    Fd worker = bench.add({.console = 1, .prefix = "p: ", .filters = {"no"},
-                           .filteredFile = folder.file("filtered")}, &id);
+    Fd worker = bench.add(
+        {.console = 1, .prefix = "p: ", .filters = {"no"}, .filteredFile = folder.file("filtered")},
+        &id);
     const std::string part(1 << 20, 'x');
     for (size_t sent = 0; sent < size; sent += part.size()) CHECK(writeTo(worker, part));
     worker.reset();
