@@ -128,7 +128,11 @@ Result<TableAddress> StoreServer::serve(Bound bound) {
     if (!opening->opened)
       engine.log("can't serve: errno " + std::to_string(opening->opened.error().code));
   });
-  if (done && !opening->opened) return opening->opened.error();
+  if (done && !opening->opened) {
+    const std::lock_guard lock(callMutex_);
+    boards_.erase(address.table);
+    return opening->opened.error();
+  }
   return address;
 }
 
