@@ -22,7 +22,7 @@ import { createPauses, type GpuPauseCall, type HookRun } from './pauses.js';
 import { placementTrouble } from './placement-watch.js';
 import { policyOf } from './policy.js';
 import { firstLine } from './programs.js';
-import { createRounds, type RoundRecord } from './rounds.js';
+import { createRounds } from './rounds.js';
 import { startError, startHangs } from './start-error.js';
 import type { Action, Ending, Happening, HookCall } from './state.js';
 import { initialState, step } from './step.js';
@@ -294,7 +294,7 @@ export function createAgent(job: Job): Agent {
         record.gate?.close();
         machine?.watchRefusals([]);
         record.tails = event.tails;
-        groupEnded(event, record);
+        groupEnded(event).catch(giveUp);
         return;
       }
       case 'unguarded':
@@ -309,10 +309,7 @@ export function createAgent(job: Job): Agent {
     }
   }
 
-  async function groupEnded(
-    event: Extract<NativeEvent, { event: 'ended' }>,
-    record: RoundRecord,
-  ): Promise<void> {
+  async function groupEnded(event: Extract<NativeEvent, { event: 'ended' }>): Promise<void> {
     const { group: round, atMs, strays, left } = event;
     // As a rule none is, and then this goes on at once.
     const stuck = event.stuck.length === 0 ? [] : await asGuests(() => whereStuck(event.stuck));

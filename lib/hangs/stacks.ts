@@ -12,6 +12,9 @@ export interface Place {
 
 /** Frames that only pass on or wait for something that their callers name. */
 const dull = new Set(['wrapper', '_wait', 'wait_for', 'acquire', '__call__']);
+/** So are all of Python's own modules for waiting. py-spy shortens their paths to what's written here. */
+const dullFiles =
+  /(^|\/)(threading|selectors|signal|socket|ssl|queue|subprocess|(multiprocessing|concurrent\/futures|asyncio)\/\w+)\.py$/;
 
 /**
  * Functions in which a rank waits until all have come: collectives, and what blocks on them. The backward pass is among them,
@@ -40,6 +43,9 @@ const collectives = new Set([
   'synchronize',
   '_engine_run_backward',
 ]);
+/** PyTorch's files whose innermost functions do so. Its checkpoints wait for disks instead. */
+const collectiveFiles =
+  /(^|\/)torch\/(distributed\/(?!checkpoint\/|elastic\/)|nn\/parallel\/distributed\.py$)/;
 
 /**
  * The innermost function of the main thread that says something, out of what `py-spy dump` prints or
@@ -61,10 +67,11 @@ export function mainPlace(text: string): Place | undefined {
     const [, of, at, inside] = /^ {2}File "(.+)", line (\d+) in (\S+)$/.exec(line) ?? [];
     return inside === undefined ? [] : [{ name: inside, file: of, number: at }];
   });
-  const frame = frames.find(({ name }) => !dull.has(name)) ?? frames[0];
+  const frame =
+    frames.find(({ name, file = '' }) => !dull.has(name) && !dullFiles.test(file)) ?? frames[0];
   if (frame === undefined) return undefined;
   const { name, file = '', number } = frame;
-  const waits = collectives.has(name) || /(^|\/)torch\/distributed\//.test(file);
+  const waits = collectives.has(name) || collectiveFiles.test(file);
   return {
     name,
     at: `${file.split('/').at(-1)}:${number}`,

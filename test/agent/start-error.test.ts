@@ -159,7 +159,14 @@ for (const { id, step, errno, detail = '', message, plan: more } of cases) {
     async t => {
       const error = startError(
         { event: 'start-failed', group: 1, atMs: 0, index: 0, step, syscall: 'x', errno, detail },
-        { group: 1, cookie: '', plans: [{ ...plan, ...more }], tailBytes: 0, drainMs: 0 },
+        {
+          group: 1,
+          cookie: '',
+          plans: [{ ...plan, ...more }],
+          tailBytes: 0,
+          drainMs: 0,
+          tidyUp: { graceMs: 0, leaveDetached: false, lingering: [], devices: '/dev' },
+        },
         path => files[path],
       );
 

@@ -24,6 +24,20 @@ Current thread 0x2 (most recent call first):
   t.end();
 });
 
+t.test('Python’s own modules for waiting tell less than who called them', t => {
+  const text = `Thread 7 (idle): "MainThread"
+    wait (threading.py:327)
+    get (queue.py:180)
+    _poll (multiprocessing/connection.py:257)
+    next_batch (train.py:29)
+    <module> (train.py:40)
+`;
+  t.strictSame(mainPlace(text), { name: 'next_batch', at: 'train.py:29' });
+  const alone = 'Thread 7 (idle): "MainThread"\n    wait (threading.py:327)\n';
+  t.strictSame(mainPlace(alone), { name: 'wait', at: 'threading.py:327' }, 'but more than nothing');
+  t.end();
+});
+
 t.test(
   'a rank waits in a collective, in all of PyTorch’s distributed package, and in DDP’s backward',
   t => {
@@ -31,6 +45,8 @@ t.test(
     t.equal(at('all_reduce (x.py:1)'), 'waits');
     t.equal(at('_store_based_barrier (torch/distributed/distributed_c10d.py:900)'), 'waits');
     t.equal(at('_engine_run_backward (torch/autograd/graph.py:824)'), 'waits');
+    t.equal(at('_sync_module_states (torch/nn/parallel/distributed.py:1500)'), 'waits');
+    t.equal(at('_write_item (torch/distributed/checkpoint/filesystem.py:300)'), undefined);
     t.equal(at('reduce_lr (train.py:3)'), undefined);
     t.equal(at('forward (my_torch/distributed_model.py:3)'), undefined);
     t.end();
