@@ -8,6 +8,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { buildTs } from './build-ts.mjs';
+import { besideSickNeighbours, noNeighbours } from './neighbours.mjs';
 import { findPythons, preparePythons } from './python.mjs';
 import { main, StepFailed, say } from './steps.mjs';
 import { runTap } from './tap.mjs';
@@ -24,7 +25,7 @@ import {
 const parts = {
   native: { about: 'the core, without Node', run: native, always: true },
   unit: { about: 'pure code', run: () => runFiles(named(testFiles().unit)), always: true },
-  process: { about: 'real processes', run: () => alone(testFiles().process), always: true },
+  process: { about: 'real processes', run: processes, always: true },
   interop: { about: 'real PyTorch', run: () => alone(testFiles().interop), always: true },
   fallbacks: { about: 'native and process tests without the newer system calls', run: fallbacks },
   sanitizers: {
@@ -138,6 +139,13 @@ function alone(files, env) {
 
 function native() {
   return alone(testFiles().native);
+}
+
+/** On a machine as others leave it, where that can be had; `fallbacks` run without. */
+async function processes() {
+  const result = await besideSickNeighbours(() => alone(testFiles().process));
+  const skip = noNeighbours === undefined ? [] : [{ title: 'process', reason: noNeighbours }];
+  return { ...result, skipped: [...result.skipped, ...skip] };
 }
 
 /** As on a kernel that has none of the features which the core probes for. */
