@@ -100,11 +100,11 @@
       "native/front/text.cc"
     ],
     "guardian_files": [
-      "native/guardian/proc.cc",
       "native/guardian/cgroups.cc",
       "native/guardian/groups.cc",
-      "native/guardian/search.cc",
-      "native/guardian/guardian.cc"
+      "native/guardian/guardian.cc",
+      "native/guardian/proc.cc",
+      "native/guardian/search.cc"
     ],
     "addon_files": [
       "native/addon/addon.cc",

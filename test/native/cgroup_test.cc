@@ -143,12 +143,13 @@ TEST("F-F18 an empty cgroup whose agent is gone is removed, and none that somebo
     const std::string young = makeOldCgroup(own, nameOfGroup('y'));
     REQUIRE(::utimensat(AT_FDCWD, young.c_str(), nullptr, 0) == 0);
     const std::string strange = makeOldCgroup(own, "regroup-of-somebody");
-    auto mark = openFile(marked.c_str(), O_RDONLY | O_DIRECTORY);
-    markAsOurs(*mark);
     const pid_t inhabitant = ::fork();
     if (inhabitant == 0) {
       for (;;) ::pause();
     }
+    // Afterwards: a fork would share the mark.
+    auto mark = openFile(marked.c_str(), O_RDONLY | O_DIRECTORY);
+    markAsOurs(*mark);
     CHECK(bool(writeControl(inhabited + "/cgroup.procs", std::to_string(inhabitant))));
     const auto isThere = [](const std::string& path) { return ::access(path.c_str(), F_OK) == 0; };
 

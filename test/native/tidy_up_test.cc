@@ -1,6 +1,8 @@
 // What workers leave behind: who may end by himself, who's ended, and who's left alone.
 #include <signal.h>
 
+#include "core/cgroup/cgroup.h"
+#include "core/cgroup/places.h"
 #include "core/process/supervisor.h"
 #include "test/native/dead_disk.h"
 #include "test/native/group_harness.h"
@@ -34,6 +36,24 @@ bool isInRound(pid_t pid) {
   auto text = readFile(procPath(pid, "cgroup").c_str(), 64 * 1024);
   return text && text->find("/regroup-") != std::string::npos;
 }
+
+/// Removes a group's cgroups once nobody is in them: without a guardian nobody else does when the
+/// supervisor has gone first. Nothing tells of that moment but trying. Bounded.
+class CgroupsOf {
+ public:
+  explicit CgroupsOf(std::string cookie) : cookie_(std::move(cookie)) {}
+  ~CgroupsOf() {
+    const auto until = monotonicNow() + kLong;
+    const CgroupPlaces places = findCgroupPlaces();
+    for (const std::string& place : {places.unified, places.freezer}) {
+      const std::string folder = place + "/regroup-" + cookie_;
+      while (!place.empty() && !removeCgroup(folder) && monotonicNow() < until) ::usleep(10'000);
+    }
+  }
+
+ private:
+  std::string cookie_;
+};
 
 bool canMakeCgroups() {
   Harness harness;
@@ -212,8 +232,9 @@ TEST("F-F06 a round doesn't wait for who lingers, whose cgroup goes with him") {
   if (!canMakeCgroups()) return tap::skip("needs cgroups that we may make");
   TempDir folder;
   Witness witness(folder);
-  Harness harness;
   GroupPlan plan = group(1, witness, {{"bare-daemon", "1"}});
+  const CgroupsOf cgroups(plan.cookie);
+  Harness harness;
   plan.tidyUp.lingering = {"exe"};  // it runs /proc/self/exe
   harness->startGroup(std::move(plan));
   (void)harness.next<Started>();
@@ -260,10 +281,11 @@ TEST("F-N01 F-F03 F-H3 a sick process of somebody else holds up no end of a grou
 
 TEST("F-N10 a worker that is stuck in execve is given up, and its group ends") {
   TempDir folder;
+  GroupPlan plan{1, makeCookie(), {}, 0, 100ms};
+  const CgroupsOf cgroups(plan.cookie);
   DeadDisk disk(folder, "flush");
   if (!disk) return tap::skip(DeadDisk::kNeeds);
   Harness harness;
-  GroupPlan plan{1, makeCookie(), {}, 0, 100ms};
   WorkerPlan worker;
   worker.command.file = "python3";
   // Python opens files close-on-exec, as everybody does.
