@@ -173,4 +173,18 @@ TEST("F-N11: a console that makes its writer wait makes a helper wait, and nobod
   CHECK(shown.find("one\ntwo\n") != std::string::npos);
 }
 
+TEST("F-N11: a console that takes nothing can be left though somebody made it non-blocking") {
+  Terminal terminal;
+  REQUIRE(terminal.slave);
+  REQUIRE_EQ(::tcflow(terminal.slave.get(), TCOOFF), 0);
+  REQUIRE_EQ(::fcntl(terminal.slave.get(), F_SETFL, O_NONBLOCK), 0);
+  Console::Options options;
+  options.mayReopen = false;
+
+  Console left(newLoop(), newHelpers(), terminal.slave.get(), options);
+  left.write(1, "stuck\n");
+
+  CHECK_EQ(left.queuedBytes(), 6u);
+}  // the point: it returns
+
 TAP_MAIN

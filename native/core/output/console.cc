@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cassert>
 #include <cstring>
 
@@ -47,7 +48,8 @@ struct Console::Errand {
   Fd fd;
   bool regular = false;
   std::string bytes;
-  Console* owner = nullptr;  // the loop's; null once it's gone
+  Console* owner = nullptr;        // the loop's; null once it's gone
+  std::atomic<bool> left = false;  // any thread: nobody wants it written any more
 
   /// Thread: helper. @returns whether it must be run again
   bool run(const std::shared_ptr<Errand>& self, const std::shared_ptr<Loop>& loop) {
@@ -56,6 +58,7 @@ struct Console::Errand {
     while (written < 0 && errno == EINTR);
     const int code = written < 0 ? errno : EIO;
     if (written < 0 && code == EAGAIN) {
+      if (left) return false;
       // Somebody who shares the description has set O_NONBLOCK.
       pollfd poll{fd.get(), POLLOUT, 0};
       (void)::poll(&poll, 1, kErrandPollMs);
@@ -79,6 +82,7 @@ Console::~Console() {
   loop_->cancelTimer(stallTimer_);
   if (!errand_) return;
   errand_->owner = nullptr;
+  errand_->left = true;
   // The last to let go closes the file, which may take as long as a write to it.
   helpers_->post([errand = std::move(errand_)] { return false; });
 }
