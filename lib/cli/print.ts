@@ -7,12 +7,12 @@ import type {
   WorkerFailure,
   WorkerIdentity,
 } from '../events.js';
-import { describeExit } from '../failures/failure.js';
 import type { GpuHolder } from '../gpu/holders.js';
 import type { Interpreter, LogFiles, LoggedWorker } from '../launch.js';
 import { signalNumber } from '../util/signals.js';
 import { unreachable } from '../util/unreachable.js';
 import { interpreterToBlame, lastWords, whereToLook } from './last-words.js';
+import { describeDump, describeHang, describeRoot } from './print-hang.js';
 import { type LogLevel, logLevels } from './settings.js';
 import { logLines, ompWarning, rendezvousResult } from './torchrun-text.js';
 
@@ -306,39 +306,6 @@ export function createPrinter(options: PrinterOptions): Printer {
 }
 
 type Event<Name extends AgentEvent['event']> = Extract<AgentEvent, { event: Name }>;
-
-function describeRoot({
-  rank,
-  localRank,
-  exit,
-  outOfMemory,
-  recorded,
-  cause,
-  message,
-}: WorkerFailure): string {
-  const lines = (cause === 'hang' ? message : (recorded ?? '')).trimEnd().split('\n');
-  const why = outOfMemory ?? (lines.at(-1) || `it ${describeExit(exit)}`);
-  return `the root cause is worker ${rank} (local ${localRank}): ${why}`;
-}
-
-function describeHang({ hang }: Event<'hung'>): string {
-  const { rank, localRank, pid } = hang.worker;
-  // Most scripts print on one rank alone, and that one may be the victim.
-  const how = hang.rule === 'silence' ? 'has stopped writing; it may wait for another' : 'hangs';
-  return `worker ${rank} (local ${localRank}, pid ${pid}) ${how}: ${hang.message}`;
-}
-
-function describeDump({ files, summary, culprit, because, lacksPySpy }: Event<'dumped'>): string {
-  const paths = files.flatMap(({ path }) => (path === undefined ? [] : [`  ${path}`]));
-  const who =
-    culprit === undefined || because === undefined
-      ? []
-      : [`  worker ${culprit.rank} keeps them waiting: ${because}`];
-  const hint = lacksPySpy
-    ? ['  for Python frames, put py-spy on the PATH of the workers (pip install py-spy)']
-    : [];
-  return [`workers wait: ${summary}`, ...who, ...paths, ...hint].join('\n');
-}
 
 function describeStuck({ worker, state, waitChannel, kernelStack }: Event<'worker-stuck'>): string {
   const { rank, localRank, pid } = worker;

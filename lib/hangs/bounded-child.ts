@@ -7,9 +7,9 @@ export async function runBounded(
   boundMs: number,
   stop?: AbortSignal,
 ): Promise<string> {
-  if (stop?.aborted) return '';
   // Only now: it loads Node's sockets, and few runs hang.
   const { spawn } = await import('node:child_process');
+  if (stop?.aborted) return '';
   return new Promise(resolve => {
     const child = spawn(file, args, { stdio: ['ignore', 'pipe', 'pipe'], detached: true });
     let text = '';

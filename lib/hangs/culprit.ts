@@ -1,4 +1,4 @@
-import type { WorkerIdentity } from '../events.js';
+import type { HangRule, WorkerIdentity } from '../events.js';
 import { describePlace, type Place } from './stacks.js';
 
 /** Which of the workers that don't get on keeps the others waiting; pure. */
@@ -6,8 +6,8 @@ import { describePlace, type Place } from './stacks.js';
 export interface Suspect {
   readonly worker: WorkerIdentity;
   readonly place: Place | undefined;
-  /** Whether a rule has found it. */
-  readonly isFound: boolean;
+  /** The rule that has found it; absent if none has. */
+  readonly found: HangRule | undefined;
   /** When it did last what the rule is about; absent: never. */
   readonly movedMs: number | undefined;
 }
@@ -19,11 +19,14 @@ export interface Culprit {
 }
 
 /**
- * Who differs from the others by the stacks: is stopped, is in no collective while others are, or isn't where most are. Else the
- * rules' own finding counts, and of several the one that moved least recently: most scripts' victims write until they
- * wait.
+ * Who has shown a wrong value, whatever the others do. Else who differs from them by the stacks: is stopped, is in no
+ * collective while others are, or isn't where most are. Else the rules' own finding counts, and of several the one that
+ * moved least recently: most scripts' victims write until they wait.
  */
 export function culpritOf(suspects: readonly Suspect[]): Culprit | undefined {
+  const [wrong] = inOrder(suspects.filter(({ found }) => found === 'value'));
+  if (wrong !== undefined) return { worker: wrong.worker };
+
   const stopped = suspects.filter(({ place }) => place?.state === 'stopped');
   if (stopped.length > 0 && stopped.length < suspects.length)
     return blame(stopped, () => 'its whole process is stopped');
@@ -39,8 +42,8 @@ export function culpritOf(suspects: readonly Suspect[]): Culprit | undefined {
   if (most !== undefined && odd.length > 0)
     return blame(odd, where => `it's in ${where} while most are in ${most}`);
 
-  const found = suspects.filter(({ isFound }) => isFound);
-  const [first] = inOrder(found.length > 0 ? found : suspects);
+  const named = suspects.filter(({ found }) => found !== undefined);
+  const [first] = inOrder(named.length > 0 ? named : suspects);
   return first && { worker: first.worker };
 }
 
@@ -56,7 +59,7 @@ function blame(
 
 /** Who moved least recently comes first, then who never did but was found by a rule. */
 function inOrder(suspects: readonly Suspect[]): Suspect[] {
-  const rankOf = ({ isFound }: Suspect): number => (isFound ? 0 : 1);
+  const rankOf = ({ found }: Suspect): number => (found === undefined ? 1 : 0);
   return [...suspects].sort(
     (one, other) =>
       (one.movedMs ?? Number.MAX_VALUE) - (other.movedMs ?? Number.MAX_VALUE) ||

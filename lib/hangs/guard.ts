@@ -50,7 +50,9 @@ export function hangGuard(options: HangOptions, round: GuardedRound): HangGuard 
       if ((movedMs.get(localRank) ?? atMs) > atMs) found.delete(localRank);
     for (const hang of hangs) {
       const atMs = round.nowMs();
-      found.set(hang.worker.localRank, { hang, atMs });
+      // A wrong value is wrong whatever else is found.
+      if (found.get(hang.worker.localRank)?.hang.rule !== 'value')
+        found.set(hang.worker.localRank, { hang, atMs });
       round.tell({ event: 'hung', hang, action, atMs });
     }
     const [first] = hangs;
@@ -62,12 +64,12 @@ export function hangGuard(options: HangOptions, round: GuardedRound): HangGuard 
       .catch((): undefined => undefined); // a hang ends without its stacks, too
     isDumping = false;
     if (closed.aborted) return;
-    // Who has ended meanwhile hung at least for the others.
     const culprit = culpritOf(
+      // Who has ended meanwhile hung at least for the others.
       watch.living().map(worker => ({
         worker,
         place: dump?.places.get(worker.rank),
-        isFound: found.has(worker.localRank),
+        found: found.get(worker.localRank)?.hang.rule,
         movedMs: movedMs.get(worker.localRank),
       })),
     );

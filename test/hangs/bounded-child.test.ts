@@ -1,4 +1,7 @@
 import { spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { createReadStream } from 'node:fs';
+import { join } from 'node:path';
 import t from 'tap';
 import { runBounded } from '../../lib/hangs/bounded-child.js';
 
@@ -11,12 +14,26 @@ t.test('what a child prints is given, and what it has printed when its time is o
 });
 
 t.test('F-F04: it is ended when nobody is to be disturbed any more', async t => {
+  const pipe = join(t.testdir({}), 'pipe');
+  spawnSync('mkfifo', [pipe]);
   const stop = new AbortController();
-  const running = runBounded('/bin/sleep', ['3600.4242'], longMs, stop.signal);
+  // Held open by all of the group, so that it ends with the last of them.
+  const script = 'exec 3>"$0"; echo >&3; sleep 3600';
+  const running = runBounded('/bin/sh', ['-c', script, pipe], longMs, stop.signal);
+  const held = createReadStream(pipe);
+  await once(held, 'data');
 
   stop.abort();
 
-  t.match(await running, /not done/);
-  t.equal(await runBounded('/bin/sleep', ['3600.4242'], longMs, stop.signal), '', 'or not started');
-  t.equal(spawnSync('pgrep', ['-f', '^/bin/sleep 3600.4242']).status, 1, 'and none is left');
+  t.match(await running, /not done: /);
+  await once(held.resume(), 'end');
+  t.equal(await runBounded('/bin/echo', ['a'], longMs, stop.signal), '', 'nor is one started');
+});
+
+t.test('F-F04: it is not started if that comes while it is about to', async t => {
+  const stop = new AbortController();
+  const running = runBounded('/bin/echo', ['a'], longMs, stop.signal);
+  stop.abort();
+
+  t.equal(await running, '');
 });

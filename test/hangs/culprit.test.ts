@@ -1,4 +1,5 @@
 import t from 'tap';
+import type { HangRule } from '../../lib/events.js';
 import { culpritOf, type Suspect } from '../../lib/hangs/culprit.js';
 import type { Place } from '../../lib/hangs/stacks.js';
 
@@ -9,13 +10,13 @@ const pipe: Place = { name: 'pipe_read' };
 const stopped: Place = { name: 'a stopped process', state: 'stopped' };
 
 /** By rank: where it is, whether a rule has found it, and when it moved last. */
-type Told = readonly [place: Place | undefined, isFound: boolean, movedMs?: number];
+type Told = readonly [place: Place | undefined, found: boolean | HangRule, movedMs?: number];
 
 function suspects(told: readonly Told[]): Suspect[] {
-  return told.map(([place, isFound, movedMs], rank) => ({
+  return told.map(([place, found, movedMs], rank) => ({
     worker: { rank, localRank: rank, pid: 100 + rank },
     place,
-    isFound,
+    found: typeof found === 'string' ? found : found ? ('expect' as const) : undefined,
     movedMs,
   }));
 }
@@ -38,6 +39,14 @@ const cases: [title: string, told: Told[], rank: number, because?: string][] = [
     ],
     1,
     "it's in next_batch (train.py:29) while rank 0 waits in a collective",
+  ],
+  [
+    'one that has shown a wrong value, wherever the others are',
+    [
+      [collective, 'value', 100],
+      [loader, false, 50],
+    ],
+    0,
   ],
   [
     'a stopped process',
