@@ -43,7 +43,7 @@ const names = parts.flatMap(part => (part.isAsked ? [] : part.names));
 /** What's run when it's named: it needs more than other machines have, or stands in no table. */
 const asked = ['uring', ...parts.flatMap(part => (part.isAsked ? part.names : []))];
 
-const { values: options } = parseArgs({
+const options = optionsOf({
   options: {
     only: { type: 'string' }, // names of benchmarks, comma-separated
     launchers: { type: 'string' }, // torchrun, torchrun-1.13, regroup, floor
@@ -55,6 +55,17 @@ const { values: options } = parseArgs({
     help: { type: 'boolean', default: false },
   },
 });
+
+/** What's wrong with them is one line. */
+function optionsOf(config) {
+  try {
+    return parseArgs(config).values;
+  } catch (error) {
+    console.error(`npm run bench: ${error.message.split('. ', 1)[0]}; --help lists the options`);
+    process.exit(2);
+  }
+}
+
 if (options.help) {
   console.log(fs.readFileSync(path.join(repo, 'bench', 'README.md'), 'utf8'));
   process.exit(0);

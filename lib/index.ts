@@ -18,7 +18,10 @@ export type { RuleAction } from './failures/policy.js';
 export type { GpuHolder } from './gpu/holders.js';
 export type { HangOptions } from './hang-options.js';
 export {
+  type Interpreter,
   type LaunchPlan,
+  type LogFiles,
+  type LoggedWorker,
   launch,
   plan,
   type Run,

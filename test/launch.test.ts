@@ -135,6 +135,26 @@ t.test('L-081 L-087 an error file is in the failure, is kept, and is passed on',
   t.equal(JSON.parse(readFileSync(errorFile, 'utf8')).message.errorCode, 1);
 });
 
+t.test('F-U3: a run tells where the output of each worker is', async t => {
+  const logDir = t.testdir();
+  const options = { logDir, nprocPerNode: 2, redirects: { 1: 'stderr' }, maxRestarts: 1 } as const;
+  const run = launch(shell(t, 'echo "$LOCAL_RANK" >&2; exit 1', options));
+  await run.result;
+
+  const folder = run.description.runFolder ?? '';
+  t.strictSame(run.logFiles({ restartCount: 1, localRank: 0 }), { folder });
+  const files = run.logFiles({ restartCount: 1, localRank: 1 });
+  t.strictSame(files, { folder, stderr: `${folder}/attempt_1/1/stderr.log` });
+  t.equal(readFileSync(files?.stderr ?? '', 'utf8'), '1\n');
+});
+
+t.test('F-U3: without files there is nothing to tell', async t => {
+  const run = launch(shell(t, 'exit 0'));
+  await run.result;
+
+  t.equal(run.logFiles({ restartCount: 0, localRank: 0 }), undefined);
+});
+
 t.test(
   'the culprit’s last lines are in the failure, from a file and from a pipe alike',
   async t => {

@@ -29,13 +29,13 @@ export function durationOf(
   const text = values.text(dest);
   if (text === undefined) return undefined;
   const ms = durationIn(values, dest, text);
-  return ms === 0 && aboveZero ? values.refuse(dest, "isn't a time above 0", acceptedDuration) : ms;
+  return ms === 0 && aboveZero ? values.refuse(dest, 'not a time above 0', acceptedDuration) : ms;
 }
 
 /** @param text the option's value, or a part of it. @throws CommandLineError */
 export function durationIn(values: Values, dest: string, text: string): number {
   const ms = parseDuration(text);
   if (ms !== undefined) return ms;
-  const what = text === values.text(dest) ? '' : `${repr(text)} `;
-  return values.refuse(dest, `${what}isn't a time`, acceptedDuration);
+  const why = text === values.text(dest) ? 'not a time' : `${repr(text)} isn't a time`;
+  return values.refuse(dest, why, acceptedDuration);
 }

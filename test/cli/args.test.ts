@@ -442,7 +442,7 @@ const complaints: readonly [
     '--preempt-limit=soon t.py',
     {},
     1,
-    "--preempt-limit=soon: isn't a time (accepted: a time like 500ms, 30s, 10m, 2h or 1d, or seconds; 24 days at most)",
+    '--preempt-limit=soon: not a time (accepted: a time like 500ms, 30s, 10m, 2h or 1d, or seconds; 24 days at most)',
   ],
   [
     'a time within a value that is none',
@@ -456,7 +456,7 @@ const complaints: readonly [
     '--fail-fast=999d t.py',
     {},
     1,
-    "--fail-fast=999d: isn't a time (accepted: a time like 500ms, 30s, 10m, 2h or 1d, or seconds; 24 days at most)",
+    '--fail-fast=999d: not a time (accepted: a time like 500ms, 30s, 10m, 2h or 1d, or seconds; 24 days at most)',
   ],
   [
     'L-006: without a script',

@@ -45,8 +45,8 @@ async function failsInWorker(t: Test, args: readonly string[], because: RegExp):
   t.match(ended.stderr, because);
   t.match(
     ended.stderr,
-    /ChildFailedError: \n=+\n.* FAILED\n[\s\S]*\n=+\n$/,
-    'the report comes last',
+    /ChildFailedError: \n=+\n.* FAILED\n[\s\S]*\n=+\n(regroup: .*\n)*regroup: the job failed: .*; exit code 1\n$/,
+    'F-U3: behind the report there is only the summary',
   );
 }
 
@@ -299,7 +299,7 @@ t.test('error files', async t => {
         ended.stderr,
         /Root Cause \(first observed failure\):\n\[0\]:\n[\s\S]* exitcode {2}: 7 /,
       );
-      t.match(ended.stderr, /\n=+\n$/);
+      t.match(ended.stderr, /\n=+\nregroup: the job failed: .*\n$/);
       if (text.includes('it broke')) t.match(ended.stderr, /traceback : it broke\n/);
     });
   }
@@ -314,7 +314,10 @@ t.test('an error file of ours that cannot be written is told, and that is all', 
 
   t.equal(ended.code, 1);
   t.match(ended.stderr, /Unable to write error to file\. .*'\/nowhere\/error.json'/);
-  t.match(ended.stderr, /traceback : it broke\n=+\n$/);
+  t.match(
+    ended.stderr,
+    /traceback : it broke\n=+\nregroup: the job failed: .*: it broke; see .*\n$/,
+  );
 });
 
 t.test('workers that misbehave', async t => {

@@ -127,13 +127,13 @@ t.test('a pause ends, and the next round starts', async t => {
 });
 
 for (const [flag, value, words] of [
-  ['--on-exit', '300=fail', /300 is no exit code/],
+  ['--on-exit', '300=fail', /'300' is not an exit code/],
   ['--on-exit', '3', /names no action/],
   ['--on-exit', '3=explode', /names no action/],
   ['--on-pattern', '(=fail', /no regular expression/],
   ['--restart-window', '3', /no window/],
   ['--back-off', '60s:1s', /first is above the last/],
-  ['--fail-fast', 'soon', /no time/],
+  ['--fail-fast', 'soon', /not a time/],
   ['--no-progress', '0', /counts failed rounds/],
 ] as const) {
   t.test(`${flag}=${value} is refused in one line`, async t => {

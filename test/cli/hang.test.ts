@@ -263,6 +263,6 @@ t.test('rules that cannot work are refused', async t => {
   await refused(['--expect=x'], "there's no --every");
   await refused(['--every=3s'], "there's no --expect");
   await refused(['--expect=(', '--every=3s'], "isn't a regular expression");
-  await refused(['--hang-silence=soon'], "isn't a time");
+  await refused(['--hang-silence=soon'], 'not a time');
   await refused(['--on-hang=notify'], 'no rule says what a hang is');
 });

@@ -1,6 +1,7 @@
 import t from 'tap';
 import { helpText } from '../../lib/cli/help.js';
 import { optionsOf } from '../../lib/cli/option-table.js';
+import { exitCodes } from '../../lib/exit-codes.js';
 
 t.test('help names every option once, in all spellings, with its variable', t => {
   for (const command of ['regroup', 'regroup-launch'] as const) {
@@ -19,6 +20,14 @@ t.test('help fits 100 columns and ends with one line break', t => {
 
   for (const line of help.split('\n')) t.ok(line.length <= 100, line);
   t.match(help, /[^\n]\n$/);
+  t.end();
+});
+
+t.test('F-U3: help names every exit code', t => {
+  const [, codes = ''] = helpText('regroup').split('Exit code:\n');
+
+  for (const code of Object.values(exitCodes))
+    t.match(codes, new RegExp(`^ {2}${code} +\\S`, 'm'), String(code));
   t.end();
 });
 

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { createPrinter, type Printer } from '../../lib/cli/print.js';
+import { createPrinter, type Printer, type PrinterOptions } from '../../lib/cli/print.js';
 import { logLevels } from '../../lib/cli/settings.js';
 import { launchBanner, logLines } from '../../lib/cli/torchrun-text.js';
 import type { AgentEvent, WorkerExit, WorkerFailure } from '../../lib/events.js';
@@ -322,18 +322,21 @@ t.test('LOGLEVEL=CRITICAL leaves the report alone', t => {
 
   printer.event(started(1));
   printer.event(exited(0, segv, 85));
-  printer.failed({ name: 'a.py', binary: 'python' }, failure, [failure]);
+  printer.failed({ name: 'a.py', binary: 'python' }, failure, [failure], 1);
 
-  t.match(text(), /^torch\.distributed\.elastic\.multiprocessing\.errors\.ChildFailedError: \n=/);
+  t.match(
+    text(),
+    /^torch\.distributed\.elastic\.multiprocessing\.errors\.ChildFailedError: \n=.*=\n$/s,
+  );
   t.end();
 });
 
 t.test(
-  'L-082: the report is last, behind the line with the binary and the last lines of stderr',
+  'L-082: the report comes behind the line with the binary and the last lines of stderr',
   t => {
     const { printer, text } = printing({});
 
-    printer.failed({ name: 'a.py', binary: '/usr/bin/python3' }, failure, [failure]);
+    printer.failed({ name: 'a.py', binary: '/usr/bin/python3' }, failure, [failure], 1);
 
     t.match(
       text(),
@@ -343,10 +346,140 @@ regroup: the end of worker 1's stderr:
   | ValueError: boom
 torch.distributed.elastic.multiprocessing.errors.ChildFailedError: \n`,
     );
-    t.match(text(), /=\n$/);
     t.end();
   },
 );
+
+t.test('F-U3: the last line says who, why, where and with which exit code', t => {
+  const { tail: _, ...untold } = failure;
+  const raised = `[rank1]: Traceback (most recent call last):
+[rank1]:   File "/a.py", line 3, in <module>
+[rank1]: RuntimeError: first
+[rank1]: During handling of the above exception, another exception occurred:
+[rank1]: Traceback (most recent call last):
+[rank1]: ValueError: ${'x'.repeat(300)}
+Exception ignored in: <function f>
+`;
+  const lasts: [WorkerFailure, PrinterOptions['logFiles'] | undefined, string][] = [
+    [untold, undefined, 'after 85 ms; exit code 81'],
+    [{ ...failure, tail: 'words\n' }, undefined, 'after 85 ms; exit code 81'],
+    [failure, undefined, 'after 85 ms; exit code 81'],
+    [{ ...failure, tail: raised }, undefined, `: ValueError: ${'x'.repeat(188)}…; exit code 81`],
+    [
+      { ...failure, errorFile: '/e.json', message: '\nboom\nmore' },
+      undefined,
+      ': boom; see /e.json; exit code 81',
+    ],
+    [
+      { ...failure, tail: 'Traceback (most recent call last):\n  at\nKeyError: 1\n' },
+      () => ({ folder: '/l', stdout: '/l/1/out', stderr: '/l/1/err' }),
+      ': KeyError: 1; see /l/1/err; exit code 81',
+    ],
+    [untold, () => ({ folder: '/l', stdout: '/l/1/out' }), '; see /l/1/out; exit code 81'],
+    [
+      { ...untold, outOfMemory: 'host memory: all gone' },
+      undefined,
+      ': host memory: all gone; exit code 81',
+    ],
+    [{ ...untold, cause: 'hang', message: 'silent' }, undefined, ': silent; exit code 81'],
+  ];
+  for (const [root, logFiles, end] of lasts) {
+    const { printer, text } = printing({ ...(logFiles && { logFiles }) });
+
+    printer.failed({ name: 'a.py', binary: 'python' }, root, [root], 81);
+
+    const last = text().split('\n').at(-2) ?? '';
+    t.match(last, /^regroup: the job failed: worker 1 \(local 1\) exited with code 7 after 85 ms/);
+    t.equal(last.slice(-end.length), end);
+  }
+  t.end();
+});
+
+t.test('F-U3: a failure, a hang and the end name the folder of logs and the file', t => {
+  const { printer, text } = printing({ maxRestarts: 1, logFiles: loggedIn('/l') });
+
+  printer.event(started(2));
+  printer.event(exited(1, segv, 85));
+  printer.failed({ name: 'a.py', binary: 'python' }, failure, [failure], 1);
+
+  const lines = text().split('\n');
+  t.equal(lines[1], "regroup: logs: /l; worker 1's stderr: /l/0/1/err");
+  t.equal(lines.at(-3), 'regroup: logs: /l');
+  t.match(lines.at(-2), /; see \/l\/0\/1\/err; exit code 1$/);
+  t.end();
+});
+
+t.test('F-U3: a folder that nobody has chosen is told once, at the start', t => {
+  const { printer, text } = printing({ logsInTemp: true, logFiles: loggedIn('/tmp/l') });
+
+  printer.event(started(1));
+  printer.event(started(1, 1));
+
+  t.equal(text(), 'regroup: logs: /tmp/l\n');
+  t.end();
+});
+
+t.test('a signal that stops the job says how long it waits, and how to wait no longer', t => {
+  for (const [signal, again] of [
+    ['SIGINT', 'second Ctrl-C'],
+    ['SIGTERM', 'second SIGTERM'],
+  ] as const) {
+    const { printer, text } = printing({});
+
+    printer.event(started(1));
+    printer.event(stopping(signal, 'signal'));
+    printer.event(stopping('SIGKILL', 'signal'));
+
+    t.equal(
+      text(),
+      `regroup: waiting up to 30.0 s for the workers to end; a ${again} kills them\n` +
+        `W${log}Sending process 100 closing signal ${signal}\n`,
+    );
+  }
+  t.end();
+});
+
+t.test('which Python it was is told where a module is missing', t => {
+  const interpreter = { path: '/usr/bin/python3', because: 'python3 on PATH' } as const;
+  const line = 'regroup: interpreter: /usr/bin/python3 (python3 on PATH)\n';
+  const run = { name: 'a.py', binary: '/usr/bin/python3', interpreter };
+  const ends = (tail: string | undefined, code: number, durationMs: number): string => {
+    const { printer, text } = printing({});
+    const { tail: _, ...untold } = failure;
+    const exit: WorkerExit = { how: 'exited', code };
+    const root = { ...untold, ...(tail && { tail }), exit, durationMs };
+    printer.failed(run, root, [root], 1);
+    return text();
+  };
+
+  t.match(ends("ModuleNotFoundError: No module named 'torch'\n", 1, 85), line);
+  t.match(ends('/usr/bin/python3: No module named no_such\n', 1, 85), line);
+  t.match(ends(undefined, 1, 85), line, 'it may be, for all that we have seen');
+  t.notMatch(ends(undefined, 1, 3_600_000), line, 'imports take no hour');
+  t.notMatch(ends(undefined, 7, 85), line);
+  t.notMatch(ends('ValueError: boom\n', 1, 85), line);
+  t.end();
+});
+
+t.test('a notice that every worker has heeded is told at the end', t => {
+  const { printer, text } = printing({});
+
+  printer.event(started(1));
+  printer.succeeded();
+  t.equal(text(), '');
+
+  printer.event({
+    event: 'preempting',
+    by: 'signal',
+    reaches: 'workers',
+    signal: 'SIGUSR1',
+    atMs: 0,
+  });
+  printer.succeeded();
+
+  t.match(text(), /\nregroup: preempted; every worker ended with code 0; exit code 0\n$/);
+  t.end();
+});
 
 t.test('a function entrypoint is named as such', t => {
   const { printer, text } = printing({});
@@ -355,6 +488,7 @@ t.test('a function entrypoint is named as such', t => {
     { name: 'run_script_path', binary: 'run_script_path', startMethod: 'spawn' },
     failure,
     [failure],
+    1,
   );
 
   t.match(text(), 'of fn: run_script_path (start_method: spawn)\n');
@@ -387,6 +521,8 @@ function printing(options: {
   readonly logLevel?: number;
   readonly maxRestarts?: number;
   readonly ompIsUnset?: boolean;
+  readonly logFiles?: PrinterOptions['logFiles'];
+  readonly logsInTemp?: boolean;
 }): { readonly printer: Printer; readonly text: () => string } {
   let written = '';
   const printer = createPrinter({
@@ -394,6 +530,8 @@ function printing(options: {
     maxRestarts: 0,
     hasPolicy: false,
     ompIsUnset: false,
+    logFiles: () => undefined,
+    logsInTemp: false,
     ...options,
     role: 'default',
     pid: 77,
@@ -403,6 +541,13 @@ function printing(options: {
     },
   });
   return { printer, text: () => written };
+}
+
+function loggedIn(folder: string): PrinterOptions['logFiles'] {
+  return ({ restartCount, localRank }) => {
+    const own = `${folder}/${restartCount}/${localRank}`;
+    return { folder, stdout: `${own}/out`, stderr: `${own}/err` };
+  };
 }
 
 /** Workers have pid 100 + rank. */
@@ -433,6 +578,6 @@ function exited(
   return { event: 'worker-exited', worker, exit, durationMs, duringStop, cause, atMs: durationMs };
 }
 
-function stopping(signal: string): AgentEvent {
-  return { event: 'stopping', reason: 'failure', signal, graceMs: 30_000, atMs: 0 };
+function stopping(signal: string, reason: 'failure' | 'signal' = 'failure'): AgentEvent {
+  return { event: 'stopping', reason, signal, graceMs: 30_000, atMs: 0 };
 }
