@@ -115,8 +115,6 @@ async function runJob(
       beInit();
       const { interpreter } = run.description;
       if (interpreter?.warning !== undefined) printer.log('WARNING', interpreter.warning);
-      if (settings.logLevel <= logLevels.INFO && start.ignored.length > 0)
-        printer.log('INFO', `ignored when we were started: ${start.ignored.join(', ')}`);
       signals.add(settings.signalsToHandle);
       signals.add(settings.namedSignals);
       const preempts = noticeSignal(options.preemptSignal, settings.signalsToHandle);
@@ -136,7 +134,8 @@ async function runJob(
       });
 
       sleepSoundly();
-      const printed = printEvents(run, settings, printer);
+      const banner = (): void => logBanner(run.description, settings, start.ignored, printer);
+      const printed = printEvents(run, banner, printer);
       const [result] = await Promise.all([run.result, printed]);
       process.exitCode = exitCodeOf(result, settings.exitCode);
       tell(result, run.description, options, printer, ending);
@@ -227,19 +226,27 @@ function bannerOf(settings: CliSettings, { runId, runFolder }: RunDescription): 
 }
 
 /** The banner comes before the first event, or alone: by then it's known what chance has decided. */
-async function printEvents(run: Run, settings: CliSettings, printer: Printer): Promise<void> {
+async function printEvents(run: Run, banner: () => void, printer: Printer): Promise<void> {
   let isFirst = true;
   for await (const event of run.events()) {
-    if (isFirst) logBanner(run.description, settings, printer);
+    if (isFirst) banner();
     isFirst = false;
     printer.event(event);
   }
-  if (isFirst) logBanner(run.description, settings, printer);
+  if (isFirst) banner();
 }
 
-function logBanner(description: RunDescription, settings: CliSettings, printer: Printer): void {
+/** @param ignored signals that the caller ignores */
+function logBanner(
+  description: RunDescription,
+  settings: CliSettings,
+  ignored: readonly string[],
+  printer: Printer,
+): void {
   if (settings.logLevel > logLevels.INFO) return;
   printer.log('INFO', bannerOf(settings, description));
+  if (ignored.length > 0)
+    printer.log('INFO', `ignored when we were started: ${ignored.join(', ')}`);
   const { bindings = [], runFolder } = description;
   if (runFolder !== undefined) printer.log('INFO', `logs: ${runFolder}`);
   for (const [rank, binding] of bindings.entries())

@@ -71,9 +71,9 @@ const epilogue: readonly string[] = [
   '  83      a worker is stuck in the kernel: this node needs a look',
   '  84      preempted: the job wants to run again',
   '  85      an internal error of regroup',
+  '  126     the Node.js that was found cannot be run, or is too old',
+  '  127     there is no Node.js',
   '  128 + n as a shell sees it: signal n, which --signals-to-handle left out',
-  '',
-  'Slow to start? With NODE_EXTRA_CA_CERTS set, Node 20 reads that file first, which takes 50 ms.',
 ];
 
 function describeOption(option: OptionSpec): readonly string[] {

@@ -32,8 +32,8 @@ const missing = 'FileNotFoundError: [Errno 2] No such file or directory';
 
 t.test('what Python can run, or might, is no problem', t => {
   const scripts = ['train.py', '/job/train.py', 'app', 'pipe', 'self-extracting', '-', '-c'];
-  // A name by rank, and names that are not what we were given.
-  for (const script of [...scripts, 'by_${local_rank}.py', 'tr\ufffdn.py', 'tr\udce4n.py'])
+  // A name by rank, and one that isn't what we were given.
+  for (const script of [...scripts, 'by_${local_rank}.py', 'tr\ufffdn.py'])
     t.equal(problem(script), undefined, script);
   t.equal(scriptProblem({ module: 'nope' }, [], '/job', source), undefined);
   t.equal(scriptProblem({ program: 'nope' }, [], '/job', source), undefined);

@@ -6,7 +6,7 @@ import { type CliOptions, type Ended, runCli, startCli } from '../harness.js';
 /** Real workers that hang. Each case ends by the rule under test: nothing else would end it. */
 
 const hangs = resolve('test/fixtures/hangs.py');
-const step = ['--expect', 'step (\\d+)', '--every', '500ms'];
+const step = ['--expect', 'step (\\d+)', '--every', '2s'];
 
 function run(
   t: Test,
@@ -36,7 +36,7 @@ type Case = [title: string, rules: readonly string[], how: string, said: RegExp]
 const cases: Case[] = [
   [
     'pain 16: a worker that has gone silent fails the job',
-    ['--hang-silence=500ms'],
+    ['--hang-silence=2s'],
     'silent',
     /traceback : hung \(silence\): no worker has written anything for .*; worker 0 was the last/,
   ],
@@ -60,7 +60,7 @@ const cases: Case[] = [
   ],
   [
     'a worker that never gets anywhere is found by --first-progress',
-    ['--first-progress=500ms'],
+    ['--first-progress=2s'],
     'never',
     /hung \(first-progress\): no worker has made any progress/,
   ],
@@ -78,14 +78,14 @@ for (const [title, rules, how, said] of cases) {
 
 t.test('a heartbeat that stops is a hang', async t => {
   const script = [hangs, 'beats', resolve('python')];
-  const ended = await run(t, ['--hang-heartbeat=500ms'], script);
+  const ended = await run(t, ['--hang-heartbeat=2s'], script);
 
   t.equal(ended.code, 1);
   t.match(ended.stderr, /hung \(heartbeat\): no heartbeat for .*; the last was of step 5/);
 });
 
 t.test('a hang costs a restart, and the next round may succeed', async t => {
-  const ended = await run(t, ['--hang-silence=500ms', '--max-restarts=1'], [hangs, 'once']);
+  const ended = await run(t, ['--hang-silence=2s', '--max-restarts=1'], [hangs, 'once']);
 
   t.equal(ended.code, 0);
   t.match(ended.stderr, /has stopped writing; .*restarting, 0 of 1 restart left/);
@@ -109,7 +109,7 @@ t.test(
 );
 
 t.test('pain 17: stacks of a script that has registered faulthandler are written', async t => {
-  const rules = ['--hang-silence=500ms', '--dump-signal=SIGUSR1'];
+  const rules = ['--hang-silence=2s', '--dump-signal=SIGUSR1'];
   const ended = await run(t, rules, [hangs, 'handler'], { env: { PATH: '/usr/bin:/bin' } });
 
   t.match(ended.stderr, /workers wait: rank 0 in stuck_here \(hangs\.py:\d+\)/);
@@ -117,8 +117,8 @@ t.test('pain 17: stacks of a script that has registered faulthandler are written
 });
 
 for (const [id, rules] of [
-  ['F-U4', ['--hang-silence=500ms']],
-  ['F-F12', ['--expect=step (\\d+)', '--every=500ms', '--first-progress=1h']],
+  ['F-U4', ['--hang-silence=2s']],
+  ['F-F12', ['--expect=step (\\d+)', '--every=2s', '--first-progress=1h']],
 ] as const) {
   t.test(
     `${id}: the culprit is in no collective, and the only one that prints its victim`,
@@ -144,14 +144,14 @@ for (const [id, rules] of [
 }
 
 t.test('without py-spy and a handler a line says what would give Python frames', async t => {
-  const rules = ['--hang-silence=500ms'];
+  const rules = ['--hang-silence=2s'];
   const ended = await run(t, rules, [hangs, 'silent'], { env: { PATH: '/usr/bin:/bin' } });
 
   t.match(ended.stderr, /^ {2}for Python frames, put py-spy on the PATH of the workers/m);
 });
 
 t.test('F-F13: a line is seen whatever noise follows it', async t => {
-  const rules = ['--expect=step (\\d+)', '--every=500ms', '--first-progress=1h'];
+  const rules = ['--expect=step (\\d+)', '--every=2s', '--first-progress=1h'];
   const ended = await run(t, [...rules, '--redirects=3'], [hangs, 'noisy']);
 
   t.equal(ended.code, 1);
@@ -160,13 +160,13 @@ t.test('F-F13: a line is seen whatever noise follows it', async t => {
 
 t.test('F-F05: the newest beat counts, whichever client of the worker it is from', async t => {
   const script = [hangs, 'two-clients', resolve('python')];
-  const ended = await run(t, ['--hang-heartbeat=500ms'], script);
+  const ended = await run(t, ['--hang-heartbeat=2s'], script);
 
   t.match(ended.stderr, /hung \(heartbeat\): no heartbeat for .*; the last was of step 2/);
 });
 
 t.test('F-F05: a worker whose client is closed has nothing more to tell', async t => {
-  const rules = ['--hang-heartbeat=500ms', '--on-hang=notify'];
+  const rules = ['--hang-heartbeat=2s', '--on-hang=notify'];
   const script = [hangs, 'closes', resolve('python')];
   const cli = startCli(t, ['--standalone', '--nproc-per-node=2', ...rules, ...script], {
     mayLeave: /^torchelastic_/,
@@ -197,7 +197,7 @@ os.write(1, b"step 1\\n")
 while True:
     time.sleep(0.05)
     os.write(1, b"step 2\\n")`;
-    const rules = [name, '--hang-silence=500ms', '--dump-signal=SIGUSR1'];
+    const rules = [name, '--hang-silence=2s', '--dump-signal=SIGUSR1'];
     const program = ['--no-python', '/usr/bin/python3', '-c', source];
     const cli = startCli(t, ['--standalone', ...rules, ...program], { mayLeave: /^torchelastic_/ });
     await cli.line(/step 1/);
@@ -210,7 +210,7 @@ while True:
 });
 
 t.test('a dump signal that nobody catches is not sent', async t => {
-  const rules = ['--hang-silence=500ms', '--dump-signal=SIGUSR2'];
+  const rules = ['--hang-silence=2s', '--dump-signal=SIGUSR2'];
   const ended = await run(t, rules, [hangs, 'handler'], { env: { PATH: '/usr/bin:/bin' } });
 
   t.match(ended.stderr, 'hung (silence)');
@@ -227,7 +227,7 @@ t.test('pain 17: py-spy is asked where it is on PATH, and not waited for for lon
   const bin = t.testdir({ 'py-spy': script });
   chmodSync(join(bin, 'py-spy'), 0o755);
   const tmp = join(bin, 'logs');
-  const args = ['--standalone', `--log-dir=${tmp}`, '--hang-silence=500ms', hangs, 'silent'];
+  const args = ['--standalone', `--log-dir=${tmp}`, '--hang-silence=2s', hangs, 'silent'];
   const ended = await runCli(t, args, { env: { PATH: `${bin}:${process.env.PATH}` } });
 
   t.match(ended.stderr, 'workers wait: rank 0 in all_reduce (x.py:1)');
@@ -236,7 +236,7 @@ t.test('pain 17: py-spy is asked where it is on PATH, and not waited for for lon
 });
 
 t.test('--on-hang=notify stops nothing', async t => {
-  const rules = ['--hang-silence=300ms', '--on-hang=notify'];
+  const rules = ['--hang-silence=2s', '--on-hang=notify'];
   const cli = startCli(t, ['--standalone', ...rules, hangs, 'silent']);
   await cli.line(
     /^regroup: worker 0 .* has stopped writing; it may wait for another: no worker has written/,

@@ -157,7 +157,7 @@ t.test('F-U1: a root cause that the headline did not name is named when it is kn
   });
   printer.event(started(3, 1));
   printer.event(exited(0, segv, 85));
-  printer.failed({ name: 'a.py', binary: 'python3' }, failure, failures);
+  printer.failed({ name: 'a.py', binary: 'python3' }, failure, failures, 1);
 
   const lines = text().split('\n');
   t.match(lines[0], /^regroup: worker 2 /);

@@ -15,16 +15,20 @@ function script(how: string): string {
 import atexit, os, socket, sys
 rank = os.environ["RANK"]
 
+def say(what):
+    sys.stdout.write(f"rank {rank} {what}\\n")
+    sys.stdout.flush()
+
 class Socket(socket.socket):
     def recv(self, size):
-        print("rank", rank, "waits", flush=True)
+        say("waits")
         return super().recv(size)
 
 socket.socket = Socket
-atexit.register(lambda: print("rank", rank, "ends", flush=True))
+atexit.register(lambda: say("ends"))
 if rank == "1":
     open(sys.argv[1]).read()
-    print("rank 1 goes on", flush=True)
+    say("goes on")
     ${how}
 `;
 }
@@ -82,7 +86,7 @@ t.test('F-P1: one that fails ends the round at once, and who waits is its victim
 t.test('F-P1: who waits has nothing to say, and does not hang for that', async t => {
   const pattern = 'rank . (waits|is here)';
   const rules = ['--expect', pattern, '--every=300ms', '--first-progress=1h', '--on-hang=notify'];
-  const how = 'print("rank 1 is here", flush=True); open(sys.argv[1]).read()';
+  const how = 'say("is here"); open(sys.argv[1]).read()';
   const { run, goOn } = await start(t, how, rules);
 
   goOn();

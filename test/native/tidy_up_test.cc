@@ -133,7 +133,8 @@ TEST(
     CHECK(exitedWith(harness.next<Exited>(), 3));
 
     harness->stopGroup(1, gentle());
-    CHECK(await(witness, "termed") > 0);
+    const pid_t loader = await(witness, "termed");
+    while (!isDead(statusOf(loader))) std::this_thread::sleep_for(1ms);
     harness->stopGroup(1, kKill);
 
     CHECK(signaledWith(harness.next<Exited>(), SIGKILL));
