@@ -646,6 +646,12 @@ export interface NativeAddon {
    * that TZ spells out, `<+0530>-5:30`.
    */
   utcOffset(unixSeconds: number): number;
+  /**
+   * Whether so many more threads can be had at this moment.
+   *
+   * @throws with `code` (EAGAIN) and `syscall`, where they can't
+   */
+  probeThreads(count: number): void;
   /** Clock of `atMs`. */
   monotonicMs(): number;
   /** Ends the process without Node's tear-down; its `exit` listeners don't run. Only for commands. */

@@ -1,5 +1,6 @@
-import { launchError } from '../errors.js';
+import { launchError, onMachine } from '../errors.js';
 import { codeOf } from '../util/errno.js';
+import { needPool } from '../util/pool.js';
 
 /** Lists of numeric addresses to serve at, in the order in which they're tried. */
 export type Hosts = readonly (readonly string[])[];
@@ -75,6 +76,7 @@ async function resolve(
   timeoutMs: number,
 ): Promise<readonly string[]> {
   const { lookup } = await import('node:dns');
+  onMachine("can't look up the master address", needPool);
   return new Promise((done, fail) => {
     const end = (why: string, cause?: unknown): void => {
       clearTimeout(timer);

@@ -1,5 +1,6 @@
 import * as fs from 'node:fs';
 import { onDisk } from './bytes.js';
+import { needPool } from './pool.js';
 
 /**
  * The file calls that the agent makes apart from its event loop, by Node's pool of threads. Not node:fs/promises, which
@@ -10,6 +11,7 @@ type Done<T> = (error: NodeJS.ErrnoException | null, value: T) => void;
 
 function called<T>(call: (done: Done<T>) => void): Promise<T> {
   return new Promise((resolve, reject) => {
+    needPool();
     call((error, value) => {
       if (error === null || error === undefined) resolve(value);
       else reject(error);

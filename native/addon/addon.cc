@@ -23,12 +23,12 @@ Napi::Object signals(Napi::Env env) {
     int number;
   } kSignals[] = {
 #define SIGNAL(s) {#s, s}
-      SIGNAL(SIGHUP),  SIGNAL(SIGINT),    SIGNAL(SIGQUIT), SIGNAL(SIGILL),   SIGNAL(SIGTRAP),
-      SIGNAL(SIGABRT), SIGNAL(SIGBUS),    SIGNAL(SIGFPE),  SIGNAL(SIGKILL),  SIGNAL(SIGUSR1),
-      SIGNAL(SIGSEGV), SIGNAL(SIGUSR2),   SIGNAL(SIGPIPE), SIGNAL(SIGALRM),  SIGNAL(SIGTERM),
-      SIGNAL(SIGCHLD), SIGNAL(SIGSTKFLT), SIGNAL(SIGCONT), SIGNAL(SIGSTOP),  SIGNAL(SIGTSTP),
-      SIGNAL(SIGTTIN), SIGNAL(SIGTTOU),   SIGNAL(SIGURG),  SIGNAL(SIGXCPU),  SIGNAL(SIGXFSZ),
-      SIGNAL(SIGVTALRM), SIGNAL(SIGPROF), SIGNAL(SIGWINCH), SIGNAL(SIGIO),   SIGNAL(SIGPWR),
+      SIGNAL(SIGHUP),    SIGNAL(SIGINT),    SIGNAL(SIGQUIT),  SIGNAL(SIGILL),  SIGNAL(SIGTRAP),
+      SIGNAL(SIGABRT),   SIGNAL(SIGBUS),    SIGNAL(SIGFPE),   SIGNAL(SIGKILL), SIGNAL(SIGUSR1),
+      SIGNAL(SIGSEGV),   SIGNAL(SIGUSR2),   SIGNAL(SIGPIPE),  SIGNAL(SIGALRM), SIGNAL(SIGTERM),
+      SIGNAL(SIGCHLD),   SIGNAL(SIGSTKFLT), SIGNAL(SIGCONT),  SIGNAL(SIGSTOP), SIGNAL(SIGTSTP),
+      SIGNAL(SIGTTIN),   SIGNAL(SIGTTOU),   SIGNAL(SIGURG),   SIGNAL(SIGXCPU), SIGNAL(SIGXFSZ),
+      SIGNAL(SIGVTALRM), SIGNAL(SIGPROF),   SIGNAL(SIGWINCH), SIGNAL(SIGIO),   SIGNAL(SIGPWR),
       SIGNAL(SIGSYS),
 #undef SIGNAL
   };
@@ -74,8 +74,9 @@ void startedWith(const Napi::CallbackInfo& info) {
   ignoreAgain(*ignored);
 }
 
-/// exitNow(code: number): never. For a command that has closed all that it had: Node's own tear-down
-/// only frees what the kernel frees as well, and joins V8's threads, for some milliseconds.
+/// exitNow(code: number): never. For a command that has closed all that it had: Node's own
+/// tear-down only frees what the kernel frees as well, and joins V8's threads, for some
+/// milliseconds.
 void exitNow(const Napi::CallbackInfo& info) {
   if (info.Length() != 1 || !info[0].IsNumber()) {
     Napi::TypeError::New(info.Env(), "exitNow: give an exit code").ThrowAsJavaScriptException();

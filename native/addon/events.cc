@@ -236,8 +236,8 @@ Napi::Value toJs(Napi::Env env, std::vector<SupervisorEvent> events) {
 
 Expects endOf(const SupervisorEvent& event) {
   if (std::holds_alternative<StartHangs>(event.what)) return Expects::NoMore;
-  const bool isLast = std::holds_alternative<Ended>(event.what) ||
-                      std::holds_alternative<StartFailed>(event.what);
+  const bool isLast =
+      std::holds_alternative<Ended>(event.what) || std::holds_alternative<StartFailed>(event.what);
   return isLast ? Expects::OneLess : Expects::AsMany;
 }
 

@@ -8,6 +8,7 @@
 #include "addon/events.h"
 #include "addon/fields.h"
 #include "core/base/local_time.h"
+#include "core/base/thread.h"
 
 namespace regroup {
 
@@ -148,6 +149,7 @@ Napi::Value createSupervisor(const Napi::CallbackInfo& info,
 
 /// Those of any Date of JavaScript.
 constexpr double kMaxUnixSeconds = 8.64e12;
+constexpr double kMaxProbedThreads = 1024;
 
 /// features(disable): Record<string, boolean>
 Napi::Value features(const Napi::CallbackInfo& info) {
@@ -159,6 +161,15 @@ Napi::Value features(const Napi::CallbackInfo& info) {
 /// monotonicMs(): number
 Napi::Value monotonicMs(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), toMs(monotonicNow()));
+}
+
+/// probeThreads(count: number): void
+Napi::Value probeThreadsOf(const Napi::CallbackInfo& info) {
+  auto count = toNumber(info[0], "count", 0, kMaxProbedThreads, false);
+  if (!count) return {};
+  auto had = probeThreads(static_cast<size_t>(*count));
+  if (!had) throwError(info.Env(), had.error());
+  return info.Env().Undefined();
 }
 
 /// utcOffset(unixSeconds: number): number
@@ -183,6 +194,7 @@ void initLauncher(Napi::Env env, Napi::Object exports, std::shared_ptr<SharedPum
                                       },
                                       "createSupervisor"));
   exports.Set("features", Napi::Function::New(env, features, "features"));
+  exports.Set("probeThreads", Napi::Function::New(env, probeThreadsOf, "probeThreads"));
   exports.Set("utcOffset", Napi::Function::New(env, utcOffsetOf, "utcOffset"));
   exports.Set("monotonicMs", Napi::Function::New(env, monotonicMs, "monotonicMs"));
 }

@@ -55,8 +55,7 @@ Napi::Value getValue(SharedStore& store, const Napi::CallbackInfo& info) {
     size_t bytes = 0;
     const int answer = ::regroup_shm_get(reader, key->data(), key->size(), store.buffer.data(),
                                          store.buffer.size(), &bytes);
-    if (answer == REGROUP_SHM_OK)
-      return Napi::Buffer<char>::Copy(env, store.buffer.data(), bytes);
+    if (answer == REGROUP_SHM_OK) return Napi::Buffer<char>::Copy(env, store.buffer.data(), bytes);
     if (answer == REGROUP_SHM_NOT_FOUND) return env.Undefined();
     if (answer != REGROUP_SHM_TOO_SMALL) return env.Null();
     store.buffer.resize(bytes);

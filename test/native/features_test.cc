@@ -17,8 +17,8 @@ TEST("a feature named in disable is off, and nothing else is") {
     CHECK(!(rest.*feature.flag));
     for (const FeatureName& other : featureNames()) {
       const bool follows = feature.name == "pidfd" && other.name.starts_with("pidfd");
-      const bool with = feature.name == "clone3" && (other.name == "clear-sighand" ||
-                                                     other.name == "clone-into-cgroup");
+      const bool with = feature.name == "clone3" &&
+                        (other.name == "clear-sighand" || other.name == "clone-into-cgroup");
       if (other.name == feature.name || follows || with) continue;
       CHECK_EQ(rest.*other.flag, all.*other.flag);
     }

@@ -56,7 +56,9 @@ const Case kCases[] = {
     {"\x1b[31mred\x1b[0m\n", "> \x1b[31mred\x1b[0m\n"},
 };
 
-std::string number(size_t n) { return std::to_string(n); }
+std::string number(size_t n) {
+  return std::to_string(n);
+}
 
 }  // namespace
 
@@ -88,8 +90,8 @@ TEST("a line longer than the limit loses no byte and has one prefix") {
     for (size_t i = 0; i < size; i += 7) line[i] = static_cast<char>('a' + i % 26);
     for (const std::string_view end : {"\n", "\r\n", "\r", ""}) {
       const std::string input = "before\n" + line + std::string(end) + "after\n";
-      const std::string want = end.empty() ? "> before\n> " + line + "after\n"
-                                           : "> before\n> " + line + "\n> after\n";
+      const std::string want =
+          end.empty() ? "> before\n> " + line + "after\n" : "> before\n> " + line + "\n> after\n";
       for (const size_t step : {size_t{997}, size_t{4096}, kMaxLineBytes - 1, kMaxLineBytes,
                                 kMaxLineBytes + 1, input.size()})
         CHECK(feedAll(Lines("> "), input, step, step) == want);
@@ -168,10 +170,10 @@ TEST("a prefix longer than the limit is cut") {
 TEST("the tail is the last bytes, however they came") {
   std::string input;
   for (int i = 0; i < 1000; i++) input += static_cast<char>(i * 7);
-  for (const size_t limit : {size_t{0}, size_t{1}, size_t{10}, size_t{999}, size_t{1000},
-                             size_t{5000}}) {
-    for (const size_t step : {size_t{1}, size_t{3}, size_t{10}, size_t{11}, size_t{600},
-                              size_t{1000}}) {
+  for (const size_t limit :
+       {size_t{0}, size_t{1}, size_t{10}, size_t{999}, size_t{1000}, size_t{5000}}) {
+    for (const size_t step :
+         {size_t{1}, size_t{3}, size_t{10}, size_t{11}, size_t{600}, size_t{1000}}) {
       Tail tail(limit);
       for (size_t at = 0; at < input.size(); at += step)
         tail.feed(std::string_view(input).substr(at, step));

@@ -91,7 +91,9 @@ TEST("stops of starts that come back leave no thread behind") {
   for (GroupId id = 1; id < 20; id++) {
     GroupPlan plan = group(id, witness, {{"ignore-term"}, {"ignore-term"}});
     // While log files are being opened a stop is heard at once, and nobody starts.
-    for (WorkerPlan& worker : plan.workers) worker.streams = {};
+    for (WorkerPlan& worker : plan.workers) {
+      for (StreamPlan& stream : worker.streams) stream = {};
+    }
     harness->startGroup(std::move(plan));
     harness->stopGroup(id, kKill);
     (void)harness.next<Started>();

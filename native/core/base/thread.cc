@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <memory>
+#include <vector>
 
 #include "core/base/old_symbols.h"
 #include "core/base/syscall.h"
@@ -32,6 +33,24 @@ void* run(void* raw) {
 }
 
 }  // namespace
+
+Result<void> probeThreads(size_t count) {
+  std::atomic<bool> mayEnd{false};
+  std::vector<Thread> threads;
+  Result<void> had;
+  while (threads.size() < count && had) {
+    auto thread = Thread::start([&] { mayEnd.wait(false); });
+    if (thread) {
+      threads.push_back(*std::move(thread));
+    } else {
+      had = thread.error();
+    }
+  }
+  mayEnd = true;
+  mayEnd.notify_all();
+  for (Thread& thread : threads) thread.join();
+  return had;
+}
 
 Result<Thread> Thread::start(std::function<void()> body) {
   auto owned = std::make_unique<std::function<void()>>(std::move(body));

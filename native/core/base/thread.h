@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 
+#include <cstddef>
 #include <functional>
 #include <utility>
 
@@ -39,6 +40,10 @@ class Thread {
   pthread_t handle_{};
   bool joinable_ = false;
 };
+
+/// Whether so many more threads can be had, by starting them. For a library that ends the process
+/// where it can't have its own.
+Result<void> probeThreads(size_t count);
 
 /// For a thread that may run on for good, before it's started: whoever unloads us (Node, when a
 /// worker thread ends) mustn't take its code away.

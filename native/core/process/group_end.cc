@@ -10,9 +10,6 @@ using std::chrono::milliseconds;
 
 namespace {
 
-/// Between two looks at a worker that has ended, and whose tracer hasn't waited for it.
-constexpr milliseconds kTracedPause = 50ms;
-
 bool endedWell(const ExitStatus& status) {
   return status.how == ExitStatus::How::Exited && status.code == 0;
 }

@@ -2,6 +2,7 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "core/base/own_proc.h"
 #include "core/base/proc.h"
@@ -58,7 +59,28 @@ void Supervisor::Impl::kill(Group& group) {
   for (auto& worker : group.workers) {
     if (worker->live()) signalWorker(worker->process, SIGKILL, Target::Leader, features_);
   }
-  setTimer(group, loop_->now() + killWait(group), &Impl::giveUp);
+  group.giveUpAt = loop_->now() + killWait(group);
+  awaitKilled(group);
+}
+
+void Supervisor::Impl::awaitKilled(Group& group) {
+  const TimePoint next = loop_->now() + kTracedPause;
+  if (next < group.giveUpAt) return setTimer(group, next, &Impl::endTracers);
+  setTimer(group, group.giveUpAt, &Impl::giveUp);
+}
+
+/// Nobody gets the end of a worker that's traced before its tracer is gone, which may be one of its
+/// own children.
+void Supervisor::Impl::endTracers(Group& group) {
+  for (auto& worker : group.workers) {
+    if (!worker->live() || !procIsOurs()) continue;
+    const auto status = regroup::statusOf(worker->process.pid);
+    if (!status || !isDead(status)) continue;
+    // At the first look its end may be under way to us.
+    if (!std::exchange(worker->seenDead, true)) continue;
+    signalWorker(worker->process, SIGKILL, Target::Group, features_);
+  }
+  awaitKilled(group);
 }
 
 /// Nothing in user space helps a process that's stuck in the kernel; the agent goes on without.

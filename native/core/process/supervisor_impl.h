@@ -69,6 +69,7 @@ class Supervisor::Impl {
     std::optional<ExitStatus> status;  // once it's gone
     bool stuck = false;                // we gave up on it, and it hasn't come loose
     bool held = false;                 // a zombie that keeps its pid ours
+    bool seenDead = false;             // before it was held: a tracer has it
     std::optional<StreamId> streams[2];
     Thread waiter;  // where no pidfd tells of its end
 
@@ -103,6 +104,7 @@ class Supervisor::Impl {
     std::optional<Stop> stop;
     std::optional<StartFailed> failure;
     bool killing = false;                // SIGKILL was sent to the workers
+    TimePoint giveUpAt;                  // while killing
     bool hurried = false;                // and nobody has time any more
     std::optional<Loop::TimerId> timer;  // the grace, or the wait after SIGKILL
     std::vector<StuckWorker> stuck;
@@ -154,6 +156,8 @@ class Supervisor::Impl {
 
   /// From SIGKILL to giving up, where no stop says it.
   static constexpr milliseconds kKillWait{5000};
+  /// Between two looks at workers that have ended, and whose tracers haven't waited for them.
+  static constexpr milliseconds kTracedPause{50};
 
   Group* find(GroupId id) {
     const auto found = groups_.find(id);
@@ -232,6 +236,8 @@ class Supervisor::Impl {
 
   // group_stop.cc
   void kill(Group& group);
+  void awaitKilled(Group& group);
+  void endTracers(Group& group);
   void giveUp(Group& group);
 
   // group_end.cc
@@ -264,8 +270,8 @@ class Supervisor::Impl {
   std::shared_ptr<Helpers> helpers_;  // for files; none before the first is opened
   std::unique_ptr<Guardian> guardian_;
   std::optional<PreloadCheck> preloadCheck_;  // none: nothing is to be preloaded
-  bool unguardable_ = false;  // it was tried
-  bool ungroupable_ = false;  // so it was told
+  bool unguardable_ = false;                  // it was tried
+  bool ungroupable_ = false;                  // so it was told
   bool isStaleRemoved_ = false;
   std::map<GroupId, std::unique_ptr<Group>> groups_;
   std::vector<Guest> guests_;

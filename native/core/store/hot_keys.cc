@@ -2,6 +2,10 @@
 
 #include <algorithm>
 
+#include "core/base/old_symbols.h"
+
+REGROUP_OLD_SYMBOL(pthread_mutex_trylock);
+
 namespace regroup::store {
 
 namespace {
