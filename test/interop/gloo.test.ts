@@ -91,7 +91,7 @@ for (const release of releases) {
       });
 
       t.match(ended.stderr, /traceback : Traceback \(most recent call last\):\n/);
-      t.match(ended.stderr, /\n {2}ValueError: boom\n {2}\n=+\n$/);
+      t.match(ended.stderr, /\n {2}ValueError: boom\n {2}\n=+\nregroup: the job failed: worker 0 /);
     });
 
     t.test('L-087 the root cause reaches the error file of a launcher above ours', async t => {
