@@ -125,6 +125,22 @@ bool hasMembers(long folder, int depth) {
   return any;
 }
 
+/// Of one that hangs in its exit only cgroup.events tells. Fallback: version 1 has none; its list
+/// names that one too.
+bool isPopulated(long folder) {
+  const long fd = openAt(folder, "cgroup.events", O_RDONLY);
+  if (fd < 0) return hasMembers(folder, 0);
+  constexpr char kPopulated[] = "populated 1";
+  constexpr long kBytes = sizeof kPopulated - 1;
+  char text[256];
+  const long size = rawCall(SYS_read, fd, pointer(text), sizeof text);
+  rawCall(SYS_close, fd);
+  for (long at = 0; at + kBytes <= size; at++) {
+    if (equal(text + at, kPopulated, kBytes)) return true;
+  }
+  return false;
+}
+
 /// An emptied version 2 cgroup says so in cgroup.events, but not version 1; the list tells in both.
 bool killOne(const char* path) {
   const long folder = openAt(AT_FDCWD, path, O_RDONLY | O_DIRECTORY);
@@ -205,6 +221,19 @@ bool removeCgroups() {
     if (hasTurn(cgroups[i].group)) all = removeAt(AT_FDCWD, cgroups[i].path, 0) && all;
   }
   return all;
+}
+
+CgroupsLeft removeEmptyCgroups() {
+  auto left = CgroupsLeft::None;
+  for (size_t i = 0; i < count; i++) {
+    if (removeAt(AT_FDCWD, cgroups[i].path, 0)) continue;
+    if (left == CgroupsLeft::None) left = CgroupsLeft::Empty;
+    const long folder = openAt(AT_FDCWD, cgroups[i].path, O_RDONLY | O_DIRECTORY);
+    if (folder < 0) continue;
+    if (isPopulated(folder)) left = CgroupsLeft::Populated;
+    rawCall(SYS_close, folder);
+  }
+  return left;
 }
 
 void setHome(uint64_t controllers, const char* path, size_t bytes) {

@@ -17,4 +17,10 @@ bool anyInCgroups();
 /// Removes those that are empty. @returns whether all are gone
 bool removeCgroups();
 
+// Of all.
+
+enum class CgroupsLeft { None, Empty, Populated };
+/// Removes those that are empty. @returns what's left; Populated where somebody is in one
+CgroupsLeft removeEmptyCgroups();
+
 }  // namespace guardian

@@ -49,6 +49,10 @@ namespace {
 
 /// A process stuck in the kernel may not go for longer; nothing in user space helps it.
 constexpr long kPatienceMs = 30'000;
+/// Between two looks whether such a one is gone.
+constexpr long kStuckPauseNs = 250'000'000;
+/// For a cgroup that's empty to be removable.
+constexpr long kEmptyMs = 5'000;
 /// Between two looks at those who may end by themselves.
 constexpr long kLingerPauseNs = 20'000'000;
 
@@ -168,6 +172,19 @@ void avengeAll() {
   avenge();
 }
 
+/// Nobody comes after us who would remove the cgroups of those that are stuck. They die as soon as
+/// they come loose: they have been killed.
+void outwaitStuck() {
+  long until = nowMs() + kEmptyMs;
+  for (;;) {
+    const auto left = guardian::removeEmptyCgroups();
+    if (left == guardian::CgroupsLeft::None) return;
+    if (left == guardian::CgroupsLeft::Populated) until = nowMs() + kEmptyMs;
+    if (nowMs() >= until) return;
+    sleep(kStuckPauseNs);
+  }
+}
+
 [[noreturn]] void run() {
   guardian::noteAgent();
   ignoreSignals();
@@ -175,6 +192,7 @@ void avengeAll() {
   if (listen()) {
     avengeAll();
     guardian::restoreHome();
+    outwaitStuck();
   }
   for (;;) rawCall(SYS_exit_group, 0);
 }
