@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -646,6 +647,98 @@ TEST("F-N11: our own words never wait, come in their order between whole lines, 
   }
   CHECK_EQ(said, count);
   CHECK(lines == text);
+}
+
+TEST("F-N02: what the console shows is in the file before") {
+  Folder folder;
+  auto console = makePipe();
+  const std::string path = folder.file("0");
+  Pump::Options patient = unhurried();
+  patient.fileAhead = 10min;
+  Bench bench(console->write.get(), console->write.get(), patient);
+  StreamId id;
+  Fd worker = bench.add({.file = path, .console = 1, .prefix = "a:"}, &id);
+
+  std::string shown;
+  for (int i = 0; i < 1000; i++) {
+    const std::string line = "line " + std::to_string(i) + "\n";
+    CHECK(writeTo(worker, line));
+    while (shown.find(line) == std::string::npos) {
+      char part[4096];
+      const ssize_t n = ::read(console->read.get(), part, sizeof part);
+      REQUIRE(n > 0);
+      shown.append(part, static_cast<size_t>(n));
+    }
+    REQUIRE(contents(path).ends_with(line));
+  }
+  worker.reset();
+  bench.finish({id});
+}
+
+TEST("F-N02: a file that takes nothing keeps its stream from the console for a time") {
+  Folder folder;
+  const std::string fifo = folder.file("fifo");
+  REQUIRE_EQ(::mkfifo(fifo.c_str(), 0600), 0);
+  const Fd disk(::open(fifo.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC));
+  const auto fill = [&] {
+    std::string full(4096, '.');
+    while (::write(disk.get(), full.data(), full.size()) > 0) continue;
+  };
+  const auto drain = [&] {
+    std::string all;
+    std::string part(1 << 16, '\0');
+    for (ssize_t n; (n = ::read(disk.get(), part.data(), part.size())) > 0;) all.append(part, 0, n);
+    return all;
+  };
+  fill();
+  auto screen = makePipe();
+  Pump::Options patient = unhurried();
+  patient.fileAhead = 10min;
+  {
+    Bench bench(screen->write.get(), screen->write.get(), patient);
+    Collector console(std::move(screen->read));
+    StreamId id;
+    Fd worker = bench.add({.file = fifo, .console = 1, .prefix = "a:"}, &id);
+    const auto unread = [&] {
+      int left = -1;
+      CHECK_EQ(::ioctl(worker.get(), FIONREAD, &left), 0);
+      return left;
+    };
+    CHECK(writeTo(worker, "one\n"));
+    while (unread() > 0) ::sched_yield();
+    CHECK(writeTo(worker, "two\n"));
+    // Said behind the read, and shown without it.
+    bench.pump->say(1, "ours\n");
+    CHECK(console.sees("ours\n"));
+    CHECK_EQ(unread(), 4);
+
+    std::string written;
+    while (written.find("two\n") == std::string::npos) written += drain();
+    CHECK(console.sees("a:two\n"));
+    worker.reset();
+    bench.finish({id});
+    bench.pump.reset();
+    screen->write.reset();
+    CHECK_EQ(console.all(), "ours\na:one\na:two\n");
+  }
+
+  fill();
+  screen = makePipe();
+  Pump::Options brief = unhurried();
+  brief.fileAhead = 1ms;
+  Bench bench(screen->write.get(), screen->write.get(), brief);
+  Collector console(std::move(screen->read));
+  StreamId id;
+  Fd worker = bench.add({.file = fifo, .console = 1, .prefix = "a:"}, &id);
+  CHECK(writeTo(worker, "one\n"));
+  CHECK(console.sees("a:one\n"));
+  CHECK(writeTo(worker, "two\n"));
+  CHECK(console.sees("a:two\n"));
+  (void)drain();
+  worker.reset();
+  bench.finish({id});
+  bench.pump.reset();
+  screen->write.reset();
 }
 
 TEST("F-N02: lines with a filter whose file blocks are lost to it alone") {

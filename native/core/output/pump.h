@@ -63,6 +63,10 @@ struct FlushPatience {
 /// disk or a spent quota, and can be killed though its disk is dead. A file that stands still makes
 /// its own worker wait when the pipe is full.
 ///
+/// What a console shows of a stream is in the stream's file before, written, unless that takes
+/// longer than `fileAhead`; and until then nothing more is read. So whoever kills us loses no line
+/// that was shown, and no more of the others than was read at once.
+///
 /// A console never makes anybody wait whose stream has a file. When it has fallen behind it gets
 /// the rest from the files, stream by stream, be it after their workers' end. A stream without a
 /// file waits for a slow console; when that has taken nothing for `consoleStall` lines are dropped
@@ -83,6 +87,8 @@ class Pump {
     std::chrono::milliseconds consoleGiveUp{5000};
     /// How long finish() and the end wait for a file that takes nothing.
     std::chrono::milliseconds fileGiveUp{10'000};
+    /// How long the console, and the next read, wait until a file has what it was given.
+    std::chrono::milliseconds fileAhead{1000};
     /// What a line's beginning waits for the rest of it, before it's shown alone: a prompt, a bar.
     std::chrono::milliseconds partialWait{100};
   };

@@ -27,12 +27,13 @@ constexpr milliseconds kRereadPatience{100};
 
 }  // namespace
 
-/// @param at how many of the bytes that its file accepts have been shown
-/// @param lines how many of them that aren't shown are on their way to the file already
-void Pump::Impl::fallBehind(Stream& stream, uint64_t at, uint64_t lines) {
+/// From what the file accepts next on; what's held comes before that.
+///
+/// @param lines how many are held
+void Pump::Impl::fallBehind(Stream& stream, uint64_t lines) {
   stream.behind = true;
   stream.owedLines = lines;
-  stream.file->mark(at);
+  stream.file->mark(stream.file->accepted());
   Slot& slot = *stream.slot;
   slot.behind.push_back(&stream);
   // If it waits, its console tells when there's room; if it doesn't, nobody would.

@@ -17,23 +17,37 @@ bool Pump::Impl::drops(const Stream& stream) {
   return state == Console::State::Dropping && !mayFallBehind(stream);
 }
 
-/// What was just read from the pipe, and isn't in the file yet.
+/// What was just read from the pipe, and isn't in the file yet: kept until it is. Where there's no
+/// room for it now, the console will get it from there.
+void Pump::Impl::holdBack(Stream& stream, std::string_view bytes) {
+  if (!stream.slot) return;
+  if (!stream.behind && !drops(stream) && stream.slot->console->crowded() && mayFallBehind(stream))
+    fallBehind(stream, 0);
+  if (stream.behind) {
+    stream.owedLines += countLines(bytes);
+  } else {
+    stream.unshown.assign(bytes);
+  }
+}
+
+void Pump::Impl::showUnshown(Stream& stream) {
+  const std::string bytes = std::exchange(stream.unshown, {});
+  if (!bytes.empty()) giveConsole(stream, bytes);
+}
+
+/// What its file has, or it has none, or a slow one.
 void Pump::Impl::giveConsole(Stream& stream, std::string_view bytes) {
   if (!stream.slot) return;
   if (stream.behind) {
     stream.owedLines += countLines(bytes);
     return;
   }
-  const size_t size = bytes.size();
   while (!bytes.empty() && !drops(stream)) {
     const size_t taken = showSome(stream, bytes);
     bytes.remove_prefix(taken);
     if (taken > 0) continue;
-    if (mayFallBehind(stream)) {
-      const uint64_t shown = stream.file->accepted() + size - bytes.size();
-      return fallBehind(stream, shown, countLines(bytes));
-    }
     stream.held.assign(bytes);
+    if (mayFallBehind(stream)) return fallBehind(stream, countLines(bytes));
     return pauseForConsole(stream);
   }
   dropLines(stream, bytes, false);

@@ -59,6 +59,9 @@ class Pump::Impl {
   void giveFiltered(Stream& stream, std::string_view bytes, bool last);
   static void tellFiltered(Stream& stream, bool whole);
   static void tellFile(Stream& stream);
+  void pauseForWrite(Stream& stream);
+  void checkWrite(Stream& stream);
+  void endWrite(Stream& stream);
   void pauseForFile(Stream& stream);
   void onFileChange(Stream& stream);
   void loseFile(Stream& stream);
@@ -71,6 +74,8 @@ class Pump::Impl {
   // pump_console.cc: to the console, as it comes
   static bool mayFallBehind(const Stream& stream);
   static bool drops(const Stream& stream);
+  void holdBack(Stream& stream, std::string_view bytes);
+  void showUnshown(Stream& stream);
   void giveConsole(Stream& stream, std::string_view bytes);
   size_t showSome(Stream& stream, std::string_view bytes);
   void write(Stream& stream);
@@ -83,7 +88,7 @@ class Pump::Impl {
   bool endConsole(Stream& stream);
 
   // pump_behind.cc: to the console, from the files
-  void fallBehind(Stream& stream, uint64_t at, uint64_t lines);
+  void fallBehind(Stream& stream, uint64_t lines);
   void catchUp(Slot& slot);
   void measure(Slot& slot);
   static Stream* nextBehind(const Slot& slot, TimePoint now);
@@ -189,9 +194,10 @@ struct Pump::Impl::Stream final : Loop::Watcher {
   // Its pipe.
   bool watched = false;
   bool waitsForConsole = false;  // in slot->waiting
-  bool waitsForFile = false;
-  bool atEnd = false;  // end of file; its last line may still wait for room
-  bool ended = false;  // nothing more will be read
+  bool waitsForWrite = false;    // of what was read last
+  bool waitsForFile = false;     // for room
+  bool atEnd = false;            // end of file; its last line may still wait for room
+  bool ended = false;            // nothing more will be read
   Finish* finish = nullptr;
   size_t owed = 0;       // in the pipe when the finish began: the worker's own bytes
   bool expired = false;  // the drain is over: ends when nothing is owed
@@ -199,12 +205,15 @@ struct Pump::Impl::Stream final : Loop::Watcher {
   Loop::TimerId drainTimer = 0;
 
   // Its file.
+  Loop::TimerId writeTimer = 0;
+  TimePoint writeDue{};
   Loop::TimerId fileTimer = 0;
   bool fileTold = false;   // that it takes nothing
   bool fileLost = false;   // it was given up
   uint64_t lostLines = 0;  // to the file
 
   // Its console.
+  std::string unshown;  // it's being written; comes before anything else
   std::string held;  // no room for it yet; it was read from the pipe, or if it's behind, the file
   bool behind = false;     // in slot->behind: the console gets the rest from the file
   uint64_t trailer = 0;    // behind, and its worker is gone: their order

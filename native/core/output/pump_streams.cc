@@ -53,6 +53,7 @@ void Pump::Impl::readOnce(Stream& stream) {
   if (stream.slot && !stream.behind && !drops(stream) && stream.slot->console->crowded() &&
       !mayFallBehind(stream))
     return pauseForConsole(stream);
+  const bool hasBacklog = stream.file && !stream.file->settled();
   std::span<char> space(buffer_.get(), kBlockBytes);
   if (stream.file) space = stream.file->reserve();
   if (space.empty()) return pauseForFile(stream);
@@ -65,9 +66,18 @@ void Pump::Impl::readOnce(Stream& stream) {
     stream.tail.feed(bytes);
     if (stream.fileLost) stream.lostLines += countLines(bytes);
     giveFiltered(stream, bytes, false);
-    giveConsole(stream, bytes);
+    if (stream.file) {
+      holdBack(stream, bytes);
+    } else {
+      giveConsole(stream, bytes);
+    }
   }
-  if (stream.file) stream.file->commit(static_cast<size_t>(std::max<ssize_t>(n, 0)));
+  if (stream.file) {
+    if (n > 0) stream.file->tellProgress();
+    stream.file->commit(static_cast<size_t>(std::max<ssize_t>(n, 0)));
+    if (n > 0 && !hasBacklog) return pauseForWrite(stream);
+    if (n > 0) showUnshown(stream);
+  }
   if (n < 0 && code == EINTR) return;
   if (n < 0 && code == EAGAIN) {
     stream.owed = 0;
@@ -75,6 +85,33 @@ void Pump::Impl::readOnce(Stream& stream) {
     return end(stream);  // EIO is how a pseudoterminal ends
   }
   if (stream.expired && stream.owed == 0 && !stream.waitsForConsole) end(stream);
+}
+
+/// The next read, and the console, wait until the file has what was just read, as long as it's
+/// quick: so what's shown is in the file, and hardly more than a read is lost with us if we're
+/// killed.
+void Pump::Impl::pauseForWrite(Stream& stream) {
+  unwatch(stream);
+  stream.waitsForWrite = true;
+  stream.writeDue = loop_->now() + options_.fileAhead;
+  // One that's set already is early, and comes again: most writes need none.
+  if (stream.writeTimer != 0) return;
+  stream.writeTimer = loop_->setTimer(stream.writeDue, [this, &stream] { checkWrite(stream); });
+}
+
+void Pump::Impl::checkWrite(Stream& stream) {
+  stream.writeTimer = 0;
+  if (!stream.waitsForWrite) return;
+  if (loop_->now() >= stream.writeDue) return endWrite(stream);
+  stream.writeTimer = loop_->setTimer(stream.writeDue, [this, &stream] { checkWrite(stream); });
+}
+
+/// It's written, or lost; or the file is slow, and costs its stream no more than memory until that
+/// is full.
+void Pump::Impl::endWrite(Stream& stream) {
+  stream.waitsForWrite = false;
+  showUnshown(stream);
+  goOn(stream);
 }
 
 /// Lines for which the shared file has no room are lost to it: they are in the stream's own file as
@@ -124,6 +161,10 @@ void Pump::Impl::pauseForFile(Stream& stream) {
 
 void Pump::Impl::onFileChange(Stream& stream) {
   tellFile(stream);
+  if (stream.waitsForWrite) {
+    stream.file->tellProgress();
+    if (stream.file->settled()) endWrite(stream);
+  }
   if (std::exchange(stream.waitsForFile, false)) {
     loop_->cancelTimer(std::exchange(stream.fileTimer, 0));
     goOn(stream);
@@ -138,12 +179,13 @@ void Pump::Impl::loseFile(Stream& stream) {
   if (stream.behind) lose(stream);
   stream.file.reset();
   loop_->cancelTimer(std::exchange(stream.fileTimer, 0));
+  if (stream.waitsForWrite) endWrite(stream);
   if (std::exchange(stream.waitsForFile, false)) goOn(stream);
 }
 
 /// It has waited for its file or its console.
 void Pump::Impl::goOn(Stream& stream) {
-  if (stream.waitsForConsole || stream.waitsForFile || stream.ended) return;
+  if (stream.waitsForConsole || stream.waitsForWrite || stream.waitsForFile || stream.ended) return;
   if (stream.atEnd || (stream.expired && stream.owed == 0)) {
     end(stream);
   } else {
@@ -155,7 +197,8 @@ void Pump::Impl::goOn(Stream& stream) {
 void Pump::Impl::expire(Stream& stream) {
   loop_->cancelTimer(std::exchange(stream.drainTimer, 0));
   stream.expired = true;
-  if (!stream.ended && !stream.waitsForConsole && stream.owed == 0) end(stream);
+  if (stream.ended || stream.waitsForConsole || stream.waitsForWrite) return;
+  if (stream.owed == 0) end(stream);
 }
 
 void Pump::Impl::end(Stream& stream) {
@@ -167,11 +210,12 @@ void Pump::Impl::end(Stream& stream) {
   stream.atEnd = true;
   if (stream.slot && !stream.behind && !endConsole(stream)) {
     if (!mayFallBehind(stream)) return pauseForConsole(stream);
-    fallBehind(stream, stream.file->accepted(), 0);
+    fallBehind(stream, 0);
   }
 
   loop_->cancelTimer(std::exchange(stream.drainTimer, 0));
   loop_->cancelTimer(std::exchange(stream.fileTimer, 0));
+  loop_->cancelTimer(std::exchange(stream.writeTimer, 0));
   loop_->cancelTimer(std::exchange(stream.partialTimer, 0));
   stream.ended = true;
   if (stream.finish != nullptr) settleSoon();
