@@ -26,7 +26,15 @@ export async function besideSickNeighbours(body) {
     cwd: root,
     stdio: ['pipe', 'pipe', 'inherit'],
   });
-  const [line] = await once(createInterface({ input: disk.stdout }), 'line');
+  const [line] = await Promise.race([
+    once(createInterface({ input: disk.stdout }), 'line'),
+    once(disk, 'exit').then(() => []),
+  ]);
+  if (line === undefined) {
+    say("no sick neighbours: a disk that never answers can't be mounted here");
+    rmSync(folder, { recursive: true, force: true });
+    return await body();
+  }
   const mute = muteJob(folder);
   say(`beside a process that hangs in execve (${line}) and a job whose console nobody reads`);
   try {
