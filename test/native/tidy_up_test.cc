@@ -1,6 +1,8 @@
 // What workers leave behind: who may end by himself, who's ended, and who's left alone.
 #include <signal.h>
 
+#include <thread>
+
 #include "core/cgroup/cgroup.h"
 #include "core/cgroup/places.h"
 #include "core/process/supervisor.h"

@@ -166,7 +166,8 @@ std::vector<SlotView> StoreServer::slots(uint32_t table) {
 }
 
 void StoreServer::setNotice(uint32_t table, uint32_t notice) {
-  post([table, notice](Engine& engine) { engine.setNotice(table, notice); });
+  // Waited for: the signal that follows it asks workers to look.
+  (void)call([table, notice](Engine& engine) { engine.setNotice(table, notice); });
 }
 
 void StoreServer::watchRefusals(std::vector<pid_t> pids) {

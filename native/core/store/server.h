@@ -144,7 +144,8 @@ class StoreServer {
   TableStats stats(uint32_t table);
   /// Of the clients at shared memory that have told something. Unknown tables: none. Doesn't wait.
   std::vector<SlotView> slots(uint32_t table);
-  /// Sets the word that every client at shared memory sees. A reset sets it to 0. Doesn't wait.
+  /// Sets the word that every client at shared memory sees, and waits until they do, or for
+  /// `kPatience`. A reset sets it to 0.
   void setNotice(uint32_t table, uint32_t notice);
   /// Looks out for those of these processes that keep connecting to an address of this machine
   /// where nobody listens, for ten minutes; see RefusalWatch. In place of those before; none:
