@@ -138,7 +138,9 @@ t.test('L-081 L-087 an error file is in the failure, is kept, and is passed on',
 t.test('F-U3: a run tells where the output of each worker is', async t => {
   const logDir = t.testdir();
   const options = { logDir, nprocPerNode: 2, redirects: { 1: 'stderr' }, maxRestarts: 1 } as const;
-  const run = launch(shell(t, 'echo "$LOCAL_RANK" >&2; exit 1', options));
+  // The other one would end it before it has written.
+  const script = '[ "$LOCAL_RANK" = 0 ] && exec sleep 600; echo "$LOCAL_RANK" >&2; exit 1';
+  const run = launch(shell(t, script, options));
   await run.result;
 
   const folder = run.description.runFolder ?? '';
