@@ -81,7 +81,7 @@ Preload inspect(const std::string& file) {
   return inspectProgram([&](uint64_t offset, std::span<char> bytes) -> size_t {
     if (offset >= file.size()) return 0;
     const size_t count = std::min(bytes.size(), static_cast<size_t>(file.size() - offset));
-    ::memcpy(bytes.data(), file.data() + offset, count);
+    if (count > 0) ::memcpy(bytes.data(), file.data() + offset, count);
     return count;
   });
 }
