@@ -18,7 +18,7 @@ function programs(ending: string): string[] {
 }
 
 // All of them together take minutes under a sanitizer; each has a limit of its own.
-t.setTimeout(580_000);
+t.setTimeout(1_700_000);
 
 const env = { ...process.env };
 // What tap adds for Node's sake is in the way of tests that count variables and descriptors.
@@ -29,7 +29,7 @@ for (const name of programs(replay ? '_fuzz' : '_test')) {
   t.spawn(
     join(build, name),
     replay ? [corpus] : [],
-    { env, stdio: ['ignore', 'pipe', 'pipe'], timeout: 120_000 },
+    { env, stdio: ['ignore', 'pipe', 'pipe'], timeout: 600_000 },
     name,
   );
 }
