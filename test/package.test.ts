@@ -126,11 +126,11 @@ function startIgnoring(command: readonly string[], folder: string): string {
 }
 const ignoring = 'SigIgn:\t0000000000000001\na.b=c\n';
 
-/** The program of a section of the README. */
-function readmeExample(language: string): string {
-  const readme = readFileSync('README.md', 'utf8');
-  const block = new RegExp(`\`\`\`${language}\\n([\\s\\S]*?)\`\`\``).exec(readme)?.[1];
-  if (block === undefined) throw new Error(`README.md has no ${language} example`);
+/** The first program of a page in that language. */
+function exampleOf(page: string, language: string): string {
+  const text = readFileSync(page, 'utf8');
+  const block = new RegExp(`\`\`\`${language}\\n([\\s\\S]*?)\`\`\``).exec(text)?.[1];
+  if (block === undefined) throw new Error(`${page} has no ${language} example`);
   return block;
 }
 
@@ -254,6 +254,30 @@ t.test('the packed tarball', { timeout: 580_000 }, async t => {
     t.match(printed, /rank 1 of 2/);
   });
 
+  await t.test(
+    "F-U6 docs/shared-memory.md's way to a store of one's own works as typed",
+    async t => {
+      const page = 'docs/shared-memory.md';
+      const typed = exampleOf(page, 'sh').split('\n');
+      const [start = '', name = ''] = typed;
+      t.match(start, /^npx regroup-store --shared-memory .* # ready /);
+      t.match(name, /^export REGROUP_STORE=@regroup-store-/);
+      const program = exampleOf(page, 'python').replace('"loaded", 8', '"loaded", 1');
+      const script = [
+        `exec 3< <(exec ${join(bin, 'regroup-store')} --shared-memory </dev/null)`,
+        'read -r _ _ REGROUP_STORE <&3; export REGROUP_STORE',
+        ...typed.slice(2),
+        `python3 -B - <<'END'`,
+        `${program}print(store.get("epoch"))`,
+        'END',
+        'code=$?',
+        'kill $!; wait $!; exit $code',
+      ];
+
+      t.equal(run('bash', ['-c', script.join('\n')], installed), "b'3'\n");
+    },
+  );
+
   await t.test('is imported and required alike', async t => {
     const imported = 'import("regroup").then(m => console.log(typeof m.launch))';
 
@@ -265,7 +289,7 @@ t.test('the packed tarball', { timeout: 580_000 }, async t => {
   });
 
   await t.test("type-checks the README's example", async t => {
-    writeFileSync(join(installed, 'example.mts'), readmeExample('ts'));
+    writeFileSync(join(installed, 'example.mts'), exampleOf('README.md', 'ts'));
     const compilerOptions = {
       noEmit: true,
       strict: true,

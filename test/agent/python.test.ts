@@ -61,7 +61,7 @@ t.test('PYTHON_EXEC is an interpreter where it names the one that would be taken
   t.end();
 });
 
-t.test('H6: PATH wins over the base of conda, by its name or by its folder', t => {
+t.test('F-H6: PATH wins over the base of conda, by its name or by its folder', t => {
   const there = source(['/c/bin/python', '/c/condabin/conda', '/usr/bin/python3', '/e/bin/python']);
   const pathOf = (env: Record<string, string>) => findPython(env, '/job', there)?.path;
 
@@ -79,7 +79,7 @@ t.test('H6: PATH wins over the base of conda, by its name or by its folder', t =
   t.end();
 });
 
-t.test('H6: a guess that is not what PATH has is told, with both', t => {
+t.test('F-H6: a guess that is not what PATH has is told, with both', t => {
   const scripts = ['/shims/python3'];
   const there = source(
     [

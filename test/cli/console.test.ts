@@ -192,3 +192,15 @@ t.test('F-H5: a prompt is shown before its line ends, and the answer behind it',
 
   t.match(await run.ended, { code: 0, stdout: '[default0]:Go on? said yes\n' });
 });
+
+t.test('G2: a stopped regroup lets a worker write 1 MB, and loses none of it', async t => {
+  const script = resolve('test/fixtures/outpaces_stop.py');
+  t.testdir({});
+  const args = ['--standalone', '--tee=1', `--log-dir=${t.testdirName}/logs`, script];
+
+  const { code, stdout, stderr } = await runCli(t, args);
+
+  t.equal(code, 0);
+  t.match(stderr, 'written while regroup was stopped: 10000\n');
+  t.equal(stdout, `[default0]:${'x'.repeat(99)}\n`.repeat(10_000));
+});
