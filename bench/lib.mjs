@@ -48,8 +48,11 @@ const underscored = flag =>
  * Those that this machine has; one line for each that it hasn't.
  *
  * `old` marks torchrun 1.13: it polls every 5 s, so benchmarks give it few runs, or none.
+ *
+ * @param wanted names. @default all
+ * @param before another checkout, built, which becomes a launcher of its own
  */
-export function findLaunchers(wanted) {
+export function findLaunchers(wanted, before) {
   const torchrun = pythonVersion(python);
   const torchrunOld = pythonVersion(systemPython);
   const command = regroupCommand();
@@ -83,6 +86,7 @@ export function findLaunchers(wanted) {
       missing: fs.existsSync(regroupBin) ? undefined : `no ${path.relative(repo, regroupBin)}`,
       command: job => [...command, ...torchrunFlags(job), ...entrypoint(job.worker)],
     },
+    ...(before ? [earlier(before)] : []),
     {
       name: 'floor',
       label: 'floor',
@@ -96,6 +100,20 @@ export function findLaunchers(wanted) {
 
   for (const { label, missing } of all) if (missing) console.log(`left out ${label}: ${missing}`);
   return all.filter(launcher => !launcher.missing);
+}
+
+/** regroup as another checkout has built it. */
+function earlier(folder) {
+  const root = path.resolve(folder);
+  const store = path.join(root, 'dist', 'bin', 'regroup-store.cjs');
+  const command = regroupCommand(root);
+  return {
+    name: 'before',
+    label: `regroup of ${path.basename(root)}`,
+    missing: fs.existsSync(store) ? undefined : `no ${store}`,
+    command: job => [...command, ...torchrunFlags(job), ...entrypoint(job.worker)],
+    store,
+  };
 }
 
 /** A Python interpreter and nothing else. */
@@ -289,7 +307,13 @@ export async function die(job, victim, way, round) {
 }
 
 /** Exit codes that are right after a SIGTERM that all workers honour (spec/launcher.md §4.8). */
-export const codesAfterTerm = { torchrun: [1], 'torchrun-1.13': [1], regroup: [1], floor: [143] };
+export const codesAfterTerm = {
+  torchrun: [1],
+  'torchrun-1.13': [1],
+  regroup: [1],
+  before: [1],
+  floor: [143],
+};
 
 /** Ends a job whose workers honour SIGTERM; milliseconds from the signal to the command's end. */
 export async function terminate(launcher, job) {

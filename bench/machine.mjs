@@ -14,9 +14,11 @@ export const workersDir = path.join(benchDir, 'workers');
 export const regroupRoot = process.env.REGROUP_BENCH_ROOT ?? repo;
 export const regroupBin = path.join(regroupRoot, 'dist', 'bin', 'regroup.cjs');
 /** The command as npm installs it, with the front program first; by Node alone in a checkout that has none. */
-export function regroupCommand() {
-  const folder = placeCommands(regroupRoot);
-  return folder === undefined ? [process.execPath, regroupBin] : [path.join(folder, 'regroup')];
+export function regroupCommand(root = regroupRoot) {
+  const folder = placeCommands(root);
+  return folder === undefined
+    ? [process.execPath, path.join(root, 'dist', 'bin', 'regroup.cjs')]
+    : [path.join(folder, 'regroup')];
 }
 
 /**

@@ -1,4 +1,4 @@
-// npm run bench [-- --only launch,death] [--runs FACTOR] [--quick] [--launchers a,b] [--restarts N] [--kills N] [--readme]
+// npm run bench [-- --only launch,death] [--runs FACTOR] [--quick] [--launchers a,b] [--before FOLDER] [--restarts N] [--kills N] [--readme]
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -46,7 +46,8 @@ const asked = ['uring', ...parts.flatMap(part => (part.isAsked ? part.names : []
 const options = optionsOf({
   options: {
     only: { type: 'string' }, // names of benchmarks, comma-separated
-    launchers: { type: 'string' }, // torchrun, torchrun-1.13, regroup, floor
+    launchers: { type: 'string' }, // torchrun, torchrun-1.13, regroup, before, floor
+    before: { type: 'string' }, // another built checkout, as the launcher `before`
     runs: { type: 'string', default: '1' }, // factor on every number of runs
     restarts: { type: 'string' }, // of regroup, in restarts.bench.mjs
     kills: { type: 'string' }, // of regroup, in orphans.bench.mjs
@@ -87,7 +88,7 @@ if (!(factor > 0)) {
   process.exit(2);
 }
 
-const launchers = findLaunchers(options.launchers?.split(','));
+const launchers = findLaunchers(options.launchers?.split(','), options.before);
 const context = {
   launchers,
   quick: options.quick,
@@ -124,6 +125,7 @@ const whole = parts.filter(
   part =>
     !options.quick &&
     !options.launchers &&
+    !options.before &&
     part.names.every(name => Array.isArray(report.benchmarks[name])),
 );
 console.log();

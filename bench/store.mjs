@@ -17,13 +17,15 @@ process.on('exit', () => {
 });
 
 const host = path.join(workersDir, 'store_host.py');
+/** argv of a server. Of `sizes` only the floor has to know, of the launcher only the other checkout's. */
 const commands = {
   torchrun: () => [python, host],
   'torchrun-1.13': () => [systemPython, host],
   regroup: () => [process.execPath, path.join(regroupRoot, 'dist', 'bin', 'regroup-store.cjs')],
+  before: (_, launcher) => [process.execPath, launcher.store],
   floor: sizes => [compile('store_echo.c'), '10:4', ...sizes],
 };
-const dialects = { torchrun: 'D', 'torchrun-1.13': 'A', regroup: 'D', floor: 'echo' };
+const dialects = { torchrun: 'D', 'torchrun-1.13': 'A', regroup: 'D', before: 'D', floor: 'echo' };
 
 /** A process with lines at stdout, whose stdin is ours to close. */
 function start(argv, env) {
@@ -107,7 +109,7 @@ async function listening(argv, env) {
 export async function startServer(launcher, { sizes = ['1:1'], namesPeers = false } = {}) {
   const numeric = launcher.name === 'torchrun' && !namesPeers;
   const env = numeric ? { LD_PRELOAD: compile('numeric_names.c', { shared: true }) } : {};
-  const server = await listening(commands[launcher.name](sizes), env);
+  const server = await listening(commands[launcher.name](sizes, launcher), env);
   return { ...server, dialect: dialects[launcher.name] };
 }
 
