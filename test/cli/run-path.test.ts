@@ -7,8 +7,8 @@ import { type CliRun, startCli } from '../harness.js';
 /** Function workers wait for each other once their script has returned. */
 
 /**
- * Rank 0 returns at once and says so when it waits. Rank 1 ends by `how` when the test has opened the gate. Python's atexit
- * says who goes.
+ * Rank 0 returns at once and says so before it tells the agent, and when it waits. Rank 1 ends by `how` when the test has
+ * opened the gate. Python's atexit says who goes.
  */
 function script(how: string): string {
   return `
@@ -20,6 +20,10 @@ def say(what):
     sys.stdout.flush()
 
 class Socket(socket.socket):
+    def sendall(self, data):
+        say("has returned")
+        super().sendall(data)
+
     def recv(self, size):
         say("waits")
         return super().recv(size)
@@ -57,8 +61,8 @@ for (const how of ['pass', 'sys.exit(0)', 'sys.exit()']) {
 
     t.equal(code, 0);
     const said = lines(stdout);
-    t.ok(said.indexOf('rank 0 ends') > said.indexOf('rank 1 waits'), stdout);
-    t.ok(said.indexOf('rank 1 waits') > said.indexOf('rank 1 goes on'), stdout);
+    t.ok(said.indexOf('rank 0 ends') > said.indexOf('rank 1 has returned'), stdout);
+    t.ok(said.indexOf('rank 1 has returned') > said.indexOf('rank 1 goes on'), stdout);
   });
 }
 
@@ -69,7 +73,12 @@ t.test('F-P1: one that ends without returning is not waited for', async t => {
   const { code, stdout } = await run.ended;
 
   t.equal(code, 0);
-  t.strictSame(lines(stdout), ['rank 0 waits', 'rank 1 goes on', 'rank 0 ends']);
+  t.strictSame(lines(stdout), [
+    'rank 0 has returned',
+    'rank 0 waits',
+    'rank 1 goes on',
+    'rank 0 ends',
+  ]);
 });
 
 t.test('F-P1: one that fails ends the round at once, and who waits is its victim', async t => {
