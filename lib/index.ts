@@ -13,10 +13,8 @@ export type {
   WorkerIdentity,
 } from './events.js';
 export { exitCodes } from './exit-codes.js';
-export type { FailureOptions, FailureRuleOption } from './failure-options.js';
 export type { RuleAction } from './failures/policy.js';
 export type { GpuHolder } from './gpu/holders.js';
-export type { HangOptions } from './hang-options.js';
 export {
   type Interpreter,
   type LaunchPlan,
@@ -28,7 +26,15 @@ export {
   type RunDescription,
   type WorkerPlan,
 } from './launch.js';
+export type { FailureOptions, FailureRuleOption } from './options/failures.js';
+export type { HangOptions } from './options/hangs.js';
 export type { HookName, HookOptions, Hooks } from './options/hooks.js';
+export type {
+  Entrypoint,
+  LaunchOptions,
+  Streams,
+  StreamsByRank,
+} from './options/launch-options.js';
 export type {
   IoPriority,
   LimitOptions,
@@ -37,7 +43,6 @@ export type {
   RlimitValue,
 } from './options/limits.js';
 export type { Placement, PlacementOptions } from './options/placement.js';
-export type { Entrypoint, LaunchOptions, Streams, StreamsByRank } from './options.js';
 export type { ConnectOptions } from './store/client.js';
 export { connectStore } from './store/lazy.js';
 export { openSharedStore, type SharedStore } from './store/shared.js';

@@ -6,7 +6,7 @@ import { createServer } from 'node:net';
 import t, { type Test } from 'tap';
 import type { AgentEvent } from '../lib/events.js';
 import { launch, plan } from '../lib/launch.js';
-import type { LaunchOptions } from '../lib/options.js';
+import type { LaunchOptions } from '../lib/options/launch-options.js';
 import { guarded } from './harness.js';
 
 /** Workers of a few lines of shell, in a temp dir that must be empty when the test ends. */

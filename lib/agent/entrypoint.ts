@@ -1,5 +1,5 @@
 import { launchError } from '../errors.js';
-import type { Entrypoint } from '../options.js';
+import type { Entrypoint } from '../options/launch-options.js';
 import { safeSubstitute } from '../util/template.js';
 import type { Python } from './python.js';
 

@@ -1,6 +1,6 @@
 import type { ChildProcess } from 'node:child_process';
 import { defaultHookMs, hookCommand } from '../options/hooks.js';
-import type { Settings } from '../options.js';
+import type { Settings } from '../options/launch-options.js';
 import { deferred } from '../util/deferred.js';
 import type { HookRun } from './pauses.js';
 import { inAscii } from './shell-call.js';

@@ -1,11 +1,11 @@
 import { valueError } from '../errors.js';
-import { watchesOutput } from '../hang-options.js';
 import { type LogBase, logBase, type WorkerFiles } from '../logs/layout.js';
 import { anyRedirected, streamsOf } from '../logs/streams.js';
 import type { NativePlan } from '../native.js';
 import { localWorldSizeOf } from '../nproc.js';
+import { watchesOutput } from '../options/hangs.js';
+import type { Settings } from '../options/launch-options.js';
 import { agentServes } from '../options/store.js';
-import type { Settings } from '../options.js';
 import { workerGpus } from '../placement/gpus.js';
 import { type Placed, place } from '../placement/place.js';
 import type { Binding } from '../placement/policy.js';

@@ -1,7 +1,7 @@
-import { failurePolicyOf } from '../failure-options.js';
 import { hasGpuDevices } from '../gpu/devices.js';
+import { failurePolicyOf } from '../options/failures.js';
 import { hookCommand, hookNames } from '../options/hooks.js';
-import type { Settings } from '../options.js';
+import type { Settings } from '../options/launch-options.js';
 import type { Policy } from './state.js';
 
 /** What `step` needs of the options. */

@@ -1,4 +1,4 @@
-import type { Entrypoint } from '../options.js';
+import type { Entrypoint } from '../options/launch-options.js';
 import { nearest } from '../util/nearest.js';
 
 /** What's told of a script that Python couldn't run, and what to do about it. */

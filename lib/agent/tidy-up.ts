@@ -1,6 +1,6 @@
 import { realDeviceFolder } from '../gpu/devices.js';
 import type { NativeTidyUp } from '../native.js';
-import type { Settings } from '../options.js';
+import type { Settings } from '../options/launch-options.js';
 
 /**
  * torch's file_system sharing: it unlinks what it holds when it has had no client for two seconds.

@@ -1,5 +1,5 @@
 import { type LaunchPlan, plan, type WorkerPlan } from '../launch.js';
-import type { LaunchOptions } from '../options.js';
+import type { LaunchOptions } from '../options/launch-options.js';
 import type { CliSettings, GivenOption } from './settings.js';
 
 /** What would be started, and what would be wrong with it, for people. @throws as `plan` */

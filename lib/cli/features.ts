@@ -1,4 +1,4 @@
-import type { LaunchOptions } from '../options.js';
+import type { LaunchOptions } from '../options/launch-options.js';
 import { failures } from './features/failures.js';
 import { gpus } from './features/gpus.js';
 import { grace } from './features/grace.js';

@@ -1,4 +1,9 @@
-import type { Entrypoint, LaunchOptions, Streams, StreamsByRank } from '../options.js';
+import type {
+  Entrypoint,
+  LaunchOptions,
+  Streams,
+  StreamsByRank,
+} from '../options/launch-options.js';
 import { didYouMean } from '../util/nearest.js';
 import { maxTimerMs } from '../util/timers.js';
 import { refusal } from './command-line-error.js';

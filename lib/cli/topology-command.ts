@@ -1,5 +1,5 @@
 import { plan } from '../launch.js';
-import type { LaunchOptions } from '../options.js';
+import type { LaunchOptions } from '../options/launch-options.js';
 import { type MachineOverview, overviewOf } from '../placement/machine.js';
 import { thisMachine } from '../placement/this-machine.js';
 import { parseCommand } from './args.js';

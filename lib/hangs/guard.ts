@@ -1,7 +1,7 @@
 import type { AgentEvent, Hang, WorkerIdentity } from '../events.js';
-import type { HangOptions } from '../hang-options.js';
 import type { WorkerFiles } from '../logs/layout.js';
 import type { NativePlan, NativeStoreSlot, NativeStream } from '../native.js';
+import type { HangOptions } from '../options/hangs.js';
 import type { Disk } from '../util/disk.js';
 import { signalNumber } from '../util/signals.js';
 import { type Culprit, culpritOf } from './culprit.js';

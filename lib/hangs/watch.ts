@@ -1,6 +1,6 @@
 import type { Hang, WorkerIdentity } from '../events.js';
-import { type HangOptions, watchesOutput } from '../hang-options.js';
 import type { NativeStoreSlot } from '../native.js';
+import { type HangOptions, watchesOutput } from '../options/hangs.js';
 import type { Disk } from '../util/disk.js';
 import { type News, type OutputReader, outputReader } from './output.js';
 import { type HangState, judge, lastMovedMs, type Observation, watchFrom } from './rules.js';

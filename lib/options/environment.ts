@@ -1,5 +1,5 @@
-import { isRecord, isText, type Rule } from '../option-rules.js';
 import { kindOf, shown } from '../util/shown.js';
+import { isRecord, isText, type Rule } from './checks.js';
 
 const accepted = 'names without = and texts without NUL';
 

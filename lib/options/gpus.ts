@@ -1,4 +1,4 @@
-import { milliseconds, type Rule } from '../option-rules.js';
+import { milliseconds, type Rule } from './checks.js';
 
 export interface GpuOptions {
   /**

@@ -1,4 +1,4 @@
-import { fieldsOf, milliseconds, type Rule } from '../option-rules.js';
+import { fieldsOf, milliseconds, type Rule } from './checks.js';
 
 /** Why a group is stopped, as far as its grace period goes. */
 export const graceReasons = ['failure', 'signal', 'caller', 'hang', 'preempt'] as const;

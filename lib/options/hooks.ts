@@ -1,4 +1,4 @@
-import { fieldsOf, milliseconds, type Rule, secretText } from '../option-rules.js';
+import { fieldsOf, milliseconds, type Rule, secretText } from './checks.js';
 
 /** When a hook runs: before a round starts, before its workers are stopped, when none of them is left. */
 export const hookNames = ['pre-start', 'pre-stop', 'post-round'] as const;

@@ -1,4 +1,4 @@
-import { isRecord, isWhole, type Rule } from '../option-rules.js';
+import { isRecord, isWhole, type Rule } from './checks.js';
 
 /**
  * Resources as prlimit(1) spells them; setrlimit(2) tells their units.

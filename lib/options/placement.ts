@@ -1,6 +1,6 @@
-import { fieldsOf, flag, isRecord, isWhole, oneOf, type Rule } from '../option-rules.js';
 import { maxListed, parseList } from '../placement/cpu-list.js';
 import type { BindingMode, MemoryMode } from '../placement/policy.js';
+import { fieldsOf, flag, isRecord, isWhole, oneOf, type Rule } from './checks.js';
 
 /** Where workers run. */
 export interface Placement {

@@ -1,4 +1,4 @@
-import { milliseconds, type Rule, secret, signalName, text } from '../option-rules.js';
+import { milliseconds, type Rule, secret, signalName, text } from './checks.js';
 
 /** Notices that this machine will soon be taken away, and what follows from one. */
 export interface PreemptionOptions {

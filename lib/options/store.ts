@@ -1,4 +1,4 @@
-import { oneOf, type Rule } from '../option-rules.js';
+import { oneOf, type Rule } from './checks.js';
 
 /** Who serves the store that workers find at MASTER_ADDR and MASTER_PORT. */
 export type AgentStore = 'auto' | 'on' | 'off';

@@ -1,4 +1,4 @@
-import { flag, milliseconds, type Rule } from '../option-rules.js';
+import { flag, milliseconds, type Rule } from './checks.js';
 
 /** What happens to processes that workers have started, and that outlive them. */
 export interface TidyUpOptions {

@@ -1,5 +1,5 @@
 import { earlyLibrary, exitGuardLibrary } from '../native.js';
-import type { Entrypoint } from '../options.js';
+import type { Entrypoint } from '../options/launch-options.js';
 
 /**
  * The libraries that workers of this entrypoint preload; the addon leaves them out where the interpreter

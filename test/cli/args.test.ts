@@ -2,7 +2,7 @@ import t from 'tap';
 import { type ParsedCommand, parseCommand } from '../../lib/cli/args.js';
 import type { CommandName } from '../../lib/cli/option-table.js';
 import type { CliSettings } from '../../lib/cli/settings.js';
-import type { LaunchOptions } from '../../lib/options.js';
+import type { LaunchOptions } from '../../lib/options/launch-options.js';
 
 type Env = Readonly<Record<string, string>>;
 

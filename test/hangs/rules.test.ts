@@ -1,6 +1,6 @@
 import t from 'tap';
-import type { HangOptions } from '../../lib/hang-options.js';
 import { type HangState, judge, type Observation, watchFrom } from '../../lib/hangs/rules.js';
+import type { HangOptions } from '../../lib/options/hangs.js';
 
 const workers = [0, 1].map(rank => ({ rank, localRank: rank, pid: 10 + rank }));
 

@@ -4,7 +4,7 @@ import t, { type Test } from 'tap';
 import { type ParsedCommand, parseCommand } from '../../lib/cli/args.js';
 import { helpText } from '../../lib/cli/help.js';
 import { optionsOf } from '../../lib/cli/option-table.js';
-import type { LaunchOptions, Streams, StreamsByRank } from '../../lib/options.js';
+import type { LaunchOptions, Streams, StreamsByRank } from '../../lib/options/launch-options.js';
 import { torchOrSkip } from './torch.js';
 
 /** One command line, given to torchrun and to us. */

@@ -1,5 +1,5 @@
-import { type FailureRuleOption, isPattern, ruleActions } from '../../failure-options.js';
 import type { RuleAction } from '../../failures/policy.js';
+import { type FailureRuleOption, isPattern, ruleActions } from '../../options/failures.js';
 import { didYouMean } from '../../util/nearest.js';
 import { signalNamed } from '../../util/signals.js';
 import { durationIn, durationOf, parseDuration } from '../durations.js';

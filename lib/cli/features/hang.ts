@@ -1,4 +1,4 @@
-import { type HangOptions, isPattern } from '../../hang-options.js';
+import { type HangOptions, isPattern } from '../../options/hangs.js';
 import { didYouMean } from '../../util/nearest.js';
 import { signalNamed, signalNames } from '../../util/signals.js';
 import { durationOf } from '../durations.js';

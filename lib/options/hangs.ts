@@ -1,12 +1,4 @@
-import {
-  fieldsOf,
-  isRecord,
-  milliseconds,
-  oneOf,
-  type Rule,
-  signalName,
-  text,
-} from './option-rules.js';
+import { fieldsOf, isRecord, milliseconds, oneOf, type Rule, signalName, text } from './checks.js';
 
 /**
  * When a job that still runs counts as hung, and what follows. A rule that isn't given is off; times

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { type LaunchOptions, withDefaults } from '../lib/options.js';
+import { type LaunchOptions, withDefaults } from '../../lib/options/launch-options.js';
 
 const minimal: LaunchOptions = { entrypoint: { script: 'train.py' } };
 

@@ -1,14 +1,6 @@
-import type { FailurePolicy, FailureRule, RuleAction } from './failures/policy.js';
-import {
-  flag,
-  isList,
-  isRecord,
-  isText,
-  isWhole,
-  milliseconds,
-  type Rule,
-} from './option-rules.js';
-import { signalNumber } from './util/signals.js';
+import type { FailurePolicy, FailureRule, RuleAction } from '../failures/policy.js';
+import { signalNumber } from '../util/signals.js';
+import { flag, isList, isRecord, isText, isWhole, milliseconds, type Rule } from './checks.js';
 
 /** Applies if all that it names fits the root cause of a failed round. */
 export interface FailureRuleOption {

@@ -1,6 +1,5 @@
-import { launchError, valueError } from './errors.js';
-import { type FailureOptions, failureDefaults, failureRules } from './failure-options.js';
-import { type HangOptions, hangRule } from './hang-options.js';
+import { launchError, valueError } from '../errors.js';
+import { didYouMean } from '../util/nearest.js';
 import {
   flag,
   isList,
@@ -15,21 +14,18 @@ import {
   secretTexts,
   text,
   texts,
-} from './option-rules.js';
-import { environment } from './options/environment.js';
-import { type GpuOptions, gpuDefaults, gpuRules } from './options/gpus.js';
-import { type GraceOptions, graceDefaults, graceRules } from './options/grace.js';
-import { type HookOptions, hookRules } from './options/hooks.js';
-import { type LimitOptions, limitRules } from './options/limits.js';
-import { type PlacementOptions, placementDefaults, placementRules } from './options/placement.js';
-import {
-  type PreemptionOptions,
-  preemptionDefaults,
-  preemptionRules,
-} from './options/preemption.js';
-import { type StoreOptions, storeDefaults, storeRules } from './options/store.js';
-import { type TidyUpOptions, tidyUpDefaults, tidyUpRules } from './options/tidy-up.js';
-import { didYouMean } from './util/nearest.js';
+} from './checks.js';
+import { environment } from './environment.js';
+import { type FailureOptions, failureDefaults, failureRules } from './failures.js';
+import { type GpuOptions, gpuDefaults, gpuRules } from './gpus.js';
+import { type GraceOptions, graceDefaults, graceRules } from './grace.js';
+import { type HangOptions, hangRule } from './hangs.js';
+import { type HookOptions, hookRules } from './hooks.js';
+import { type LimitOptions, limitRules } from './limits.js';
+import { type PlacementOptions, placementDefaults, placementRules } from './placement.js';
+import { type PreemptionOptions, preemptionDefaults, preemptionRules } from './preemption.js';
+import { type StoreOptions, storeDefaults, storeRules } from './store.js';
+import { type TidyUpOptions, tidyUpDefaults, tidyUpRules } from './tidy-up.js';
 
 /** What a worker runs. */
 export type Entrypoint =
