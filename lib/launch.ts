@@ -19,8 +19,8 @@ import { describeBinding } from './placement/place.js';
 import type { Binding } from './placement/policy.js';
 import { thisMachine } from './placement/this-machine.js';
 import { runPathShim } from './preload/preload.js';
-import { exactCwd, exactEnv } from './util/exact.js';
-import { hostname } from './util/hostname.js';
+import { exactCwd, exactEnv } from './system/exact.js';
+import { hostname } from './system/hostname.js';
 
 export interface Run extends AsyncDisposable {
   /**

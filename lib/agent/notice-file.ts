@@ -1,9 +1,9 @@
 import { existsSync, type FSWatcher, readlinkSync, watch } from 'node:fs';
 import { basename, isAbsolute, resolve } from 'node:path';
 import { launchError, valueError } from '../errors.js';
+import { exactCwd } from '../system/exact.js';
 import { onDisk, textOf } from '../util/bytes.js';
 import { codeOf } from '../util/errno.js';
-import { exactCwd } from '../util/exact.js';
 
 /** Where a folder can't be watched any more (no watch is left), the file is looked for so often. */
 const retryMs = 1000;

@@ -1,7 +1,7 @@
 import type { NativeEvent } from '../native.js';
 import { formatList } from '../placement/cpu-list.js';
 import type { Placed } from '../placement/place.js';
-import { type Allowed, allowedOf } from '../util/allowed.js';
+import { type Allowed, allowedOf } from '../system/allowed.js';
 import { describeErrno } from '../util/errno.js';
 
 /**

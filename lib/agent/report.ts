@@ -1,6 +1,6 @@
 import type { WorkerFailure } from '../events.js';
 import { describeExit } from '../failures/failure.js';
-import { localTime } from '../local-time.js';
+import { localTime } from '../system/local-time.js';
 import { signalName } from '../util/signals.js';
 
 /** At most this wide are the report's rules, however long its lines are. */

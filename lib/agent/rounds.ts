@@ -14,8 +14,8 @@ import {
   type WorkerFiles,
 } from '../logs/layout.js';
 import type { NativeGroupPlan, NativeTail, NativeUsage } from '../native.js';
-import { createDisk, type Disk } from '../util/disk.js';
-import { hostname, qualifiedHostname } from '../util/hostname.js';
+import { createDisk, type Disk } from '../system/disk.js';
+import { hostname, qualifiedHostname } from '../system/hostname.js';
 import { randomName } from '../util/random.js';
 import { type Job, roundOf, workerPlans } from './job.js';
 import type { Machine } from './machine.js';

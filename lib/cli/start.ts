@@ -1,6 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import { startedWith } from '../launch.js';
-import { exactArgs, exactEnv } from '../util/exact.js';
+import { exactArgs, exactEnv } from '../system/exact.js';
 import { signalName } from '../util/signals.js';
 import { type FrontNote, isOfFront, readNote } from './front-note.js';
 import type { CommandName } from './option-table.js';

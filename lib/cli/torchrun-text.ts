@@ -1,5 +1,5 @@
 import type { AgentEvent } from '../events.js';
-import { localTime } from '../local-time.js';
+import { localTime } from '../system/local-time.js';
 import type { logLevels } from './settings.js';
 
 /** What torchrun says itself, word for word, since people and scrapers know it. */

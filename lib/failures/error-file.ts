@@ -1,6 +1,6 @@
-import type { Disk } from '../util/disk.js';
+import type { Disk } from '../system/disk.js';
+import { whileOpen } from '../system/files.js';
 import { codeOf } from '../util/errno.js';
-import { whileOpen } from '../util/files.js';
 
 /** What a worker says of its failure in the file that TORCHELASTIC_ERROR_FILE names. */
 

@@ -1,5 +1,5 @@
 import type { NativePlan, NativeTail, NativeUsage } from '../native.js';
-import type { Disk } from '../util/disk.js';
+import type { Disk } from '../system/disk.js';
 import { readErrorFile } from './error-file.js';
 import { isFailed, type Remains, type SeenExit } from './failure.js';
 import { type MemoryCounters, type MemoryKills, outOfMemory, outOfOwnMemory } from './oom.js';

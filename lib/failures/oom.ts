@@ -1,5 +1,5 @@
 import type { NativeUsage } from '../native.js';
-import { readText } from '../util/files.js';
+import { readText } from '../system/files.js';
 
 /**
  * Whether the kernel has killed somebody for lack of memory, and where: by the counters of the memory cgroup

@@ -1,6 +1,6 @@
+import { createDisk } from '../system/disk.js';
+import { removeAll, writeText } from '../system/files.js';
 import { shown } from '../util/bytes.js';
-import { createDisk } from '../util/disk.js';
-import { removeAll, writeText } from '../util/files.js';
 
 /** The error file of whoever started this launcher. */
 

@@ -1,5 +1,5 @@
-import type { Disk } from '../util/disk.js';
-import { whileOpen } from '../util/files.js';
+import type { Disk } from '../system/disk.js';
+import { whileOpen } from '../system/files.js';
 
 /** The last lines of a worker's stderr. */
 

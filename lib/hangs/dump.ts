@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { DumpFile, WorkerIdentity } from '../events.js';
-import { createDisk, type Disk } from '../util/disk.js';
-import { statOf, whileOpen, writeText } from '../util/files.js';
+import { createDisk, type Disk } from '../system/disk.js';
+import { statOf, whileOpen, writeText } from '../system/files.js';
 import { runBounded } from './bounded-child.js';
 import { catches, foldRanks, mainPlace, type Place } from './stacks.js';
 

@@ -2,7 +2,7 @@ import type { AgentEvent, Hang, WorkerIdentity } from '../events.js';
 import type { WorkerFiles } from '../logs/layout.js';
 import type { NativePlan, NativeStoreSlot, NativeStream } from '../native.js';
 import type { HangOptions } from '../options/hangs.js';
-import type { Disk } from '../util/disk.js';
+import type { Disk } from '../system/disk.js';
 import { signalNumber } from '../util/signals.js';
 import { type Culprit, culpritOf } from './culprit.js';
 import type { Dump } from './dump.js';

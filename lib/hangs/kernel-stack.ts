@@ -1,6 +1,6 @@
 import type { Stuck } from '../events.js';
 import type { NativeStuck } from '../native.js';
-import { procIsOurs } from '../util/own-proc.js';
+import { procIsOurs } from '../system/own-proc.js';
 import { runBounded } from './bounded-child.js';
 
 /** Where in the kernel a process sleeps that SIGKILL doesn't end. */

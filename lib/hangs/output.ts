@@ -1,6 +1,6 @@
-import type { Disk } from '../util/disk.js';
+import type { Disk } from '../system/disk.js';
+import { whileOpen } from '../system/files.js';
 import { codeOf } from '../util/errno.js';
-import { whileOpen } from '../util/files.js';
 
 /** What's new in a log file: by size and content, not by times, since a file server's clock is not ours. */
 

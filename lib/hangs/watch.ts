@@ -1,7 +1,7 @@
 import type { Hang, WorkerIdentity } from '../events.js';
 import type { NativeStoreSlot } from '../native.js';
 import { type HangOptions, watchesOutput } from '../options/hangs.js';
-import type { Disk } from '../util/disk.js';
+import type { Disk } from '../system/disk.js';
 import { type News, type OutputReader, outputReader } from './output.js';
 import { type HangState, judge, lastMovedMs, type Observation, watchFrom } from './rules.js';
 

@@ -1,9 +1,9 @@
 import { isAbsolute, join, resolve } from 'node:path';
 import { launchError } from '../errors.js';
+import type { Disk } from '../system/disk.js';
+import { makeDir, namesIn, removeAll, removeDir, statOf } from '../system/files.js';
 import { bytesOf, textOf } from '../util/bytes.js';
-import type { Disk } from '../util/disk.js';
 import { adviceFor, codeOf, describeErrno } from '../util/errno.js';
-import { makeDir, namesIn, removeAll, removeDir, statOf } from '../util/files.js';
 import { randomName } from '../util/random.js';
 import type { StreamFiles } from './streams.js';
 

@@ -1,6 +1,6 @@
 import { launchError, onMachine } from '../errors.js';
+import { needPool } from '../system/pool.js';
 import { codeOf } from '../util/errno.js';
-import { needPool } from '../util/pool.js';
 
 /** Lists of numeric addresses to serve at, in the order in which they're tried. */
 export type Hosts = readonly (readonly string[])[];

@@ -1,6 +1,6 @@
 import t from 'tap';
 import { parseList } from '../../lib/placement/cpu-list.js';
-import { allowedOf } from '../../lib/util/allowed.js';
+import { allowedOf } from '../../lib/system/allowed.js';
 import { runCli } from '../harness.js';
 
 const ours = parseList(allowedOf('self')?.cpus ?? '') ?? [];

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { allowedOf } from '../../lib/util/allowed.js';
+import { allowedOf } from '../../lib/system/allowed.js';
 import { runCli } from '../harness.js';
 
 const cpus = allowedOf('self')?.cpus ?? '';

@@ -2,7 +2,7 @@ import { appendFileSync, truncateSync, unlinkSync, writeFileSync } from 'node:fs
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { type News, outputReader } from '../../lib/hangs/output.js';
-import { createDisk, type Disk } from '../../lib/util/disk.js';
+import { createDisk, type Disk } from '../../lib/system/disk.js';
 
 const longMs = 60_000;
 const step = /step (\d+)/;

@@ -10,7 +10,7 @@ import {
   safeRunId,
   workerFiles,
 } from '../../lib/logs/layout.js';
-import { createDisk } from '../../lib/util/disk.js';
+import { createDisk } from '../../lib/system/disk.js';
 
 const disk = createDisk();
 

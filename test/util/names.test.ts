@@ -1,7 +1,7 @@
 import { constants } from 'node:os';
 import t from 'tap';
+import { qualifiedHostname } from '../../lib/system/hostname.js';
 import { describeErrno } from '../../lib/util/errno.js';
-import { qualifiedHostname } from '../../lib/util/hostname.js';
 import { randomName, randomUuid } from '../../lib/util/random.js';
 import { signalName, signalNumber } from '../../lib/util/signals.js';
 

@@ -1,6 +1,6 @@
 import t from 'tap';
+import { createDisk, DiskError } from '../../lib/system/disk.js';
 import { type Deferred, deferred } from '../../lib/util/deferred.js';
-import { createDisk, DiskError } from '../../lib/util/disk.js';
 
 /** Calls that answer when the test says so, and in which order they have begun. */
 function calls() {

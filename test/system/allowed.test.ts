@@ -1,7 +1,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import t from 'tap';
-import { allowedOf } from '../../lib/util/allowed.js';
+import { allowedOf } from '../../lib/system/allowed.js';
 
 t.test('pain 19: what a process may use is told, and narrowed by its affinity', async t => {
   const ours = allowedOf('self');

@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 import { readFileSync, readlinkSync } from 'node:fs';
-import { textOf } from './bytes.js';
+import { textOf } from '../util/bytes.js';
 
 /**
  * What this process was given, as texts that lead back to its bytes (bytes.ts). Node's own have U+FFFD for each byte that

@@ -1,5 +1,5 @@
 import * as fs from 'node:fs';
-import { onDisk } from './bytes.js';
+import { onDisk } from '../util/bytes.js';
 import { needPool } from './pool.js';
 
 /**

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { exactArgs, exactEnv } from '../../lib/util/exact.js';
+import { exactArgs, exactEnv } from '../../lib/system/exact.js';
 
 /** What /proc/self has, written in Latin-1. */
 function own(...entries: readonly string[]) {

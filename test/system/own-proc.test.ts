@@ -1,13 +1,13 @@
 import { spawnSync } from 'node:child_process';
 import { resolve } from 'node:path';
 import t from 'tap';
-import { procIsOurs } from '../../lib/util/own-proc.js';
+import { procIsOurs } from '../../lib/system/own-proc.js';
 
 t.test('F-F01 a PID namespace without a /proc of its own has no use for it', t => {
   t.equal(procIsOurs(), true);
 
   const ask =
-    `import(${JSON.stringify(resolve('build/js/lib/util/own-proc.js'))})` +
+    `import(${JSON.stringify(resolve('build/js/lib/system/own-proc.js'))})` +
     '.then(({ procIsOurs }) => console.log(procIsOurs()))';
   const within = (...options: string[]) =>
     spawnSync('unshare', ['--pid', '--fork', ...options, process.execPath, '-e', ask], {
