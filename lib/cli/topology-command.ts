@@ -1,7 +1,7 @@
 import { plan } from '../launch.js';
+import { type MachineOverview, overviewOf } from '../machine/overview.js';
+import { thisMachine } from '../machine/this-machine.js';
 import type { LaunchOptions } from '../options/launch-options.js';
-import { type MachineOverview, overviewOf } from '../placement/machine.js';
-import { thisMachine } from '../placement/this-machine.js';
 import { parseCommand } from './args.js';
 import { answer } from './console.js';
 import { topologyText } from './topology.js';

@@ -1,5 +1,5 @@
 import type { LaunchPlan } from '../launch.js';
-import type { DeviceOverview, MachineOverview, NodeOverview } from '../placement/machine.js';
+import type { DeviceOverview, MachineOverview, NodeOverview } from '../machine/overview.js';
 
 /**
  * The machine as a drawing, and who would run where. Pure.

@@ -1,4 +1,4 @@
-import { maxListed, parseList } from '../placement/cpu-list.js';
+import { maxListed, parseList } from '../machine/cpu-list.js';
 import type { BindingMode, MemoryMode } from '../placement/policy.js';
 import { fieldsOf, flag, isRecord, isWhole, oneOf, type Rule } from './checks.js';
 

@@ -1,11 +1,16 @@
 import { launchError } from '../errors.js';
+import { workerGpus } from '../gpu/present.js';
+import { formatList, parseList } from '../machine/cpu-list.js';
+import { cutTopology } from '../machine/cut.js';
+import {
+  nodeOfPci,
+  readTopology,
+  type Topology,
+  type TopologySource,
+} from '../machine/topology.js';
 import type { Placement } from '../options/placement.js';
-import { formatList, parseList } from './cpu-list.js';
-import { cutTopology } from './cut.js';
-import { workerGpus } from './gpus.js';
+import { ompEnv } from './env.js';
 import { type Binding, type BindingRequest, type Bound, bind, bindingOf } from './policy.js';
-import { nodeOfPci, readTopology, type Topology, type TopologySource } from './topology.js';
-import { ompEnv } from './worker-env.js';
 
 /** What a job's workers are bound to, the same in every round. */
 export interface Placed {

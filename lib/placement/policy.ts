@@ -1,6 +1,6 @@
+import { coresOf, groupsOf } from '../machine/cut.js';
+import type { MachineNode, Topology } from '../machine/topology.js';
 import type { NativeMemoryPolicy } from '../native.js';
-import { coresOf, groupsOf } from './cut.js';
-import type { MachineNode, Topology } from './topology.js';
 
 /** torchrun's four, and `auto`: the GPU's node, else an even spread over nodes, else nothing. */
 export type BindingMode = 'node' | 'socket' | 'exclusive' | 'core-complex' | 'auto';

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { parseList } from '../../lib/placement/cpu-list.js';
+import { parseList } from '../../lib/machine/cpu-list.js';
 import { allowedOf } from '../../lib/system/allowed.js';
 import { runCli } from '../harness.js';
 

@@ -1,8 +1,8 @@
 import t from 'tap';
 import { topologyText } from '../../lib/cli/topology.js';
-import { overviewOf } from '../../lib/placement/machine.js';
+import { overviewOf } from '../../lib/machine/overview.js';
+import { nodeOfPci, readTopology, type TopologySource } from '../../lib/machine/topology.js';
 import { bind } from '../../lib/placement/policy.js';
-import { nodeOfPci, readTopology, type TopologySource } from '../../lib/placement/topology.js';
 import { filesOf, type Machine, machines, sourceOf } from './machine.js';
 
 function named(name: string): Machine {

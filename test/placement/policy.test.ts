@@ -2,9 +2,9 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import t from 'tap';
-import { formatList } from '../../lib/placement/cpu-list.js';
+import { formatList } from '../../lib/machine/cpu-list.js';
+import { nodeOfPci, readTopology } from '../../lib/machine/topology.js';
 import { type BindingMode, bind } from '../../lib/placement/policy.js';
-import { nodeOfPci, readTopology } from '../../lib/placement/topology.js';
 import { allowedOf, filesOf, type Machine, machines, pciOf, sourceOf } from './machine.js';
 
 const modes = ['node', 'socket', 'exclusive', 'core-complex'] as const;

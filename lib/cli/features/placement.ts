@@ -1,5 +1,5 @@
+import { maxListed, parseList } from '../../machine/cpu-list.js';
 import { bindingModes, memoryModes, type Placement } from '../../options/placement.js';
-import { maxListed, parseList } from '../../placement/cpu-list.js';
 import type { Feature } from '../features.js';
 import type { OptionSpec } from '../option-spec.js';
 import type { Values } from '../values.js';

@@ -1,7 +1,7 @@
+import { machineGpus } from '../gpu/present.js';
 import type { DeviceSource } from '../nproc.js';
 import { formatList } from './cpu-list.js';
 import { coresOf, groupsOf } from './cut.js';
-import { machineGpus } from './gpus.js';
 import { nodeOfPci, readTopology, type Topology, type TopologySource } from './topology.js';
 
 /** What people want to see of a machine; plain data, which `regroup topology --json` prints. */

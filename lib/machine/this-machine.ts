@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync, realpathSync } from 'node:fs';
 import { deviceFolder } from '../gpu/devices.js';
+import { needsNvml } from '../gpu/present.js';
 import { type NativeGpus, native } from '../native.js';
-import { needsNvml } from './gpus.js';
 import type { TopologySource } from './topology.js';
 
 /** A driver that's asleep takes a second or two for each GPU. */

@@ -1,8 +1,8 @@
+import { formatList } from '../machine/cpu-list.js';
 import type { NativeEvent } from '../native.js';
-import { formatList } from '../placement/cpu-list.js';
-import type { Placed } from '../placement/place.js';
 import { type Allowed, allowedOf } from '../system/allowed.js';
 import { describeErrno } from '../util/errno.js';
+import type { Placed } from './place.js';
 
 /**
  * What isn't as it was asked for, for people: bindings that the kernel refused, and workers that run

@@ -1,6 +1,6 @@
 import t from 'tap';
-import { placementTrouble } from '../../lib/agent/placement-watch.js';
 import type { Placed } from '../../lib/placement/place.js';
+import { placementTrouble } from '../../lib/placement/watch.js';
 
 const placed: Placed = {
   bindings: [{ cpus: [0, 1] }, { cpus: [2, 3] }, undefined],

@@ -1,5 +1,4 @@
 import t from 'tap';
-import type { NativeGpus } from '../../lib/native.js';
 import {
   amdGpus,
   intelGpus,
@@ -7,10 +6,11 @@ import {
   nvidiaGpus,
   withNvml,
   workerGpus,
-} from '../../lib/placement/gpus.js';
-import { visibleAmdGpus, visibleIntelGpus } from '../../lib/placement/visible.js';
-import { ownDevice } from '../../lib/placement/worker-env.js';
-import { sourceOf } from './machine.js';
+} from '../../lib/gpu/present.js';
+import { visibleAmdGpus, visibleIntelGpus } from '../../lib/gpu/visible.js';
+import type { NativeGpus } from '../../lib/native.js';
+import { ownDevice } from '../../lib/placement/env.js';
+import { sourceOf } from '../placement/machine.js';
 
 const nvidia = (address: string, uuid: string, minor: number): Record<string, string> => ({
   [`/proc/driver/nvidia/gpus/${address}/information`]: `Model: \t\t NVIDIA A100\nGPU UUID: \t ${uuid}\nDevice Minor: \t ${minor}\n`,

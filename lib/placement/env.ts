@@ -1,7 +1,7 @@
 import { launchError } from '../errors.js';
-import { coresOf } from './cut.js';
-import type { Topology } from './topology.js';
-import type { Gpu } from './visible.js';
+import type { Gpu } from '../gpu/visible.js';
+import { coresOf } from '../machine/cut.js';
+import type { Topology } from '../machine/topology.js';
 
 type Env = Readonly<Record<string, string | undefined>>;
 

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { visibleGpus } from '../../lib/placement/visible.js';
+import { visibleGpus } from '../../lib/gpu/visible.js';
 
 const gpus = ['GPU-aa01', 'GPU-aa02', 'GPU-bb03'].map((uuid, index) => ({
   uuid,

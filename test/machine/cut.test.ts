@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import t from 'tap';
-import { formatList } from '../../lib/placement/cpu-list.js';
-import { cutTopology } from '../../lib/placement/cut.js';
-import { readTopology, type Topology } from '../../lib/placement/topology.js';
-import { ompEnv, ownDevice } from '../../lib/placement/worker-env.js';
-import { filesOf, type Machine, sourceOf } from './machine.js';
+import { formatList } from '../../lib/machine/cpu-list.js';
+import { cutTopology } from '../../lib/machine/cut.js';
+import { readTopology, type Topology } from '../../lib/machine/topology.js';
+import { ompEnv, ownDevice } from '../../lib/placement/env.js';
+import { filesOf, type Machine, sourceOf } from '../placement/machine.js';
 
 const twoSockets: Machine = {
   source: 'made up',
