@@ -1,11 +1,6 @@
 import { createAgent } from './agent/agent.js';
-import { type Job, jobOf, roundOf, type Surroundings, workerPlans } from './agent/job.js';
 import { policyOf } from './agent/policy.js';
-import { programsOf } from './agent/programs.js';
-import { guessedPython } from './agent/python.js';
-import type { ScriptProblem } from './agent/script.js';
 import { graceOf } from './agent/stopping.js';
-import { workerEnv } from './agent/worker-env.js';
 import { launchError } from './errors.js';
 import type { AgentEvent, RunResult } from './events.js';
 import { workerGpus } from './gpu/present.js';
@@ -21,6 +16,11 @@ import type { Binding } from './placement/policy.js';
 import { runPathShim } from './preload/preload.js';
 import { exactCwd, exactEnv } from './system/exact.js';
 import { hostname } from './system/hostname.js';
+import { workerEnv } from './workers/env.js';
+import { type Job, jobOf, roundOf, type Surroundings, workerPlans } from './workers/job.js';
+import { programsOf } from './workers/programs.js';
+import { guessedPython } from './workers/python.js';
+import type { ScriptProblem } from './workers/script.js';
 
 export interface Run extends AsyncDisposable {
   /**

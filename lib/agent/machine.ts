@@ -14,7 +14,7 @@ import { preloadsOf } from '../preload/libraries.js';
 import type { Hosts } from '../store/master-hosts.js';
 import { createStore, freePort, openTable } from '../store/open-table.js';
 import { disabledFeatures } from '../util/features.js';
-import type { Job } from './job.js';
+import type { Job } from '../workers/job.js';
 
 /** How long a killing blocks the agent, which has nothing else to do by then. */
 export const killAtOnceMs = 1000;

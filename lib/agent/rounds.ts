@@ -17,10 +17,10 @@ import type { NativeGroupPlan, NativeTail, NativeUsage } from '../native.js';
 import { createDisk, type Disk } from '../system/disk.js';
 import { hostname, qualifiedHostname } from '../system/hostname.js';
 import { randomName } from '../util/random.js';
-import { type Job, roundOf, workerPlans } from './job.js';
+import { type Job, roundOf, workerPlans } from '../workers/job.js';
+import { openReturnGate, type ReturnGate } from '../workers/return-gate.js';
+import { tidyUpOf } from '../workers/tidy-up.js';
 import type { Machine } from './machine.js';
-import { openReturnGate, type ReturnGate } from './return-gate.js';
-import { tidyUpOf } from './tidy-up.js';
 
 /** For who holds a pipe of a dead worker. Our own strays are killed before; this bounds strangers. */
 const drainMs = 1000;

@@ -1,5 +1,5 @@
 import { machineGpus } from '../gpu/present.js';
-import type { DeviceSource } from '../nproc.js';
+import type { DeviceSource } from '../workers/count.js';
 import { formatList } from './cpu-list.js';
 import { coresOf, groupsOf } from './cut.js';
 import { nodeOfPci, readTopology, type Topology, type TopologySource } from './topology.js';

@@ -1,5 +1,5 @@
 import type { NativeGpus } from '../native.js';
-import type { DeviceSource } from '../nproc.js';
+import type { DeviceSource } from '../workers/count.js';
 import { parseList } from './cpu-list.js';
 
 /** What reading the machine needs of it; tests pass machines of their own. */

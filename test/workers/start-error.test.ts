@@ -1,7 +1,7 @@
 import { constants } from 'node:os';
 import t from 'tap';
-import { startError, startHangs } from '../../lib/agent/start-error.js';
 import type { NativePlan, NativeStep } from '../../lib/native.js';
+import { startError, startHangs } from '../../lib/workers/start-error.js';
 
 const { EACCES, EAGAIN, EBUSY, EINVAL, ENOENT, ENOSYS, ENOTSUP, EPERM, EROFS, ETIMEDOUT } =
   constants.errno;

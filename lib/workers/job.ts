@@ -4,7 +4,6 @@ import { type LogBase, logBase, type WorkerFiles } from '../logs/layout.js';
 import { anyRedirected, streamsOf } from '../logs/streams.js';
 import type { TopologySource } from '../machine/topology.js';
 import type { NativePlan } from '../native.js';
-import { localWorldSizeOf } from '../nproc.js';
 import { watchesOutput } from '../options/hangs.js';
 import type { Settings } from '../options/launch-options.js';
 import { agentServes } from '../options/store.js';
@@ -13,12 +12,13 @@ import { type Placed, place } from '../placement/place.js';
 import type { Binding } from '../placement/policy.js';
 import { randomUuid } from '../util/random.js';
 import { safeSubstitute } from '../util/template.js';
+import { localWorldSizeOf } from './count.js';
 import { argvOf, type Command, commandOf } from './entrypoint.js';
+import { type Env, inheritedEntries, type Round, workerEnv } from './env.js';
 import { limitFields } from './limits.js';
 import { findPython, type ProgramSource, type Python } from './python.js';
 import type { ReturnGate } from './return-gate.js';
 import { type ScriptProblem, type ScriptSource, scriptProblem } from './script.js';
-import { type Env, inheritedEntries, type Round, workerEnv } from './worker-env.js';
 
 /** What this node runs, in every round: options with all that depends on the machine decided. */
 export interface Job {

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { type ScriptSource, scriptProblem } from '../../lib/agent/script.js';
+import { type ScriptSource, scriptProblem } from '../../lib/workers/script.js';
 
 const files: Record<string, ReturnType<ScriptSource['kind']>> = {
   '/job/train.py': 'file',

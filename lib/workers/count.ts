@@ -1,4 +1,4 @@
-import { launchError, valueError } from './errors.js';
+import { launchError, valueError } from '../errors.js';
 
 /** What counting needs of the machine; tests pass trees of their own. */
 export interface DeviceSource {

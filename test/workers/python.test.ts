@@ -1,5 +1,5 @@
 import t from 'tap';
-import { findPython, guessedPython, type ProgramSource } from '../../lib/agent/python.js';
+import { findPython, guessedPython, type ProgramSource } from '../../lib/workers/python.js';
 
 /** @param scripts which of the executables are scripts; the others are programs of the machine */
 function source(executables: readonly string[], scripts: readonly string[] = []): ProgramSource {

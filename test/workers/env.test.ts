@@ -1,5 +1,5 @@
 import t from 'tap';
-import { inheritedEntries, ompDefault, type Round, workerEnv } from '../../lib/agent/worker-env.js';
+import { inheritedEntries, ompDefault, type Round, workerEnv } from '../../lib/workers/env.js';
 
 const round: Round = {
   round: 3,

@@ -1,6 +1,6 @@
 import t from 'tap';
-import { argvOf, commandOf } from '../../lib/agent/entrypoint.js';
 import type { Entrypoint } from '../../lib/options/launch-options.js';
+import { argvOf, commandOf } from '../../lib/workers/entrypoint.js';
 
 const python = { path: '/usr/bin/python3', isInterpreter: true, because: 'python3 on PATH' };
 const options = { args: ['x', '--flag'], python, passLocalRankArg: false, shim: () => '/shim.py' };

@@ -1,4 +1,4 @@
-import type { Env } from './worker-env.js';
+import type { Env } from './env.js';
 
 /** The interpreter of Python entrypoints. */
 export interface Python {
