@@ -1,6 +1,6 @@
 import { createAgent } from './agent/agent.js';
 import { policyOf } from './agent/policy.js';
-import { graceOf } from './agent/stopping.js';
+import { graceOf } from './agent/step/stopping.js';
 import { launchError } from './errors.js';
 import type { AgentEvent, RunResult } from './events.js';
 import { workerGpus } from './gpu/present.js';

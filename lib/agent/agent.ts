@@ -15,17 +15,17 @@ import type { Job } from '../workers/job.js';
 import { hasUsageLimits } from '../workers/limits.js';
 import { firstLine } from '../workers/programs.js';
 import { startError, startHangs } from '../workers/start-error.js';
+import { killAtOnceMs, type Machine, startMachine } from './core.js';
 import { troubleOf } from './core-events.js';
-import { gpuPause } from './gpu-pause.js';
-import { runHook } from './hooks.js';
-import { killAtOnceMs, type Machine, startMachine } from './machine.js';
 import { exitOf } from './native-words.js';
 import { type NoticeSources, watchForNotices } from './notice-sources.js';
-import { createPauses, type GpuPauseCall, type HookRun } from './pauses.js';
+import { gpuPause } from './pauses/gpus.js';
+import { runHook } from './pauses/hooks.js';
+import { createPauses, type GpuPauseCall, type HookRun } from './pauses/pauses.js';
 import { policyOf } from './policy.js';
 import { createRounds } from './rounds.js';
-import type { Action, Ending, Happening, HookCall } from './state.js';
-import { initialState, step } from './step.js';
+import type { Action, Ending, Happening, HookCall } from './step/state.js';
+import { initialState, step } from './step/step.js';
 
 /** A killed process with tens of gigabytes or a GPU takes seconds to go; torchrun waits as long. */
 const killWaitMs = 30_000;

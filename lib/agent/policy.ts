@@ -2,7 +2,7 @@ import { hasGpuDevices } from '../gpu/devices.js';
 import { failurePolicyOf } from '../options/failures.js';
 import { hookCommand, hookNames } from '../options/hooks.js';
 import type { Settings } from '../options/launch-options.js';
-import type { Policy } from './state.js';
+import type { Policy } from './step/state.js';
 
 /** What `step` needs of the options. */
 export function policyOf(settings: Settings): Policy {

@@ -20,7 +20,7 @@ import { randomName } from '../util/random.js';
 import { type Job, roundOf, workerPlans } from '../workers/job.js';
 import { openReturnGate, type ReturnGate } from '../workers/return-gate.js';
 import { tidyUpOf } from '../workers/tidy-up.js';
-import type { Machine } from './machine.js';
+import type { Machine } from './core.js';
 
 /** For who holds a pipe of a dead worker. Our own strays are killed before; this bounds strangers. */
 const drainMs = 1000;

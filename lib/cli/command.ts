@@ -1,4 +1,4 @@
-import { reapOrphans } from '../agent/machine.js';
+import { reapOrphans } from '../agent/core.js';
 import { RegroupError, shortageError } from '../errors.js';
 import type { RunResult } from '../events.js';
 import { exitCodes } from '../exit-codes.js';

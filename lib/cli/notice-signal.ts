@@ -1,4 +1,4 @@
-import { echoMs } from '../agent/stopping.js';
+import { echoMs } from '../agent/step/stopping.js';
 
 export interface NoticeSignal {
   readonly signal: NodeJS.Signals;

@@ -1,5 +1,5 @@
-import type { Action, AgentState, Ending, Happening, Pause } from '../../lib/agent/state.js';
-import { initialState, step } from '../../lib/agent/step.js';
+import type { Action, AgentState, Ending, Happening, Pause } from '../../lib/agent/step/state.js';
+import { initialState, step } from '../../lib/agent/step/step.js';
 import type { AgentEvent, WorkerFailure } from '../../lib/events.js';
 import { describeFailures } from '../../lib/failures/describe.js';
 import type { Remains } from '../../lib/failures/failure.js';

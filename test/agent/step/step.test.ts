@@ -2,12 +2,12 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import t from 'tap';
-import type { Action, AgentState, Happening, Policy } from '../../lib/agent/state.js';
-import { initialState, step } from '../../lib/agent/step.js';
-import type { WorkerFailure } from '../../lib/events.js';
-import type { FailurePolicy } from '../../lib/failures/policy.js';
-import { hookNames } from '../../lib/options/hooks.js';
-import { traceOf } from './trace.js';
+import type { Action, AgentState, Happening, Policy } from '../../../lib/agent/step/state.js';
+import { initialState, step } from '../../../lib/agent/step/step.js';
+import type { WorkerFailure } from '../../../lib/events.js';
+import type { FailurePolicy } from '../../../lib/failures/policy.js';
+import { hookNames } from '../../../lib/options/hooks.js';
+import { traceOf } from '../trace.js';
 
 const separator = '----\n';
 const folder = join(process.cwd(), 'test/agent/scenarios');

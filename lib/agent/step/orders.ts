@@ -1,6 +1,6 @@
-import { unreachable } from '../util/unreachable.js';
+import { unreachable } from '../../util/unreachable.js';
 import { discardNext } from './next-round.js';
-import { noticeActions, unheardNotice } from './preemption.js';
+import { noticeActions, unheardNotice } from './notices.js';
 import type { AgentState, Ending, Notice, StopOrder } from './state.js';
 import {
   type After,

@@ -1,5 +1,5 @@
-import { unreachable } from '../util/unreachable.js';
-import type { HookCall, Pause } from './state.js';
+import { unreachable } from '../../util/unreachable.js';
+import type { HookCall, Pause } from '../step/state.js';
 
 /** Waits for what must be over before it goes on. One at a time. */
 export interface Pauses {

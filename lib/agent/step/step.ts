@@ -1,12 +1,12 @@
-import type { AgentEvent, Hang } from '../events.js';
-import { isSuccess } from '../failures/failure.js';
-import { emptyLedger } from '../failures/policy.js';
-import { unreachable } from '../util/unreachable.js';
+import type { AgentEvent, Hang } from '../../events.js';
+import { isSuccess } from '../../failures/failure.js';
+import { emptyLedger } from '../../failures/policy.js';
+import { unreachable } from '../../util/unreachable.js';
 import { confirmed, exitOf, seenExit, withExit } from './exits.js';
 import { hookCalls, hookFailed } from './hook-calls.js';
 import { onPrepared, startRound } from './next-round.js';
+import { noticeActions } from './notices.js';
 import { onForward, onNotice, onStop } from './orders.js';
-import { noticeActions } from './preemption.js';
 import { onDescribed, onGroupEnded, onPauseOver } from './round-end.js';
 import type { Action, AgentState, Ending, Exit, Happening, Policy } from './state.js';
 import {

@@ -1,6 +1,6 @@
-import type { GpuHolder, RoundProcesses } from '../gpu/holders.js';
-import { waitForGpus } from '../gpu/wait.js';
-import { deferred } from '../util/deferred.js';
+import type { GpuHolder, RoundProcesses } from '../../gpu/holders.js';
+import { waitForGpus } from '../../gpu/wait.js';
+import { deferred } from '../../util/deferred.js';
 import type { HookRun } from './pauses.js';
 
 /** Of one look: where the driver hangs, or there are very many processes. */
@@ -26,7 +26,7 @@ export function gpuPause(waitMs: number, tell: (holders: readonly GpuHolder[]) =
       async function run(): Promise<void> {
         const holders = await waitForGpus(waitMs, {
           // Only now: it loads what a start can do without.
-          look: async () => (await import('../gpu/holders.js')).findGpuHolders(round, lookMs),
+          look: async () => (await import('../../gpu/holders.js')).findGpuHolders(round, lookMs),
           nowMs: () => performance.now(),
           sleep: ms => sleepUnless(cancelled.promise, ms),
           isCancelled: () => isCancelled,

@@ -1,8 +1,8 @@
-import { launchError } from '../errors.js';
-import type { AgentEvent, LeftProcess, WorkerFailure } from '../events.js';
-import { isFailed, wordsOf } from '../failures/failure.js';
-import { emptyLedger, type Judgement, judge } from '../failures/policy.js';
-import { unreachable } from '../util/unreachable.js';
+import { launchError } from '../../errors.js';
+import type { AgentEvent, LeftProcess, WorkerFailure } from '../../events.js';
+import { isFailed, wordsOf } from '../../failures/failure.js';
+import { emptyLedger, type Judgement, judge } from '../../failures/policy.js';
+import { unreachable } from '../../util/unreachable.js';
 import { withHung } from './exits.js';
 import { aboutEnd, hookCalls, hookFailed } from './hook-calls.js';
 import { discardNext, startRound, whileStarting } from './next-round.js';

@@ -1,9 +1,9 @@
-import type { Hang, StopReason } from '../events.js';
-import { mayRestart } from '../failures/policy.js';
-import type { GraceReason } from '../options/grace.js';
-import { signalNumber } from '../util/signals.js';
+import type { Hang, StopReason } from '../../events.js';
+import { mayRestart } from '../../failures/policy.js';
+import type { GraceReason } from '../../options/grace.js';
+import { signalNumber } from '../../util/signals.js';
 import { aboutStop, hookCalls } from './hook-calls.js';
-import { unwatch } from './preemption.js';
+import { unwatch } from './notices.js';
 import type { Action, AgentState, Happening, Policy, Round, StopOrder } from './state.js';
 
 /** How a group is stopped, and the words that the other parts of `step` share. */

@@ -1,5 +1,5 @@
-import type { WorkerFailure } from '../events.js';
-import type { Ledger } from '../failures/policy.js';
+import type { WorkerFailure } from '../../events.js';
+import type { Ledger } from '../../failures/policy.js';
 import type { Action, AgentState, NextRound, Policy } from './state.js';
 import type { Of, Step } from './stopping.js';
 

@@ -9,12 +9,12 @@ import type {
   WorkerExit,
   WorkerFailure,
   WorkerIdentity,
-} from '../events.js';
-import type { GroupEnd } from '../failures/describe.js';
-import type { SeenExit } from '../failures/failure.js';
-import type { FailurePolicy, Ledger } from '../failures/policy.js';
-import type { GraceReason } from '../options/grace.js';
-import type { HookName } from '../options/hooks.js';
+} from '../../events.js';
+import type { GroupEnd } from '../../failures/describe.js';
+import type { SeenExit } from '../../failures/failure.js';
+import type { FailurePolicy, Ledger } from '../../failures/policy.js';
+import type { GraceReason } from '../../options/grace.js';
+import type { HookName } from '../../options/hooks.js';
 
 /** The words of `step`: what the agent knows, what happens to it, what it then does. */
 

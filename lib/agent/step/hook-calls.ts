@@ -1,5 +1,5 @@
-import { isFailed } from '../failures/failure.js';
-import type { HookName } from '../options/hooks.js';
+import { isFailed } from '../../failures/failure.js';
+import type { HookName } from '../../options/hooks.js';
 import type { Action, GroupStop, HookCall, Policy, Round } from './state.js';
 
 /** Which hooks run, and what they're told. */

@@ -1,11 +1,11 @@
 import type { ChildProcess } from 'node:child_process';
-import { defaultHookMs, hookCommand } from '../options/hooks.js';
-import type { Settings } from '../options/launch-options.js';
-import { deferred } from '../util/deferred.js';
-import type { Env } from '../workers/env.js';
+import { defaultHookMs, hookCommand } from '../../options/hooks.js';
+import type { Settings } from '../../options/launch-options.js';
+import { deferred } from '../../util/deferred.js';
+import type { Env } from '../../workers/env.js';
+import type { HookCall } from '../step/state.js';
 import type { HookRun } from './pauses.js';
 import { inAscii } from './shell-call.js';
-import type { HookCall } from './state.js';
 
 /** For what a hook's own children still write when it has ended; they may live on. */
 const drainMs = 200;

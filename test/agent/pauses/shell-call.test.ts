@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import t from 'tap';
-import { inAscii } from '../../lib/agent/shell-call.js';
+import { inAscii } from '../../../lib/agent/pauses/shell-call.js';
 
 /** What the script prints, in Latin-1. */
 function run(call: Parameters<typeof inAscii>[0]): string {

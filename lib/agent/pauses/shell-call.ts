@@ -1,4 +1,4 @@
-import { bytesOf, hasBytes } from '../util/bytes.js';
+import { bytesOf, hasBytes } from '../../util/bytes.js';
 
 /** A script for /bin/sh, with its environment and working directory. */
 export interface ShellCall {
