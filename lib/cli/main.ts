@@ -1,3 +1,3 @@
-import { runCommand } from './command.js';
+import { runCommand } from './commands/launch.js';
 
 void runCommand('regroup');

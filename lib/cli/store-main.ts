@@ -1,3 +1,3 @@
-import { runStoreCommand } from './store-command.js';
+import { runStoreCommand } from './commands/store.js';
 
 void runStoreCommand();

@@ -1,4 +1,4 @@
-import { duration } from '../agent/report.js';
+import { duration } from '../cli/text/torchrun-report.js';
 import type { Hang, HangRule, WorkerIdentity } from '../events.js';
 import type { HangOptions } from '../options/hangs.js';
 

@@ -4,7 +4,7 @@
 
 /// What Node gets as its environment, and what the agent learns by it.
 ///
-/// lib/cli/start.ts reads it, and gives workers what we were given. Both know the names of what
+/// lib/cli/process/start.ts reads it, and gives workers what we were given. Both know the names of what
 /// follows.
 namespace front {
 

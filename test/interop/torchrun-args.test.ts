@@ -1,9 +1,9 @@
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { type ParsedCommand, parseCommand } from '../../lib/cli/args.js';
-import { helpText } from '../../lib/cli/help.js';
-import { optionsOf } from '../../lib/cli/option-table.js';
+import { type ParsedCommand, parseCommand } from '../../lib/cli/line/args.js';
+import { optionsOf } from '../../lib/cli/options/table.js';
+import { helpText } from '../../lib/cli/text/help.js';
 import type { LaunchOptions, Streams, StreamsByRank } from '../../lib/options/launch-options.js';
 import { torchOrSkip } from './torch.js';
 

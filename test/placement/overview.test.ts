@@ -1,5 +1,5 @@
 import t from 'tap';
-import { topologyText } from '../../lib/cli/topology.js';
+import { topologyText } from '../../lib/cli/text/topology.js';
 import { overviewOf } from '../../lib/machine/overview.js';
 import { nodeOfPci, readTopology, type TopologySource } from '../../lib/machine/topology.js';
 import { bind } from '../../lib/placement/policy.js';

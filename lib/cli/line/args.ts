@@ -1,0 +1,35 @@
+import type { CommandName } from '../options/table.js';
+import { CommandLineError } from './command-line-error.js';
+import { parseGrammar } from './grammar.js';
+import { type LaunchCommand, resolve } from './meaning.js';
+import { type Env, flagsFromEnv, readValues } from './values.js';
+
+export type ParsedCommand =
+  | LaunchCommand
+  | { readonly do: 'help' }
+  | { readonly do: 'version' }
+  /** `text` is all that goes to stderr, without its last line break. */
+  | { readonly do: 'error'; readonly exitCode: 1 | 2; readonly text: string };
+
+/**
+ * Understands a command line as torchrun does. Pure: looks at nothing but its arguments.
+ *
+ * @param argv without node and script
+ * @source spec/launcher.md §1; pytorch 2.13, torch/distributed/run.py, config_from_args and run
+ */
+export function parseCommand(
+  command: CommandName,
+  argv: readonly string[],
+  env: Env,
+): ParsedCommand {
+  try {
+    const flags = flagsFromEnv(command, env);
+    const parsed = parseGrammar(command, argv);
+    if (parsed === 'help' || parsed === 'version') return { do: parsed };
+
+    return resolve(command, readValues(command, parsed, flags, env), env);
+  } catch (error) {
+    if (!(error instanceof CommandLineError)) throw error;
+    return { do: 'error', exitCode: error.exitCode, text: error.message };
+  }
+}

@@ -1,0 +1,37 @@
+import { type GraceReason, graceReasons } from '../../options/grace.js';
+import { didYouMean } from '../../util/nearest.js';
+import { durationIn } from '../line/durations.js';
+import type { Feature } from './own.js';
+
+const reasons = graceReasons.join(', ');
+
+export const grace: Feature = {
+  options: [
+    {
+      names: ['--grace'],
+      dest: 'grace',
+      takes: 'text',
+      metavar: 'REASON=TIME,…',
+      env: false,
+      origin: 'regroup',
+      group: 'stopping',
+      help: `From the stop signal to SIGKILL by the reason of the stop: ${reasons}. Default: --shutdown-timeout for each.`,
+    },
+  ],
+  read(values) {
+    const text = values.text('grace');
+    if (text === undefined) return {};
+
+    const graceMs: Partial<Record<GraceReason, number>> = {};
+    for (const pair of text.split(',')) {
+      const [, reason = '', time] = /^\s*(\w+)=(.*)$/.exec(pair) ?? [];
+      const known = graceReasons.find(each => each === reason);
+      if (known === undefined || time === undefined) {
+        const why = `not REASON=TIME${didYouMean(reason, graceReasons)}`;
+        return values.refuse('grace', why, `REASON one of ${reasons}, like failure=5s,signal=2m`);
+      }
+      graceMs[known] = durationIn(values, 'grace', time);
+    }
+    return { graceMs };
+  },
+};

@@ -1,0 +1,41 @@
+import type { LaunchOptions } from '../../options/launch-options.js';
+import type { Env, Values } from '../line/values.js';
+import { failures } from './failures.js';
+import { gpus } from './gpus.js';
+import { grace } from './grace.js';
+import { hang } from './hangs.js';
+import { hooks } from './hooks.js';
+import { limits } from './limits.js';
+import { placement } from './placement.js';
+import { preemption } from './preemption.js';
+import { signalTarget } from './signal-target.js';
+import type { OptionSpec } from './spec.js';
+import { store } from './store.js';
+import { tidyUp } from './tidy-up.js';
+
+/** Options of ours that belong together: what people may say, and what it means for `launch`. */
+export interface Feature {
+  readonly options: readonly OptionSpec[];
+  /** Absent options are left away, so that the defaults stand in one place. @throws CommandLineError */
+  read(values: Values, env: Env): Partial<LaunchOptions>;
+}
+
+/** In the order of the help. */
+export const features: readonly Feature[] = [
+  placement,
+  limits,
+  failures,
+  hang,
+  signalTarget,
+  grace,
+  tidyUp,
+  preemption,
+  hooks,
+  gpus,
+  store,
+];
+
+/** @throws CommandLineError */
+export function readFeatures(values: Values, env: Env): Partial<LaunchOptions> {
+  return Object.assign({}, ...features.map(feature => feature.read(values, env)));
+}

@@ -1,0 +1,79 @@
+import type { WorkerFailure } from '../../events.js';
+import type { Interpreter, LogFiles } from '../../launch.js';
+import { headline } from './torchrun-report.js';
+
+/** A reason longer than this is cut: the report has it whole. */
+const maxReason = 200;
+/** Who has lived longer than this didn't fail at an import. */
+const importsMs = 60_000;
+
+/** Where to look, once a worker has failed; empty where nothing of its output is in a file. */
+export function whereToLook(rank: number, logs: LogFiles | undefined): string[] {
+  if (logs === undefined) return [];
+  const { folder, stdout, stderr } = logs;
+  const file = stderr === undefined ? ['stdout', stdout] : ['stderr', stderr];
+  const own = file[1] === undefined ? '' : `; worker ${rank}'s ${file[0]}: ${file[1]}`;
+  return [`logs: ${folder}${own}`];
+}
+
+/**
+ * The last line of a run that failed: who, why, where and the exit code.
+ *
+ * @param logs of the root cause
+ */
+export function lastWords(
+  rootCause: WorkerFailure,
+  exitCode: number,
+  logs: LogFiles | undefined,
+): string {
+  const reason = reasonOf(rootCause);
+  const why = reason === undefined ? '' : `: ${reason}`;
+  const file = logs?.stderr ?? logs?.stdout ?? rootCause.errorFile;
+  const where = file === undefined ? '' : `; see ${file}`;
+  return `the job failed: ${headline(rootCause)}${why}${where}; exit code ${exitCode}`;
+}
+
+/**
+ * Which Python it was and why, where that's to blame, or may be: a module is missing, or a worker whose words nobody has
+ * seen but the console failed early, under an interpreter that nobody has named.
+ */
+export function interpreterToBlame(
+  rootCause: WorkerFailure,
+  interpreter: Interpreter | undefined,
+): string | undefined {
+  if (interpreter === undefined) return undefined;
+  const { exit, durationMs, tail, errorFile, message } = rootCause;
+  const told = `${tail ?? ''}\n${message}`;
+  const isUntold = tail === undefined && errorFile === undefined;
+  const isNamed = ['PYTHON_EXEC', 'REGROUP_PYTHON', 'python'].includes(interpreter.because);
+  const mayBe =
+    isUntold && !isNamed && exit.how === 'exited' && exit.code === 1 && durationMs < importsMs;
+  if (!mayBe && !/\bModuleNotFoundError\b|\bNo module named\b/.test(told)) return undefined;
+  return `interpreter: ${interpreter.path} (${interpreter.because})`;
+}
+
+/** In one line; nothing where the exit itself says it all. */
+function reasonOf({ cause, message, errorFile, outOfMemory, outOfPids, tail }: WorkerFailure) {
+  const text =
+    cause === 'hang' || errorFile !== undefined
+      ? message
+      : (outOfMemory ?? outOfPids ?? raisedIn(tail ?? ''));
+  const line = text
+    ?.split('\n')
+    .find(each => each.trim() !== '')
+    ?.trim();
+  if (line === undefined || line.length <= maxReason) return line;
+  return `${line.slice(0, maxReason)}…`;
+}
+
+/**
+ * What the last traceback of a text ends with: `ValueError: boom`. What follows it is said at the interpreter's end.
+ *
+ * @source CPython 3.13, Lib/traceback.py; PyTorch 2.13 puts `[rank0]: ` before each line of it
+ */
+function raisedIn(text: string): string | undefined {
+  const lines = text.split('\n').map(line => line.replace(/^\[rank\d+\]: ?/, ''));
+  const begins = lines.findLastIndex(line => line.startsWith('Traceback (most recent call last):'));
+  if (begins < 0) return lines.findLast(line => /: No module named /.test(line));
+  return lines.slice(begins + 1).find(line => /^\S/.test(line));
+}

@@ -1,0 +1,411 @@
+import type {
+  AgentEvent,
+  LeftProcess,
+  RunResult,
+  WorkerExit,
+  WorkerFailure,
+  WorkerIdentity,
+} from '../../events.js';
+import type { GpuHolder } from '../../gpu/holders.js';
+import type { Interpreter, LogFiles, LoggedWorker } from '../../launch.js';
+import { signalNumber } from '../../util/signals.js';
+import { unreachable } from '../../util/unreachable.js';
+import { type LogLevel, logLevels } from '../line/settings.js';
+import { interpreterToBlame, lastWords, whereToLook } from './last-words.js';
+import { describeDump, describeHang, describeRoot } from './print-hang.js';
+import { duration, failedLine, failureReport, headline, restartsLine } from './torchrun-report.js';
+import { logLines, ompWarning, rendezvousResult } from './torchrun-text.js';
+
+type LevelName = keyof typeof logLevels;
+
+export interface PrinterOptions {
+  readonly logLevel: LogLevel;
+  readonly role: string;
+  readonly maxRestarts: number;
+  /** Whether a failure policy decides, when a round is over, what follows from its failure. */
+  readonly hasPolicy: boolean;
+  /** Whether OMP_NUM_THREADS is left to us. */
+  readonly ompIsUnset: boolean;
+  readonly pid: number;
+  /** Absent: no output goes to files that outlive the run. */
+  logFiles(worker: LoggedWorker): LogFiles | undefined;
+  /** Whether the folder of logs has a name that nobody has chosen. */
+  readonly logsInTemp: boolean;
+  /** Gets whole lines. */
+  write(text: string): void;
+  now(): Date;
+}
+
+/** What torchrun's messages call the thing that failed. */
+export interface RunName {
+  /** Title of the report: the script, module or program. */
+  readonly name: string;
+  /** The executable of the workers. */
+  readonly binary: string;
+  /** Of function entrypoints. */
+  readonly startMethod?: string;
+  /** Of Python entrypoints. */
+  readonly interpreter?: Interpreter | undefined;
+}
+
+/** Events and results → text for people, on stderr. Keeps the little state that the words need. */
+export interface Printer {
+  log(level: LevelName, text: string): void;
+  event(event: AgentEvent): void;
+  /** Why a failed run isn't tried again. */
+  ended(result: Extract<RunResult, { outcome: 'failed' }>): void;
+  /** The last words of a run that succeeded: none, unless a notice came before. */
+  succeeded(): void;
+  /** The last words of a preempted run. */
+  preempted(failures: readonly WorkerFailure[], exitCode: number): void;
+  /** The last words of a failed run: torchrun's report, and then ours in one line. */
+  failed(
+    run: RunName,
+    rootCause: WorkerFailure,
+    failures: readonly WorkerFailure[],
+    exitCode: number,
+  ): void;
+}
+
+export function createPrinter(options: PrinterOptions): Printer {
+  const { role, maxRestarts, hasPolicy } = options;
+  let restartCount = 0;
+  let living = new Map<number, WorkerIdentity>();
+  let stopSignal: string | undefined;
+  /** The rank that this round's headline is about. */
+  let named: number | undefined;
+  /** Of the hang that was found last. */
+  let culprit: number | undefined;
+  let isPreempted = false;
+
+  function log(level: LevelName, text: string): void {
+    if (logLevels[level] < options.logLevel) return;
+    options.write(logLines(level, text, options.now(), options.pid));
+  }
+
+  /** Without a level in front: for people first. */
+  function say(text: string): void {
+    if (logLevels.ERROR >= options.logLevel) options.write(`regroup: ${text}\n`);
+  }
+
+  function onRoundStarted(event: Event<'round-started'>): void {
+    const isFirst = event.round === 0;
+    restartCount = event.restartCount;
+    living = new Map(event.workers.map(worker => [worker.pid, worker]));
+    stopSignal = undefined;
+    named = undefined;
+    if (isFirst && options.ompIsUnset && event.workers.length > 1) log('WARNING', ompWarning);
+    const folder = isFirst ? logsOf(0)?.folder : undefined;
+    if (folder !== undefined && options.logsInTemp) say(`logs: ${folder}`);
+    if (logLevels.INFO < options.logLevel) return;
+
+    log('INFO', rendezvousResult(event, role));
+    log('INFO', `[${role}] Starting worker group`);
+  }
+
+  function onExited({ worker, exit, durationMs, duringStop, cause }: Event<'worker-exited'>): void {
+    living.delete(worker.pid);
+    if (duringStop) {
+      // One that somebody else has killed had its grace, and the report names it.
+      const isKilled = exit.how === 'signaled' && exit.signal === 'SIGKILL' && cause !== 'own';
+      if (!isKilled || stopSignal === undefined || stopSignal === 'SIGKILL') return;
+      const via = signalNumber(stopSignal);
+      log(
+        'WARNING',
+        `Unable to shutdown process ${worker.pid} via ${via}, forcefully exiting via 9`,
+      );
+      return;
+    }
+    if (!isSuccess(exit)) sayFirst({ worker, exit, durationMs });
+  }
+
+  /** A round's first failure, whether it's over or just beginning. What came first isn't known before all have ended. */
+  function sayFirst({
+    worker,
+    exit,
+    durationMs,
+  }: Pick<Event<'worker-dying'>, 'worker' | 'exit' | 'durationMs'>): void {
+    if (named !== undefined || isPreempted) return;
+    named = worker.rank;
+    const what = headline({ ...worker, exit, durationMs });
+    say(hasPolicy ? what : `${what}; ${outlook(maxRestarts - restartCount, maxRestarts)}`);
+    sayWhere(worker);
+  }
+
+  /** Where the headline was about another one. */
+  function sayRoot(rootCause: WorkerFailure): void {
+    if (named === undefined || named === rootCause.rank) return;
+    named = rootCause.rank;
+    say(describeRoot(rootCause));
+    sayWhere(rootCause);
+  }
+
+  function sayWhere({ rank, localRank }: WorkerIdentity): void {
+    for (const line of whereToLook(rank, logsOf(localRank))) say(line);
+  }
+
+  function logsOf(localRank: number): LogFiles | undefined {
+    return options.logFiles({ restartCount, localRank });
+  }
+
+  function onStopping({ signal, reason, graceMs }: Event<'stopping'>): void {
+    if (reason === 'hang') named = culprit;
+    // A SIGKILL on top of another signal is told when it has hit.
+    if (stopSignal !== undefined && signal === 'SIGKILL') return;
+    if (reason === 'signal' && stopSignal === undefined && graceMs > 0) {
+      const again = signal === 'SIGINT' ? 'second Ctrl-C' : `second ${signal}`;
+      say(`waiting up to ${duration(graceMs)} for the workers to end; a ${again} kills them`);
+    }
+    stopSignal = signal;
+    for (const pid of living.keys())
+      log('WARNING', `Sending process ${pid} closing signal ${signal}`);
+  }
+
+  function event(event: AgentEvent): void {
+    switch (event.event) {
+      case 'round-started':
+        onRoundStarted(event);
+        break;
+      case 'worker-dying':
+        // No signal will change its end, so we needn't say that it's sent one.
+        living.delete(event.worker.pid);
+        if (!event.duringStop) sayFirst(event);
+        break;
+      case 'worker-exited':
+        onExited(event);
+        break;
+      case 'stopping':
+        onStopping(event);
+        break;
+      case 'preempting':
+        isPreempted = true;
+        say(describePreemption(event));
+        break;
+      case 'restarting':
+        sayRoot(event.failure);
+        if (hasPolicy) say(describeRestart(event));
+        log('INFO', `[${role}] Worker group FAILED. ${attempts(event)}; will restart worker group`);
+        break;
+      case 'hung':
+        say(
+          event.action === 'restart' && !hasPolicy
+            ? `${describeHang(event)}; ${outlook(maxRestarts - restartCount, maxRestarts)}`
+            : describeHang(event),
+        );
+        sayWhere(event.hang.worker);
+        break;
+      case 'dumped':
+        culprit = event.culprit?.rank;
+        say(describeDump(event));
+        break;
+      case 'hang-rules-blind':
+        log(
+          'WARNING',
+          `hang rules can't see worker ${event.worker.rank}'s output: ${event.path} ${event.reason}`,
+        );
+        break;
+      case 'worker-stuck':
+        say(describeStuck(event));
+        break;
+      case 'gpu-held':
+        for (const holder of event.holders) log('WARNING', describeHolder(holder));
+        break;
+      case 'strays-killed':
+        log(
+          'WARNING',
+          `killed what workers had left behind: ${describeProcesses(event.processes)}`,
+        );
+        break;
+      case 'strays-left':
+        log('INFO', `left alone what workers had started: ${describeProcesses(event.processes)}`);
+        break;
+      case 'output-trouble':
+        log('WARNING', describeTrouble(event));
+        break;
+      case 'hook-output':
+        options.write(`${event.hook}: ${event.line}\n`);
+        break;
+      case 'hook-failed':
+        log('WARNING', `the ${event.hook} hook of round ${event.round} ${event.reason}`);
+        break;
+      case 'unguarded':
+        log(
+          'WARNING',
+          `no guardian (${event.reason}): should regroup be killed, what its workers have started may live on`,
+        );
+        break;
+      case 'ungrouped':
+        log(
+          'DEBUG',
+          `no cgroup for workers (${event.reason}): what leaves their sessions and clears its environment isn't found`,
+        );
+        break;
+      case 'store-trouble':
+        log('WARNING', `store: ${event.line}`);
+        break;
+      case 'connect-refused':
+        log('WARNING', describeRefusal(event));
+        break;
+      case 'placement-trouble':
+      case 'error-file-trouble':
+        log('WARNING', event.reason);
+        break;
+      case 'ended':
+        log('INFO', `[${role}] worker group ${event.outcome}`);
+        break;
+      default:
+        unreachable(event);
+    }
+  }
+
+  function failed(
+    run: RunName,
+    rootCause: WorkerFailure,
+    failures: readonly WorkerFailure[],
+    exitCode: number,
+  ): void {
+    sayRoot(rootCause);
+    log('ERROR', failedLine(rootCause, run.binary, run.startMethod));
+    if (rootCause.outOfMemory !== undefined)
+      say(`worker ${rootCause.rank}: ${rootCause.outOfMemory}`);
+    if (rootCause.outOfPids !== undefined) say(`worker ${rootCause.rank}: ${rootCause.outOfPids}`);
+    if (rootCause.tail !== undefined) {
+      const lines = rootCause.tail.replace(/\n$/, '').split('\n');
+      say(
+        [`the end of worker ${rootCause.rank}'s stderr:`, ...lines.map(line => `  | ${line}`)].join(
+          '\n',
+        ),
+      );
+    }
+    options.write(`${failureReport(run.name, failures)}\n`);
+    const interpreter = interpreterToBlame(rootCause, run.interpreter);
+    if (interpreter !== undefined) say(interpreter);
+    const logs = logsOf(rootCause.localRank);
+    if (logs !== undefined) say(`logs: ${logs.folder}`);
+    say(lastWords(rootCause, exitCode, logs));
+  }
+
+  function succeeded(): void {
+    if (isPreempted) say('preempted; every worker ended with code 0; exit code 0');
+  }
+
+  function ended({ because, rule }: Extract<RunResult, { outcome: 'failed' }>): void {
+    if (because !== 'no-restarts-left' || hasPolicy)
+      say(`the job ends: ${reasons[because]}${by(rule)}`);
+  }
+
+  function preempted(failures: readonly WorkerFailure[], exitCode: number): void {
+    for (const failure of failures) {
+      say(headline(failure));
+      sayWhere(failure);
+    }
+    say(`preempted; exit code ${exitCode}`);
+  }
+
+  return { log, event, failed, ended, succeeded, preempted };
+}
+
+type Event<Name extends AgentEvent['event']> = Extract<AgentEvent, { event: Name }>;
+
+function describeStuck({ worker, state, waitChannel, kernelStack }: Event<'worker-stuck'>): string {
+  const { rank, localRank, pid } = worker;
+  const where = waitChannel === '' ? '' : `, waiting in ${waitChannel}`;
+  const who = `worker ${rank} (local ${localRank}, pid ${pid})`;
+  const stack = kernelStack === '' ? [] : kernelStack.split('\n').map(line => `  ${line}`);
+  return [
+    `${who} can't be killed: it's stuck in the kernel in state ${state}${where}`,
+    ...stack,
+  ].join('\n');
+}
+
+function describeHolder({ pid, command, uid, devices, usedBytes, isOurs }: GpuHolder): string {
+  const what = `GPU ${devices.join(', ')} ${devices.length === 1 ? 'is' : 'are'}`;
+  const who = command === undefined ? 'ended' : `${command}, uid ${uid}`;
+  const memory = usedBytes === undefined ? '' : `, ${Math.round(usedBytes / 2 ** 20)} MiB`;
+  const holder = `pid ${pid} (${who}${memory})`;
+  return isOurs
+    ? `${what} still held by ${holder}, a process of this job that doesn't go`
+    : `${what} held by ${holder}, which isn't of this job`;
+}
+
+function describeRefusal({ worker, address }: Event<'connect-refused'>): string {
+  const { rank, localRank, pid } = worker;
+  return (
+    `worker ${rank} (local ${localRank}, pid ${pid}) keeps connecting to ${address}, where nobody listens; ` +
+    "if rank 0 is to serve a store there (init_method='tcp://…'), start with --agent-store=off"
+  );
+}
+
+/** Of processes in one line. */
+const maxNamed = 8;
+
+const sources = {
+  signal: 'a signal',
+  caller: 'the caller',
+  file: '--preempt-file',
+  url: '--preempt-url',
+} as const;
+
+function describePreemption({ by, reaches, signal, limitMs }: Event<'preempting'>): string {
+  if (reaches === 'nobody') return `preemption, says ${sources[by]}: nothing is started any more`;
+  const told = signal === undefined ? 'are told by the store' : `get ${signal}`;
+  const limit = limitMs === undefined ? '' : `, SIGTERM in ${duration(limitMs)}`;
+  return `preemption, says ${sources[by]}: workers ${told}${limit}; nothing is restarted any more`;
+}
+
+function describeTrouble({ worker, path, code, droppedLines }: Event<'output-trouble'>): string {
+  const lost = droppedLines > 0 ? `; ${droppedLines} lines are lost` : '';
+  const why = code === 'ETIMEDOUT' ? 'it takes nothing' : code;
+  return `output of worker ${worker.rank} can't be written to ${path}: ${why}${lost}`;
+}
+
+const reasons: Readonly<Record<Extract<RunResult, { outcome: 'failed' }>['because'], string>> = {
+  'no-restarts-left': 'no restarts are left',
+  'too-many-at-once': 'too many restarts within the time of --restart-window',
+  rule: 'a rule says so',
+  'no-requeue': 'a rule says so, and that it should not be queued again',
+  'first-round': 'its first round failed within the time of --fail-fast',
+  'no-progress': 'rounds failed one after the other without progress',
+  'node-unfit': 'a worker is stuck in the kernel; this node is not fit for another round',
+};
+
+function describeRestart(event: Event<'restarting'>): string {
+  const { restartsLeft, maxRestarts, windowLeft, delayMs, rule } = event;
+  const what = Number.isFinite(maxRestarts)
+    ? restartsLine(restartsLeft, maxRestarts)
+    : 'restarting';
+  const window = windowLeft === undefined ? '' : `, ${windowLeft} within the window`;
+  return `${what}${window}${delayMs > 0 ? `, in ${duration(delayMs)}` : ''}${by(rule)}`;
+}
+
+function by(rule: string | undefined): string {
+  return rule === undefined ? '' : ` (${rule})`;
+}
+
+/** As torchrun counts: before the restart. */
+function attempts({ restartsLeft, maxRestarts, windowLeft }: Event<'restarting'>): string {
+  return Number.isFinite(maxRestarts)
+    ? `${restartsLeft + 1}/${maxRestarts} attempts left`
+    : `${windowLeft ?? 0} attempts left within the window`;
+}
+
+/** What a failure leads to, as far as it's known when it happens. */
+function outlook(restartsLeft: number, maxRestarts: number): string {
+  if (restartsLeft > 0) return restartsLine(restartsLeft - 1, maxRestarts);
+  return maxRestarts === 0
+    ? 'the job ends (--max-restarts is 0)'
+    : 'no restarts left, the job ends';
+}
+
+function isSuccess(exit: WorkerExit): boolean {
+  return exit.how === 'exited' && exit.code === 0;
+}
+
+/** `2 processes: rclone (pid 4711), python3 (pid 4712)` */
+function describeProcesses(processes: readonly LeftProcess[]): string {
+  const count = `${processes.length} ${processes.length === 1 ? 'process' : 'processes'}`;
+  const named = processes
+    .slice(0, maxNamed)
+    .map(({ pid, command }) => (command === '' ? `pid ${pid}` : `${command} (pid ${pid})`));
+  return `${count}: ${named.join(', ')}${processes.length > maxNamed ? ', …' : ''}`;
+}
