@@ -1,4 +1,3 @@
-import type { GpuHolder } from './gpu/holders.js';
 import type { HookName } from './options/hooks.js';
 
 /** The public words for what happens to a run. */
@@ -333,3 +332,18 @@ export type RunResult =
       readonly signal: string;
       readonly nodeUnfit?: true;
     };
+
+/** A process that has a GPU's device file open, or memory of a GPU. */
+export interface GpuHolder {
+  readonly pid: number;
+  /** /proc/PID/comm; absent where the process is gone, and only the driver still knows it. */
+  readonly command?: string;
+  /** Whose process it is. */
+  readonly uid?: number;
+  /** Below /dev: `nvidia0`, `kfd`, `dri/renderD128`. */
+  readonly devices: readonly string[];
+  /** Memory of all these GPUs together, in bytes, as NVIDIA's driver tells it. */
+  readonly usedBytes?: number;
+  /** Whether it's a process of the round that has ended. */
+  readonly isOurs: boolean;
+}

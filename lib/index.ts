@@ -3,6 +3,7 @@ export type {
   AgentEvent,
   DumpFile,
   FailReason,
+  GpuHolder,
   Hang,
   HangRule,
   PreemptionSource,
@@ -13,8 +14,6 @@ export type {
   WorkerIdentity,
 } from './events.js';
 export { exitCodes } from './exit-codes.js';
-export type { RuleAction } from './failures/policy.js';
-export type { GpuHolder } from './gpu/holders.js';
 export {
   type Interpreter,
   type LaunchPlan,
@@ -26,7 +25,7 @@ export {
   type RunDescription,
   type WorkerPlan,
 } from './launch.js';
-export type { FailureOptions, FailureRuleOption } from './options/failures.js';
+export type { FailureOptions, FailureRuleOption, RuleAction } from './options/failures.js';
 export type { HangOptions } from './options/hangs.js';
 export type { HookName, HookOptions, Hooks } from './options/hooks.js';
 export type {

@@ -1,4 +1,5 @@
 import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import t from 'tap';
 
 interface SourceLists {
@@ -73,4 +74,69 @@ t.test('fixtures write each line at once', async t => {
   for (const name of readdirSync('test/fixtures').filter(each => each.endsWith('.py'))) {
     t.notMatch(readFileSync(`test/fixtures/${name}`, 'utf8'), /\bprint\(/, name);
   }
+});
+
+/** Of lib/, from below: a module imports from its own layer and from those before it. */
+const layers: readonly (readonly string[])[] = [
+  ['util'],
+  ['errors', 'exit-codes'],
+  ['native'],
+  ['system'],
+  ['options'],
+  ['events'],
+  ['machine', 'gpu'],
+  ['failures', 'hangs', 'logs', 'placement', 'preload', 'store'],
+  ['workers'],
+  ['agent'],
+  ['launch'],
+  // What a program imports, and what people type.
+  ['index', 'store-index', 'cli'],
+];
+
+/** The imports of each module of lib/, by paths without `lib/` and `.ts`. */
+function imports(): ReadonlyMap<string, readonly string[]> {
+  const paths = readdirSync('lib', { recursive: true, encoding: 'utf8' });
+  const modules = paths.filter(path => path.endsWith('.ts'));
+  return new Map(
+    modules.map(path => {
+      const source = readFileSync(join('lib', path), 'utf8');
+      const found = source.matchAll(/(?:from |import\()'(\.[^']+)\.js'/g);
+      const imported = [...found].map(([, to = '']) => join(dirname(path), to));
+      return [path.slice(0, -'.ts'.length), imported];
+    }),
+  );
+}
+
+t.test('imports of lib/ never go up', async t => {
+  const layerOf = (module: string): number => {
+    // lib/store.ts is what `regroup/store` gives; the folder beside it is where it comes from.
+    const room = module === 'store' ? 'store-index' : (module.split('/', 1)[0] ?? '');
+    return layers.findIndex(layer => layer.includes(room));
+  };
+  for (const [module, imported] of imports()) {
+    t.not(layerOf(module), -1, `${module} is in a layer`);
+    const above = imported.filter(other => layerOf(other) > layerOf(module));
+    t.strictSame(above, [], `${module} imports nothing from above`);
+  }
+});
+
+t.test('no modules of lib/ import each other', async t => {
+  const all = imports();
+  const seen = new Set<string>();
+  const visit = (module: string, path: readonly string[]): void => {
+    if (path.includes(module)) t.fail([...path.slice(path.indexOf(module)), module].join(' -> '));
+    if (seen.has(module)) return;
+    seen.add(module);
+    for (const other of all.get(module) ?? []) visit(other, [...path, module]);
+  };
+  for (const module of all.keys()) visit(module, []);
+  t.equal(seen.size, all.size);
+});
+
+t.test('folders of lib/ can be looked through', async t => {
+  const folders = new Map<string, number>();
+  for (const module of imports().keys()) {
+    folders.set(dirname(module), (folders.get(dirname(module)) ?? 0) + 1);
+  }
+  for (const [folder, files] of folders) t.ok(files <= 15, `${folder}: ${files} files`);
 });

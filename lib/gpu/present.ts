@@ -1,6 +1,5 @@
-import type { TopologySource } from '../machine/topology.js';
+import type { DeviceSource, TopologySource } from '../machine/source.js';
 import type { NativeGpus } from '../native.js';
-import type { DeviceSource } from '../workers/count.js';
 import { type Gpu, visibleAmdGpus, visibleGpus, visibleIntelGpus } from './visible.js';
 
 const folder = '/proc/driver/nvidia/gpus';

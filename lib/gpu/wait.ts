@@ -1,4 +1,4 @@
-import type { GpuHolder } from './holders.js';
+import type { GpuHolder } from '../events.js';
 
 /** First and longest time from one look to the next: each costs a walk through /proc. */
 const firstPauseMs = 20;

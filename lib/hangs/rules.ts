@@ -1,6 +1,6 @@
-import { duration } from '../cli/text/torchrun-report.js';
 import type { Hang, HangRule, WorkerIdentity } from '../events.js';
 import type { HangOptions } from '../options/hangs.js';
+import { duration } from '../util/duration.js';
 
 /**
  * Which worker hangs, by the rules that are on; pure. Output is looked at now and then: what's new

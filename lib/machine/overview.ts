@@ -1,8 +1,8 @@
 import { machineGpus } from '../gpu/present.js';
-import type { DeviceSource } from '../workers/count.js';
-import { formatList } from './cpu-list.js';
+import { formatList } from '../util/cpu-list.js';
 import { coresOf, groupsOf } from './cut.js';
-import { nodeOfPci, readTopology, type Topology, type TopologySource } from './topology.js';
+import type { DeviceSource, TopologySource } from './source.js';
+import { nodeOfPci, readTopology, type Topology } from './topology.js';
 
 /** What people want to see of a machine; plain data, which `regroup topology --json` prints. */
 export interface MachineOverview {

@@ -2,7 +2,7 @@ import { readdirSync, readFileSync, realpathSync } from 'node:fs';
 import { deviceFolder } from '../gpu/devices.js';
 import { needsNvml } from '../gpu/present.js';
 import { type NativeGpus, native } from '../native.js';
-import type { TopologySource } from './topology.js';
+import type { TopologySource } from './source.js';
 
 /** A driver that's asleep takes a second or two for each GPU. */
 const nvmlLimitMs = 5000;

@@ -1,14 +1,5 @@
-import type { NativeGpus } from '../native.js';
-import type { DeviceSource } from '../workers/count.js';
-import { parseList } from './cpu-list.js';
-
-/** What reading the machine needs of it; tests pass machines of their own. */
-export interface TopologySource extends DeviceSource {
-  /** Without symbolic links; the path itself if it doesn't exist. */
-  resolve(path: string): string;
-  /** What NVIDIA's library told, where somebody has asked it. */
-  readonly nvml?: NativeGpus | undefined;
-}
+import { parseList } from '../util/cpu-list.js';
+import type { TopologySource } from './source.js';
 
 /** One NUMA node, cut to what this process may use. */
 export interface MachineNode {

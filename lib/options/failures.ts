@@ -1,6 +1,38 @@
-import type { FailurePolicy, FailureRule, RuleAction } from '../failures/policy.js';
 import { signalNumber } from '../util/signals.js';
 import { flag, isList, isRecord, isText, isWhole, milliseconds, type Rule } from './checks.js';
+
+/** `restart-free` spends nothing; `fail-without-requeue` asks the scheduler not to try again. */
+export type RuleAction = 'restart' | 'restart-free' | 'fail' | 'fail-without-requeue';
+
+/** Applies if all that it names fits the root cause. The first rule that applies decides. */
+export interface FailureRule {
+  /** Exit codes, from and to. */
+  readonly exitCodes?: readonly (readonly [from: number, to: number])[];
+  /** Numbers of signals. */
+  readonly signals?: readonly number[];
+  /** Matched against the message of the error file and the last lines of stderr. */
+  readonly pattern?: RegExp;
+  readonly action: RuleAction;
+  /** As the user wrote it, for the report. */
+  readonly text: string;
+}
+
+export interface FailurePolicy {
+  readonly maxRestarts: number;
+  readonly rules: readonly FailureRule[];
+  /** At most so many restarts within any such time. @default no such limit */
+  readonly window?: { readonly restarts: number; readonly perMs: number };
+  /** Before a restart; doubles with each in a row without progress. @default no pause */
+  readonly backOff?: { readonly firstMs: number; readonly maxMs: number };
+  /** A first round that fails within this time ends the job. @default none */
+  readonly failFastMs?: number;
+  /** So many failed rounds in a row without progress end the job. @default none */
+  readonly noProgressRounds?: number;
+  /** Whether progress gives all restarts back. */
+  readonly resetOnProgress: boolean;
+  /** A round that ran so long has made progress, whatever its workers told. @default steps only */
+  readonly healthyMs?: number;
+}
 
 /** Applies if all that it names fits the root cause of a failed round. */
 export interface FailureRuleOption {

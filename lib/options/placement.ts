@@ -1,6 +1,9 @@
-import { maxListed, parseList } from '../machine/cpu-list.js';
-import type { BindingMode, MemoryMode } from '../placement/policy.js';
+import { maxListed, parseList } from '../util/cpu-list.js';
 import { fieldsOf, flag, isRecord, isWhole, oneOf, type Rule } from './checks.js';
+
+/** torchrun's four, and `auto`: the GPU's node, else an even spread over nodes, else nothing. */
+export type BindingMode = 'node' | 'socket' | 'exclusive' | 'core-complex' | 'auto';
+export type MemoryMode = 'bind' | 'preferred' | 'interleave' | 'none';
 
 /** Where workers run. */
 export interface Placement {

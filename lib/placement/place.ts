@@ -1,14 +1,10 @@
 import { launchError } from '../errors.js';
 import { workerGpus } from '../gpu/present.js';
-import { formatList, parseList } from '../machine/cpu-list.js';
 import { cutTopology } from '../machine/cut.js';
-import {
-  nodeOfPci,
-  readTopology,
-  type Topology,
-  type TopologySource,
-} from '../machine/topology.js';
+import type { TopologySource } from '../machine/source.js';
+import { nodeOfPci, readTopology, type Topology } from '../machine/topology.js';
 import type { Placement } from '../options/placement.js';
+import { formatList, parseList } from '../util/cpu-list.js';
 import { ompEnv } from './env.js';
 import { type Binding, type BindingRequest, type Bound, bind, bindingOf } from './policy.js';
 

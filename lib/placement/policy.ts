@@ -1,10 +1,7 @@
 import { coresOf, groupsOf } from '../machine/cut.js';
 import type { MachineNode, Topology } from '../machine/topology.js';
 import type { NativeMemoryPolicy } from '../native.js';
-
-/** torchrun's four, and `auto`: the GPU's node, else an even spread over nodes, else nothing. */
-export type BindingMode = 'node' | 'socket' | 'exclusive' | 'core-complex' | 'auto';
-export type MemoryMode = 'bind' | 'preferred' | 'interleave' | 'none';
+import type { BindingMode, MemoryMode } from '../options/placement.js';
 
 export interface BindingRequest {
   readonly mode: BindingMode;

@@ -1,6 +1,6 @@
-import { formatList } from '../machine/cpu-list.js';
 import type { NativeEvent } from '../native.js';
 import { type Allowed, allowedOf } from '../system/allowed.js';
+import { formatList } from '../util/cpu-list.js';
 import { describeErrno } from '../util/errno.js';
 import type { Placed } from './place.js';
 

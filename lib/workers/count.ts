@@ -1,12 +1,5 @@
 import { launchError, valueError } from '../errors.js';
-
-/** What counting needs of the machine; tests pass trees of their own. */
-export interface DeviceSource {
-  /** A file's text; nothing if it can't be read. */
-  read(path: string): string | undefined;
-  /** A folder's entries; none if it can't be read. */
-  list(path: string): readonly string[];
-}
+import type { DeviceSource } from '../machine/source.js';
 
 /**
  * How many workers a word or number of `nprocPerNode` means here.

@@ -3,7 +3,7 @@ import { initialState, step } from '../../lib/agent/step/step.js';
 import type { AgentEvent, WorkerFailure } from '../../lib/events.js';
 import { describeFailures } from '../../lib/failures/describe.js';
 import type { Remains } from '../../lib/failures/failure.js';
-import type { FailurePolicy, RuleAction } from '../../lib/failures/policy.js';
+import type { FailurePolicy, RuleAction } from '../../lib/options/failures.js';
 import { graceReasons } from '../../lib/options/grace.js';
 import type { HookName } from '../../lib/options/hooks.js';
 import { signalNumber } from '../../lib/util/signals.js';

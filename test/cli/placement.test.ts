@@ -1,6 +1,6 @@
 import t from 'tap';
-import { parseList } from '../../lib/machine/cpu-list.js';
 import { allowedOf } from '../../lib/system/allowed.js';
+import { parseList } from '../../lib/util/cpu-list.js';
 import { runCli } from '../harness.js';
 
 const ours = parseList(allowedOf('self')?.cpus ?? '') ?? [];

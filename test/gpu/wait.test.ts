@@ -1,5 +1,5 @@
 import t from 'tap';
-import type { GpuHolder } from '../../lib/gpu/holders.js';
+import type { GpuHolder } from '../../lib/events.js';
 import { waitForGpus } from '../../lib/gpu/wait.js';
 
 const ours: GpuHolder = { pid: 1, devices: ['nvidia0'], isOurs: true };

@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import t from 'tap';
-import { formatList } from '../../lib/machine/cpu-list.js';
 import { cutTopology } from '../../lib/machine/cut.js';
 import { readTopology, type Topology } from '../../lib/machine/topology.js';
 import { ompEnv, ownDevice } from '../../lib/placement/env.js';
+import { formatList } from '../../lib/util/cpu-list.js';
 import { filesOf, type Machine, sourceOf } from '../placement/machine.js';
 
 const twoSockets: Machine = {

@@ -2,9 +2,9 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import t, { type Test } from 'tap';
-import { formatList, parseList } from '../../lib/machine/cpu-list.js';
 import { overviewOf } from '../../lib/machine/overview.js';
 import { thisMachine } from '../../lib/machine/this-machine.js';
+import { formatList, parseList } from '../../lib/util/cpu-list.js';
 import { allowedOf, filesOf, type Machine, machines, sourceOf } from './machine.js';
 
 /** hwloc's own reading is the judge of ours. */

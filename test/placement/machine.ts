@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { formatList, parseList } from '../../lib/machine/cpu-list.js';
-import type { TopologySource } from '../../lib/machine/topology.js';
+import type { TopologySource } from '../../lib/machine/source.js';
+import { formatList, parseList } from '../../lib/util/cpu-list.js';
 
 /** A machine in few words; `source` says who describes it so. */
 export interface Machine {

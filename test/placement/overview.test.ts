@@ -1,7 +1,8 @@
 import t from 'tap';
 import { topologyText } from '../../lib/cli/text/topology.js';
 import { overviewOf } from '../../lib/machine/overview.js';
-import { nodeOfPci, readTopology, type TopologySource } from '../../lib/machine/topology.js';
+import type { TopologySource } from '../../lib/machine/source.js';
+import { nodeOfPci, readTopology } from '../../lib/machine/topology.js';
 import { bind } from '../../lib/placement/policy.js';
 import { filesOf, type Machine, machines, sourceOf } from './machine.js';
 

@@ -2,9 +2,10 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import t from 'tap';
-import { formatList } from '../../lib/machine/cpu-list.js';
 import { nodeOfPci, readTopology } from '../../lib/machine/topology.js';
-import { type BindingMode, bind } from '../../lib/placement/policy.js';
+import type { BindingMode } from '../../lib/options/placement.js';
+import { bind } from '../../lib/placement/policy.js';
+import { formatList } from '../../lib/util/cpu-list.js';
 import { allowedOf, filesOf, type Machine, machines, pciOf, sourceOf } from './machine.js';
 
 const modes = ['node', 'socket', 'exclusive', 'core-complex'] as const;

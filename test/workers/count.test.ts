@@ -1,5 +1,6 @@
 import t from 'tap';
-import { countVisible, type DeviceSource, localWorldSizeOf } from '../../lib/workers/count.js';
+import type { DeviceSource } from '../../lib/machine/source.js';
+import { countVisible, localWorldSizeOf } from '../../lib/workers/count.js';
 
 const uuids = ['GPU-aaaa-1', 'GPU-aaab-2', 'GPU-bbbb-3', 'GPU-cccc-4'];
 

@@ -1,4 +1,5 @@
-import type { GpuHolder, RoundProcesses } from '../../gpu/holders.js';
+import type { GpuHolder } from '../../events.js';
+import type { RoundProcesses } from '../../gpu/holders.js';
 import { waitForGpus } from '../../gpu/wait.js';
 import { deferred } from '../../util/deferred.js';
 import type { HookRun } from './pauses.js';

@@ -12,7 +12,8 @@ import type {
 } from '../../events.js';
 import type { GroupEnd } from '../../failures/describe.js';
 import type { SeenExit } from '../../failures/failure.js';
-import type { FailurePolicy, Ledger } from '../../failures/policy.js';
+import type { Ledger } from '../../failures/policy.js';
+import type { FailurePolicy } from '../../options/failures.js';
 import type { GraceReason } from '../../options/grace.js';
 import type { HookName } from '../../options/hooks.js';
 

@@ -10,7 +10,7 @@ import { signalNumber } from '../../util/signals.js';
 import { unreachable } from '../../util/unreachable.js';
 import { parseCommand } from '../line/args.js';
 import { type CliSettings, logLevels, withoutIgnored } from '../line/settings.js';
-import type { CommandName } from '../options/table.js';
+import type { CommandName } from '../options/spec.js';
 import { answer, createWords, patienceMs, type Words } from '../process/console.js';
 import { noticeSignal } from '../process/notice-signal.js';
 import { type SignalWatch, watchSignals } from '../process/signals.js';

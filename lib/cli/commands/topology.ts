@@ -3,7 +3,7 @@ import { type MachineOverview, overviewOf } from '../../machine/overview.js';
 import { thisMachine } from '../../machine/this-machine.js';
 import type { LaunchOptions } from '../../options/launch-options.js';
 import { parseCommand } from '../line/args.js';
-import type { Env } from '../line/values.js';
+import type { Env } from '../options/spec.js';
 import { answer } from '../process/console.js';
 import { packageVersion } from '../process/version.js';
 import { topologyText } from '../text/topology.js';

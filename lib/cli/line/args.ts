@@ -1,8 +1,9 @@
-import type { CommandName } from '../options/table.js';
+import type { CommandName, Env } from '../options/spec.js';
+import { optionsOf } from '../options/table.js';
 import { CommandLineError } from './command-line-error.js';
 import { parseGrammar } from './grammar.js';
 import { type LaunchCommand, resolve } from './meaning.js';
-import { type Env, flagsFromEnv, readValues } from './values.js';
+import { flagsFromEnv, readValues } from './values.js';
 
 export type ParsedCommand =
   | LaunchCommand
@@ -23,11 +24,12 @@ export function parseCommand(
   env: Env,
 ): ParsedCommand {
   try {
-    const flags = flagsFromEnv(command, env);
-    const parsed = parseGrammar(command, argv);
+    const table = optionsOf(command);
+    const flags = flagsFromEnv(command, table, env);
+    const parsed = parseGrammar(command, table, argv);
     if (parsed === 'help' || parsed === 'version') return { do: parsed };
 
-    return resolve(command, readValues(command, parsed, flags, env), env);
+    return resolve(command, readValues(command, table, parsed, flags, env), env);
   } catch (error) {
     if (!(error instanceof CommandLineError)) throw error;
     return { do: 'error', exitCode: error.exitCode, text: error.message };

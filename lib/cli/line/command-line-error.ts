@@ -1,4 +1,4 @@
-import type { CommandName } from '../options/table.js';
+import type { CommandName } from '../options/spec.js';
 
 /** The command line is wrong. Nobody but `parseCommand` catches it. */
 export class CommandLineError extends Error {

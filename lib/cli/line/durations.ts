@@ -1,24 +1,6 @@
-import { maxTimerMs } from '../../util/timers.js';
+import { acceptedDuration, parseDuration } from '../../util/duration.js';
+import type { Values } from '../options/spec.js';
 import { repr } from './python-text.js';
-import type { Values } from './values.js';
-
-const units: Readonly<Record<string, number>> = {
-  ms: 1,
-  s: 1000,
-  m: 60_000,
-  h: 3_600_000,
-  d: 86_400_000,
-};
-
-export const acceptedDuration =
-  'a time like 500ms, 30s, 10m, 2h or 1d, or seconds; 24 days at most';
-
-/** `500ms`, `1.5s`, `10m`, `2h`, `1d`; a bare number is seconds. Undefined if it's none of them, or more than a timer takes. */
-export function parseDuration(text: string): number | undefined {
-  const [, number, unit = 's'] = /^(\d+(?:\.\d*)?|\.\d+)(ms|s|m|h|d)?$/.exec(text.trim()) ?? [];
-  const ms = Number(number) * (units[unit] ?? 0);
-  return ms <= maxTimerMs ? ms : undefined;
-}
 
 /** An option that is a time, as milliseconds. @throws CommandLineError */
 export function durationOf(

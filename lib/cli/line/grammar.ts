@@ -1,6 +1,5 @@
 import { didYouMean } from '../../util/nearest.js';
-import type { OptionSpec } from '../options/spec.js';
-import { type CommandName, optionsOf } from '../options/table.js';
+import type { CommandName, OptionSpec } from '../options/spec.js';
 import { type Action, ArgumentParser, REMAINDER, SUPPRESS } from './argparse.js';
 import { usageError } from './command-line-error.js';
 
@@ -21,9 +20,10 @@ interface ParserInternals {
  */
 export function parseGrammar(
   command: CommandName,
+  table: readonly OptionSpec[],
   argv: readonly string[],
 ): Given | 'help' | 'version' {
-  const options = optionsOf(command).filter(option => mayBeMeant(option, argv));
+  const options = table.filter(option => mayBeMeant(option, argv));
   const originOf = new Map(
     options.flatMap(option => option.names.map(name => [name, option.origin])),
   );
@@ -45,7 +45,7 @@ export function parseGrammar(
     error(message: string) {
       // Pythons that torchrun runs on count the rest as required too; scripts match their text.
       const isScript = message === 'the following arguments are required: training_script';
-      const more = isScript ? ', training_script_args' : meantInstead(command, message);
+      const more = isScript ? ', training_script_args' : meantInstead(table, message);
       return usageError(command, `${message}${more}`);
     },
     print_help: () => stop('help'),
@@ -96,13 +96,11 @@ function mayBeMeant(option: OptionSpec, argv: readonly string[]): boolean {
 }
 
 /** What the first of the unknown options was probably meant to be; empty for other messages. */
-function meantInstead(command: CommandName, message: string): string {
+function meantInstead(table: readonly OptionSpec[], message: string): string {
   const unknown = /^unrecognized arguments: (.*)$/s.exec(message)?.[1]?.split(' ') ?? [];
   const option = unknown.find(word => word.startsWith('--'));
   if (option === undefined) return '';
-  const names = optionsOf(command).flatMap(({ names }) =>
-    names.filter(name => /^--[^_]+$/.test(name)),
-  );
+  const names = table.flatMap(({ names }) => names.filter(name => /^--[^_]+$/.test(name)));
   return didYouMean(nameIn(option), names);
 }
 

@@ -8,13 +8,12 @@ import { didYouMean } from '../../util/nearest.js';
 import { maxTimerMs } from '../../util/timers.js';
 import { readFeatures } from '../options/own.js';
 import { parseForwardSignals } from '../options/preemption.js';
-import type { CommandName } from '../options/table.js';
+import type { CommandName, Env, Values } from '../options/spec.js';
 import { refusal } from './command-line-error.js';
 import { type Meeting, parseNodes, resolveAddress, resolveMeeting } from './meeting.js';
 import { invalidInt, pythonInt, repr } from './python-text.js';
 import { checkRdzvConf, describeConf, parseRdzvConf } from './rdzv-conf.js';
 import { type CliSettings, type Notice, parseLogLevel, parseSignals } from './settings.js';
-import type { Env, Values } from './values.js';
 
 /** A command line that starts something, or would. */
 export interface LaunchCommand {

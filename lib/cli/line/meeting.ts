@@ -1,6 +1,6 @@
 import { didYouMean } from '../../util/nearest.js';
+import type { Values } from '../options/spec.js';
 import { invalidInt, pythonInt } from './python-text.js';
-import type { Values } from './values.js';
 
 const nodesAccepted = 'N or MIN:MAX with 0 < MIN <= MAX';
 

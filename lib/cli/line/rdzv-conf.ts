@@ -1,5 +1,5 @@
+import type { Values } from '../options/spec.js';
 import { invalidInt, pythonInt, pythonTime, repr } from './python-text.js';
-import type { Values } from './values.js';
 
 /** `--rdzv-conf`: its grammar, and the keys whose values torchrun checks. */
 

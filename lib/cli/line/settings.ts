@@ -1,9 +1,8 @@
 import { didYouMean } from '../../util/nearest.js';
 import { signalName, signalNumber } from '../../util/signals.js';
-import type { CommandName } from '../options/table.js';
+import type { CommandName, Env, GivenOption, Values } from '../options/spec.js';
 import { oneLine, refusal } from './command-line-error.js';
 import { repr } from './python-text.js';
-import type { Env, Values } from './values.js';
 
 /** torchrun's words for LOGLEVEL, by Python's numbers. */
 export type LogLevel = number;
@@ -13,16 +12,6 @@ export const logLevels = { DEBUG: 10, INFO: 20, WARNING: 30, ERROR: 40, CRITICAL
 export interface Notice {
   readonly level: keyof typeof logLevels;
   readonly text: string;
-}
-
-/** An option that the command line or a variable gives. */
-export interface GivenOption {
-  /** Its dashed spelling. */
-  readonly name: string;
-  /** Absent: a flag. */
-  readonly value?: string;
-  /** The variable that it came from. */
-  readonly from?: string;
 }
 
 /** What the command line asks of the command itself, not of `launch`. */

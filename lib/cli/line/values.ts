@@ -1,31 +1,9 @@
+import { parseDuration } from '../../util/duration.js';
 import { didYouMean } from '../../util/nearest.js';
-import type { OptionSpec } from '../options/spec.js';
-import { type CommandName, optionsOf } from '../options/table.js';
+import type { CommandName, Env, GivenOption, OptionSpec, Values } from '../options/spec.js';
 import { refusal, usageError } from './command-line-error.js';
-import { parseDuration } from './durations.js';
 import type { Given } from './grammar.js';
 import { invalidInt, pythonFloat, pythonInt, repr } from './python-text.js';
-import type { GivenOption } from './settings.js';
-
-export type Env = Readonly<Record<string, string | undefined>>;
-
-/** Values by torchrun's names: the command line's, else the environment's, else the default. */
-export interface Values {
-  text(dest: string): string | undefined;
-  int(dest: string): number | undefined;
-  float(dest: string): number | undefined;
-  /** Milliseconds of an option that torchrun has in whole seconds; `90s` and its like are ours. */
-  seconds(dest: string): number | undefined;
-  flag(dest: string): boolean;
-  /** Whether the command line or the environment says it, and not the default. */
-  isGiven(dest: string): boolean;
-  /** All that was given, in the order of the table. */
-  given(): readonly GivenOption[];
-  script(): string;
-  scriptArgs(): readonly string[];
-  /** Ends the parsing: `--option=value: why (accepted: …)`, or `PET_OPTION=value: …`. */
-  refuse(dest: string, why: string, accepted: string): never;
-}
 
 /**
  * `PET_*` of flags. They are read before anything else, so that a bad one fails `--help` too,
@@ -34,9 +12,13 @@ export interface Values {
  * An empty text counts as on, where torchrun dies with a ValueError: Kubeflow's training operator
  * sets `PET_STANDALONE=` and means it.
  */
-export function flagsFromEnv(command: CommandName, env: Env): ReadonlySet<string> {
+export function flagsFromEnv(
+  command: CommandName,
+  table: readonly OptionSpec[],
+  env: Env,
+): ReadonlySet<string> {
   const on = new Set<string>();
-  for (const option of optionsOf(command)) {
+  for (const option of table) {
     const text = option.takes === 'flag' && option.env ? env[envName(option)] : undefined;
     if (text === undefined) continue;
 
@@ -61,11 +43,12 @@ function envName(option: OptionSpec): string {
  */
 export function readValues(
   command: CommandName,
+  table: readonly OptionSpec[],
   given: Given,
   flags: ReadonlySet<string>,
   env: Env,
 ): Values {
-  const specs = new Map(optionsOf(command).map(option => [option.dest, option]));
+  const specs = new Map(table.map(option => [option.dest, option]));
   const fromEnv = (option: OptionSpec | undefined) =>
     option?.env ? env[envName(option)] : undefined;
 

@@ -1,4 +1,4 @@
-import type { Values } from './values.js';
+import type { Values } from '../options/spec.js';
 
 /** A whole number of the command line; a sign only where one below 0 is meant. @throws CommandLineError */
 export function readWhole(

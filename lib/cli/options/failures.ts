@@ -1,11 +1,14 @@
-import type { RuleAction } from '../../failures/policy.js';
-import { type FailureRuleOption, isPattern, ruleActions } from '../../options/failures.js';
+import {
+  type FailureRuleOption,
+  isPattern,
+  type RuleAction,
+  ruleActions,
+} from '../../options/failures.js';
+import { parseDuration } from '../../util/duration.js';
 import { didYouMean } from '../../util/nearest.js';
 import { signalNamed } from '../../util/signals.js';
-import { durationIn, durationOf, parseDuration } from '../line/durations.js';
-import type { Values } from '../line/values.js';
-import type { Feature } from './own.js';
-import type { OptionSpec } from './spec.js';
+import { durationIn, durationOf } from '../line/durations.js';
+import type { Feature, OptionSpec, Values } from './spec.js';
 
 const own = { env: false, origin: 'regroup', group: 'failures' } as const;
 const actions = ruleActions.join(', ');

@@ -1,7 +1,7 @@
 import { type GraceReason, graceReasons } from '../../options/grace.js';
 import { didYouMean } from '../../util/nearest.js';
 import { durationIn } from '../line/durations.js';
-import type { Feature } from './own.js';
+import type { Feature } from './spec.js';
 
 const reasons = graceReasons.join(', ');
 

@@ -2,9 +2,7 @@ import { type HangOptions, isPattern } from '../../options/hangs.js';
 import { didYouMean } from '../../util/nearest.js';
 import { signalNamed, signalNames } from '../../util/signals.js';
 import { durationOf } from '../line/durations.js';
-import type { Values } from '../line/values.js';
-import type { Feature } from './own.js';
-import type { OptionSpec } from './spec.js';
+import type { Feature, OptionSpec, Values } from './spec.js';
 
 const option = (
   name: string,

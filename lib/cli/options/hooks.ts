@@ -1,8 +1,6 @@
 import type { Hooks } from '../../options/hooks.js';
 import { durationOf } from '../line/durations.js';
-import type { Values } from '../line/values.js';
-import type { Feature } from './own.js';
-import type { OptionSpec } from './spec.js';
+import type { Feature, OptionSpec, Values } from './spec.js';
 
 const option = (name: string, metavar: string, help: string): OptionSpec => ({
   names: [name],

@@ -12,9 +12,8 @@ import {
 } from '../../options/limits.js';
 import { didYouMean } from '../../util/nearest.js';
 import { acceptedSize, parseSize } from '../line/sizes.js';
-import type { Values } from '../line/values.js';
 import { readWhole } from '../line/whole.js';
-import type { Feature } from './own.js';
+import type { Feature, Values } from './spec.js';
 
 const ours = { takes: 'text', env: false, origin: 'regroup', group: 'limits' } as const;
 

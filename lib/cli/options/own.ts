@@ -1,5 +1,4 @@
 import type { LaunchOptions } from '../../options/launch-options.js';
-import type { Env, Values } from '../line/values.js';
 import { failures } from './failures.js';
 import { gpus } from './gpus.js';
 import { grace } from './grace.js';
@@ -9,16 +8,9 @@ import { limits } from './limits.js';
 import { placement } from './placement.js';
 import { preemption } from './preemption.js';
 import { signalTarget } from './signal-target.js';
-import type { OptionSpec } from './spec.js';
+import type { Env, Feature, Values } from './spec.js';
 import { store } from './store.js';
 import { tidyUp } from './tidy-up.js';
-
-/** Options of ours that belong together: what people may say, and what it means for `launch`. */
-export interface Feature {
-  readonly options: readonly OptionSpec[];
-  /** Absent options are left away, so that the defaults stand in one place. @throws CommandLineError */
-  read(values: Values, env: Env): Partial<LaunchOptions>;
-}
 
 /** In the order of the help. */
 export const features: readonly Feature[] = [

@@ -1,9 +1,7 @@
-import { maxListed, parseList } from '../../machine/cpu-list.js';
 import { bindingModes, memoryModes, type Placement } from '../../options/placement.js';
-import type { Values } from '../line/values.js';
+import { maxListed, parseList } from '../../util/cpu-list.js';
 import { readWhole } from '../line/whole.js';
-import type { Feature } from './own.js';
-import type { OptionSpec } from './spec.js';
+import type { Feature, OptionSpec, Values } from './spec.js';
 
 const own = { env: false, origin: 'regroup', group: 'placement' } as const;
 const acceptedBind = 'auto, or CPUs by local rank, like 0:0-7,1:8-15';

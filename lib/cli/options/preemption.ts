@@ -2,9 +2,7 @@ import { didYouMean } from '../../util/nearest.js';
 import { signalNamed, signalNames } from '../../util/signals.js';
 import { durationOf } from '../line/durations.js';
 import { isCatchable } from '../line/settings.js';
-import type { Values } from '../line/values.js';
-import type { Feature } from './own.js';
-import type { OptionSpec } from './spec.js';
+import type { Feature, OptionSpec, Values } from './spec.js';
 
 const common = { env: false, origin: 'regroup', group: 'stopping' } as const;
 

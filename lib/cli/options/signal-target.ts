@@ -1,4 +1,4 @@
-import type { Feature } from './own.js';
+import type { Feature } from './spec.js';
 
 export const signalTarget: Feature = {
   options: [

@@ -1,5 +1,5 @@
 import { features } from './own.js';
-import { both, type OptionSpec } from './spec.js';
+import { both, type CommandName, type OptionSpec } from './spec.js';
 import { torchrunOptions } from './torchrun.js';
 
 const ownOptions: readonly OptionSpec[] = [
@@ -53,9 +53,6 @@ const useEnv: OptionSpec = {
   group: 'entrypoint',
   help: 'Leave the argument --local-rank=N away; the script reads LOCAL_RANK.',
 };
-
-/** `regroup-launch` stands for `python -m torch.distributed.launch`. */
-export type CommandName = 'regroup' | 'regroup-launch';
 
 /** Every option, in one table: the grammar, the values and the help read it. */
 export function optionsOf(command: CommandName): readonly OptionSpec[] {

@@ -1,5 +1,5 @@
-import { acceptedDuration, parseDuration } from '../line/durations.js';
-import type { Feature } from './own.js';
+import { acceptedDuration, parseDuration } from '../../util/duration.js';
+import type { Feature } from './spec.js';
 
 const common = { env: false, origin: 'regroup', group: 'stopping' } as const;
 

@@ -1,6 +1,6 @@
 import type { StartedWith } from '../../launch.js';
 import { signalName } from '../../util/signals.js';
-import type { Env } from '../line/values.js';
+import type { Env } from '../options/spec.js';
 
 /** What the front program has handed over, by the environment. Pure. */
 

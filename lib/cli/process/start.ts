@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { startedWith } from '../../launch.js';
 import { exactArgs, exactEnv } from '../../system/exact.js';
 import { signalName } from '../../util/signals.js';
-import type { CommandName } from '../options/table.js';
+import type { CommandName } from '../options/spec.js';
 import { type FrontNote, isOfFront, readNote } from './front-note.js';
 
 /** What a command was started with: by the front program, or else by Node alone, which tells less. */

@@ -1,6 +1,7 @@
 import { type LaunchPlan, plan, type WorkerPlan } from '../../launch.js';
 import type { LaunchOptions } from '../../options/launch-options.js';
-import type { CliSettings, GivenOption } from '../line/settings.js';
+import type { CliSettings } from '../line/settings.js';
+import type { GivenOption } from '../options/spec.js';
 
 /** What would be started, and what would be wrong with it, for people. @throws as `plan` */
 export function dryRunText(

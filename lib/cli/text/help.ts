@@ -1,5 +1,5 @@
-import type { OptionGroup, OptionSpec } from '../options/spec.js';
-import { type CommandName, optionsOf } from '../options/table.js';
+import type { CommandName, OptionGroup, OptionSpec } from '../options/spec.js';
+import { optionsOf } from '../options/table.js';
 
 const titles: Readonly<Record<OptionGroup, string>> = {
   workers: 'Workers',

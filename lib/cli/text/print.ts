@@ -1,19 +1,20 @@
 import type {
   AgentEvent,
+  GpuHolder,
   LeftProcess,
   RunResult,
   WorkerExit,
   WorkerFailure,
   WorkerIdentity,
 } from '../../events.js';
-import type { GpuHolder } from '../../gpu/holders.js';
 import type { Interpreter, LogFiles, LoggedWorker } from '../../launch.js';
+import { duration } from '../../util/duration.js';
 import { signalNumber } from '../../util/signals.js';
 import { unreachable } from '../../util/unreachable.js';
 import { type LogLevel, logLevels } from '../line/settings.js';
 import { interpreterToBlame, lastWords, whereToLook } from './last-words.js';
 import { describeDump, describeHang, describeRoot } from './print-hang.js';
-import { duration, failedLine, failureReport, headline, restartsLine } from './torchrun-report.js';
+import { failedLine, failureReport, headline, restartsLine } from './torchrun-report.js';
 import { logLines, ompWarning, rendezvousResult } from './torchrun-text.js';
 
 type LevelName = keyof typeof logLevels;

@@ -1,6 +1,7 @@
 import type { WorkerFailure } from '../../events.js';
 import { describeExit } from '../../failures/failure.js';
 import { localTime } from '../../system/local-time.js';
+import { duration } from '../../util/duration.js';
 import { signalName } from '../../util/signals.js';
 
 /** At most this wide are the report's rules, however long its lines are. */
@@ -81,18 +82,6 @@ export function headline(
 /** For people: `restarting, 2 of 3 restarts left`; completes a headline. */
 export function restartsLine(restartsLeft: number, maxRestarts: number): string {
   return `restarting, ${restartsLeft} of ${maxRestarts} restart${maxRestarts === 1 ? '' : 's'} left`;
-}
-
-/** `85 ms`, `12.4 s`, `3 min 07 s`, `2 h 05 min`. */
-export function duration(ms: number): string {
-  if (ms < 999.5) return `${Math.round(ms)} ms`;
-  if (ms < 59_950) return `${(ms / 1000).toFixed(1)} s`;
-
-  const seconds = Math.round(ms / 1000);
-  const two = (n: number): string => String(n).padStart(2, '0');
-  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${two(seconds % 60)} s`;
-  const minutes = Math.round(seconds / 60);
-  return `${Math.floor(minutes / 60)} h ${two(minutes % 60)} min`;
 }
 
 /** `YYYY-MM-DD_HH:MM:SS` of this machine's clock on the wall. */

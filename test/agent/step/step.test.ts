@@ -5,7 +5,7 @@ import t from 'tap';
 import type { Action, AgentState, Happening, Policy } from '../../../lib/agent/step/state.js';
 import { initialState, step } from '../../../lib/agent/step/step.js';
 import type { WorkerFailure } from '../../../lib/events.js';
-import type { FailurePolicy } from '../../../lib/failures/policy.js';
+import type { FailurePolicy } from '../../../lib/options/failures.js';
 import { hookNames } from '../../../lib/options/hooks.js';
 import { traceOf } from '../trace.js';
 

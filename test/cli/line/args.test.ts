@@ -1,7 +1,7 @@
 import t from 'tap';
 import { type ParsedCommand, parseCommand } from '../../../lib/cli/line/args.js';
 import type { CliSettings } from '../../../lib/cli/line/settings.js';
-import type { CommandName } from '../../../lib/cli/options/table.js';
+import type { CommandName } from '../../../lib/cli/options/spec.js';
 import type { LaunchOptions } from '../../../lib/options/launch-options.js';
 
 type Env = Readonly<Record<string, string>>;

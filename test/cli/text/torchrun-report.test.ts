@@ -1,11 +1,7 @@
 import t from 'tap';
-import {
-  duration,
-  failedLine,
-  failureReport,
-  headline,
-} from '../../../lib/cli/text/torchrun-report.js';
+import { failedLine, failureReport, headline } from '../../../lib/cli/text/torchrun-report.js';
 import type { WorkerFailure } from '../../../lib/events.js';
+import { duration } from '../../../lib/util/duration.js';
 
 process.env.TZ = 'UTC';
 

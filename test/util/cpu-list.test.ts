@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import t from 'tap';
-import { formatList, maxListed, parseList } from '../../lib/machine/cpu-list.js';
+import { formatList, maxListed, parseList } from '../../lib/util/cpu-list.js';
 
 t.test('lists of the kernel are read, others are refused', async t => {
   t.same(parseList('0-2,4,6-7\n'), [0, 1, 2, 4, 6, 7]);
