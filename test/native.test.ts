@@ -3,7 +3,7 @@ import { cpSync, symlinkSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join, resolve } from 'node:path';
 import t from 'tap';
-import { native } from '../lib/native.js';
+import { native } from '../lib/native/addon.js';
 import { connectStore } from '../lib/store.js';
 import { startProgram } from './harness.js';
 

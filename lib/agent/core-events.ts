@@ -1,5 +1,5 @@
 import type { AgentEvent, WorkerIdentity } from '../events.js';
-import type { NativeEvent } from '../native.js';
+import type { NativeEvent } from '../native/events.js';
 import { describeErrno } from '../util/errno.js';
 
 /** What the core tells of itself, and not of the workers' lives. */

@@ -1,15 +1,14 @@
 import { onMachine } from '../errors.js';
 import { type Console, openConsole } from '../logs/console.js';
-import {
-  guardianProgram,
-  type NativeEvent,
-  type NativeStore,
-  type NativeStoreAddress,
-  type NativeStoreReport,
-  type NativeStoreSlot,
-  type NativeSupervisor,
-  native,
-} from '../native.js';
+import { guardianProgram, native } from '../native/addon.js';
+import type { NativeEvent } from '../native/events.js';
+import type {
+  NativeStore,
+  NativeStoreAddress,
+  NativeStoreReport,
+  NativeStoreSlot,
+} from '../native/store.js';
+import type { NativeSupervisor } from '../native/supervisor.js';
 import { preloadsOf } from '../preload/libraries.js';
 import type { Hosts } from '../store/master-hosts.js';
 import { createStore, freePort, openTable } from '../store/open-table.js';

@@ -1,5 +1,5 @@
 import type { WorkerExit } from '../events.js';
-import type { NativeExit } from '../native.js';
+import type { NativeExit } from '../native/events.js';
 import { signalName } from '../util/signals.js';
 
 /** What the addon tells, in the agent's words. */

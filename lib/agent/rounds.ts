@@ -13,7 +13,8 @@ import {
   removeTempBase,
   type WorkerFiles,
 } from '../logs/layout.js';
-import type { NativeGroupPlan, NativeTail, NativeUsage } from '../native.js';
+import type { NativeTail, NativeUsage } from '../native/events.js';
+import type { NativeGroupPlan } from '../native/plan.js';
 import { createDisk, type Disk } from '../system/disk.js';
 import { hostname, qualifiedHostname } from '../system/hostname.js';
 import { randomName } from '../util/random.js';

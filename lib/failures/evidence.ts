@@ -1,4 +1,5 @@
-import type { NativePlan, NativeTail, NativeUsage } from '../native.js';
+import type { NativeTail, NativeUsage } from '../native/events.js';
+import type { NativePlan } from '../native/plan.js';
 import type { Disk } from '../system/disk.js';
 import { readErrorFile } from './error-file.js';
 import { isFailed, type Remains, type SeenExit } from './failure.js';

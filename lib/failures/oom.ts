@@ -1,4 +1,4 @@
-import type { NativeUsage } from '../native.js';
+import type { NativeUsage } from '../native/events.js';
 import { readText } from '../system/files.js';
 
 /**

@@ -1,6 +1,6 @@
 import { readFile, stat } from 'node:fs/promises';
 import type { GpuHolder } from '../events.js';
-import { native } from '../native.js';
+import { native } from '../native/addon.js';
 import { hasNvidiaDevices, realDeviceFolder } from './devices.js';
 
 /** Who holds the node's GPUs, and which of them are a round's own. */

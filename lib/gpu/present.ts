@@ -1,5 +1,5 @@
 import type { DeviceSource, TopologySource } from '../machine/source.js';
-import type { NativeGpus } from '../native.js';
+import type { NativeGpus } from '../native/gpu.js';
 import { type Gpu, visibleAmdGpus, visibleGpus, visibleIntelGpus } from './visible.js';
 
 const folder = '/proc/driver/nvidia/gpus';

@@ -1,6 +1,7 @@
 import type { AgentEvent, Hang, WorkerIdentity } from '../events.js';
 import type { WorkerFiles } from '../logs/layout.js';
-import type { NativePlan, NativeStoreSlot, NativeStream } from '../native.js';
+import type { NativePlan, NativeStream } from '../native/plan.js';
+import type { NativeStoreSlot } from '../native/store.js';
 import type { HangOptions } from '../options/hangs.js';
 import type { Disk } from '../system/disk.js';
 import { signalNumber } from '../util/signals.js';

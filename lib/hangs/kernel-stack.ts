@@ -1,5 +1,5 @@
 import type { Stuck } from '../events.js';
-import type { NativeStuck } from '../native.js';
+import type { NativeStuck } from '../native/events.js';
 import { procIsOurs } from '../system/own-proc.js';
 import { runBounded } from './bounded-child.js';
 

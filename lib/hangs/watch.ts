@@ -1,5 +1,5 @@
 import type { Hang, WorkerIdentity } from '../events.js';
-import type { NativeStoreSlot } from '../native.js';
+import type { NativeStoreSlot } from '../native/store.js';
 import { type HangOptions, watchesOutput } from '../options/hangs.js';
 import type { Disk } from '../system/disk.js';
 import { type News, type OutputReader, outputReader } from './output.js';

@@ -1,4 +1,5 @@
-import { type NativePatience, native } from '../native.js';
+import { native } from '../native/addon.js';
+import type { NativePatience } from '../native/output.js';
 
 /** Our own words on this process's stdout and stderr, which nobody waits for but `flush`. */
 export interface Console {

@@ -1,4 +1,4 @@
-import type { NativeStream } from '../native.js';
+import type { NativeStream } from '../native/plan.js';
 import type { Streams, StreamsByRank } from '../options/launch-options.js';
 
 /** What the options say about output, for all workers of a node. */

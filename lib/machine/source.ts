@@ -1,4 +1,4 @@
-import type { NativeGpus } from '../native.js';
+import type { NativeGpus } from '../native/gpu.js';
 
 /** What counting devices needs of the machine; tests pass trees of their own. */
 export interface DeviceSource {

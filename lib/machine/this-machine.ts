@@ -1,7 +1,8 @@
 import { readdirSync, readFileSync, realpathSync } from 'node:fs';
 import { deviceFolder } from '../gpu/devices.js';
 import { needsNvml } from '../gpu/present.js';
-import { type NativeGpus, native } from '../native.js';
+import { native } from '../native/addon.js';
+import type { NativeGpus } from '../native/gpu.js';
 import type { TopologySource } from './source.js';
 
 /** A driver that's asleep takes a second or two for each GPU. */

@@ -1,6 +1,6 @@
 import { coresOf, groupsOf } from '../machine/cut.js';
 import type { MachineNode, Topology } from '../machine/topology.js';
-import type { NativeMemoryPolicy } from '../native.js';
+import type { NativeMemoryPolicy } from '../native/plan.js';
 import type { BindingMode, MemoryMode } from '../options/placement.js';
 
 export interface BindingRequest {

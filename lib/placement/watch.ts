@@ -1,4 +1,4 @@
-import type { NativeEvent } from '../native.js';
+import type { NativeEvent } from '../native/events.js';
 import { type Allowed, allowedOf } from '../system/allowed.js';
 import { formatList } from '../util/cpu-list.js';
 import { describeErrno } from '../util/errno.js';

@@ -1,4 +1,4 @@
-import { earlyLibrary, exitGuardLibrary } from '../native.js';
+import { earlyLibrary, exitGuardLibrary } from '../native/addon.js';
 import type { Entrypoint } from '../options/launch-options.js';
 
 /**

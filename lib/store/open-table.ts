@@ -1,11 +1,11 @@
 import { launchError, onMachine } from '../errors.js';
-import {
-  type NativeStore,
-  type NativeStoreAddress,
-  type NativeStoreOptions,
-  type NativeStoreReport,
-  native,
-} from '../native.js';
+import { native } from '../native/addon.js';
+import type {
+  NativeStore,
+  NativeStoreAddress,
+  NativeStoreOptions,
+  NativeStoreReport,
+} from '../native/store.js';
 import { addressOf } from '../util/address.js';
 import { adviceFor, codeOf, describeErrno } from '../util/errno.js';
 import { everyHost, type Hosts } from './master-hosts.js';

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { launchError, valueError } from '../errors.js';
-import { native, packageRoot, sharedMemoryLibrary } from '../native.js';
+import { native, packageRoot, sharedMemoryLibrary } from '../native/addon.js';
 import { codeOf } from '../util/errno.js';
 
 /** Where workers find the socket that gives a store's shared memory, `@…`. */

@@ -1,4 +1,4 @@
-import { native } from '../native.js';
+import { native } from '../native/addon.js';
 
 /** A moment on this machine's clock on the wall, each part as two digits or more. */
 export interface LocalTime {

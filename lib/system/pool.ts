@@ -1,4 +1,4 @@
-import { native } from '../native.js';
+import { native } from '../native/addon.js';
 
 /** @source libuv, docs/src/threadpool.rst: four, or what UV_THREADPOOL_SIZE says, up to 1024 */
 const poolThreads = 4;

@@ -3,7 +3,7 @@ import { workerGpus } from '../gpu/present.js';
 import { type LogBase, logBase, type WorkerFiles } from '../logs/layout.js';
 import { anyRedirected, streamsOf } from '../logs/streams.js';
 import type { TopologySource } from '../machine/source.js';
-import type { NativePlan } from '../native.js';
+import type { NativePlan } from '../native/plan.js';
 import { watchesOutput } from '../options/hangs.js';
 import type { Settings } from '../options/launch-options.js';
 import { agentServes } from '../options/store.js';

@@ -1,4 +1,4 @@
-import type { NativePlan, NativeRlimit } from '../native.js';
+import type { NativePlan, NativeRlimit } from '../native/plan.js';
 import {
   cpuPeriodUs,
   ioPriorityNumber,

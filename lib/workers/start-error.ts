@@ -1,5 +1,6 @@
 import { launchError } from '../errors.js';
-import type { NativeEvent, NativeGroupPlan, NativePlan, NativeStep } from '../native.js';
+import type { NativeEvent, NativeStep } from '../native/events.js';
+import type { NativeGroupPlan, NativePlan } from '../native/plan.js';
 import { adviceFor, describeErrno } from '../util/errno.js';
 
 /**

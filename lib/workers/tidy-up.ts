@@ -1,5 +1,5 @@
 import { realDeviceFolder } from '../gpu/devices.js';
-import type { NativeTidyUp } from '../native.js';
+import type { NativeTidyUp } from '../native/plan.js';
 import type { Settings } from '../options/launch-options.js';
 
 /**

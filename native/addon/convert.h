@@ -8,7 +8,7 @@
 
 namespace regroup {
 
-// JS → core structs, one function per struct; lib/native.ts has the types. What doesn't fit
+// JS → core structs, one function per struct; lib/native/plan.ts has the types. What doesn't fit
 // gives nothing, and a TypeError is pending that names the field.
 
 std::optional<GroupPlan> toGroupPlan(Napi::Value value);

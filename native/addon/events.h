@@ -10,7 +10,7 @@
 
 namespace regroup {
 
-// Core structs → JS; lib/native.ts has the types.
+// Core structs → JS; lib/native/events.ts has the types.
 
 /// NativeEvent[]. Empty if an exception is pending.
 Napi::Value toJs(Napi::Env env, std::vector<SupervisorEvent> events);

@@ -2,7 +2,7 @@ import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
-import { native } from '../../lib/native.js';
+import { native } from '../../lib/native/addon.js';
 import {
   type CliRun,
   commandPath,

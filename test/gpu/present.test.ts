@@ -8,7 +8,7 @@ import {
   workerGpus,
 } from '../../lib/gpu/present.js';
 import { visibleAmdGpus, visibleIntelGpus } from '../../lib/gpu/visible.js';
-import type { NativeGpus } from '../../lib/native.js';
+import type { NativeGpus } from '../../lib/native/gpu.js';
 import { ownDevice } from '../../lib/placement/env.js';
 import { sourceOf } from '../placement/machine.js';
 

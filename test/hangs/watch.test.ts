@@ -1,6 +1,6 @@
 import t from 'tap';
 import { newestBeat } from '../../lib/hangs/watch.js';
-import type { NativeStoreSlot } from '../../lib/native.js';
+import type { NativeStoreSlot } from '../../lib/native/store.js';
 
 const workers = [0, 1].map(rank => ({ rank, localRank: rank, pid: 10 + rank }));
 const [zero] = workers;

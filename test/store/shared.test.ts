@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { connect } from 'node:net';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import t, { type Test } from 'tap';
-import { native } from '../../lib/native.js';
+import { native } from '../../lib/native/addon.js';
 import { connectStore } from '../../lib/store/client.js';
 import { openSharedStore } from '../../lib/store/shared.js';
 

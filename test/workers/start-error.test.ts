@@ -1,6 +1,7 @@
 import { constants } from 'node:os';
 import t from 'tap';
-import type { NativePlan, NativeStep } from '../../lib/native.js';
+import type { NativeStep } from '../../lib/native/events.js';
+import type { NativePlan } from '../../lib/native/plan.js';
 import { startError, startHangs } from '../../lib/workers/start-error.js';
 
 const { EACCES, EAGAIN, EBUSY, EINVAL, ENOENT, ENOSYS, ENOTSUP, EPERM, EROFS, ETIMEDOUT } =

@@ -5,6 +5,6 @@ import { fileURLToPath } from 'node:url';
 /** Of the package that this command belongs to. */
 export function packageVersion(): string {
   const here = dirname(fileURLToPath(import.meta.url));
-  const text = readFileSync(join(here, '../../package.json'), 'utf8');
+  const text = readFileSync(join(here, '../../../package.json'), 'utf8');
   return (JSON.parse(text) as { version: string }).version; // our own package.json
 }

@@ -1,0 +1,45 @@
+import type { NativeGroupPlan } from './plan.js';
+
+export interface NativeStop {
+  readonly signal: number;
+  /** `leader`: the worker itself; `group`: its whole process group. */
+  readonly target: 'leader' | 'group';
+  /** From now to SIGKILL. 0 kills at once. */
+  readonly graceMs: number;
+  /** From SIGKILL to giving up on processes that are stuck in the kernel. */
+  readonly killWaitMs: number;
+}
+
+/** The supervisor thread, and the output thread once something is piped. */
+export interface NativeSupervisor {
+  /** Starts all workers or none; the outcome comes as `started` or `start-failed`. */
+  startGroup(plan: NativeGroupPlan): void;
+  /**
+   * Signals, continues stopped processes, and kills the workers that are left when the grace period ends. A second call
+   * can only shorten the grace period. A group that is still starting is stopped as soon as it has started; while its
+   * log files are being opened, its start fails with ECANCELED. Unknown or ended groups: nothing.
+   */
+  stopGroup(group: number, stop: NativeStop): void;
+  /** Signals every live worker of the group, and stops nothing. */
+  signalGroup(group: number, signal: number, target: 'leader' | 'group'): void;
+  /**
+   * Reaps zombie children of this process that the supervisor hasn't started. For process 1, which
+   * inherits orphans; whatever else this process has started loses its status, unless it's a guest.
+   */
+  reapOrphans(): void;
+  /**
+   * For a child that Node starts, before it does, and that will bear `REGROUP_COOKIE=<cookie>`: from now
+   * on the guardian knows it, and `reapOrphans` takes no status. Blocks until that's so, for a moment.
+   */
+  beginGuest(cookie: string): void;
+  /** Such a child has been waited for. */
+  endGuest(cookie: string): void;
+  /** Kills every group, now, and waits at most `boundMs`. For `process.on('exit')`; blocks. */
+  killAll(boundMs: number): void;
+  /**
+   * Ends the threads. Groups that are left are killed. Blocks for some seconds at most: a thread that hangs is left
+   * behind. The output thread ends with the last who uses it: what consoles take within seconds is still written.
+   * Idempotent.
+   */
+  close(): void;
+}
