@@ -4,7 +4,7 @@ import { signalNames, signalNumber } from '../util/signals.js';
 import { maxTimerMs } from '../util/timers.js';
 
 /** Whether a value of an option is acceptable, and what would be, for the one who gave it. */
-export type Rule = readonly [
+export type Check = readonly [
   fits: (value: unknown) => boolean,
   accepted: string,
   /**
@@ -14,15 +14,15 @@ export type Rule = readonly [
   problem?: (value: unknown) => string | undefined,
 ];
 
-export const text: Rule = [
+export const text: Check = [
   value => isText(value) && value !== '',
   'a text that has no NUL and is not empty',
 ];
 
 /** The same for what may hold a password: it's never shown. */
-export const secretText: Rule = secret(text);
+export const secretText: Check = secret(text);
 
-export const texts: Rule = [
+export const texts: Check = [
   value => isList(value) && value.every(isText),
   'a list of texts without NUL',
   value => {
@@ -33,16 +33,16 @@ export const texts: Rule = [
 ];
 
 /** The same for what may hold passwords. */
-export const secretTexts: Rule = secret(texts);
+export const secretTexts: Check = secret(texts);
 
-export const flag: Rule = [value => typeof value === 'boolean', 'true or false'];
+export const flag: Check = [value => typeof value === 'boolean', 'true or false'];
 
-export const milliseconds: Rule = [
+export const milliseconds: Check = [
   value => typeof value === 'number' && value >= 0 && value <= maxTimerMs,
   `milliseconds from 0 to ${maxTimerMs}`,
 ];
 
-export const signalName: Rule = [
+export const signalName: Check = [
   value => typeof value === 'string' && signalNumber(value) !== undefined,
   'the name of a signal, like SIGUSR1',
   value =>
@@ -51,7 +51,7 @@ export const signalName: Rule = [
       : undefined,
 ];
 
-export function oneOf(...words: readonly string[]): Rule {
+export function oneOf(...words: readonly string[]): Check {
   const accepted = words.map(word => `'${word}'`).join(' or ');
   return [
     value => words.includes(value as string), // includes compares anything
@@ -69,38 +69,38 @@ export function oneOf(...words: readonly string[]): Rule {
  * @param fits what fields that are acceptable one by one must also be together
  */
 export function fieldsOf(
-  fields: Readonly<Record<string, Rule>>,
+  fields: Readonly<Record<string, Check>>,
   accepted: string,
   fits: (value: Readonly<Record<string, unknown>>) => boolean = () => true,
-): Rule {
+): Check {
   const isWrong = ([name, value]: [string, unknown]): boolean =>
-    value !== undefined && !ruleOf(fields, name)?.[0](value);
+    value !== undefined && !checkOf(fields, name)?.[0](value);
   return [
     value => isRecord(value) && !Object.entries(value).some(isWrong) && fits(value),
     accepted,
     value => {
       const [name, wrong] = (isRecord(value) && Object.entries(value).find(isWrong)) || [];
       if (name === undefined) return undefined;
-      const rule = ruleOf(fields, name);
-      return rule === undefined
+      const check = checkOf(fields, name);
+      return check === undefined
         ? `it has no field ${shown(name)}${didYouMean(name, Object.keys(fields)) || `; give ${accepted}`}`
-        : `${name}: ${problemOf(rule, wrong)}`;
+        : `${name}: ${problemOf(check, wrong)}`;
     },
   ];
 }
 
 /** What's wrong with a value that doesn't fit, without the option's name. */
-export function problemOf([, accepted, problem]: Rule, value: unknown): string {
+export function problemOf([, accepted, problem]: Check, value: unknown): string {
   return problem?.(value) ?? `${shown(value)} is not accepted; give ${accepted}`;
 }
 
-/** The rule of a name that may be anything, `constructor` too. */
-export function ruleOf(rules: Readonly<Record<string, Rule>>, name: string): Rule | undefined {
-  return Object.hasOwn(rules, name) ? rules[name] : undefined;
+/** The check of a name that may be anything, `constructor` too. */
+export function checkOf(checks: Readonly<Record<string, Check>>, name: string): Check | undefined {
+  return Object.hasOwn(checks, name) ? checks[name] : undefined;
 }
 
 /** For a value that may hold a password: its kind is told, and not the value. */
-export function secret([fits, accepted, problem]: Rule): Rule {
+export function secret([fits, accepted, problem]: Check): Check {
   return [
     fits,
     accepted,

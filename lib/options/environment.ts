@@ -1,10 +1,10 @@
 import { kindOf, shown } from '../util/shown.js';
-import { isRecord, isText, type Rule } from './checks.js';
+import { type Check, isRecord, isText } from './checks.js';
 
 const accepted = 'names without = and texts without NUL';
 
 /** Variables that workers inherit. Their values are secrets, as far as anybody knows. */
-export const environment: Rule = [
+export const environment: Check = [
   value =>
     isRecord(value) && Object.entries(value).every(entry => problemWith(entry) === undefined),
   accepted,

@@ -1,5 +1,5 @@
 import { signalNumber } from '../util/signals.js';
-import { flag, isList, isRecord, isText, isWhole, milliseconds, type Rule } from './checks.js';
+import { type Check, flag, isList, isRecord, isText, isWhole, milliseconds } from './checks.js';
 
 /** `restart-free` spends nothing; `fail-without-requeue` asks the scheduler not to try again. */
 export type RuleAction = 'restart' | 'restart-free' | 'fail' | 'fail-without-requeue';
@@ -85,7 +85,7 @@ export const ruleActions: readonly RuleAction[] = [
   'fail-without-requeue',
 ];
 
-export const failureRules: Readonly<Record<keyof FailureOptions, Rule>> = {
+export const failureChecks: Readonly<Record<keyof FailureOptions, Check>> = {
   failureRules: [
     value => isList(value) && value.every(isRule),
     `a list of { exitCodes?, signals?, pattern?, action: ${ruleActions.map(action => `'${action}'`).join(' | ')} }`,

@@ -1,4 +1,4 @@
-import { milliseconds, type Rule } from './checks.js';
+import { type Check, milliseconds } from './checks.js';
 
 export interface GpuOptions {
   /**
@@ -10,4 +10,4 @@ export interface GpuOptions {
 
 export const gpuDefaults = { gpuWaitMs: 10_000 } as const;
 
-export const gpuRules: Readonly<Record<keyof GpuOptions, Rule>> = { gpuWaitMs: milliseconds };
+export const gpuChecks: Readonly<Record<keyof GpuOptions, Check>> = { gpuWaitMs: milliseconds };

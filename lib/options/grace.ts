@@ -1,4 +1,4 @@
-import { fieldsOf, milliseconds, type Rule } from './checks.js';
+import { type Check, fieldsOf, milliseconds } from './checks.js';
 
 /** Why a group is stopped, as far as its grace period goes. */
 export const graceReasons = ['failure', 'signal', 'caller', 'hang', 'preempt'] as const;
@@ -11,7 +11,7 @@ export interface GraceOptions {
 
 export const graceDefaults = { graceMs: {} } as const;
 
-export const graceRules: Readonly<Record<keyof GraceOptions, Rule>> = {
+export const graceChecks: Readonly<Record<keyof GraceOptions, Check>> = {
   graceMs: fieldsOf(
     Object.fromEntries(graceReasons.map(reason => [reason, milliseconds])),
     `milliseconds for ${graceReasons.join(', ')}`,

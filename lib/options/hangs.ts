@@ -1,4 +1,4 @@
-import { fieldsOf, isRecord, milliseconds, oneOf, type Rule, signalName, text } from './checks.js';
+import { type Check, fieldsOf, isRecord, milliseconds, oneOf, signalName, text } from './checks.js';
 
 /**
  * When a job that still runs counts as hung, and what follows. A rule that isn't given is off; times
@@ -29,9 +29,9 @@ export interface HangOptions {
 
 const [isMilliseconds] = milliseconds;
 
-const period: Rule = [isPeriod, 'milliseconds above 0'];
+const period: Check = [isPeriod, 'milliseconds above 0'];
 
-const fields: Readonly<Record<keyof HangOptions, Rule>> = {
+const fields: Readonly<Record<keyof HangOptions, Check>> = {
   silenceMs: period,
   expect: [isExpect, "{ pattern, everyMs, rule?: 'finite' | 'grows' }"],
   heartbeatMs: period,
@@ -41,7 +41,7 @@ const fields: Readonly<Record<keyof HangOptions, Rule>> = {
   dumpSignal: signalName,
 };
 
-export const hangRule: Rule = fieldsOf(
+export const hangCheck: Check = fieldsOf(
   fields,
   'an object with silenceMs, expect: { pattern, everyMs, rule }, heartbeatMs, firstProgressMs, action, dumpMs, dumpSignal',
 );

@@ -1,4 +1,4 @@
-import { fieldsOf, milliseconds, type Rule, secretText } from './checks.js';
+import { type Check, fieldsOf, milliseconds, secretText } from './checks.js';
 
 /** When a hook runs: before a round starts, before its workers are stopped, when none of them is left. */
 export const hookNames = ['pre-start', 'pre-stop', 'post-round'] as const;
@@ -33,14 +33,14 @@ export function hookCommand(hooks: Hooks | undefined, name: HookName): string | 
   return hooks?.[keys[name]];
 }
 
-const fields: Readonly<Record<keyof Hooks, Rule>> = {
+const fields: Readonly<Record<keyof Hooks, Check>> = {
   preStart: secretText,
   preStop: secretText,
   postRound: secretText,
   timeoutMs: milliseconds,
 };
 
-export const hookRules: Readonly<Record<keyof HookOptions, Rule>> = {
+export const hookChecks: Readonly<Record<keyof HookOptions, Check>> = {
   hooks: fieldsOf(
     fields,
     '{ preStart?, preStop?, postRound?, timeoutMs? }: commands, and milliseconds',

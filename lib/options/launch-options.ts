@@ -1,6 +1,8 @@
 import { launchError, valueError } from '../errors.js';
 import { didYouMean } from '../util/nearest.js';
 import {
+  type Check,
+  checkOf,
   flag,
   isList,
   isRecord,
@@ -9,23 +11,21 @@ import {
   milliseconds,
   oneOf,
   problemOf,
-  type Rule,
-  ruleOf,
   secretTexts,
   text,
   texts,
 } from './checks.js';
 import { environment } from './environment.js';
-import { type FailureOptions, failureDefaults, failureRules } from './failures.js';
-import { type GpuOptions, gpuDefaults, gpuRules } from './gpus.js';
-import { type GraceOptions, graceDefaults, graceRules } from './grace.js';
-import { type HangOptions, hangRule } from './hangs.js';
-import { type HookOptions, hookRules } from './hooks.js';
-import { type LimitOptions, limitRules } from './limits.js';
-import { type PlacementOptions, placementDefaults, placementRules } from './placement.js';
-import { type PreemptionOptions, preemptionDefaults, preemptionRules } from './preemption.js';
-import { type StoreOptions, storeDefaults, storeRules } from './store.js';
-import { type TidyUpOptions, tidyUpDefaults, tidyUpRules } from './tidy-up.js';
+import { type FailureOptions, failureChecks, failureDefaults } from './failures.js';
+import { type GpuOptions, gpuChecks, gpuDefaults } from './gpus.js';
+import { type GraceOptions, graceChecks, graceDefaults } from './grace.js';
+import { type HangOptions, hangCheck } from './hangs.js';
+import { type HookOptions, hookChecks } from './hooks.js';
+import { type LimitOptions, limitChecks } from './limits.js';
+import { type PlacementOptions, placementChecks, placementDefaults } from './placement.js';
+import { type PreemptionOptions, preemptionChecks, preemptionDefaults } from './preemption.js';
+import { type StoreOptions, storeChecks, storeDefaults } from './store.js';
+import { type TidyUpOptions, tidyUpChecks, tidyUpDefaults } from './tidy-up.js';
 
 /** What a worker runs. */
 export type Entrypoint =
@@ -119,31 +119,10 @@ export interface LaunchOptions
   readonly signal?: AbortSignal;
 }
 
-/** Options with their defaults; absent are those whose default depends on the machine. */
+/** Options with their defaults; those whose default depends on the machine, or that have none, may be absent. */
 export type Settings = Readonly<
-  Required<Omit<LaunchOptions, MachineOption>> & Pick<LaunchOptions, MachineOption>
+  Required<Pick<LaunchOptions, keyof typeof defaults>> & Omit<LaunchOptions, keyof typeof defaults>
 >;
-
-type MachineOption =
-  | 'restartWindow'
-  | 'backOff'
-  | keyof HookOptions
-  | keyof LimitOptions
-  | 'placement'
-  | 'runId'
-  | 'python'
-  | 'env'
-  | 'cwd'
-  | 'logDir'
-  | 'signalTarget'
-  | 'hang'
-  | 'errorFile'
-  | 'preemptSignal'
-  | 'preemptFile'
-  | 'preemptUrl'
-  | 'preemptLimitMs'
-  | 'disable'
-  | 'signal';
 
 const defaults = {
   args: [],
@@ -191,15 +170,15 @@ export function withDefaults(options: LaunchOptions): Settings {
 const exampleOptions = "an object, like { entrypoint: { script: 'train.py' } }";
 
 function check(name: string, value: unknown): void {
-  const rule = ruleOf(rules, name);
-  if (rule === undefined) {
-    const meant = didYouMean(name, Object.keys(rules)) || '; LaunchOptions has them all';
+  const found = checkOf(checks, name);
+  if (found === undefined) {
+    const meant = didYouMean(name, Object.keys(checks)) || '; LaunchOptions has them all';
     throw launchError('ERR_OPTION', [name, `there is no such option${meant}`]);
   }
-  if (!rule[0](value)) throw launchError('ERR_OPTION', [name, problemOf(rule, value)]);
+  if (!found[0](value)) throw launchError('ERR_OPTION', [name, problemOf(found, value)]);
 }
 
-const streams: Rule = [
+const streams: Check = [
   value =>
     isStreams(value) ||
     (isRecord(value) &&
@@ -207,7 +186,7 @@ const streams: Rule = [
   "'none', 'stdout', 'stderr', 'both', or one of them for each local rank",
 ];
 
-const rules: Readonly<Record<keyof LaunchOptions, Rule>> = {
+const checks: Readonly<Record<keyof LaunchOptions, Check>> = {
   entrypoint: [isEntrypoint, 'one of { script }, { module }, { program }, { runPath }'],
   args: secretTexts,
   nprocPerNode: [
@@ -215,8 +194,8 @@ const rules: Readonly<Record<keyof LaunchOptions, Rule>> = {
     "a whole number from 1, 'auto', 'cpu', 'gpu' or 'xpu'",
   ],
   maxRestarts: [value => isWhole(value, 0), 'a whole number from 0'],
-  ...failureRules,
-  ...placementRules,
+  ...failureChecks,
+  ...placementChecks,
   role: [isText, 'a text without NUL'],
   runId: text,
   masterAddr: text,
@@ -237,19 +216,19 @@ const rules: Readonly<Record<keyof LaunchOptions, Rule>> = {
   duplicateStderrFilters: texts,
   shutdownTimeoutMs: milliseconds,
   signalTarget: oneOf('leader', 'group'),
-  hang: hangRule,
+  hang: hangCheck,
   virtualLocalRank: flag,
   passLocalRankArg: flag,
   startMethod: oneOf('spawn', 'fork', 'forkserver'),
   errorFile: text,
   disable: texts,
-  ...preemptionRules,
-  ...gpuRules,
-  ...graceRules,
-  ...hookRules,
-  ...limitRules,
-  ...storeRules,
-  ...tidyUpRules,
+  ...preemptionChecks,
+  ...gpuChecks,
+  ...graceChecks,
+  ...hookChecks,
+  ...limitChecks,
+  ...storeChecks,
+  ...tidyUpChecks,
   signal: [
     value => isRecord(value) && typeof value.addEventListener === 'function',
     'an AbortSignal',

@@ -1,4 +1,4 @@
-import { isRecord, isWhole, type Rule } from './checks.js';
+import { type Check, isRecord, isWhole } from './checks.js';
 
 /**
  * Resources as prlimit(1) spells them; setrlimit(2) tells their units.
@@ -76,7 +76,7 @@ export const maxCpuQuota = 65_536;
 
 const acceptedMemory = `a whole number of bytes from ${minMemoryBytes} (1 MiB)`;
 
-export const limitRules: Readonly<Record<keyof LimitOptions, Rule>> = {
+export const limitChecks: Readonly<Record<keyof LimitOptions, Check>> = {
   rlimits: [
     value =>
       isRecord(value) &&

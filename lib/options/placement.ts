@@ -1,5 +1,5 @@
 import { maxListed, parseList } from '../util/cpu-list.js';
-import { fieldsOf, flag, isRecord, isWhole, oneOf, type Rule } from './checks.js';
+import { type Check, fieldsOf, flag, isRecord, isWhole, oneOf } from './checks.js';
 
 /** torchrun's four, and `auto`: the GPU's node, else an even spread over nodes, else nothing. */
 export type BindingMode = 'node' | 'socket' | 'exclusive' | 'core-complex' | 'auto';
@@ -54,7 +54,7 @@ export const bindingModes: readonly BindingMode[] = [
 ];
 export const memoryModes: readonly MemoryMode[] = ['bind', 'preferred', 'interleave', 'none'];
 
-const fields: Readonly<Record<keyof Placement, Rule>> = {
+const fields: Readonly<Record<keyof Placement, Check>> = {
   mode: oneOf(...bindingModes),
   cpus: [isCpuMap, 'CPU lists by local rank'],
   memory: oneOf(...memoryModes),
@@ -64,7 +64,7 @@ const fields: Readonly<Record<keyof Placement, Rule>> = {
   ompPlaces: flag,
 };
 
-export const placementRules: Readonly<Record<keyof PlacementOptions, Rule>> = {
+export const placementChecks: Readonly<Record<keyof PlacementOptions, Check>> = {
   placement: fieldsOf(
     fields,
     `{ mode?: ${bindingModes.join(' | ')}, cpus?: lists by local rank in place of mode, ` +

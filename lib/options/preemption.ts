@@ -1,4 +1,4 @@
-import { milliseconds, type Rule, secret, signalName, text } from './checks.js';
+import { type Check, milliseconds, secret, signalName, text } from './checks.js';
 
 /** Notices that this machine will soon be taken away, and what follows from one. */
 export interface PreemptionOptions {
@@ -19,7 +19,7 @@ export interface PreemptionOptions {
 
 export const preemptionDefaults = { preemptUrlIntervalMs: 5000 } as const;
 
-export const preemptionRules: Readonly<Record<keyof PreemptionOptions, Rule>> = {
+export const preemptionChecks: Readonly<Record<keyof PreemptionOptions, Check>> = {
   preemptSignal: signalName,
   preemptFile: text,
   // It may have a token in it.

@@ -1,4 +1,4 @@
-import { oneOf, type Rule } from './checks.js';
+import { type Check, oneOf } from './checks.js';
 
 /** Who serves the store that workers find at MASTER_ADDR and MASTER_PORT. */
 export type AgentStore = 'auto' | 'on' | 'off';
@@ -15,7 +15,7 @@ export interface StoreOptions {
 
 export const storeDefaults = { agentStore: 'auto' } as const;
 
-export const storeRules: Readonly<Record<keyof StoreOptions, Rule>> = {
+export const storeChecks: Readonly<Record<keyof StoreOptions, Check>> = {
   agentStore: oneOf('auto', 'on', 'off'),
 };
 

@@ -1,4 +1,4 @@
-import { flag, milliseconds, type Rule } from './checks.js';
+import { type Check, flag, milliseconds } from './checks.js';
 
 /** What happens to processes that workers have started, and that outlive them. */
 export interface TidyUpOptions {
@@ -17,7 +17,7 @@ export interface TidyUpOptions {
 
 export const tidyUpDefaults = { tidyGraceMs: 500, leaveDetached: false } as const;
 
-export const tidyUpRules: Readonly<Record<keyof TidyUpOptions, Rule>> = {
+export const tidyUpChecks: Readonly<Record<keyof TidyUpOptions, Check>> = {
   tidyGraceMs: milliseconds,
   leaveDetached: flag,
 };

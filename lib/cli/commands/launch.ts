@@ -4,7 +4,7 @@ import type { RunResult } from '../../events.js';
 import { exitCodes } from '../../exit-codes.js';
 import { exitNow, launch, type Run, type RunDescription } from '../../launch.js';
 import { learnGpus } from '../../machine/this-machine.js';
-import { failureRules } from '../../options/failures.js';
+import { failureChecks } from '../../options/failures.js';
 import type { LaunchOptions } from '../../options/launch-options.js';
 import { signalNumber } from '../../util/signals.js';
 import { unreachable } from '../../util/unreachable.js';
@@ -212,7 +212,7 @@ function printerFor(
 
 /** Then it's known at a round's end only what follows from a failure. */
 function hasPolicy(options: LaunchOptions): boolean {
-  return Object.keys(failureRules).some(name => name in options);
+  return Object.keys(failureChecks).some(name => name in options);
 }
 
 function bannerOf(settings: CliSettings, { runId, runFolder }: RunDescription): string {
