@@ -1,13 +1,136 @@
-import type { AgentEvent, WorkerIdentity } from '../events.js';
-import type { NativeEvent } from '../native/events.js';
+import type { AgentEvent, WorkerExit, WorkerIdentity } from '../events.js';
+import { whereStuck } from '../hangs/kernel-stack.js';
+import type { NativeEvent, NativeExit } from '../native/events.js';
+import type { NativeStoreReport } from '../native/store.js';
+import { placementTrouble } from '../placement/watch.js';
 import { describeErrno } from '../util/errno.js';
+import { signalName } from '../util/signals.js';
+import { unreachable } from '../util/unreachable.js';
+import type { Job } from '../workers/job.js';
+import { firstLine } from '../workers/programs.js';
+import { startError, startHangs } from '../workers/start-error.js';
+import type { Core } from './core.js';
+import type { RoundRecord, Rounds } from './rounds.js';
+import type { Happening } from './step/state.js';
 
-/** What the core tells of itself, and not of the workers' lives. */
-type CoreTrouble = Extract<NativeEvent, { event: 'unguarded' | 'ungrouped' | 'output-trouble' }>;
+/** What the core's threads tell, in the agent's words: what happens to it, and what its callers hear at once. */
+export interface CoreListener {
+  onEvents(events: readonly NativeEvent[]): void;
+  onStoreReport(report: NativeStoreReport): void;
+}
 
-/** The same for people; undefined if it's of a worker that nobody knows. */
-export function troubleOf(
-  event: CoreTrouble,
+/** Whom a listener tells, and what it looks at. */
+export interface CoreSurroundings {
+  readonly rounds: Rounds;
+  /** Absent as long as it hasn't been started. */
+  core(): Core | undefined;
+  happen(happening: Happening): void;
+  tell(event: AgentEvent): void;
+  /** Runs what starts children of Node's, as `Core.asGuests` does. */
+  asGuests<T>(body: () => Promise<T>): Promise<T>;
+  nowMs(): number;
+}
+
+type Of<E extends NativeEvent['event']> = Extract<NativeEvent, { event: E }>;
+
+export function listenToCore(job: Job, around: CoreSurroundings): CoreListener {
+  const { rounds, core, happen, tell, asGuests, nowMs } = around;
+
+  function onEvent(event: NativeEvent): void {
+    const { group: round, atMs } = event;
+    const record = rounds.get(round);
+    if (record === undefined) return;
+
+    switch (event.event) {
+      case 'started':
+        onStarted(record, event);
+        return;
+      case 'start-failed':
+        happen({ event: 'start-failed', round, error: startError(event, record.plan, firstLine) });
+        return;
+      case 'start-hangs':
+        happen({ event: 'broken', error: startHangs(event) });
+        return;
+      case 'dying':
+        happen({ event: 'dying', round, atMs, localRank: event.index, exit: exitOf(event.exit) });
+        return;
+      case 'exited':
+        record.hangs?.ended(event.index);
+        record.gate?.ended(event.index);
+        if (event.usage !== undefined) record.usage.set(event.index, event.usage);
+        happen({ event: 'exited', round, atMs, localRank: event.index, exit: exitOf(event.exit) });
+        return;
+      case 'ended':
+        record.hangs?.close();
+        record.gate?.close();
+        core()?.watchRefusals([]);
+        record.tails = event.tails;
+        onEnded(event).catch(error => happen({ event: 'broken', error }));
+        return;
+      case 'unguarded':
+      case 'ungrouped':
+      case 'output-trouble': {
+        const trouble = troubleOf(event, record.workers);
+        if (trouble !== undefined) tell(trouble);
+        return;
+      }
+      default:
+        unreachable(event);
+    }
+  }
+
+  function onStarted(record: RoundRecord, event: Of<'started'>): void {
+    const { group: round, atMs, pids } = event;
+    const workers = pids.map((pid, localRank) => ({
+      identity: { rank: localRank, localRank, pid },
+      startedAtMs: event.startedAtMs[localRank] ?? atMs,
+    }));
+    rounds.started(
+      record,
+      workers.map(worker => worker.identity),
+    );
+    const { masterAddr } = job.settings;
+    const { masterPort } = record;
+    happen({ event: 'started', round, atMs, workers, masterAddr, masterPort });
+    if (job.agentStore) core()?.watchRefusals(pids);
+    const reasons = job.placed === undefined ? [] : placementTrouble(job.placed, event);
+    for (const reason of reasons) tell({ event: 'placement-trouble', reason, atMs });
+  }
+
+  async function onEnded({ group: round, atMs, strays, left, ...event }: Of<'ended'>) {
+    // As a rule none is, and then this goes on at once.
+    const stuck = event.stuck.length === 0 ? [] : await asGuests(() => whereStuck(event.stuck));
+    const progress = core()?.highestStep(round) ?? 0;
+    happen({ event: 'group-ended', round, atMs, stuck, strays, left, progress });
+  }
+
+  return {
+    onEvents(events) {
+      for (const event of events) onEvent(event);
+    },
+    onStoreReport(report) {
+      const atMs = nowMs();
+      if (report.report === 'line') {
+        tell({ event: 'store-trouble', line: report.line, atMs });
+        return;
+      }
+      const { pid, address } = report;
+      const worker = [...rounds.all()].flatMap(each => each.workers).find(w => w.pid === pid);
+      if (worker !== undefined) tell({ event: 'connect-refused', worker, address, atMs });
+    },
+  };
+}
+
+function exitOf(exit: NativeExit): WorkerExit {
+  if (exit.how !== 'signaled') return exit;
+  const { signal: number, coreDumped } = exit;
+  const signal = signalName(number) ?? `SIG${number}`;
+  return { how: 'signaled', signal, signalNumber: number, coreDumped };
+}
+
+/** What the core tells of itself, for people; undefined if it's of a worker that nobody knows. */
+function troubleOf(
+  event: Of<'unguarded' | 'ungrouped' | 'output-trouble'>,
   workers: readonly WorkerIdentity[],
 ): AgentEvent | undefined {
   const { atMs } = event;

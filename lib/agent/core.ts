@@ -31,7 +31,7 @@ export interface MasterStore {
 }
 
 /** The addon's threads, for one run, and the store's table of each round. */
-export interface Machine {
+export interface Core {
   readonly supervisor: NativeSupervisor;
   /**
    * The store of a round. A fixed port's table is opened once, and serves every round. Where rank 0 serves it, its
@@ -63,12 +63,12 @@ export interface Machine {
  * @param hosts where the store is served
  * @throws ERR_NATIVE_MISSING, ERR_MACHINE
  */
-export function startMachine(
+export function startCore(
   job: Job,
   hosts: Hosts,
   onEvents: (events: readonly NativeEvent[]) => void,
   onStoreReport: (report: NativeStoreReport) => void,
-): Machine {
+): Core {
   const { settings } = job;
   const addon = native();
   const disable = settings.disable ?? disabledFeatures();

@@ -21,7 +21,7 @@ import { randomName } from '../util/random.js';
 import { type Job, roundOf, workerPlans } from '../workers/job.js';
 import { openReturnGate, type ReturnGate } from '../workers/return-gate.js';
 import { tidyUpOf } from '../workers/tidy-up.js';
-import type { Machine } from './core.js';
+import type { Core } from './core.js';
 
 /** For who holds a pipe of a dead worker. Our own strays are killed before; this bounds strangers. */
 const drainMs = 1000;
@@ -75,8 +75,8 @@ export interface Rounds {
 
 /** The part of the addon that rounds need. */
 export interface Tables {
-  /** @throws as `startMachine` and `openTable` */
-  open(round: number): ReturnType<Machine['openTable']>;
+  /** @throws as `startCore` and `openTable` */
+  open(round: number): ReturnType<Core['openTable']>;
   close(round: number): void;
 }
 

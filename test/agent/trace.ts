@@ -15,7 +15,7 @@ import { signalNumber } from '../../lib/util/signals.js';
  *   +20 exit local=1 code=1           20 ms later worker 1 exits; also signal=SIGSEGV, core, unknown
  *   dying local=1 code=1              its early notice, in the same words
  *   preempt=SIGUSR1 limit=60000 grace-failure=5000 are policies, too
- *   notice · preempt-limit · forward SIGUSR2
+ *   notice · preempt-limit · forward SIGUSR2 · broken
  *   hung local=1                      a hang rule has found it; `hangs` in the policy: there are rules
  *   hooks=pre-start,pre-stop          in the policy; they end by: pause-over pre-stop, with `failed`
  *   started nproc=2 · start-failed · ended stuck=1 strays=2 left=1 · stop · signal SIGTERM · caller SIGINT
@@ -157,8 +157,8 @@ function happeningOf(line: string, state: AgentState, nowMs: number): Happening 
         progress: Number(values.step ?? 0),
       };
     }
-    case 'progress':
-      return { event: 'progress', round: at.round, step: Number(values.step) };
+    case 'broken':
+      return { event: 'broken', error: new Error('out of threads') };
     case 'pause-over':
       return {
         event: 'pause-over',

@@ -1,7 +1,7 @@
 import type { WorkerFailure } from '../../events.js';
 import type { Ledger } from '../../failures/policy.js';
-import type { Action, AgentState, NextRound, Policy } from './state.js';
-import type { Of, Step } from './stopping.js';
+import type { Action, AgentState, NextRound, Of, Policy, Step } from './state.js';
+import { finish } from './transitions.js';
 
 /** How a round comes about: it's prepared, perhaps while the one before ends, and then it starts. */
 
@@ -77,7 +77,6 @@ function start({
       round,
       restartCount,
       ledger,
-      step: 0,
       workers: [],
       exits: [],
     },
@@ -86,11 +85,7 @@ function start({
 }
 
 function failToStart({ policy, round, restartCount }: Numbers, error: unknown): Step {
-  return [
-    { phase: 'ended', policy },
-    [
-      { do: 'discard-round', round, restartCount },
-      { do: 'finish', ending: { outcome: 'error', error } },
-    ],
-  ];
+  return finish(policy, { outcome: 'error', error }, [
+    { do: 'discard-round', round, restartCount },
+  ]);
 }

@@ -1,27 +1,35 @@
 import { unreachable } from '../../util/unreachable.js';
 import { discardNext } from './next-round.js';
 import { noticeActions, unheardNotice } from './notices.js';
-import type { AgentState, Ending, Notice, StopOrder } from './state.js';
+import type {
+  Action,
+  After,
+  AgentState,
+  Before,
+  Between,
+  Describing,
+  Ending,
+  Notice,
+  Of,
+  Pause,
+  Preparing,
+  Step,
+  StopOrder,
+  Stopping,
+} from './state.js';
 import {
-  type After,
-  type Before,
-  type Between,
-  type Describing,
   echoMs,
   endHold,
   graceOf,
   hasStarted,
   livingOf,
-  type Of,
   orderOf,
-  type Preparing,
-  type Step,
-  type Stopping,
   sentWith,
   signalActions,
   stopFor,
   unheld,
 } from './stopping.js';
+import { finish } from './transitions.js';
 
 /** What users, callers and schedulers want of a run: that it stops, that it saves, that a signal passes. */
 
@@ -29,10 +37,7 @@ export function onStop(state: AgentState, { by, signal }: Of<'stop'>, nowMs: num
   const order: StopOrder = { by, signal: signal ?? 'SIGTERM', atMs: nowMs };
   switch (state.phase) {
     case 'idle':
-      return [
-        { phase: 'ended', policy: state.policy },
-        [{ do: 'finish', ending: { outcome: 'stopped', ...orderOf(order) } }],
-      ];
+      return finish(state.policy, { outcome: 'stopped', ...orderOf(order) });
     case 'running':
       // They're all done and well; only their output is being written.
       if (livingOf(state) === 0) return [state, []];
@@ -69,25 +74,12 @@ function endWaiting(state: Before | Between, ending: Ending, order?: StopOrder):
     const after: After = { phase: 'after', policy, round, pauses: ofRound, ending };
     return [order === undefined ? after : { ...after, order }, discard];
   }
-  return [
-    { phase: 'ended', policy },
-    [
-      ...(pause === undefined ? [] : [{ do: 'end-pause', pause: pause.name } as const]),
-      ...discard,
-      { do: 'finish', ending },
-    ],
-  ];
+  return finish(policy, ending, [...endPause(pause), ...discard]);
 }
 
 /** Nothing runs yet, and whatever is being made is removed when it's there. */
 function endPreparing({ policy, round, restartCount }: Preparing, ending: Ending): Step {
-  return [
-    { phase: 'ended', policy },
-    [
-      { do: 'discard-round', round, restartCount },
-      { do: 'finish', ending },
-    ],
-  ];
+  return finish(policy, ending, [{ do: 'discard-round', round, restartCount }]);
 }
 
 /** The run is ending, which is all that a first order wants; a second signal doesn't wait for a hook. */
@@ -98,13 +90,11 @@ function hurryAfter(state: After, order: StopOrder, signal: string | undefined):
     if (first === undefined) return [{ ...state, order }, []];
     if (signal === undefined || isEcho(first, order.signal, order.atMs)) return [state, []];
   }
-  return [
-    { phase: 'ended', policy },
-    [
-      ...(pause === undefined ? [] : [{ do: 'end-pause', pause: pause.name } as const]),
-      { do: 'finish', ending },
-    ],
-  ];
+  return finish(policy, ending, endPause(pause));
+}
+
+function endPause(pause: Pause | undefined): Action[] {
+  return pause === undefined ? [] : [{ do: 'end-pause', pause: pause.name }];
 }
 
 function isEcho(first: StopOrder, signal: string, atMs: number): boolean {

@@ -6,19 +6,22 @@ import { unreachable } from '../../util/unreachable.js';
 import { withHung } from './exits.js';
 import { aboutEnd, hookCalls, hookFailed } from './hook-calls.js';
 import { discardNext, startRound, whileStarting } from './next-round.js';
-import type { Action, Ending, GroupStop, HookCall, Pause } from './state.js';
-import {
-  type After,
-  type Before,
-  type Between,
-  type Describing,
-  endHold,
-  isFailure,
-  type Live,
-  livingOf,
-  type Of,
-  type Step,
-} from './stopping.js';
+import type {
+  Action,
+  After,
+  Before,
+  Between,
+  Describing,
+  Ending,
+  GroupStop,
+  HookCall,
+  Live,
+  Of,
+  Pause,
+  Step,
+} from './state.js';
+import { endHold, isFailure, livingOf } from './stopping.js';
+import { finish } from './transitions.js';
 
 /** What follows when no worker of a round is left: another round, perhaps after a pause, or the end. */
 
@@ -41,13 +44,10 @@ export function onGroupEnded(state: Live, happening: Of<'group-ended'>): Step {
   // A group ends by itself only when all are gone, and a failure would have made us stop it.
   if (state.phase !== 'stopping' && livingOf(state) > 0) {
     const error = new Error(`round ${round} ended before its workers`);
-    return [
-      { phase: 'ended', policy: state.policy },
-      [...told, { do: 'finish', ending: { outcome: 'error', error } }],
-    ];
+    return finish(state.policy, { outcome: 'error', error }, told);
   }
 
-  const { policy, restartCount, ledger, step, workers, notice } = state;
+  const { policy, restartCount, ledger, workers, notice } = state;
   const stopping = state.phase === 'stopping' ? state : undefined;
   const over: Describing = {
     phase: 'describing',
@@ -55,7 +55,6 @@ export function onGroupEnded(state: Live, happening: Of<'group-ended'>): Step {
     round,
     restartCount,
     ledger,
-    step,
     workers,
     exits,
     ...(notice === undefined ? {} : { notice }),
@@ -143,8 +142,7 @@ function endRun(state: Describing, ending: Ending, about: About): Step {
   const discard = discardNext(state);
   const pauses = pausesAfter(state, about);
   const [pause] = pauses;
-  if (pause === undefined)
-    return [{ phase: 'ended', policy }, [...discard, { do: 'finish', ending }]];
+  if (pause === undefined) return finish(policy, ending, discard);
   const after: After = {
     phase: 'after',
     policy,
@@ -233,7 +231,7 @@ function judgementOf(
   root: WorkerFailure | undefined,
   chance: number,
 ): Judgement | { readonly do: 'fail'; readonly because: 'node-unfit'; readonly rule?: string } {
-  const { policy, ledger, round, workers, step, end } = state;
+  const { policy, ledger, round, workers, end } = state;
   if (end.isStuck) return { do: 'fail', because: 'node-unfit' };
   const startedAtMs = Math.min(...workers.map(worker => worker.startedAtMs));
   return judge(policy.failures, ledger, {
@@ -242,7 +240,7 @@ function judgementOf(
     words: root === undefined ? '' : wordsOf(root),
     ranMs: sinceMs - startedAtMs,
     atMs: end.atMs,
-    step: Math.max(end.progress, step),
+    step: end.progress,
     chance,
   });
 }
@@ -259,8 +257,7 @@ export function onPauseOver(
   if (problem !== undefined && done.name === 'pre-start') {
     const error = launchError('ERR_HOOK', [done.name, done.round, problem]);
     const discard = state.phase === 'between' ? discardNext(state) : [];
-    const finish: Action = { do: 'finish', ending: { outcome: 'error', error } };
-    return [{ phase: 'ended', policy }, [...discard, finish]];
+    return finish(policy, { outcome: 'error', error }, discard);
   }
   const isHook = done.name !== 'back-off' && done.name !== 'gpus';
   const told = problem !== undefined && isHook ? [hookFailed(done, problem, nowMs)] : [];
@@ -279,7 +276,7 @@ export function onPauseOver(
     case 'after':
       if (pause !== undefined)
         return [{ ...state, pauses }, [...told, { do: 'begin-pause', round, pause }]];
-      return [{ phase: 'ended', policy }, [...told, { do: 'finish', ending: state.ending }]];
+      return finish(policy, state.ending, told);
     default:
       return unreachable(state);
   }

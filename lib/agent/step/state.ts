@@ -48,8 +48,6 @@ export interface Round {
   /** Rounds that a failure ended. */
   readonly restartCount: number;
   readonly ledger: Ledger;
-  /** The highest step that somebody has told of this round. */
-  readonly step: number;
   /** By local rank; empty until all have exec'd. */
   readonly workers: readonly { readonly identity: WorkerIdentity; readonly startedAtMs: number }[];
   /** In the order in which they were first heard of, one for each worker at most. */
@@ -236,8 +234,8 @@ export type Happening =
       /** Drawn by chance, at least 0 and below 1. */
       readonly chance?: number;
     }
-  /** A worker has got so far, as seen from outside, e.g. in its output. */
-  | { readonly event: 'progress'; readonly round: number; readonly step: number }
+  /** Something failed that a run can't do without, whatever it's doing. */
+  | { readonly event: 'broken'; readonly error: unknown }
   | {
       readonly event: 'pause-over';
       readonly round: number;
@@ -309,3 +307,22 @@ export type Ending =
       readonly nodeUnfit?: true;
     }
   | { readonly outcome: 'error'; readonly error: unknown };
+
+/** What follows from a happening: the state after it, and what to do, in this order. */
+export type Step = [AgentState, Action[]];
+
+export type Live = Extract<AgentState, { phase: 'starting' | 'running' | 'stopping' }>;
+
+export type Preparing = Extract<AgentState, { phase: 'preparing' }>;
+
+export type Before = Extract<AgentState, { phase: 'before' }>;
+
+export type Describing = Extract<AgentState, { phase: 'describing' }>;
+
+export type Between = Extract<AgentState, { phase: 'between' }>;
+
+export type After = Extract<AgentState, { phase: 'after' }>;
+
+export type Stopping = Extract<AgentState, { phase: 'stopping' }>;
+
+export type Of<E extends Happening['event']> = Extract<Happening, { event: E }>;

@@ -8,19 +8,27 @@ import { onPrepared, startRound } from './next-round.js';
 import { noticeActions } from './notices.js';
 import { onForward, onNotice, onStop } from './orders.js';
 import { onDescribed, onGroupEnded, onPauseOver } from './round-end.js';
-import type { Action, AgentState, Ending, Exit, Happening, Policy } from './state.js';
+import type {
+  Action,
+  AgentState,
+  Ending,
+  Exit,
+  Happening,
+  Live,
+  Of,
+  Policy,
+  Step,
+  Stopping,
+} from './state.js';
 import {
   hasStarted,
-  type Live,
   livingOf,
-  type Of,
   orderOf,
   release,
-  type Step,
-  type Stopping,
   stopFor,
   withoutNeedlessHold,
 } from './stopping.js';
+import { finish } from './transitions.js';
 
 /**
  * The life of one worker group, round after round: what follows from what, without doing it.
@@ -45,6 +53,8 @@ export function step(state: AgentState, happening: Happening, nowMs: number): St
       return onForward(state, happening.signal);
     case 'prepared':
       return onPrepared(state, happening);
+    case 'broken':
+      return onBroken(state, happening.error);
     case 'started':
     case 'start-failed':
     case 'dying':
@@ -52,7 +62,6 @@ export function step(state: AgentState, happening: Happening, nowMs: number): St
     case 'hung':
     case 'group-ended':
     case 'described':
-    case 'progress':
     case 'pause-over':
     case 'preempt-limit':
       break;
@@ -86,8 +95,6 @@ export function step(state: AgentState, happening: Happening, nowMs: number): St
       return onGroupEnded(state, happening);
     case 'described':
       return [state, []];
-    case 'progress':
-      return [{ ...state, step: Math.max(state.step, happening.step) }, []];
     case 'pause-over':
       return onHookOver(state, happening, nowMs);
     case 'preempt-limit':
@@ -108,6 +115,12 @@ function onLaunch(state: AgentState): Step {
     { phase: 'before', policy, round: 0, pauses: [hook] },
     [{ do: 'begin-pause', round: 0, pause: hook }],
   ];
+}
+
+/** Whatever runs is killed with the core, and what's being made is removed with the run. */
+function onBroken(state: AgentState, error: unknown): Step {
+  if (state.phase === 'ended') return [state, []];
+  return finish(state.policy, { outcome: 'error', error });
 }
 
 /** The hook before a stop; it may have been overtaken. */
@@ -148,13 +161,7 @@ function onStartFailed(state: Live, error: unknown): Step {
   const order = state.phase === 'stopping' ? state.order : undefined;
   const ending: Ending =
     order === undefined ? { outcome: 'error', error } : { outcome: 'stopped', ...orderOf(order) };
-  return [
-    { phase: 'ended', policy },
-    [
-      { do: 'release-round', round },
-      { do: 'finish', ending },
-    ],
-  ];
+  return finish(policy, ending, [{ do: 'release-round', round }]);
 }
 
 function onExited(state: Live, { localRank, exit, atMs }: Of<'exited'>, nowMs: number): Step {

@@ -4,27 +4,9 @@ import type { GraceReason } from '../../options/grace.js';
 import { signalNumber } from '../../util/signals.js';
 import { aboutStop, hookCalls } from './hook-calls.js';
 import { unwatch } from './notices.js';
-import type { Action, AgentState, Happening, Policy, Round, StopOrder } from './state.js';
+import type { Action, Live, Policy, Round, Step, StopOrder, Stopping } from './state.js';
 
 /** How a group is stopped, and the words that the other parts of `step` share. */
-
-export type Step = [AgentState, Action[]];
-
-export type Live = Extract<AgentState, { phase: 'starting' | 'running' | 'stopping' }>;
-
-export type Preparing = Extract<AgentState, { phase: 'preparing' }>;
-
-export type Before = Extract<AgentState, { phase: 'before' }>;
-
-export type Describing = Extract<AgentState, { phase: 'describing' }>;
-
-export type Between = Extract<AgentState, { phase: 'between' }>;
-
-export type After = Extract<AgentState, { phase: 'after' }>;
-
-export type Stopping = Extract<AgentState, { phase: 'stopping' }>;
-
-export type Of<E extends Happening['event']> = Extract<Happening, { event: E }>;
 
 /**
  * The same signal again within this time is the first one, delivered twice: npm, srun and shells

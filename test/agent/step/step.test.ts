@@ -122,7 +122,6 @@ const happening: fc.Arbitrary<Happening> = fc.oneof(
     },
     { requiredKeys: ['event', 'round', 'pause'] },
   ),
-  fc.record({ event: fc.constant('progress' as const), round: fc.nat(3), step: fc.nat(3) }),
   fc.record(
     {
       event: fc.constant('stop' as const),
@@ -226,6 +225,20 @@ holds(
     });
   },
 );
+
+t.test('whatever it is doing, what breaks ends the run, once', t => {
+  const broken: readonly [Happening, number] = [{ event: 'broken', error: 'why' }, 0];
+  fc.assert(
+    fc.property(fc.constantFrom(...policies), story, (policy, happenings) => {
+      const seen = play(policy, [[{ event: 'launch' }, 0], ...happenings, broken, broken]);
+      const finished = actionsOf(seen).filter(action => action.do === 'finish');
+      return seen.at(-1)?.state.phase === 'ended' && finished.length === 1;
+    }),
+    { numRuns: 2000 },
+  );
+  t.pass('for 2,000 sequences of events');
+  t.end();
+});
 
 holds('only a running or starting group is told to stop', seen => {
   const live = new Set<number>();

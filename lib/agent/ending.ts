@@ -1,0 +1,105 @@
+import { launchError } from '../errors.js';
+import type { AgentEvent, RunResult } from '../events.js';
+import { passOnErrorFile } from '../failures/own-error-file.js';
+import { deferred } from '../util/deferred.js';
+import { unreachable } from '../util/unreachable.js';
+import type { Job } from '../workers/job.js';
+import { hasUsageLimits } from '../workers/limits.js';
+import { type Core, killAtOnceMs } from './core.js';
+import type { Rounds } from './rounds.js';
+import type { Ending } from './step/state.js';
+
+/** How a run ends: what its caller gets, the outer launcher's error file, and what's taken down. */
+export interface RunEnd {
+  readonly result: Promise<RunResult>;
+  /** Once. Whatever goes wrong meanwhile becomes the result. */
+  finish(ending: Ending): void;
+}
+
+/** What an end takes down, and whom it tells. */
+export interface EndSurroundings {
+  readonly rounds: Rounds;
+  /** Absent as long as it hasn't been started. */
+  core(): Core | undefined;
+  tell(event: AgentEvent): void;
+  nowMs(): number;
+  /** Ends what the agent itself has under way; resolves when nothing of it is left. */
+  close(): Promise<unknown>;
+}
+
+export function createRunEnd(job: Job, around: EndSurroundings): RunEnd {
+  const { settings } = job;
+  const { rounds, core, tell, nowMs, close } = around;
+  const result = deferred<RunResult>();
+
+  async function finishFailed({
+    round,
+    ...failed
+  }: Extract<Ending, { outcome: 'failed' }>): Promise<void> {
+    const [rootCause] = failed.failures;
+    if (rootCause === undefined)
+      throw launchError('ERR_INTERNAL', ['a run failed without a failure']);
+    const { errorText } = rounds.get(round) ?? {};
+    if (settings.errorFile !== undefined && errorText !== undefined) {
+      // As in torchrun the run's result doesn't hang on it.
+      const reason = await passOnErrorFile(errorText, rootCause.exitcode, settings.errorFile);
+      if (reason !== undefined) tell({ event: 'error-file-trouble', reason, atMs: nowMs() });
+    }
+    end({ ...failed, rootCause });
+  }
+
+  function end(outcome: RunResult): void {
+    tell({ event: 'ended', outcome: outcome.outcome, atMs: nowMs() });
+    // The report names them.
+    const keepErrorFiles =
+      'failures' in outcome &&
+      outcome.failures.some(each => each.errorFile !== undefined || each.cause === 'hang');
+    const down = (): void => {
+      tearDown({ keepErrorFiles }).then(() => result.resolve(outcome), result.reject);
+    };
+    const shown = core()?.outputShown();
+    if (shown === undefined) down();
+    else void shown.then(down);
+  }
+
+  function giveUp(error: unknown): void {
+    // If it's a mistake of ours there may be workers still, and whoever hears of it may end at once.
+    core()?.supervisor.killAll(killAtOnceMs);
+    const reject = (): void => result.reject(error);
+    tearDown({ keepErrorFiles: false }).then(reject, reject);
+  }
+
+  /** Resolves when nothing is left that somebody would see: who hears of the run's end may end at once. */
+  async function tearDown({ keepErrorFiles }: { readonly keepErrorFiles: boolean }): Promise<void> {
+    for (const { hangs } of rounds.all()) hangs?.close();
+    const closing = close();
+    const coreClosing = core()?.close();
+    await Promise.all([
+      closing,
+      rounds.close(job.redirected || keepErrorFiles),
+      // Limits may have moved us into another cgroup. Otherwise the end needn't wait for threads.
+      hasUsageLimits(settings) ? coreClosing : undefined,
+    ]);
+  }
+
+  return {
+    result: result.promise,
+    finish(ending) {
+      switch (ending.outcome) {
+        case 'error':
+          giveUp(ending.error);
+          return;
+        case 'succeeded':
+        case 'stopped':
+        case 'preempted':
+          end(ending);
+          return;
+        case 'failed':
+          finishFailed(ending).catch(giveUp);
+          return;
+        default:
+          unreachable(ending);
+      }
+    },
+  };
+}
