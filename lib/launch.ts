@@ -272,6 +272,9 @@ export function startedWith(start: StartedWith): void {
   native().startedWith(start);
 }
 
+/** For process 1, whose only children are one run's workers and orphans: reaps what has ended. */
+export { reapOrphans } from './agent/core.js';
+
 /**
  * Ends the process without Node's tear-down; its `exit` listeners don't run. For our commands only,
  * when a run is over. Returns if the addon hasn't been needed: then Node ends soon by itself.

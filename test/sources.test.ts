@@ -133,6 +133,13 @@ t.test('no modules of lib/ import each other', async t => {
   t.equal(seen.size, all.size);
 });
 
+t.test('files of lib/ can be read in one go', async t => {
+  for (const module of imports().keys()) {
+    const lines = readFileSync(`lib/${module}.ts`, 'utf8').split('\n').length;
+    t.ok(lines <= 400, `${module}: ${lines} lines`);
+  }
+});
+
 t.test('folders of lib/ can be looked through', async t => {
   const folders = new Map<string, number>();
   for (const module of imports().keys()) {

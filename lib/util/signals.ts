@@ -68,3 +68,10 @@ export function signalNumber(name: string): number | undefined {
   const number = Number(unnamed?.[1]);
   return number >= 1 && number <= 64 ? number : undefined;
 }
+
+/**
+ * The same signal again within this time is the first one, delivered twice: npm, srun and shells
+ * forward what a terminal's Ctrl-C has sent to the whole foreground group already. Taken for
+ * impatience, it would cost the workers the time to write their checkpoint.
+ */
+export const echoMs = 100;

@@ -1,3 +1,4 @@
+import { echoMs } from '../../util/signals.js';
 import { unreachable } from '../../util/unreachable.js';
 import { discardNext } from './next-round.js';
 import { noticeActions, unheardNotice } from './notices.js';
@@ -18,7 +19,6 @@ import type {
   Stopping,
 } from './state.js';
 import {
-  echoMs,
   endHold,
   graceOf,
   hasStarted,

@@ -8,13 +8,6 @@ import type { Action, Live, Policy, Round, Step, StopOrder, Stopping } from './s
 
 /** How a group is stopped, and the words that the other parts of `step` share. */
 
-/**
- * The same signal again within this time is the first one, delivered twice: npm, srun and shells
- * forward what a terminal's Ctrl-C has sent to the whole foreground group already. Taken for
- * impatience, it would cost the workers the time to write their checkpoint.
- */
-export const echoMs = 100;
-
 /** What hangs doesn't save anything: it gets time to end its children, and no more. */
 const hangGraceMs = 5000;
 

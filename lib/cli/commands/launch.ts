@@ -1,8 +1,7 @@
-import { reapOrphans } from '../../agent/core.js';
-import { RegroupError, shortageError } from '../../errors.js';
+import { shortageError } from '../../errors.js';
 import type { RunResult } from '../../events.js';
 import { exitCodes } from '../../exit-codes.js';
-import { exitNow, launch, type Run, type RunDescription } from '../../launch.js';
+import { exitNow, launch, type Run, type RunDescription, reapOrphans } from '../../launch.js';
 import { learnGpus } from '../../machine/this-machine.js';
 import { failureChecks } from '../../options/failures.js';
 import type { LaunchOptions } from '../../options/launch-options.js';
@@ -12,10 +11,12 @@ import { parseCommand } from '../line/args.js';
 import { type CliSettings, logLevels, withoutIgnored } from '../line/settings.js';
 import type { CommandName } from '../options/spec.js';
 import { answer, createWords, patienceMs, type Words } from '../process/console.js';
+import { codeOfError, exitCodeOf, isOurMistake } from '../process/exit-code.js';
 import { noticeSignal } from '../process/notice-signal.js';
 import { type SignalWatch, watchSignals } from '../process/signals.js';
 import { giveBack, type Start, takeStart } from '../process/start.js';
 import { packageVersion } from '../process/version.js';
+import { describeError, SignalException } from '../text/errors.js';
 import { createPrinter, type Printer, type PrinterOptions } from '../text/print.js';
 import { launchBanner } from '../text/torchrun-text.js';
 
@@ -253,37 +254,6 @@ function logBanner(
     printer.log('INFO', `worker ${rank}: ${binding}`);
 }
 
-/** Endings that torchrun doesn't know. */
-const ownCodes: Readonly<Record<string, number | undefined>> = {
-  'no-requeue': exitCodes.noRequeue,
-  'first-round': exitCodes.noProgress,
-  'no-progress': exitCodes.noProgress,
-  'node-unfit': exitCodes.nodeUnfit,
-};
-
-function exitCodeOf(result: RunResult, convention: CliSettings['exitCode']): number {
-  if (result.outcome === 'succeeded') return exitCodes.succeeded;
-  if (result.outcome === 'failed') {
-    const own = ownCodes[result.because];
-    if (own !== undefined) return own;
-  }
-  if (result.outcome !== 'failed' && result.nodeUnfit) return exitCodes.nodeUnfit;
-  if (result.outcome === 'preempted') return exitCodes.preempted;
-  if (result.outcome === 'stopped' || convention === 'torchrun') return exitCodes.failed;
-
-  const { exit } = result.rootCause;
-  switch (exit.how) {
-    case 'exited':
-      return exit.code;
-    case 'signaled':
-      return 128 + exit.signalNumber;
-    case 'unknown':
-      return 1;
-    default:
-      return unreachable(exit);
-  }
-}
-
 /** The last words. */
 function tell(
   result: RunResult,
@@ -316,15 +286,6 @@ function tell(
   }
 }
 
-/** A handled signal ended the run. Users grep its text, which is torchrun's. */
-class SignalException extends Error {
-  override readonly name = 'torch.distributed.elastic.multiprocessing.api.SignalException';
-
-  constructor(signal: number) {
-    super(`Process ${process.pid} got signal: ${signal}`);
-  }
-}
-
 /**
  * Does it, and turns whatever is thrown into one line on stderr and an exit code.
  *
@@ -351,42 +312,6 @@ async function report(
     const problem = await recordError(error, errorFile);
     if (problem !== undefined) await say(2, `${command}: ${problem}\n`);
   }
-}
-
-function isOurMistake(error: unknown): boolean {
-  return !(error instanceof RegroupError) || error.code === 'ERR_INTERNAL';
-}
-
-function codeOfError(error: unknown): number {
-  if (isOurMistake(error)) return exitCodes.internal;
-  const isStuck = error instanceof RegroupError && error.code === 'ERR_START_HANGS';
-  return isStuck ? exitCodes.nodeUnfit : exitCodes.failed;
-}
-
-/** One line. */
-function describeError(command: CommandName, error: unknown): string {
-  if (error instanceof SignalException) return `${error.name}: ${error.message}`;
-  if (!(error instanceof RegroupError))
-    return `${command}: internal error: ${firstLine(error)}; please report it`;
-
-  // launch() says maxRestarts; people here say --max-restarts.
-  const message =
-    error.code === 'ERR_OPTION' ? error.message.replace(/^\w+/, dashed) : error.message;
-  const kind = error.code === 'ERR_NO_PROGRAM' ? 'FileNotFoundError: ' : '';
-  return `${command}: error: ${kind}${message.replaceAll('\n', '\\n')}`;
-}
-
-function dashed(name: string): string {
-  return `--${name.replace(/[A-Z]/g, letter => `-${letter.toLowerCase()}`)}`;
-}
-
-function firstLine(error: unknown): string {
-  // Where it happened is all that a report of it could tell us.
-  const stack = error instanceof Error && error.stack !== undefined ? error.stack : String(error);
-  return stack
-    .split('\n', 2)
-    .map(line => line.trim())
-    .join(' ');
 }
 
 /**

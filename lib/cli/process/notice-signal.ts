@@ -1,4 +1,4 @@
-import { echoMs } from '../../agent/step/stopping.js';
+import { echoMs } from '../../util/signals.js';
 
 export interface NoticeSignal {
   readonly signal: NodeJS.Signals;

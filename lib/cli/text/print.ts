@@ -1,7 +1,5 @@
 import type {
   AgentEvent,
-  GpuHolder,
-  LeftProcess,
   RunResult,
   WorkerExit,
   WorkerFailure,
@@ -12,9 +10,23 @@ import { duration } from '../../util/duration.js';
 import { signalNumber } from '../../util/signals.js';
 import { unreachable } from '../../util/unreachable.js';
 import { type LogLevel, logLevels } from '../line/settings.js';
+import {
+  attempts,
+  by,
+  describeHolder,
+  describePreemption,
+  describeProcesses,
+  describeRefusal,
+  describeRestart,
+  describeStuck,
+  describeTrouble,
+  type Event,
+  outlook,
+  reasons,
+} from './describe.js';
 import { interpreterToBlame, lastWords, whereToLook } from './last-words.js';
 import { describeDump, describeHang, describeRoot } from './print-hang.js';
-import { failedLine, failureReport, headline, restartsLine } from './torchrun-report.js';
+import { failedLine, failureReport, headline } from './torchrun-report.js';
 import { logLines, ompWarning, rendezvousResult } from './torchrun-text.js';
 
 type LevelName = keyof typeof logLevels;
@@ -306,107 +318,6 @@ export function createPrinter(options: PrinterOptions): Printer {
   return { log, event, failed, ended, succeeded, preempted };
 }
 
-type Event<Name extends AgentEvent['event']> = Extract<AgentEvent, { event: Name }>;
-
-function describeStuck({ worker, state, waitChannel, kernelStack }: Event<'worker-stuck'>): string {
-  const { rank, localRank, pid } = worker;
-  const where = waitChannel === '' ? '' : `, waiting in ${waitChannel}`;
-  const who = `worker ${rank} (local ${localRank}, pid ${pid})`;
-  const stack = kernelStack === '' ? [] : kernelStack.split('\n').map(line => `  ${line}`);
-  return [
-    `${who} can't be killed: it's stuck in the kernel in state ${state}${where}`,
-    ...stack,
-  ].join('\n');
-}
-
-function describeHolder({ pid, command, uid, devices, usedBytes, isOurs }: GpuHolder): string {
-  const what = `GPU ${devices.join(', ')} ${devices.length === 1 ? 'is' : 'are'}`;
-  const who = command === undefined ? 'ended' : `${command}, uid ${uid}`;
-  const memory = usedBytes === undefined ? '' : `, ${Math.round(usedBytes / 2 ** 20)} MiB`;
-  const holder = `pid ${pid} (${who}${memory})`;
-  return isOurs
-    ? `${what} still held by ${holder}, a process of this job that doesn't go`
-    : `${what} held by ${holder}, which isn't of this job`;
-}
-
-function describeRefusal({ worker, address }: Event<'connect-refused'>): string {
-  const { rank, localRank, pid } = worker;
-  return (
-    `worker ${rank} (local ${localRank}, pid ${pid}) keeps connecting to ${address}, where nobody listens; ` +
-    "if rank 0 is to serve a store there (init_method='tcp://…'), start with --agent-store=off"
-  );
-}
-
-/** Of processes in one line. */
-const maxNamed = 8;
-
-const sources = {
-  signal: 'a signal',
-  caller: 'the caller',
-  file: '--preempt-file',
-  url: '--preempt-url',
-} as const;
-
-function describePreemption({ by, reaches, signal, limitMs }: Event<'preempting'>): string {
-  if (reaches === 'nobody') return `preemption, says ${sources[by]}: nothing is started any more`;
-  const told = signal === undefined ? 'are told by the store' : `get ${signal}`;
-  const limit = limitMs === undefined ? '' : `, SIGTERM in ${duration(limitMs)}`;
-  return `preemption, says ${sources[by]}: workers ${told}${limit}; nothing is restarted any more`;
-}
-
-function describeTrouble({ worker, path, code, droppedLines }: Event<'output-trouble'>): string {
-  const lost = droppedLines > 0 ? `; ${droppedLines} lines are lost` : '';
-  const why = code === 'ETIMEDOUT' ? 'it takes nothing' : code;
-  return `output of worker ${worker.rank} can't be written to ${path}: ${why}${lost}`;
-}
-
-const reasons: Readonly<Record<Extract<RunResult, { outcome: 'failed' }>['because'], string>> = {
-  'no-restarts-left': 'no restarts are left',
-  'too-many-at-once': 'too many restarts within the time of --restart-window',
-  rule: 'a rule says so',
-  'no-requeue': 'a rule says so, and that it should not be queued again',
-  'first-round': 'its first round failed within the time of --fail-fast',
-  'no-progress': 'rounds failed one after the other without progress',
-  'node-unfit': 'a worker is stuck in the kernel; this node is not fit for another round',
-};
-
-function describeRestart(event: Event<'restarting'>): string {
-  const { restartsLeft, maxRestarts, windowLeft, delayMs, rule } = event;
-  const what = Number.isFinite(maxRestarts)
-    ? restartsLine(restartsLeft, maxRestarts)
-    : 'restarting';
-  const window = windowLeft === undefined ? '' : `, ${windowLeft} within the window`;
-  return `${what}${window}${delayMs > 0 ? `, in ${duration(delayMs)}` : ''}${by(rule)}`;
-}
-
-function by(rule: string | undefined): string {
-  return rule === undefined ? '' : ` (${rule})`;
-}
-
-/** As torchrun counts: before the restart. */
-function attempts({ restartsLeft, maxRestarts, windowLeft }: Event<'restarting'>): string {
-  return Number.isFinite(maxRestarts)
-    ? `${restartsLeft + 1}/${maxRestarts} attempts left`
-    : `${windowLeft ?? 0} attempts left within the window`;
-}
-
-/** What a failure leads to, as far as it's known when it happens. */
-function outlook(restartsLeft: number, maxRestarts: number): string {
-  if (restartsLeft > 0) return restartsLine(restartsLeft - 1, maxRestarts);
-  return maxRestarts === 0
-    ? 'the job ends (--max-restarts is 0)'
-    : 'no restarts left, the job ends';
-}
-
 function isSuccess(exit: WorkerExit): boolean {
   return exit.how === 'exited' && exit.code === 0;
-}
-
-/** `2 processes: rclone (pid 4711), python3 (pid 4712)` */
-function describeProcesses(processes: readonly LeftProcess[]): string {
-  const count = `${processes.length} ${processes.length === 1 ? 'process' : 'processes'}`;
-  const named = processes
-    .slice(0, maxNamed)
-    .map(({ pid, command }) => (command === '' ? `pid ${pid}` : `${command} (pid ${pid})`));
-  return `${count}: ${named.join(', ')}${processes.length > maxNamed ? ', …' : ''}`;
 }
