@@ -15,6 +15,7 @@ import { type LaunchOptions, withDefaults } from './options/launch-options.js';
 import { describeBinding } from './placement/place.js';
 import type { Binding } from './placement/policy.js';
 import { runPathShim } from './preload/preload.js';
+import { wholeJob } from './rendezvous/alone.js';
 import { exactCwd, exactEnv } from './system/exact.js';
 import { hostname } from './system/hostname.js';
 import { workerEnv } from './workers/env.js';
@@ -219,6 +220,7 @@ export function plan(options: LaunchOptions): LaunchPlan {
   const round = roundOf(job, {
     round: 0,
     restartCount: 0,
+    place: wholeJob(localWorldSize),
     masterPort,
     local: '@regroup-store-XXXXXXXX',
     cookie: 'XXXXXXXX',
@@ -241,7 +243,7 @@ export function plan(options: LaunchOptions): LaunchPlan {
       const binding = job.placed?.bindings[localRank];
       const gpu = gpus[localRank];
       return {
-        rank: round.baseRank + localRank,
+        rank: round.firstRank + localRank,
         localRank,
         argv,
         env: workerEnv(round, localRank, {

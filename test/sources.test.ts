@@ -86,6 +86,7 @@ const layers: readonly (readonly string[])[] = [
   ['events'],
   ['machine', 'gpu'],
   ['failures', 'hangs', 'logs', 'placement', 'preload', 'store'],
+  ['rendezvous'],
   ['workers'],
   ['agent'],
   ['launch'],

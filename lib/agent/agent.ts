@@ -1,6 +1,8 @@
 import type { AgentEvent, RunResult } from '../events.js';
 import { hangGuard } from '../hangs/guard.js';
 import { native } from '../native/addon.js';
+import { failurePolicyOf } from '../options/failures.js';
+import { createAlone } from '../rendezvous/alone.js';
 import { everyHost, numericHosts, resolveHosts } from '../store/master-hosts.js';
 import { broadcast } from '../util/event-queue.js';
 import { randomName } from '../util/random.js';
@@ -56,6 +58,7 @@ export function createAgent(job: Job): Agent {
     close: (round: number) => core?.closeTable(round),
   };
   const rounds = createRounds(job, tables, nowMs);
+  const rendezvous = createAlone(failurePolicyOf(settings), job.localWorldSize, happen);
   const around = { rounds, core: () => core, tell: told.publish, nowMs };
   const listener = listenToCore(job, { ...around, happen, asGuests });
   const runEnd = createRunEnd(job, { ...around, close });
@@ -88,15 +91,15 @@ export function createAgent(job: Job): Agent {
   function perform(action: Action): void {
     switch (action.do) {
       case 'prepare-round': {
-        const { round, restartCount } = action;
-        rounds.prepare(round, restartCount).then(
+        const { round } = action.plan;
+        rounds.prepare(action.plan).then(
           () => happen({ event: 'prepared', round }),
           error => happen({ event: 'prepared', round, error }),
         );
         return;
       }
       case 'discard-round':
-        rounds.discard(action.round, action.restartCount);
+        rounds.discard(action.plan);
         return;
       case 'start-round':
         startRound(action.round);
@@ -139,8 +142,12 @@ export function createAgent(job: Job): Agent {
       case 'describe':
         describe(action).catch(error => happen({ event: 'broken', error }));
         return;
+      case 'report':
+        rendezvous.report(action.report);
+        return;
       case 'begin-pause': {
         const { round, pause } = action;
+        if (pause.name === 'join') return rendezvous.join();
         pauses.begin(pause, problem => {
           const why = problem === undefined ? {} : { problem };
           happen({ event: 'pause-over', round, pause: pause.name, ...why });
@@ -148,7 +155,8 @@ export function createAgent(job: Job): Agent {
         return;
       }
       case 'end-pause':
-        pauses.end();
+        if (action.pause === 'join') rendezvous.leave();
+        else pauses.end();
         return;
       case 'finish':
         runEnd.finish(action.ending);

@@ -82,7 +82,7 @@ export function listenToCore(job: Job, around: CoreSurroundings): CoreListener {
   function onStarted(record: RoundRecord, event: Of<'started'>): void {
     const { group: round, atMs, pids } = event;
     const workers = pids.map((pid, localRank) => ({
-      identity: { rank: localRank, localRank, pid },
+      identity: { rank: record.place.firstRank + localRank, localRank, pid },
       startedAtMs: event.startedAtMs[localRank] ?? atMs,
     }));
     rounds.started(

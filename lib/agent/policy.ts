@@ -1,5 +1,4 @@
 import { hasGpuDevices } from '../gpu/devices.js';
-import { failurePolicyOf } from '../options/failures.js';
 import { hookCommand, hookNames } from '../options/hooks.js';
 import type { Settings } from '../options/launch-options.js';
 import type { Policy } from './step/state.js';
@@ -8,7 +7,6 @@ import type { Policy } from './step/state.js';
 export function policyOf(settings: Settings): Policy {
   const { preemptSignal, preemptLimitMs } = settings;
   return {
-    failures: failurePolicyOf(settings),
     graceMs: settings.shutdownTimeoutMs,
     graceByReasonMs: settings.graceMs,
     ...(preemptSignal === undefined ? {} : { preemptSignal }),

@@ -15,6 +15,7 @@ import {
 } from '../logs/layout.js';
 import type { NativeTail, NativeUsage } from '../native/events.js';
 import type { NativeGroupPlan } from '../native/plan.js';
+import type { Place, RoundPlan } from '../rendezvous/rendezvous.js';
 import { createDisk, type Disk } from '../system/disk.js';
 import { hostname, qualifiedHostname } from '../system/hostname.js';
 import { randomName } from '../util/random.js';
@@ -31,6 +32,7 @@ const closeMs = 1000;
 
 /** What's kept of a round until the next one starts. */
 export interface RoundRecord {
+  readonly place: Place;
   readonly files: readonly WorkerFiles[] | undefined;
   readonly masterPort: number;
   readonly plan: NativeGroupPlan;
@@ -56,9 +58,9 @@ export interface Rounds {
    *
    * @throws ERR_LOG_DIR, ERR_PORT, ERR_VISIBLE_DEVICES, ERR_NATIVE_MISSING
    */
-  prepare(round: number, restartCount: number): Promise<void>;
+  prepare(plan: RoundPlan): Promise<void>;
   /** A round that won't start, also if it's being prepared still: nothing is left of it. */
-  discard(round: number, restartCount: number): void;
+  discard(plan: RoundPlan): void;
   /** Of a round that's prepared and starts now; those before are forgotten. */
   begin(round: number): RoundRecord;
   /** Its workers have exec'd. */
@@ -98,7 +100,8 @@ export function createRounds(job: Job, tables: Tables, nowMs: () => number): Rou
     return made;
   }
 
-  async function prepare(round: number, restartCount: number): Promise<void> {
+  async function prepare(roundPlan: RoundPlan): Promise<void> {
+    const { round, restartCount, place } = roundPlan;
     // Before the folders: without a descriptor left nobody could remove them.
     const { port: masterPort, local } = tables.open(round);
     const folder = await folderOfRun();
@@ -115,7 +118,7 @@ export function createRounds(job: Job, tables: Tables, nowMs: () => number): Rou
     attempts.set(restartCount, attempt);
     const gate = await gateOf(round);
     const cookie = randomName(24);
-    const numbers = roundOf(job, { round, restartCount, masterPort, local, cookie, gate });
+    const numbers = roundOf(job, { ...roundPlan, masterPort, local, cookie, gate });
     const plans = workerPlans(job, numbers, files, hostname);
     const plan: NativeGroupPlan = {
       group: round,
@@ -128,7 +131,7 @@ export function createRounds(job: Job, tables: Tables, nowMs: () => number): Rou
     await attempt;
     if (discarded.has(round)) return gate?.close();
     const nothingYet = { workers: [], usage: new Map(), tails: [] };
-    records.set(round, { files, masterPort, plan, gate, ...nothingYet });
+    records.set(round, { place, files, masterPort, plan, gate, ...nothingYet });
   }
 
   /** Functions wait for each other. Without a socket they don't, and that's all. */
@@ -149,7 +152,7 @@ export function createRounds(job: Job, tables: Tables, nowMs: () => number): Rou
     get: round => records.get(round),
     all: () => records.values(),
     prepare,
-    discard(round, restartCount) {
+    discard({ round, restartCount }) {
       discarded.add(round);
       tables.close(round);
       records.get(round)?.gate?.close();

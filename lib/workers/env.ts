@@ -1,22 +1,18 @@
 import { launchError } from '../errors.js';
+import type { Place } from '../rendezvous/rendezvous.js';
 import { sharedStoreEnv } from '../store/shared.js';
 import type { ReturnGate } from './return-gate.js';
 
 /** The numbers of one round that its workers are told. Valid within this round only. */
-export interface Round {
+export interface Round extends Place {
   readonly round: number;
   /** Failures so far, which is what TORCHELASTIC_RESTART_COUNT says. */
   readonly restartCount: number;
   readonly maxRestarts: number;
   readonly runId: string;
   readonly role: string;
-  readonly groupRank: number;
-  readonly groupWorldSize: number;
   readonly localWorldSize: number;
-  /** Rank of local rank 0; the others follow. */
-  readonly baseRank: number;
-  readonly worldSize: number;
-  readonly baseRoleRank: number;
+  readonly firstRoleRank: number;
   readonly roleWorldSize: number;
   readonly masterAddr: string;
   readonly masterPort: number;
@@ -55,9 +51,9 @@ export function workerEnv(
   const omp = ompDefault(inherited, round.localWorldSize);
   return {
     LOCAL_RANK: String(virtualLocalRank ? 0 : localRank),
-    RANK: String(round.baseRank + localRank),
+    RANK: String(round.firstRank + localRank),
     GROUP_RANK: String(round.groupRank),
-    ROLE_RANK: String(round.baseRoleRank + localRank),
+    ROLE_RANK: String(round.firstRoleRank + localRank),
     ROLE_NAME: round.role,
     LOCAL_WORLD_SIZE: String(round.localWorldSize),
     WORLD_SIZE: String(round.worldSize),

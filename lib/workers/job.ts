@@ -10,6 +10,7 @@ import { agentServes } from '../options/store.js';
 import { ownDevice } from '../placement/env.js';
 import { type Placed, place } from '../placement/place.js';
 import type { Binding } from '../placement/policy.js';
+import type { RoundPlan } from '../rendezvous/rendezvous.js';
 import { randomUuid } from '../util/random.js';
 import { safeSubstitute } from '../util/template.js';
 import { localWorldSizeOf } from './count.js';
@@ -141,30 +142,28 @@ function placedEnv(
   }));
 }
 
-/** The numbers of one round on this, the only, node. */
+/** The numbers of one round that this node's workers are told. */
 export function roundOf(
   job: Job,
-  round: {
-    readonly round: number;
-    readonly restartCount: number;
+  round: RoundPlan & {
     readonly masterPort: number;
     readonly local: string | undefined;
     readonly cookie: string;
     readonly gate?: ReturnGate | undefined;
   },
 ): Round {
+  const { place, ...numbers } = round;
+  const { firstRank, worldSize } = place;
   return {
-    ...round,
+    ...numbers,
+    ...place,
     maxRestarts: job.settings.maxRestarts,
     runId: job.runId,
     role: job.settings.role,
-    groupRank: 0,
-    groupWorldSize: 1,
     localWorldSize: job.localWorldSize,
-    baseRank: 0,
-    worldSize: job.localWorldSize,
-    baseRoleRank: 0,
-    roleWorldSize: job.localWorldSize,
+    // All nodes have one role.
+    firstRoleRank: firstRank,
+    roleWorldSize: worldSize,
     masterAddr: job.settings.masterAddr,
     agentStore: job.agentStore,
   };
@@ -232,7 +231,7 @@ function linePrefixes(
   return localRank =>
     safeSubstitute(template, {
       role_name: round.role,
-      rank: String(round.baseRank + localRank),
+      rank: String(round.firstRank + localRank),
       local_rank: String(localRank),
       hostname: host,
     });

@@ -6,6 +6,8 @@ import type { Remains } from '../../lib/failures/failure.js';
 import type { FailurePolicy, RuleAction } from '../../lib/options/failures.js';
 import { graceReasons } from '../../lib/options/grace.js';
 import type { HookName } from '../../lib/options/hooks.js';
+import { createAlone } from '../../lib/rendezvous/alone.js';
+import type { RendezvousEvent } from '../../lib/rendezvous/rendezvous.js';
 import { signalNumber } from '../../lib/util/signals.js';
 
 /**
@@ -29,7 +31,6 @@ export function traceOf(script: string): string {
   const lines = script.split('\n').filter(line => line.trim() !== '' && !line.startsWith('#'));
   const policy = parseWords(lines.shift() ?? '');
   let state: AgentState = initialState({
-    failures: failurePolicyOf(policy),
     graceMs: Number(policy.grace ?? 30_000),
     ...(policy.preempt === undefined ? {} : { preemptSignal: policy.preempt }),
     ...(policy.limit === undefined ? {} : { preemptLimitMs: Number(policy.limit) }),
@@ -48,6 +49,8 @@ export function traceOf(script: string): string {
   const remains = new Map<number, Remains>();
   let asked: Extract<Action, { do: 'describe' }> | undefined;
   let preparing: number | undefined;
+  const answers: RendezvousEvent[] = [];
+  const rendezvous = createAlone(failurePolicyOf(policy), 2, event => answers.push(event));
   let isHeld = false;
   let isSlow = false;
 
@@ -58,9 +61,14 @@ export function traceOf(script: string): string {
     trace.push(...actions.map(action => `         ${describeAction(action)}`));
     for (const action of actions) {
       if (action.do === 'describe') asked = action;
-      if (action.do === 'prepare-round') preparing = action.round;
+      if (action.do === 'prepare-round') preparing = action.plan.round;
+      if (action.do === 'begin-pause' && action.pause.name === 'join') rendezvous.join();
+      if (action.do === 'report') rendezvous.report(action.report);
       if (action.do === 'start-round') remains.clear();
     }
+    // A node that is alone is answered within the call.
+    for (let next = answers.shift(); next !== undefined; next = answers.shift())
+      follow(describeAnswer(next), next);
   }
 
   function prepareAsked(why?: string): void {
@@ -240,7 +248,9 @@ export function describeAction(action: Action): string {
   switch (action.do) {
     case 'prepare-round':
     case 'discard-round':
-      return `${action.do} ${action.round} (restart count ${action.restartCount})`;
+      return `${action.do} ${action.plan.round} (restart count ${action.plan.restartCount})`;
+    case 'report':
+      return `report ${action.report.round}`;
     case 'start-round':
       return `start-round ${action.round}`;
     case 'stop-group':
@@ -269,7 +279,13 @@ export function describeAction(action: Action): string {
   }
 }
 
+function describeAnswer(event: RendezvousEvent): string {
+  if (event.event === 'round-formed') return `round ${event.round} formed`;
+  return `verdict on ${event.round}: ${event.verdict.do}`;
+}
+
 function describePause(pause: Pause): string {
+  if (pause.name === 'join') return 'join';
   if (pause.name === 'back-off') return `back-off ${pause.ms} ms`;
   if (pause.name === 'gpus')
     return `gpus of round ${pause.round}${pause.strangers ? ', strangers too' : ''}`;

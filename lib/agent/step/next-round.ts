@@ -1,46 +1,38 @@
-import type { WorkerFailure } from '../../events.js';
-import type { Ledger } from '../../failures/policy.js';
-import type { Action, AgentState, NextRound, Of, Policy, Step } from './state.js';
+import type { FormedRound } from '../../rendezvous/rendezvous.js';
+import type { Action, AgentState, Joining, NextRound, Of, Policy, Step } from './state.js';
 import { finish } from './transitions.js';
 
-/** How a round comes about: it's prepared, perhaps while the one before ends, and then it starts. */
+/** How a round comes about: it's prepared, perhaps while the one before ends, it's formed, and then it starts. */
 
-export interface RoundToCome {
-  readonly policy: Policy;
-  readonly round: number;
-  readonly ledger: Ledger;
-  /** Of the round before. */
-  readonly failures: readonly WorkerFailure[];
-}
-
-/** As many restarts as rounds before it, free ones included: attempts have numbers of their own. */
-export function startRound(
-  { policy, round, ledger, failures }: RoundToCome,
-  next: NextRound,
-): Step {
-  const restartCount = round;
-  if (next === 'ready') return start({ policy, round, restartCount, ledger });
-  if (typeof next === 'object') return failToStart({ policy, round, restartCount }, next.error);
+/** The rendezvous is over: this node knows its round. */
+export function onFormed(state: AgentState, { event: _, ...formed }: Of<'round-formed'>): Step {
+  if (state.phase !== 'joining' || state.pauses[0]?.name !== 'join') return [state, []];
+  const { policy, failures } = state;
+  // Another one may have been formed than was to be expected.
+  const isExpected = state.following?.round === formed.round;
+  const next = isExpected ? state.next : 'none';
+  const discard = isExpected ? [] : discardNext(state);
+  if (next === 'ready')
+    return [start(policy, formed), [{ do: 'start-round', round: formed.round }]];
+  if (typeof next === 'object') return failToStart(policy, formed, next.error);
   return [
-    { phase: 'preparing', policy, round, restartCount, ledger, failures },
-    next === 'under-way' ? [] : [{ do: 'prepare-round', round, restartCount }],
+    { phase: 'preparing', policy, ...formed, failures },
+    next === 'under-way' ? [] : [...discard, { do: 'prepare-round', plan: planOf(formed) }],
   ];
-}
-
-/** With what else is told: new workers first, for that can wait a few microseconds. Nothing follows a run's end. */
-export function whileStarting([next, actions]: Step, told: readonly Action[]): Step {
-  return [next, next.phase === 'ended' ? [...told, ...actions] : [...actions, ...told]];
 }
 
 export function onPrepared(state: AgentState, { round, error }: Of<'prepared'>): Step {
   switch (state.phase) {
-    case 'preparing':
+    case 'preparing': {
       if (round !== state.round) return [state, []];
-      return error === undefined ? start(state) : failToStart(state, error);
+      const { phase: _, failures: __, policy, ...formed } = state;
+      if (error !== undefined) return failToStart(policy, formed, error);
+      return [start(policy, formed), [{ do: 'start-round', round }]];
+    }
     case 'stopping':
     case 'describing':
-    case 'between':
-      if (round !== state.round + 1 || state.next !== 'under-way') return [state, []];
+    case 'joining':
+      if (round !== state.following?.round || state.next !== 'under-way') return [state, []];
       return [{ ...state, next: error === undefined ? 'ready' : { error } }, []];
     default:
       // A round that isn't wanted any more.
@@ -49,43 +41,25 @@ export function onPrepared(state: AgentState, { round, error }: Of<'prepared'>):
 }
 
 /** It won't start after all, however far it is. */
-export function discardNext(state: {
-  readonly round: number;
-  readonly restartCount: number;
-  readonly next: NextRound;
-}): Action[] {
-  const { round, restartCount, next } = state;
-  if (next === 'none') return [];
-  return [{ do: 'discard-round', round: round + 1, restartCount: restartCount + 1 }];
+export function discardNext({
+  next,
+  following,
+}: Pick<Joining, 'following'> & { readonly next: NextRound }): Action[] {
+  if (next === 'none' || following === undefined) return [];
+  return [{ do: 'discard-round', plan: following }];
 }
 
-type Numbers = Pick<
-  Extract<AgentState, { phase: 'preparing' }>,
-  'policy' | 'round' | 'restartCount'
->;
-
-function start({
-  policy,
-  round,
-  restartCount,
-  ledger,
-}: Numbers & { readonly ledger: Ledger }): Step {
-  return [
-    {
-      phase: 'starting',
-      policy,
-      round,
-      restartCount,
-      ledger,
-      workers: [],
-      exits: [],
-    },
-    [{ do: 'start-round', round }],
-  ];
+function start(policy: Policy, formed: FormedRound): AgentState {
+  return { phase: 'starting', policy, ...formed, workers: [], exits: [] };
 }
 
-function failToStart({ policy, round, restartCount }: Numbers, error: unknown): Step {
+function failToStart(policy: Policy, formed: FormedRound, error: unknown): Step {
   return finish(policy, { outcome: 'error', error }, [
-    { do: 'discard-round', round, restartCount },
+    { do: 'discard-round', plan: planOf(formed) },
   ]);
+}
+
+/** A round without what would follow it. */
+export function planOf({ round, restartCount, place }: FormedRound): FormedRound {
+  return { round, restartCount, place };
 }

@@ -1,15 +1,14 @@
 import { echoMs } from '../../util/signals.js';
 import { unreachable } from '../../util/unreachable.js';
-import { discardNext } from './next-round.js';
+import { discardNext, planOf } from './next-round.js';
 import { noticeActions, unheardNotice } from './notices.js';
 import type {
   Action,
   After,
   AgentState,
-  Before,
-  Between,
   Describing,
   Ending,
+  Joining,
   Notice,
   Of,
   Pause,
@@ -52,8 +51,7 @@ export function onStop(state: AgentState, { by, signal }: Of<'stop'>, nowMs: num
       return joinEnd(state, order, signal);
     case 'preparing':
       return endPreparing(state, { outcome: 'stopped', ...orderOf(order) });
-    case 'before':
-    case 'between':
+    case 'joining':
       return endWaiting(state, { outcome: 'stopped', ...orderOf(order) }, order);
     case 'after':
       return hurryAfter(state, order, signal);
@@ -65,10 +63,10 @@ export function onStop(state: AgentState, { by, signal }: Of<'stop'>, nowMs: num
 }
 
 /** Nothing starts any more. But what comes after a round belongs to that round, and goes on. */
-function endWaiting(state: Before | Between, ending: Ending, order?: StopOrder): Step {
+function endWaiting(state: Joining, ending: Ending, order?: StopOrder): Step {
   const { policy, round } = state;
   const [pause] = state.pauses;
-  const discard = state.phase === 'between' ? discardNext(state) : [];
+  const discard = discardNext(state);
   const ofRound = state.pauses.filter(({ name }) => name === 'gpus' || name === 'post-round');
   if (ofRound[0] !== undefined && ofRound[0] === pause && order?.signal !== 'SIGKILL') {
     const after: After = { phase: 'after', policy, round, pauses: ofRound, ending };
@@ -78,8 +76,8 @@ function endWaiting(state: Before | Between, ending: Ending, order?: StopOrder):
 }
 
 /** Nothing runs yet, and whatever is being made is removed when it's there. */
-function endPreparing({ policy, round, restartCount }: Preparing, ending: Ending): Step {
-  return finish(policy, ending, [{ do: 'discard-round', round, restartCount }]);
+function endPreparing(state: Preparing, ending: Ending): Step {
+  return finish(state.policy, ending, [{ do: 'discard-round', plan: planOf(state) }]);
 }
 
 /** The run is ending, which is all that a first order wants; a second signal doesn't wait for a hook. */
@@ -129,10 +127,8 @@ export function onNotice(state: AgentState, notice: Notice): Step {
       const { failures } = state;
       return tellFirst(notice, endPreparing(state, { outcome: 'preempted', failures }));
     }
-    case 'before':
+    case 'joining': {
       // A machine that goes away is none to start on.
-      return tellFirst(notice, endWaiting(state, { outcome: 'preempted', failures: [] }));
-    case 'between': {
       const { failures } = state;
       return tellFirst(notice, endWaiting(state, { outcome: 'preempted', failures }));
     }

@@ -1,27 +1,26 @@
 import { launchError } from '../../errors.js';
 import type { AgentEvent, LeftProcess, WorkerFailure } from '../../events.js';
-import { isFailed, wordsOf } from '../../failures/failure.js';
-import { emptyLedger, type Judgement, judge } from '../../failures/policy.js';
+import { isFailed } from '../../failures/failure.js';
+import type { Verdict } from '../../rendezvous/rendezvous.js';
 import { unreachable } from '../../util/unreachable.js';
 import { withHung } from './exits.js';
 import { aboutEnd, hookCalls, hookFailed } from './hook-calls.js';
-import { discardNext, startRound, whileStarting } from './next-round.js';
+import { discardNext } from './next-round.js';
 import type {
   Action,
   After,
-  Before,
-  Between,
   Describing,
   Ending,
   GroupStop,
   HookCall,
+  Joining,
   Live,
   Of,
   Pause,
   Step,
 } from './state.js';
 import { endHold, isFailure, livingOf } from './stopping.js';
-import { finish } from './transitions.js';
+import { finish, join } from './transitions.js';
 
 /** What follows when no worker of a round is left: another round, perhaps after a pause, or the end. */
 
@@ -47,14 +46,15 @@ export function onGroupEnded(state: Live, happening: Of<'group-ended'>): Step {
     return finish(state.policy, { outcome: 'error', error }, told);
   }
 
-  const { policy, restartCount, ledger, workers, notice } = state;
+  const { policy, restartCount, place, following, workers, notice } = state;
   const stopping = state.phase === 'stopping' ? state : undefined;
   const over: Describing = {
     phase: 'describing',
     policy,
     round,
     restartCount,
-    ledger,
+    place,
+    ...(following === undefined ? {} : { following }),
     workers,
     exits,
     ...(notice === undefined ? {} : { notice }),
@@ -87,35 +87,51 @@ function stopOf({ reason, order, hang, sinceMs }: GroupStop): GroupStop {
   };
 }
 
-/** A group's failures are known, the root cause first: what follows is decided by it. */
+/** A group's failures are known, the root cause first. What follows from them is the job's to decide. */
 export function onDescribed(state: Describing, { failures, chance = 0 }: Of<'described'>): Step {
-  const { stop, notice, end } = state;
-  const unfit = end.isStuck ? ({ nodeUnfit: true } as const) : {};
+  const { stop, round, workers, end } = state;
   const about = aboutRound(state, failures);
   if (stop === undefined) {
     // Without a notice there's no failure among them.
     return failures.length === 0
       ? endRun(state, { outcome: 'succeeded' }, about)
-      : endRun(state, { outcome: 'preempted', failures, ...unfit }, about);
+      : endRun(state, { outcome: 'preempted', failures, ...unfit(state) }, about);
   }
+  if (!isFailure(stop.reason)) return endByOrder(state, stop, failures);
 
-  const judgement = isFailure(stop.reason)
-    ? judgementOf(state, stop, failures[0], chance)
-    : undefined;
+  const startedAtMs = Math.min(...workers.map(worker => worker.startedAtMs));
+  const { atMs, progress, isStuck } = end;
+  const ranMs = stop.sinceMs - startedAtMs;
+  const report = { round, failures, ranMs, atMs, progress, isStuck, chance };
+  return [{ ...state, failures }, [{ do: 'report', report }]];
+}
+
+/** What the job makes of a failure. An order or a notice that came before it ends the run all the same. */
+export function onVerdict(state: Describing, verdict: Verdict): Step {
+  const { stop, notice, failures } = state;
+  if (stop === undefined || failures === undefined) return [state, []];
   // Without a restart left the failure had decided the outcome before anybody ordered a stop.
-  if (judgement?.do === 'fail') {
-    const { because, rule } = judgement;
+  if (verdict.do === 'fail') {
+    const { because, rule } = verdict;
     const why = { because, ...(rule === undefined ? {} : { rule }) };
-    return endRun(state, { outcome: 'failed', round: state.round, failures, ...why }, about);
+    const ending = { outcome: 'failed', round: state.round, failures, ...why } as const;
+    return endRun(state, ending, aboutRound(state, failures));
   }
-  if (stop.order === undefined && notice !== undefined)
-    return endRun(state, { outcome: 'preempted', failures, ...unfit }, about);
-  if (stop.order !== undefined || judgement === undefined) {
-    // What isn't stopped for a failure is stopped by an order.
-    const { by, signal } = stop.order ?? { by: 'caller', signal: 'SIGTERM' };
-    return endRun(state, { outcome: 'stopped', by, signal, ...unfit }, about);
-  }
-  return restart(state, failures, judgement, about);
+  if (stop.order !== undefined || notice !== undefined) return endByOrder(state, stop, failures);
+  return restart(state, failures, verdict, aboutRound(state, failures));
+}
+
+function endByOrder(state: Describing, stop: GroupStop, failures: readonly WorkerFailure[]): Step {
+  const about = aboutRound(state, failures);
+  if (stop.order === undefined && state.notice !== undefined)
+    return endRun(state, { outcome: 'preempted', failures, ...unfit(state) }, about);
+  // What isn't stopped for a failure is stopped by an order.
+  const { by, signal } = stop.order ?? { by: 'caller', signal: 'SIGTERM' };
+  return endRun(state, { outcome: 'stopped', by, signal, ...unfit(state) }, about);
+}
+
+function unfit({ end }: Describing): { readonly nodeUnfit?: true } {
+  return end.isStuck ? { nodeUnfit: true } : {};
 }
 
 type About = Omit<HookCall, 'name'>;
@@ -157,52 +173,37 @@ function endRun(state: Describing, ending: Ending, about: About): Step {
 function restart(
   state: Describing,
   failures: readonly WorkerFailure[],
-  { ledger, delayMs, rule, windowLeft }: Extract<Judgement, { do: 'restart' }>,
+  { do: _, round: coming, ...verdict }: Extract<Verdict, { do: 'restart' }>,
   about: About,
 ): Step {
-  const { policy, round, restartCount, next, end } = state;
-  const { maxRestarts } = policy.failures;
-  const [root] = failures;
+  const { policy, round, next, following, end } = state;
+  const { delayMs } = verdict;
+  const [failure] = failures;
   const restarting: Action[] =
-    root === undefined
+    failure === undefined
       ? []
       : [
           {
             do: 'tell',
-            event: {
-              event: 'restarting',
-              failure: root,
-              failures,
-              restartsLeft: maxRestarts - ledger.spent,
-              maxRestarts,
-              delayMs,
-              ...(rule === undefined ? {} : { rule }),
-              ...(windowLeft === undefined ? {} : { windowLeft }),
-              atMs: end.atMs,
-            },
+            event: { event: 'restarting', failure, failures, ...verdict, atMs: end.atMs },
           },
         ];
   const pauses: Pause[] = [
     ...pausesAfter(state, about),
     ...(delayMs > 0 ? [{ name: 'back-off', ms: delayMs } as const] : []),
-    ...hookCalls(policy, 'pre-start', { ...about, round: round + 1 }),
+    ...hookCalls(policy, 'pre-start', { ...about, round: coming }),
+    { name: 'join' },
   ];
-  const [pause] = pauses;
-  if (pause !== undefined) {
-    const between: Between = {
-      phase: 'between',
-      policy,
-      round,
-      restartCount,
-      failures,
-      pauses,
-      next,
-      nextLedger: ledger,
-    };
-    return [between, [{ do: 'begin-pause', round, pause }, ...restarting]];
-  }
-  const coming = { policy, round: round + 1, ledger, failures };
-  return whileStarting(startRound(coming, next), restarting);
+  const joining: Joining = {
+    phase: 'joining',
+    policy,
+    round,
+    failures,
+    pauses,
+    next,
+    ...(following === undefined ? {} : { following }),
+  };
+  return join(joining, restarting);
 }
 
 function tellStrays(
@@ -224,55 +225,26 @@ function tellStrays(
   ];
 }
 
-/** A stuck process holds what the next round needs, and no signal frees it. */
-function judgementOf(
-  state: Describing,
-  { sinceMs }: GroupStop,
-  root: WorkerFailure | undefined,
-  chance: number,
-): Judgement | { readonly do: 'fail'; readonly because: 'node-unfit'; readonly rule?: string } {
-  const { policy, ledger, round, workers, end } = state;
-  if (end.isStuck) return { do: 'fail', because: 'node-unfit' };
-  const startedAtMs = Math.min(...workers.map(worker => worker.startedAtMs));
-  return judge(policy.failures, ledger, {
-    round,
-    exit: root?.exit ?? { how: 'unknown' },
-    words: root === undefined ? '' : wordsOf(root),
-    ranMs: sinceMs - startedAtMs,
-    atMs: end.atMs,
-    step: end.progress,
-    chance,
-  });
-}
-
 export function onPauseOver(
-  state: Before | Between | After,
+  state: Joining | After,
   { pause: name, problem }: Of<'pause-over'>,
   nowMs: number,
 ): Step {
   const { policy, round } = state;
   const [done, ...pauses] = state.pauses;
   const [pause] = pauses;
-  if (done?.name !== name) return [state, []];
+  // What ends the rendezvous is a round.
+  if (done?.name !== name || done.name === 'join') return [state, []];
   if (problem !== undefined && done.name === 'pre-start') {
     const error = launchError('ERR_HOOK', [done.name, done.round, problem]);
-    const discard = state.phase === 'between' ? discardNext(state) : [];
+    const discard = state.phase === 'joining' ? discardNext(state) : [];
     return finish(policy, { outcome: 'error', error }, discard);
   }
   const isHook = done.name !== 'back-off' && done.name !== 'gpus';
   const told = problem !== undefined && isHook ? [hookFailed(done, problem, nowMs)] : [];
   switch (state.phase) {
-    case 'before': {
-      const first = { policy, round: 0, ledger: emptyLedger, failures: [] };
-      return whileStarting(startRound(first, 'none'), told);
-    }
-    case 'between': {
-      if (pause !== undefined)
-        return [{ ...state, pauses }, [{ do: 'begin-pause', round, pause }, ...told]];
-      const { nextLedger: ledger, failures } = state;
-      const coming = { policy, round: round + 1, ledger, failures };
-      return whileStarting(startRound(coming, state.next), told);
-    }
+    case 'joining':
+      return join({ ...state, pauses }, told);
     case 'after':
       if (pause !== undefined)
         return [{ ...state, pauses }, [...told, { do: 'begin-pause', round, pause }]];

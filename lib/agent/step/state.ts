@@ -12,15 +12,18 @@ import type {
 } from '../../events.js';
 import type { GroupEnd } from '../../failures/describe.js';
 import type { SeenExit } from '../../failures/failure.js';
-import type { Ledger } from '../../failures/policy.js';
-import type { FailurePolicy } from '../../options/failures.js';
 import type { GraceReason } from '../../options/grace.js';
 import type { HookName } from '../../options/hooks.js';
+import type {
+  FailureReport,
+  FormedRound,
+  RendezvousEvent,
+  RoundPlan,
+} from '../../rendezvous/rendezvous.js';
 
 /** The words of `step`: what the agent knows, what happens to it, what it then does. */
 
 export interface Policy {
-  readonly failures: FailurePolicy;
   /** From the stop signal to SIGKILL, for reasons that have none of their own. */
   readonly graceMs: number;
   readonly graceByReasonMs?: Readonly<Partial<Record<GraceReason, number>>>;
@@ -42,12 +45,8 @@ export interface Exit extends SeenExit {
   readonly isGone: boolean;
 }
 
-export interface Round {
+export interface Round extends FormedRound {
   readonly policy: Policy;
-  readonly round: number;
-  /** Rounds that a failure ended. */
-  readonly restartCount: number;
-  readonly ledger: Ledger;
   /** By local rank; empty until all have exec'd. */
   readonly workers: readonly { readonly identity: WorkerIdentity; readonly startedAtMs: number }[];
   /** In the order in which they were first heard of, one for each worker at most. */
@@ -94,23 +93,30 @@ export type NextRound = 'none' | 'under-way' | 'ready' | { readonly error: unkno
 
 export type AgentState =
   | { readonly phase: 'idle'; readonly policy: Policy }
-  /** Nothing has started; round 0 does when the pause is over. */
+  /**
+   * No worker runs. The next round starts when the pauses are over; the last of them is the rendezvous, which tells its
+   * numbers.
+   */
   | {
-      readonly phase: 'before';
+      readonly phase: 'joining';
       readonly policy: Policy;
-      readonly round: 0;
-      readonly pauses: readonly Pause[];
-    }
-  /** Store, folders and plans of a round are being made. Nothing runs, and there's nobody to stop. */
-  | {
-      readonly phase: 'preparing';
-      readonly policy: Policy;
+      /** The round before; of the first one, itself. */
       readonly round: number;
-      readonly restartCount: number;
-      readonly ledger: Ledger;
       /** Of the round before. */
       readonly failures: readonly WorkerFailure[];
+      /** The first is under way. */
+      readonly pauses: readonly Pause[];
+      readonly next: NextRound;
+      /** What `next` is about. */
+      readonly following?: RoundPlan;
     }
+  /** Store, folders and plans of a round are being made. Nothing runs, and there's nobody to stop. */
+  | (FormedRound & {
+      readonly phase: 'preparing';
+      readonly policy: Policy;
+      /** Of the round before. */
+      readonly failures: readonly WorkerFailure[];
+    })
   | (Round & { readonly phase: 'starting' })
   | (Round & { readonly phase: 'running' })
   | (Round &
@@ -129,26 +135,16 @@ export type AgentState =
          */
         readonly holding?: { readonly signal: string };
       })
-  /** No worker is left, and what they have left is being read. */
+  /** No worker is left, and what they have left is being read; then the job decides what follows. */
   | (Round & {
       readonly phase: 'describing';
+      /** The root cause first; absent: they're being read. */
+      readonly failures?: readonly WorkerFailure[];
       /** Absent if the group ended by itself, on a notice. */
       readonly stop?: GroupStop;
       readonly next: NextRound;
       readonly end: GroupOver;
     })
-  /** The round is over; the next one starts when the pauses are. */
-  | {
-      readonly phase: 'between';
-      readonly policy: Policy;
-      readonly round: number;
-      readonly restartCount: number;
-      readonly failures: readonly WorkerFailure[];
-      /** The first is under way. */
-      readonly pauses: readonly Pause[];
-      readonly next: NextRound;
-      readonly nextLedger: Ledger;
-    }
   /** No round follows. It's known how the run ends, and told when the pause is over. */
   | {
       readonly phase: 'after';
@@ -160,8 +156,10 @@ export type AgentState =
     }
   | { readonly phase: 'ended'; readonly policy: Policy };
 
-/** What must be over before it goes on: a time, a hook, or the round's hold on GPUs. */
+/** What must be over before it goes on: a time, a hook, the round's hold on GPUs, or the rendezvous. */
 export type Pause =
+  /** Ends with `round-formed`, and not with `pause-over`. */
+  | { readonly name: 'join' }
   | { readonly name: 'back-off'; readonly ms: number }
   /** `strangers`: whether processes that aren't the round's are of interest, too. */
   | { readonly name: 'gpus'; readonly round: number; readonly strangers: boolean }
@@ -180,6 +178,7 @@ export interface HookCall {
 
 export type Happening =
   | { readonly event: 'launch' }
+  | RendezvousEvent
   /** What `prepare-round` asked for; with an error, why that round can't be had. */
   | { readonly event: 'prepared'; readonly round: number; readonly error?: unknown }
   /** Every worker has exec'd. */
@@ -253,9 +252,9 @@ export type Happening =
 
 export type Action =
   /** Store, folders and plans of a round; `prepared` happens then. */
-  | { readonly do: 'prepare-round'; readonly round: number; readonly restartCount: number }
+  | { readonly do: 'prepare-round'; readonly plan: RoundPlan }
   /** Such a round won't start, however far it is. */
-  | { readonly do: 'discard-round'; readonly round: number; readonly restartCount: number }
+  | { readonly do: 'discard-round'; readonly plan: RoundPlan }
   /** It's been prepared. */
   | { readonly do: 'start-round'; readonly round: number }
   /** Hang rules apply from now on, and no longer. */
@@ -280,6 +279,8 @@ export type Action =
   | { readonly do: 'release-round'; readonly round: number }
   /** Its failures, once; `described` happens then. */
   | ({ readonly do: 'describe'; readonly round: number } & GroupEnd)
+  /** To the job, which answers by `verdict`. */
+  | { readonly do: 'report'; readonly report: FailureReport }
   | { readonly do: 'tell'; readonly event: AgentEvent }
   /** The last one. */
   | { readonly do: 'finish'; readonly ending: Ending };
@@ -315,11 +316,9 @@ export type Live = Extract<AgentState, { phase: 'starting' | 'running' | 'stoppi
 
 export type Preparing = Extract<AgentState, { phase: 'preparing' }>;
 
-export type Before = Extract<AgentState, { phase: 'before' }>;
-
 export type Describing = Extract<AgentState, { phase: 'describing' }>;
 
-export type Between = Extract<AgentState, { phase: 'between' }>;
+export type Joining = Extract<AgentState, { phase: 'joining' }>;
 
 export type After = Extract<AgentState, { phase: 'after' }>;
 

@@ -1,13 +1,12 @@
 import type { AgentEvent, Hang } from '../../events.js';
 import { isSuccess } from '../../failures/failure.js';
-import { emptyLedger } from '../../failures/policy.js';
 import { unreachable } from '../../util/unreachable.js';
 import { confirmed, exitOf, seenExit, withExit } from './exits.js';
 import { hookCalls, hookFailed } from './hook-calls.js';
-import { onPrepared, startRound } from './next-round.js';
+import { onFormed, onPrepared } from './next-round.js';
 import { noticeActions } from './notices.js';
 import { onForward, onNotice, onStop } from './orders.js';
-import { onDescribed, onGroupEnded, onPauseOver } from './round-end.js';
+import { onDescribed, onGroupEnded, onPauseOver, onVerdict } from './round-end.js';
 import type {
   Action,
   AgentState,
@@ -16,6 +15,7 @@ import type {
   Happening,
   Live,
   Of,
+  Pause,
   Policy,
   Step,
   Stopping,
@@ -28,7 +28,7 @@ import {
   stopFor,
   withoutNeedlessHold,
 } from './stopping.js';
-import { finish } from './transitions.js';
+import { finish, join } from './transitions.js';
 
 /**
  * The life of one worker group, round after round: what follows from what, without doing it.
@@ -51,6 +51,8 @@ export function step(state: AgentState, happening: Happening, nowMs: number): St
       return onNotice(state, { by: happening.by, atMs: nowMs });
     case 'forward':
       return onForward(state, happening.signal);
+    case 'round-formed':
+      return onFormed(state, happening);
     case 'prepared':
       return onPrepared(state, happening);
     case 'broken':
@@ -62,6 +64,7 @@ export function step(state: AgentState, happening: Happening, nowMs: number): St
     case 'hung':
     case 'group-ended':
     case 'described':
+    case 'verdict':
     case 'pause-over':
     case 'preempt-limit':
       break;
@@ -73,11 +76,12 @@ export function step(state: AgentState, happening: Happening, nowMs: number): St
   if (state.phase === 'idle' || state.phase === 'ended') return [state, []];
   if (state.phase === 'preparing') return [state, []];
   if (happening.round !== state.round) return [state, []];
-  if (state.phase === 'before' || state.phase === 'between' || state.phase === 'after') {
+  if (state.phase === 'joining' || state.phase === 'after')
     return happening.event === 'pause-over' ? onPauseOver(state, happening, nowMs) : [state, []];
+  if (state.phase === 'describing') {
+    if (happening.event === 'described') return onDescribed(state, happening);
+    return happening.event === 'verdict' ? onVerdict(state, happening.verdict) : [state, []];
   }
-  if (state.phase === 'describing')
-    return happening.event === 'described' ? onDescribed(state, happening) : [state, []];
 
   switch (happening.event) {
     // A round starts once, or fails to.
@@ -94,6 +98,7 @@ export function step(state: AgentState, happening: Happening, nowMs: number): St
     case 'group-ended':
       return onGroupEnded(state, happening);
     case 'described':
+    case 'verdict':
       return [state, []];
     case 'pause-over':
       return onHookOver(state, happening, nowMs);
@@ -108,13 +113,8 @@ export function step(state: AgentState, happening: Happening, nowMs: number): St
 function onLaunch(state: AgentState): Step {
   if (state.phase !== 'idle') return [state, []];
   const { policy } = state;
-  const [hook] = hookCalls(policy, 'pre-start', { round: 0 });
-  if (hook === undefined)
-    return startRound({ policy, round: 0, ledger: emptyLedger, failures: [] }, 'none');
-  return [
-    { phase: 'before', policy, round: 0, pauses: [hook] },
-    [{ do: 'begin-pause', round: 0, pause: hook }],
-  ];
+  const pauses: Pause[] = [...hookCalls(policy, 'pre-start', { round: 0 }), { name: 'join' }];
+  return join({ phase: 'joining', policy, round: 0, failures: [], pauses, next: 'none' });
 }
 
 /** Whatever runs is killed with the core, and what's being made is removed with the run. */

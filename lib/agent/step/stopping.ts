@@ -1,5 +1,4 @@
 import type { Hang, StopReason } from '../../events.js';
-import { mayRestart } from '../../failures/policy.js';
 import type { GraceReason } from '../../options/grace.js';
 import { signalNumber } from '../../util/signals.js';
 import { aboutStop, hookCalls } from './hook-calls.js';
@@ -21,7 +20,7 @@ export function stopFor(
   },
   nowMs: number,
 ): Step {
-  const { policy, round, restartCount } = state;
+  const { policy, round, following } = state;
   const graceMs = why.signal === 'SIGKILL' ? 0 : graceOf(policy, why.reason);
   // The failed worker may have been the last; then there's nobody to stop and nothing to tell.
   const nobody = isLeft(state);
@@ -35,15 +34,15 @@ export function stopFor(
     killAtMs: nowMs + graceMs,
     ...(nobody ? {} : { signaledAtMs: nowMs }),
     sent: sentWith(undefined, why.signal),
-    next: isFailure(why.reason) && mayRestart(policy.failures, state.ledger) ? 'under-way' : 'none',
+    next: isFailure(why.reason) && following !== undefined ? 'under-way' : 'none',
   };
   // Workers that are still starting haven't run their own code: there's nothing to do before they end.
   const mayHold = state.phase === 'running' && !nobody && why.signal !== 'SIGKILL';
   const [hook] = mayHold ? hookCalls(policy, 'pre-stop', aboutStop(stopping)) : [];
   const next = hook === undefined ? stopping : held(stopping, why.signal);
   const prepare: Action[] =
-    next.next === 'under-way'
-      ? [{ do: 'prepare-round', round: round + 1, restartCount: restartCount + 1 }]
+    next.next === 'under-way' && following !== undefined
+      ? [{ do: 'prepare-round', plan: following }]
       : [];
   // A notice has ended it before.
   const isWatched = state.phase === 'running' && state.notice === undefined;

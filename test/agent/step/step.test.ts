@@ -7,7 +7,10 @@ import { initialState, step } from '../../../lib/agent/step/step.js';
 import type { WorkerFailure } from '../../../lib/events.js';
 import type { FailurePolicy } from '../../../lib/options/failures.js';
 import { hookNames } from '../../../lib/options/hooks.js';
+import { createAlone } from '../../../lib/rendezvous/alone.js';
+import type { RendezvousEvent } from '../../../lib/rendezvous/rendezvous.js';
 import { traceOf } from '../trace.js';
+import { violations } from './invariants.js';
 
 const separator = '----\n';
 const folder = join(process.cwd(), 'test/agent/scenarios');
@@ -134,7 +137,7 @@ const happening: fc.Arbitrary<Happening> = fc.oneof(
 
 const plain: FailurePolicy = { maxRestarts, rules: [], resetOnProgress: false };
 const withPauses: FailurePolicy = { ...plain, backOff: { firstMs: 100, maxMs: 1000 } };
-const policies: readonly Policy[] = [
+const policies: readonly (Policy & { readonly failures: FailurePolicy })[] = [
   { failures: plain, graceMs, ...preemption },
   { failures: withPauses, graceMs, ...preemption },
   { failures: plain, graceMs, ...preemption, hooks: ['pre-stop'] },
@@ -142,18 +145,43 @@ const policies: readonly Policy[] = [
   { failures: withPauses, graceMs, ...preemption, hooks: hookNames, waitsForGpus: true },
 ];
 
-function play(policy: Policy, happenings: readonly (readonly [Happening, number])[]): Seen[] {
+/** What happens, with the time since the last, and how many other things happen before the rendezvous answers. */
+type Story = readonly (readonly [next: Happening, afterMs: number, answersAfter?: number])[];
+
+function play({ failures, ...policy }: (typeof policies)[number], story: Story): Seen[] {
+  const answers: { readonly event: RendezvousEvent; wait: number }[] = [];
+  const seen: Seen[] = [];
   let state = initialState(policy);
   let nowMs = 0;
-  return happenings.map(([next, afterMs]) => {
-    nowMs += afterMs;
+  let answersAfter = 0;
+  const rendezvous = createAlone(failures, nproc, event =>
+    answers.push({ event, wait: answersAfter }),
+  );
+
+  function follow(next: Happening): void {
     const [after, actions] = step(state, next, nowMs);
     state = after;
-    return { state, actions, nowMs };
-  });
+    seen.push({ state, actions, nowMs });
+    for (const action of actions) {
+      if (action.do === 'begin-pause' && action.pause.name === 'join') rendezvous.join();
+      if (action.do === 'report') rendezvous.report(action.report);
+    }
+    while (answers[0]?.wait === 0) {
+      const [answer] = answers.splice(0, 1);
+      if (answer !== undefined) follow(answer.event);
+    }
+  }
+
+  for (const [next, afterMs, wait = 0] of story) {
+    nowMs += afterMs;
+    answersAfter = wait;
+    follow(next);
+    for (const answer of answers) answer.wait = Math.max(0, answer.wait - 1);
+  }
+  return seen;
 }
 
-const story = fc.array(fc.tuple(happening, fc.nat(2000)), { maxLength: 40 });
+const story = fc.array(fc.tuple(happening, fc.nat(2000), fc.nat(2)), { maxLength: 40 });
 
 function holds(title: string, property: (seen: readonly Seen[]) => boolean): void {
   t.test(title, t => {
@@ -170,6 +198,14 @@ function holds(title: string, property: (seen: readonly Seen[]) => boolean): voi
 }
 
 const actionsOf = (seen: readonly Seen[]): Action[] => seen.flatMap(({ actions }) => actions);
+
+holds('every state keeps its invariants', seen =>
+  seen.every(({ state }) => {
+    const [wrong] = violations(state);
+    if (wrong !== undefined) throw new Error(wrong);
+    return true;
+  }),
+);
 
 holds('nothing is done after the end', seen => {
   const end = seen.findIndex(({ state }) => state.phase === 'ended');
@@ -218,8 +254,8 @@ holds(
       if (action.do !== 'prepare-round') return true;
       const settled = actions.filter(
         other =>
-          (other.do === 'start-round' || other.do === 'discard-round') &&
-          other.round === action.round,
+          (other.do === 'start-round' && other.round === action.plan.round) ||
+          (other.do === 'discard-round' && other.plan.round === action.plan.round),
       );
       return settled.length === 1 || (settled.length === 0 && !isOver);
     });
@@ -260,7 +296,7 @@ holds('what waits for a pause has one under way, and nothing is started before i
     }
     // In the step in which a pause is over, its successor begins.
     if (['preparing', 'starting', 'ended'].includes(state.phase)) paused = false;
-    const waits = ['before', 'between', 'after'].includes(state.phase);
+    const waits = ['joining', 'after'].includes(state.phase);
     return paused === (waits || (state.phase === 'stopping' && state.holding !== undefined));
   });
 });

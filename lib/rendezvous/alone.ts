@@ -1,0 +1,66 @@
+import { wordsOf } from '../failures/failure.js';
+import { emptyLedger, judge, type Ledger, mayRestart } from '../failures/policy.js';
+import type { FailurePolicy } from '../options/failures.js';
+import type {
+  FailureReport,
+  FormedRound,
+  Place,
+  Rendezvous,
+  RendezvousEvent,
+  RoundPlan,
+  Verdict,
+} from './rendezvous.js';
+
+/** This node's place in a job of which it is all. */
+export function wholeJob(localWorldSize: number): Place {
+  return { groupRank: 0, groupWorldSize: 1, firstRank: 0, worldSize: localWorldSize };
+}
+
+/**
+ * The rendezvous of a job on one node: every answer comes within the call.
+ *
+ * @param tell called once for each `join` and `report`
+ */
+export function createAlone(
+  policy: FailurePolicy,
+  localWorldSize: number,
+  tell: (event: RendezvousEvent) => void,
+): Rendezvous {
+  const place = wholeJob(localWorldSize);
+  let ledger: Ledger = emptyLedger;
+  let coming = 0;
+
+  /** As many restarts as rounds before it, free ones included: attempts have numbers of their own. */
+  function planOf(round: number): RoundPlan {
+    return { round, restartCount: round, place };
+  }
+
+  function formed(): FormedRound {
+    const plan = planOf(coming);
+    return mayRestart(policy, ledger) ? { ...plan, following: planOf(coming + 1) } : plan;
+  }
+
+  function verdictOn({ failures, isStuck, progress, ...failed }: FailureReport): Verdict {
+    // A stuck process holds what the next round needs, and no signal frees it.
+    if (isStuck) return { do: 'fail', because: 'node-unfit' };
+    const [root] = failures;
+    const judgement = judge(policy, ledger, {
+      ...failed,
+      exit: root?.exit ?? { how: 'unknown' },
+      words: root === undefined ? '' : wordsOf(root),
+      step: progress,
+    });
+    if (judgement.do === 'fail') return judgement;
+    const { ledger: after, ...restart } = judgement;
+    ledger = after;
+    coming = failed.round + 1;
+    const { maxRestarts } = policy;
+    return { ...restart, round: coming, restartsLeft: maxRestarts - after.spent, maxRestarts };
+  }
+
+  return {
+    join: () => tell({ event: 'round-formed', ...formed() }),
+    report: report => tell({ event: 'verdict', round: report.round, verdict: verdictOn(report) }),
+    leave() {},
+  };
+}

@@ -1,0 +1,79 @@
+import type { FailReason, WorkerFailure } from '../events.js';
+
+/**
+ * The agents of a job, as one of them sees it: who takes part in a round and in which order, and what the job does when
+ * a round has failed. An agent joins, reports what becomes of its worker group, and is told a round or a verdict; it
+ * counts no restarts, numbers no rounds and gives no ranks.
+ */
+export interface Rendezvous {
+  /** This node is ready for a round: `round-formed` follows, unless it leaves before. */
+  join(): void;
+  /** This node's workers have failed, and are gone: `verdict` follows. */
+  report(report: FailureReport): void;
+  /** This node doesn't want a round any more. */
+  leave(): void;
+}
+
+/** What an agent is told. */
+export type RendezvousEvent =
+  | ({ readonly event: 'round-formed' } & FormedRound)
+  | { readonly event: 'verdict'; readonly round: number; readonly verdict: Verdict };
+
+/** A round's numbers, and this node's place in it. */
+export interface RoundPlan {
+  /** Rounds of the job before it; it only grows. */
+  readonly round: number;
+  /** Restarts of the job before it, the same on every node: what TORCHELASTIC_RESTART_COUNT says. */
+  readonly restartCount: number;
+  readonly place: Place;
+}
+
+/** Where a node's workers stand among all. */
+export interface Place {
+  readonly groupRank: number;
+  /** Nodes. */
+  readonly groupWorldSize: number;
+  /** Rank of local rank 0; the others follow. */
+  readonly firstRank: number;
+  /** Workers on all nodes. */
+  readonly worldSize: number;
+}
+
+export interface FormedRound extends RoundPlan {
+  /** The round that would follow its failure, where that's known: it may be prepared while this one ends. */
+  readonly following?: RoundPlan;
+}
+
+/** What a failed round was on one node. */
+export interface FailureReport {
+  readonly round: number;
+  /** The root cause first. */
+  readonly failures: readonly WorkerFailure[];
+  /** From the start of the first worker to the stop. */
+  readonly ranMs: number;
+  /** When all had ended, by CLOCK_MONOTONIC. */
+  readonly atMs: number;
+  /** The highest step that a worker has told; 0 if none did. */
+  readonly progress: number;
+  /** Whether a worker is stuck in the kernel. */
+  readonly isStuck: boolean;
+  /** Drawn by chance, at least 0 and below 1: spreads back-off. */
+  readonly chance: number;
+}
+
+/** What follows from a failed round. */
+export type Verdict =
+  | {
+      readonly do: 'restart';
+      /** The one to come. */
+      readonly round: number;
+      /** A pause before it. */
+      readonly delayMs: number;
+      readonly restartsLeft: number;
+      readonly maxRestarts: number;
+      /** The failure rule that has decided. */
+      readonly rule?: string;
+      /** Restarts that the window still allows at this moment. */
+      readonly windowLeft?: number;
+    }
+  | { readonly do: 'fail'; readonly because: FailReason | 'node-unfit'; readonly rule?: string };
