@@ -47,9 +47,9 @@ export interface Exit extends SeenExit {
 
 export interface Round extends FormedRound {
   readonly policy: Policy;
-  /** By local rank; empty until all have exec'd. */
+  /** By local rank. Invariant: empty until all have exec'd, and never after. */
   readonly workers: readonly { readonly identity: WorkerIdentity; readonly startedAtMs: number }[];
-  /** In the order in which they were first heard of, one for each worker at most. */
+  /** In the order in which they were first heard of. Invariant: of `workers`, one for each at most. */
   readonly exits: readonly Exit[];
   /** From then on no failure costs a restart, since none would get far. */
   readonly notice?: Notice;
@@ -104,7 +104,7 @@ export type AgentState =
       readonly round: number;
       /** Of the round before. */
       readonly failures: readonly WorkerFailure[];
-      /** The first is under way. */
+      /** The first is under way. Invariant: the last one, and no other, is the rendezvous. */
       readonly pauses: readonly Pause[];
       readonly next: NextRound;
       /** What `next` is about. */
@@ -122,12 +122,13 @@ export type AgentState =
   | (Round &
       GroupStop & {
         readonly phase: 'stopping';
-        /** When the grace period ends; never while a hook holds the stop up. */
+        /** When the grace period ends. Invariant: infinite while a hook holds the stop up. */
         readonly killAtMs: number;
         /** When our first signal went out; absent as long as none has. */
         readonly signaledAtMs?: number;
-        /** What we sent, by number: deaths by one of these are our doing. */
+        /** What we sent, by number: deaths by one of these are our doing. Invariant: empty while a hook holds the stop up. */
         readonly sent: readonly number[];
+        /** Invariant: `none` once there's an order or a notice; else `following` is what it's about. */
         readonly next: NextRound;
         /**
          * The hook before a stop is under way. Nothing has been sent yet, so no grace period has begun,
@@ -138,7 +139,7 @@ export type AgentState =
   /** No worker is left, and what they have left is being read; then the job decides what follows. */
   | (Round & {
       readonly phase: 'describing';
-      /** The root cause first; absent: they're being read. */
+      /** The root cause first; absent: they're being read. Invariant: only of a group that was stopped for a failure or a hang. */
       readonly failures?: readonly WorkerFailure[];
       /** Absent if the group ended by itself, on a notice. */
       readonly stop?: GroupStop;

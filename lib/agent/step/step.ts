@@ -5,6 +5,7 @@ import { confirmed, exitOf, seenExit, withExit } from './exits.js';
 import { hookCalls, hookFailed } from './hook-calls.js';
 import { onFormed, onPrepared } from './next-round.js';
 import { noticeActions } from './notices.js';
+import { inOrder } from './order.js';
 import { onForward, onNotice, onStop } from './orders.js';
 import { onDescribed, onGroupEnded, onPauseOver, onVerdict } from './round-end.js';
 import type {
@@ -31,9 +32,9 @@ import {
 import { finish, join } from './transitions.js';
 
 /**
- * The life of one worker group, round after round: what follows from what, without doing it.
- * `agent.ts` performs the actions, in their order, and feeds back what happens. A round's group
- * bears the round's number.
+ * The life of one node's worker group, round after round: what follows from what, without doing it.
+ * `agent.ts` performs the actions, in their order (`order.ts`), and feeds back what happens. A round's group
+ * bears the round's number. docs/architecture.md draws the phases.
  */
 
 export function initialState(policy: Policy): AgentState {
@@ -42,6 +43,11 @@ export function initialState(policy: Policy): AgentState {
 
 /** @param nowMs CLOCK_MONOTONIC in milliseconds, the clock of all `atMs` */
 export function step(state: AgentState, happening: Happening, nowMs: number): Step {
+  const [next, actions] = decide(state, happening, nowMs);
+  return [next, inOrder(actions)];
+}
+
+function decide(state: AgentState, happening: Happening, nowMs: number): Step {
   switch (happening.event) {
     case 'launch':
       return onLaunch(state);
@@ -193,14 +199,12 @@ function onExited(state: Live, { localRank, exit, atMs }: Of<'exited'>, nowMs: n
   if (state.phase !== 'running' || isSuccess(seen.exit) || state.notice !== undefined)
     return withoutNeedlessHold({ ...state, exits }, [told], nowMs);
 
-  return stopForFailure({ ...state, exits }, told, nowMs);
-}
-
-function stopForFailure(state: Exclude<Live, Stopping>, told: Action, nowMs: number): Step {
-  const [stopped, actions] = stopFor(state, { reason: 'failure', signal: 'SIGTERM' }, nowMs);
-  const [first, ...others] = actions;
-  // The signal goes first: peers that wait in a collective shouldn't wait for our bookkeeping.
-  return [stopped, first?.do === 'stop-group' ? [first, told, ...others] : [told, ...actions]];
+  const [next, actions] = stopFor(
+    { ...state, exits },
+    { reason: 'failure', signal: 'SIGTERM' },
+    nowMs,
+  );
+  return [next, [told, ...actions]];
 }
 
 /** A hang is the failure of one worker, though the process lives: the group ends, and a restart is spent. */
@@ -239,5 +243,10 @@ function onDying(state: Live, { localRank, exit, atMs }: Of<'dying'>, nowMs: num
   const exits = withExit(state.exits, seen);
   if (state.phase !== 'running' || state.notice !== undefined)
     return withoutNeedlessHold({ ...state, exits }, [told], nowMs);
-  return stopForFailure({ ...state, exits }, told, nowMs);
+  const [next, actions] = stopFor(
+    { ...state, exits },
+    { reason: 'failure', signal: 'SIGTERM' },
+    nowMs,
+  );
+  return [next, [told, ...actions]];
 }
