@@ -6,7 +6,7 @@ import { parseArgs } from 'node:util';
 import { abandonAll, findLaunchers } from './lib.mjs';
 import { machine, repo } from './machine.mjs';
 
-/** Each has a table in README.md, between `<!-- MARK:begin -->` and `<!-- MARK:end -->`. */
+/** Each has a table in docs/benchmarks.md, between `<!-- MARK:begin -->` and `<!-- MARK:end -->`. */
 const parts = [
   {
     names: [
@@ -37,6 +37,19 @@ const parts = [
       'at shared memory, one over a Unix socket.',
   },
   { names: ['gpu'], mark: 'bench-gpu', file: 'bench/results/gpu.json', floor: '', isAsked: true },
+];
+/** The rows of README.md's table, by how they begin: those that decide whether somebody reads on. */
+const headlines = [
+  "command → last worker's first line, 2 torch workers",
+  "worker's death → peers told, 8 bare workers",
+  "worker's death → last new first line, 8 bare workers",
+  'restarts of a 2-worker gloo job that never train again',
+  "last worker's clean exit → command ends",
+  'agent SIGKILLed → the last of 8 workers and 128 loaders gone',
+  'death of a worker that has touched 2 GB → its peer told',
+  'tee with prefixes, 2 × 200,000 lines: last line → command ends',
+  'agent resident memory, 8 workers',
+  'store: answers a second, one request in flight from each of 256 clients',
 ];
 /** What's run when nothing is named. */
 const names = parts.flatMap(part => (part.isAsked ? [] : part.names));
@@ -142,7 +155,10 @@ for (const r of missed)
   console.log(
     `missed: ${r.what}: ${r.figures.regroup[r.stat]} ${r.unit} ${r.stat}, target ${r.target} = ${r.limit}`,
   );
-if (options.readme) for (const part of whole) writeReadme(part);
+if (options.readme) {
+  for (const part of whole) writePart(part);
+  if (whole.length > 0) writeHeadlines();
+}
 process.exitCode = broken > 0 ? 1 : 0;
 
 function printMachine(m) {
@@ -203,38 +219,58 @@ function textTable(rows) {
   return [...table, ...notes].join('\n');
 }
 
-/** Rewrites what stands between the two marks in README.md. */
 function write(file, results) {
   fs.mkdirSync(path.dirname(path.join(repo, file)), { recursive: true });
   fs.writeFileSync(path.join(repo, file), `${JSON.stringify(results, null, 2)}\n`);
   console.log(`written to ${file}`);
 }
 
-function writeReadme({ names, mark, floor }) {
-  const file = path.join(repo, 'README.md');
+/** Every row of a part. */
+function writePart({ names, mark, floor }) {
+  const rows = names.flatMap(name => report.benchmarks[name]).filter(r => !r.detail);
+  const about = `${describeMachine(report.machine)}; all launchers in one run, in turns. p50 (min–p90).`;
+  const notes = rows.flatMap(r => (r.note ? [`- ${r.what}: ${r.note}`] : []));
+  const text = [[about, floor].filter(Boolean).join(' '), '', ...markdownTable(rows)];
+  replaceBetween('docs/benchmarks.md', mark, [...text, ...(notes.length ? ['', ...notes] : [])]);
+}
+
+/** Of what was measured last: the launcher and the store may have had runs of their own. */
+function writeHeadlines() {
+  const files = parts.filter(part => !part.isAsked).map(part => path.join(repo, part.file));
+  const kept = files.filter(fs.existsSync).map(file => JSON.parse(fs.readFileSync(file, 'utf8')));
+  const measured = kept.flatMap(each => Object.values(each.benchmarks)).flat();
+  const rows = headlines.flatMap(what => measured.filter(r => r.what.startsWith(what)).slice(0, 1));
+  const about = `${describeMachine(kept[0].machine)}; p50 (min–p90), in turns. *Floor*: a C program that only does what must be done.`;
+  const more = 'All rows, and what they mean: [docs/benchmarks.md](docs/benchmarks.md).';
+  replaceBetween('README.md', 'bench', [`${about} ${more}`, '', ...markdownTable(rows)]);
+}
+
+function describeMachine(m) {
+  return (
+    `Measured ${m.date} on ${m.cpu}, ${m.memoryGb} GB${m.gpu ? `, ${m.gpu}` : ''}, Linux ${m.kernel}, Node ${m.node}, ` +
+    `Python ${m.python}, PyTorch ${m.torch}${m.gpu ? '' : ' (CPU)'}`
+  );
+}
+
+function markdownTable(rows) {
+  const measured = new Set(rows.flatMap(r => Object.keys(r.figures)));
+  const columns = launchers.filter(l => !l.old && measured.has(l.name)).map(l => l.name);
+  const lines = [header(columns), ...rows.map(r => cells(r, columns))].map(
+    line => `| ${line.join(' | ')} |`,
+  );
+  lines.splice(1, 0, `| --- |${' ---: |'.repeat(columns.length + 1)} --- | --- |`);
+  return lines;
+}
+
+/** Rewrites what stands between the two marks in a page. */
+function replaceBetween(page, mark, lines) {
+  const file = path.join(repo, page);
   const [begin, end] = [`<!-- ${mark}:begin -->`, `<!-- ${mark}:end -->`];
   const text = fs.readFileSync(file, 'utf8');
   const from = text.indexOf(begin);
   const to = text.indexOf(end);
-  if (from < 0 || to < from) throw new Error(`README.md has no ${begin} … ${end}`);
-
-  const shown = names.flatMap(name => report.benchmarks[name]).filter(r => !r.detail);
-  const measured = new Set(shown.flatMap(r => Object.keys(r.figures)));
-  const columns = launchers.filter(l => !l.old && measured.has(l.name)).map(l => l.name);
-  const lines = [header(columns), ...shown.map(r => cells(r, columns))].map(
-    line => `| ${line.join(' | ')} |`,
-  );
-  lines.splice(1, 0, `| --- |${' ---: |'.repeat(columns.length + 1)} --- | --- |`);
-  const m = report.machine;
-  const about =
-    `Measured ${m.date} on ${m.cpu}, ${m.memoryGb} GB${m.gpu ? `, ${m.gpu}` : ''}, Linux ${m.kernel}, Node ${m.node}, ` +
-    `Python ${m.python}, PyTorch ${m.torch}${m.gpu ? '' : ' (CPU)'}; all launchers in one run, in turns. ` +
-    `p50 (min–p90). ${floor ? `${floor} ` : ''}` +
-    'How, and the raw numbers: [bench/](bench/README.md).';
-  const notes = shown.flatMap(r => (r.note ? [`- ${r.what}: ${r.note}`] : []));
-  const body = [begin, about, '', ...lines, ...(notes.length ? ['', ...notes] : []), end].join(
-    '\n',
-  );
+  if (from < 0 || to < from) throw new Error(`${page} has no ${begin} … ${end}`);
+  const body = [begin, ...lines, end].join('\n');
   fs.writeFileSync(file, text.slice(0, from) + body + text.slice(to + end.length));
-  console.log(`README.md: table ${mark} rewritten`);
+  console.log(`${page}: table ${mark} rewritten`);
 }
