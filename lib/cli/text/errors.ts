@@ -1,5 +1,6 @@
 import { RegroupError } from '../../errors.js';
 import type { CommandName } from '../options/spec.js';
+import { optionsOf } from '../options/table.js';
 
 /** A handled signal ended the run. Users grep its text, which is torchrun's. */
 export class SignalException extends Error {
@@ -16,15 +17,20 @@ export function describeError(command: CommandName, error: unknown): string {
   if (!(error instanceof RegroupError))
     return `${command}: internal error: ${firstLine(error)}; please report it`;
 
-  // launch() says maxRestarts; people here say --max-restarts.
+  // launch() says gpuWaitMs; people here say --gpu-wait.
   const message =
-    error.code === 'ERR_OPTION' ? error.message.replace(/^\w+/, dashed) : error.message;
+    error.code === 'ERR_OPTION'
+      ? error.message.replace(/^\w+/, name => flagOf(command, name))
+      : error.message;
   const kind = error.code === 'ERR_NO_PROGRAM' ? 'FileNotFoundError: ' : '';
   return `${command}: error: ${kind}${message.replaceAll('\n', '\\n')}`;
 }
 
-function dashed(name: string): string {
-  return `--${name.replace(/[A-Z]/g, letter => `-${letter.toLowerCase()}`)}`;
+/** The flag that gives an option of launch(); its own name, if there's none of that name. */
+function flagOf(command: CommandName, option: string): string {
+  const dashed = `--${option.replace(/[A-Z]/g, letter => `-${letter.toLowerCase()}`)}`;
+  const flags = optionsOf(command).flatMap(({ names }) => names);
+  return [dashed, dashed.replace(/-ms$/, '')].find(flag => flags.includes(flag)) ?? option;
 }
 
 function firstLine(error: unknown): string {
