@@ -114,10 +114,10 @@
       "native/addon/events.cc",
       "native/addon/fields.cc",
       "native/addon/gpu.cc",
-      "native/addon/launcher.cc",
       "native/addon/output.cc",
       "native/addon/shared_store.cc",
-      "native/addon/store.cc"
+      "native/addon/store.cc",
+      "native/addon/supervisor.cc"
     ]
   }
 }

@@ -105,7 +105,6 @@ export interface NativeAddon {
   monotonicMs(): number;
   /** Ends the process without Node's tear-down; its `exit` listeners don't run. Only for commands. */
   exitNow(code: number): never;
-  readonly constants: { readonly signals: Readonly<Record<string, number>> };
 }
 
 const require = createRequire(import.meta.url);

@@ -4,10 +4,10 @@
 
 #include "addon/fields.h"
 #include "addon/gpu.h"
-#include "addon/launcher.h"
 #include "addon/output.h"
 #include "addon/shared_store.h"
 #include "addon/store.h"
+#include "addon/supervisor.h"
 #include "core/base/nofile.h"
 #include "core/base/start_signals.h"
 #include "core/base/syscall.h"
@@ -15,28 +15,6 @@
 namespace regroup {
 
 namespace {
-
-/// Only those whose numbers are the same wherever we run, by the names that Node uses.
-Napi::Object signals(Napi::Env env) {
-  static constexpr struct {
-    const char* name;
-    int number;
-  } kSignals[] = {
-#define SIGNAL(s) {#s, s}
-      SIGNAL(SIGHUP),    SIGNAL(SIGINT),    SIGNAL(SIGQUIT),  SIGNAL(SIGILL),  SIGNAL(SIGTRAP),
-      SIGNAL(SIGABRT),   SIGNAL(SIGBUS),    SIGNAL(SIGFPE),   SIGNAL(SIGKILL), SIGNAL(SIGUSR1),
-      SIGNAL(SIGSEGV),   SIGNAL(SIGUSR2),   SIGNAL(SIGPIPE),  SIGNAL(SIGALRM), SIGNAL(SIGTERM),
-      SIGNAL(SIGCHLD),   SIGNAL(SIGSTKFLT), SIGNAL(SIGCONT),  SIGNAL(SIGSTOP), SIGNAL(SIGTSTP),
-      SIGNAL(SIGTTIN),   SIGNAL(SIGTTOU),   SIGNAL(SIGURG),   SIGNAL(SIGXCPU), SIGNAL(SIGXFSZ),
-      SIGNAL(SIGVTALRM), SIGNAL(SIGPROF),   SIGNAL(SIGWINCH), SIGNAL(SIGIO),   SIGNAL(SIGPWR),
-      SIGNAL(SIGSYS),
-#undef SIGNAL
-  };
-  Napi::Object object = Napi::Object::New(env);
-  for (const auto& signal : kSignals)
-    object.Set(signal.name, Napi::Number::New(env, signal.number));
-  return object;
-}
 
 /// raiseNofile(): void
 void raiseOurNofile(const Napi::CallbackInfo&) {
@@ -90,14 +68,11 @@ void exitNow(const Napi::CallbackInfo& info) {
 /// Runs once per environment: worker threads get supervisors and stores of their own.
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   const auto pump = std::make_shared<SharedPump>();
-  initLauncher(env, exports, pump);
+  initSupervisor(env, exports, pump);
   initOutput(env, exports, pump);
   initStore(env, exports);
   initSharedStore(env, exports);
   initGpu(env, exports);
-  Napi::Object constants = Napi::Object::New(env);
-  constants.Set("signals", signals(env));
-  exports.Set("constants", constants);
   exports.Set("raiseNofile", Napi::Function::New(env, raiseOurNofile, "raiseNofile"));
   exports.Set("startedWith", Napi::Function::New(env, startedWith, "startedWith"));
   exports.Set("exitNow", Napi::Function::New(env, exitNow, "exitNow"));

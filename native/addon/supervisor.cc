@@ -1,4 +1,4 @@
-#include "addon/launcher.h"
+#include "addon/supervisor.h"
 
 #include <memory>
 
@@ -18,35 +18,35 @@ namespace {
 /// collector can't end what runs: close() does, or the environment's end.
 ///
 /// Thread: JS.
-class Launcher : public std::enable_shared_from_this<Launcher> {
+class JsSupervisor : public std::enable_shared_from_this<JsSupervisor> {
  public:
-  static std::shared_ptr<Launcher> create(Napi::Env env, std::vector<std::string> disable,
-                                          std::string guardian,
-                                          Supervisor::Options::Preloads preloads,
-                                          std::shared_ptr<SharedPump> pump,
-                                          Napi::Function onEvents) {
-    auto launcher = std::make_shared<Launcher>();
-    launcher->channel_ = Channel<SupervisorEvent>::create(env, onEvents);
-    if (!launcher->channel_) return nullptr;
+  static std::shared_ptr<JsSupervisor> create(Napi::Env env, std::vector<std::string> disable,
+                                              std::string guardian,
+                                              Supervisor::Options::Preloads preloads,
+                                              std::shared_ptr<SharedPump> pump,
+                                              Napi::Function onEvents) {
+    auto own = std::make_shared<JsSupervisor>();
+    own->channel_ = Channel<SupervisorEvent>::create(env, onEvents);
+    if (!own->channel_) return nullptr;
     auto supervisor = Supervisor::start({
         .disable = std::move(disable),
         .guardian = std::move(guardian),
         .preloads = std::move(preloads),
-        .onEvent = [channel = launcher->channel_](
-                       SupervisorEvent event) { channel->push(std::move(event)); },
+        .onEvent = [channel =
+                        own->channel_](SupervisorEvent event) { channel->push(std::move(event)); },
         .pump = [pump = std::move(pump)] { return pump->need(); },
     });
     if (!supervisor) {
-      launcher->channel_->close();
+      own->channel_->close();
       throwError(env, supervisor.error());
       return nullptr;
     }
-    launcher->supervisor_ = *std::move(supervisor);
-    launcher->env_ = env;
-    launcher->self_ = launcher;
+    own->supervisor_ = *std::move(supervisor);
+    own->env_ = env;
+    own->self_ = own;
     // After the channel's own hook, and so run before it: threads stop first.
-    (void)napi_add_env_cleanup_hook(env, onEnvironmentEnd, launcher.get());
-    return launcher;
+    (void)napi_add_env_cleanup_hook(env, onEnvironmentEnd, own.get());
+    return own;
   }
 
   void startGroup(GroupPlan plan) {
@@ -64,7 +64,7 @@ class Launcher : public std::enable_shared_from_this<Launcher> {
   }
 
  private:
-  static void onEnvironmentEnd(void* launcher) { static_cast<Launcher*>(launcher)->end(); }
+  static void onEnvironmentEnd(void* own) { static_cast<JsSupervisor*>(own)->end(); }
 
   void end() {
     const auto keep = std::move(self_);
@@ -75,7 +75,7 @@ class Launcher : public std::enable_shared_from_this<Launcher> {
   napi_env env_ = nullptr;
   std::shared_ptr<Channel<SupervisorEvent>> channel_;
   std::unique_ptr<Supervisor> supervisor_;
-  std::shared_ptr<Launcher> self_;  // until the end
+  std::shared_ptr<JsSupervisor> self_;  // until the end
 };
 
 /// createSupervisor(options, onEvents): NativeSupervisor
@@ -100,28 +100,27 @@ Napi::Value createSupervisor(const Napi::CallbackInfo& info,
     Napi::TypeError::New(env, "onEvents must be a function").ThrowAsJavaScriptException();
     return {};
   }
-  auto launcher = Launcher::create(env, *std::move(disable), std::move(guardian),
-                                   std::move(preloads), pump, info[1].As<Napi::Function>());
-  if (!launcher) return {};
+  auto own = JsSupervisor::create(env, *std::move(disable), std::move(guardian),
+                                  std::move(preloads), pump, info[1].As<Napi::Function>());
+  if (!own) return {};
 
   Napi::Object object = Napi::Object::New(env);
   const auto method = [&](const char* name, auto body) {
     object.Set(name,
                Napi::Function::New(
-                   env, [launcher, body](const Napi::CallbackInfo& call) { body(*launcher, call); },
-                   name));
+                   env, [own, body](const Napi::CallbackInfo& call) { body(*own, call); }, name));
   };
-  method("startGroup", [](Launcher& self, const Napi::CallbackInfo& call) {
+  method("startGroup", [](JsSupervisor& self, const Napi::CallbackInfo& call) {
     auto plan = toGroupPlan(call[0]);
     if (plan) self.startGroup(*std::move(plan));
   });
-  method("stopGroup", [](Launcher& self, const Napi::CallbackInfo& call) {
+  method("stopGroup", [](JsSupervisor& self, const Napi::CallbackInfo& call) {
     auto group = toGroupId(call[0]);
     if (!group) return;
     auto stop = toStopRequest(call[1]);
     if (stop) self.supervisor().stopGroup(*group, *stop);
   });
-  method("signalGroup", [](Launcher& self, const Napi::CallbackInfo& call) {
+  method("signalGroup", [](JsSupervisor& self, const Napi::CallbackInfo& call) {
     auto group = toGroupId(call[0]);
     if (!group) return;
     auto signal = toSignal(call[1]);
@@ -130,20 +129,20 @@ Napi::Value createSupervisor(const Napi::CallbackInfo& info,
     if (target) self.supervisor().signalGroup(*group, *signal, *target);
   });
   method("reapOrphans",
-         [](Launcher& self, const Napi::CallbackInfo&) { self.supervisor().reapOrphans(); });
-  method("beginGuest", [](Launcher& self, const Napi::CallbackInfo& call) {
+         [](JsSupervisor& self, const Napi::CallbackInfo&) { self.supervisor().reapOrphans(); });
+  method("beginGuest", [](JsSupervisor& self, const Napi::CallbackInfo& call) {
     auto cookie = toString(call[0], "cookie");
     if (cookie) self.supervisor().beginGuest(*std::move(cookie));
   });
-  method("endGuest", [](Launcher& self, const Napi::CallbackInfo& call) {
+  method("endGuest", [](JsSupervisor& self, const Napi::CallbackInfo& call) {
     auto cookie = toString(call[0], "cookie");
     if (cookie) self.supervisor().endGuest(*std::move(cookie));
   });
-  method("killAll", [](Launcher& self, const Napi::CallbackInfo& call) {
+  method("killAll", [](JsSupervisor& self, const Napi::CallbackInfo& call) {
     auto bound = toMilliseconds(call[0], "boundMs");
     if (bound) self.supervisor().killAll(*bound);
   });
-  method("close", [](Launcher& self, const Napi::CallbackInfo&) { self.close(); });
+  method("close", [](JsSupervisor& self, const Napi::CallbackInfo&) { self.close(); });
   return object;
 }
 
@@ -186,7 +185,7 @@ Napi::Value utcOffsetOf(const Napi::CallbackInfo& info) {
 
 }  // namespace
 
-void initLauncher(Napi::Env env, Napi::Object exports, std::shared_ptr<SharedPump> pump) {
+void initSupervisor(Napi::Env env, Napi::Object exports, std::shared_ptr<SharedPump> pump) {
   exports.Set("createSupervisor", Napi::Function::New(
                                       env,
                                       [pump = std::move(pump)](const Napi::CallbackInfo& info) {
