@@ -77,12 +77,15 @@ export function createAgent(job: Job): Agent {
     busy = true;
     for (let next = happenings.shift(); next !== undefined; next = happenings.shift()) {
       try {
-        const [after, actions] = step(state, next, nowMs());
+        // Perhaps it's the clock that is broken: it's the addon's.
+        const [after, actions] = step(state, next, next.event === 'broken' ? 0 : nowMs());
         state = after;
         for (const action of actions) perform(action);
       } catch (error) {
         // What had been to follow makes no sense any more.
-        happenings.splice(0, happenings.length, { event: 'broken', error });
+        happenings.length = 0;
+        if (state.phase === 'ended') runEnd.finish({ outcome: 'error', error });
+        else happenings.push({ event: 'broken', error });
       }
     }
     busy = false;

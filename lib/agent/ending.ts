@@ -12,7 +12,7 @@ import type { Ending } from './step/state.js';
 /** How a run ends: what its caller gets, the outer launcher's error file, and what's taken down. */
 export interface RunEnd {
   readonly result: Promise<RunResult>;
-  /** Once. Whatever goes wrong meanwhile becomes the result. */
+  /** Whatever goes wrong meanwhile becomes the result. A second call changes nothing. */
   finish(ending: Ending): void;
 }
 
@@ -31,6 +31,7 @@ export function createRunEnd(job: Job, around: EndSurroundings): RunEnd {
   const { settings } = job;
   const { rounds, core, tell, nowMs, close } = around;
   const result = deferred<RunResult>();
+  let isFinished = false;
 
   async function finishFailed({
     round,
@@ -85,6 +86,8 @@ export function createRunEnd(job: Job, around: EndSurroundings): RunEnd {
   return {
     result: result.promise,
     finish(ending) {
+      if (isFinished) return;
+      isFinished = true;
       switch (ending.outcome) {
         case 'error':
           giveUp(ending.error);

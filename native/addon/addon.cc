@@ -1,5 +1,4 @@
 #include <napi.h>
-#include <signal.h>
 #include <unistd.h>
 
 #include "addon/fields.h"
