@@ -150,7 +150,10 @@ export function createAgent(job: Job): Agent {
         return;
       case 'begin-pause': {
         const { round, pause } = action;
-        if (pause.name === 'join') return rendezvous.join();
+        if (pause.name === 'join') {
+          rendezvous.join();
+          return;
+        }
         pauses.begin(pause, problem => {
           const why = problem === undefined ? {} : { problem };
           happen({ event: 'pause-over', round, pause: pause.name, ...why });

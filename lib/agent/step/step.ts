@@ -19,7 +19,6 @@ import type {
   Pause,
   Policy,
   Step,
-  Stopping,
 } from './state.js';
 import {
   hasStarted,
