@@ -26,7 +26,7 @@ export interface CoreSurroundings {
   core(): Core | undefined;
   happen(happening: Happening): void;
   tell(event: AgentEvent): void;
-  /** Runs what starts children of Node's, as `Core.asGuests` does. */
+  /** Runs what starts children of Node's: the core takes no status of theirs meanwhile. */
   asGuests<T>(body: () => Promise<T>): Promise<T>;
   nowMs(): number;
 }

@@ -1,13 +1,11 @@
 import type { WorkerExit } from '../../events.js';
 import { isSuccess } from '../../failures/failure.js';
 import { unreachable } from '../../util/unreachable.js';
-import type { AgentState, Exit, Round } from './state.js';
+import type { Exit, Live, Round, Stopping } from './state.js';
 
 /** What `step` makes of the ends that it hears of. */
 
 type Worker = Round['workers'][number];
-type Live = Extract<AgentState, { phase: 'starting' | 'running' | 'stopping' }>;
-type Stopping = Extract<AgentState, { phase: 'stopping' }>;
 
 export function seenExit(state: Live, worker: Worker, exit: WorkerExit, atMs: number): Exit {
   // What ended before we sent anything ended by itself, in whatever order we hear of it.

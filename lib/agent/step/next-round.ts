@@ -1,4 +1,4 @@
-import type { FormedRound } from '../../rendezvous/rendezvous.js';
+import type { FormedRound, RoundPlan } from '../../rendezvous/rendezvous.js';
 import type { Action, AgentState, Joining, NextRound, Of, Policy, Step } from './state.js';
 import { finish } from './transitions.js';
 
@@ -12,8 +12,7 @@ export function onFormed(state: AgentState, { event: _, ...formed }: Of<'round-f
   const isExpected = state.following?.round === formed.round;
   const next = isExpected ? state.next : 'none';
   const discard = isExpected ? [] : discardNext(state);
-  if (next === 'ready')
-    return [start(policy, formed), [{ do: 'start-round', round: formed.round }]];
+  if (next === 'ready') return start(policy, formed);
   if (typeof next === 'object') return failToStart(policy, formed, next.error);
   return [
     { phase: 'preparing', policy, ...formed, failures },
@@ -27,7 +26,7 @@ export function onPrepared(state: AgentState, { round, error }: Of<'prepared'>):
       if (round !== state.round) return [state, []];
       const { phase: _, failures: __, policy, ...formed } = state;
       if (error !== undefined) return failToStart(policy, formed, error);
-      return [start(policy, formed), [{ do: 'start-round', round }]];
+      return start(policy, formed);
     }
     case 'stopping':
     case 'describing':
@@ -49,8 +48,11 @@ export function discardNext({
   return [{ do: 'discard-round', plan: following }];
 }
 
-function start(policy: Policy, formed: FormedRound): AgentState {
-  return { phase: 'starting', policy, ...formed, workers: [], exits: [] };
+function start(policy: Policy, formed: FormedRound): Step {
+  return [
+    { phase: 'starting', policy, ...formed, workers: [], exits: [] },
+    [{ do: 'start-round', round: formed.round }],
+  ];
 }
 
 function failToStart(policy: Policy, formed: FormedRound, error: unknown): Step {
@@ -60,6 +62,6 @@ function failToStart(policy: Policy, formed: FormedRound, error: unknown): Step 
 }
 
 /** A round without what would follow it. */
-export function planOf({ round, restartCount, place }: FormedRound): FormedRound {
+export function planOf({ round, restartCount, place }: FormedRound): RoundPlan {
   return { round, restartCount, place };
 }

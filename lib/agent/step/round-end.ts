@@ -90,8 +90,8 @@ function stopOf({ reason, order, hang, sinceMs }: GroupStop): GroupStop {
 /** A group's failures are known, the root cause first. What follows from them is the job's to decide. */
 export function onDescribed(state: Describing, { failures, chance = 0 }: Of<'described'>): Step {
   const { stop, round, workers, end } = state;
-  const about = aboutRound(state, failures);
   if (stop === undefined) {
+    const about = aboutRound(state, failures);
     // Without a notice there's no failure among them.
     return failures.length === 0
       ? endRun(state, { outcome: 'succeeded' }, about)

@@ -1,9 +1,9 @@
 import type {
   AgentEvent,
-  FailReason,
   Hang,
   LeftProcess,
   PreemptionSource,
+  RunResult,
   StopReason,
   Stuck,
   WorkerExit,
@@ -286,28 +286,12 @@ export type Action =
   /** The last one. */
   | { readonly do: 'finish'; readonly ending: Ending };
 
+type Failed = Extract<RunResult, { outcome: 'failed' }>;
+
+/** How a run ends: its result, but that what failed is looked up by its round, or an error in its place. */
 export type Ending =
-  | { readonly outcome: 'succeeded' }
-  | {
-      readonly outcome: 'failed';
-      readonly round: number;
-      /** The root cause first. */
-      readonly failures: readonly WorkerFailure[];
-      readonly because: FailReason | 'node-unfit';
-      readonly rule?: string;
-    }
-  | {
-      readonly outcome: 'preempted';
-      readonly failures: readonly WorkerFailure[];
-      /** A worker is stuck in the kernel. */
-      readonly nodeUnfit?: true;
-    }
-  | {
-      readonly outcome: 'stopped';
-      readonly by: 'signal' | 'caller';
-      readonly signal: string;
-      readonly nodeUnfit?: true;
-    }
+  | Exclude<RunResult, Failed>
+  | (Omit<Failed, 'rootCause'> & { readonly round: number })
   | { readonly outcome: 'error'; readonly error: unknown };
 
 /** What follows from a happening: the state after it, and what to do, in this order. */

@@ -19,6 +19,7 @@ import type {
   Pause,
   Policy,
   Step,
+  Stopping,
 } from './state.js';
 import {
   hasStarted,
@@ -198,11 +199,11 @@ function onExited(state: Live, { localRank, exit, atMs }: Of<'exited'>, nowMs: n
   if (state.phase !== 'running' || isSuccess(seen.exit) || state.notice !== undefined)
     return withoutNeedlessHold({ ...state, exits }, [told], nowMs);
 
-  const [next, actions] = stopFor(
-    { ...state, exits },
-    { reason: 'failure', signal: 'SIGTERM' },
-    nowMs,
-  );
+  return stopForFailure({ ...state, exits }, told, nowMs);
+}
+
+function stopForFailure(state: Exclude<Live, Stopping>, told: Action, nowMs: number): Step {
+  const [next, actions] = stopFor(state, { reason: 'failure', signal: 'SIGTERM' }, nowMs);
   return [next, [told, ...actions]];
 }
 
@@ -242,10 +243,5 @@ function onDying(state: Live, { localRank, exit, atMs }: Of<'dying'>, nowMs: num
   const exits = withExit(state.exits, seen);
   if (state.phase !== 'running' || state.notice !== undefined)
     return withoutNeedlessHold({ ...state, exits }, [told], nowMs);
-  const [next, actions] = stopFor(
-    { ...state, exits },
-    { reason: 'failure', signal: 'SIGTERM' },
-    nowMs,
-  );
-  return [next, [told, ...actions]];
+  return stopForFailure({ ...state, exits }, told, nowMs);
 }

@@ -1,10 +1,5 @@
-import type {
-  AgentEvent,
-  RunResult,
-  WorkerExit,
-  WorkerFailure,
-  WorkerIdentity,
-} from '../../events.js';
+import type { AgentEvent, RunResult, WorkerFailure, WorkerIdentity } from '../../events.js';
+import { isSuccess } from '../../failures/failure.js';
 import type { Interpreter, LogFiles, LoggedWorker } from '../../launch.js';
 import { duration } from '../../util/duration.js';
 import { signalNumber } from '../../util/signals.js';
@@ -316,8 +311,4 @@ export function createPrinter(options: PrinterOptions): Printer {
   }
 
   return { log, event, failed, ended, succeeded, preempted };
-}
-
-function isSuccess(exit: WorkerExit): boolean {
-  return exit.how === 'exited' && exit.code === 0;
 }
