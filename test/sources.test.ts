@@ -76,6 +76,22 @@ t.test('fixtures write each line at once', async t => {
   }
 });
 
+t.test('the steps of a start are the same in C++ and in TypeScript', async t => {
+  const rows = readFileSync('native/core/spawn/steps.h', 'utf8').matchAll(
+    /\{StartStep::\w+, "([\w-]+)"/g,
+  );
+  const type = /export type NativeStep =([^;]*);/.exec(
+    readFileSync('lib/native/events.ts', 'utf8'),
+  )?.[1];
+  const words = [...(type ?? '').matchAll(/\| '([\w-]+)'/g)];
+
+  t.ok(words.length > 10);
+  t.strictSame(
+    words.map(([, word]) => word),
+    [...rows].map(([, name]) => name),
+  );
+});
+
 /** Of lib/, from below: a module imports from its own layer and from those before it. */
 const layers: readonly (readonly string[])[] = [
   ['util'],

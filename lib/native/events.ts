@@ -6,7 +6,7 @@ export type NativeExit =
   /** Somebody else in this process took the status (waitpid(-1), SIGCHLD ignored). */
   | { readonly how: 'unknown' };
 
-/** The child-side step that failed; `plan` are those decided before the spawn. */
+/** The step of a start that failed, as native/core/spawn/steps.h has them and in that order. */
 export type NativeStep =
   | 'resolve'
   | 'output'
@@ -18,13 +18,13 @@ export type NativeStep =
   | 'affinity'
   | 'memory'
   | 'stdio'
+  | 'signals'
   | 'umask'
   | 'nice'
   | 'ionice'
   | 'oom-score-adj'
   | 'rlimits'
   | 'cwd'
-  | 'signals'
   | 'exec'
   /** SIGKILLed before execve, without a word: the OOM killer, or a killed cgroup. */
   | 'killed-before-exec';

@@ -4,48 +4,6 @@ namespace regroup {
 
 namespace {
 
-const char* nameOf(StartStep step) {
-  switch (step) {
-    case StartStep::Resolve:
-      return "resolve";
-    case StartStep::Output:
-      return "output";
-    case StartStep::Spawn:
-      return "spawn";
-    case StartStep::Session:
-      return "session";
-    case StartStep::ParentDeath:
-      return "parent-death";
-    case StartStep::Cgroup:
-      return "cgroup";
-    case StartStep::Affinity:
-      return "affinity";
-    case StartStep::Memory:
-      return "memory";
-    case StartStep::Stdio:
-      return "stdio";
-    case StartStep::Umask:
-      return "umask";
-    case StartStep::Nice:
-      return "nice";
-    case StartStep::IoPriority:
-      return "ionice";
-    case StartStep::OomScoreAdj:
-      return "oom-score-adj";
-    case StartStep::Rlimits:
-      return "rlimits";
-    case StartStep::Cwd:
-      return "cwd";
-    case StartStep::Signals:
-      return "signals";
-    case StartStep::Exec:
-      return "exec";
-    case StartStep::KilledBeforeExec:
-      return "killed-before-exec";
-  }
-  return "";
-}
-
 /// Fills one NativeEvent. Thread: JS.
 class EventWriter {
  public:
@@ -67,7 +25,7 @@ class EventWriter {
   void operator()(const StartFailed& failed) {
     name("start-failed");
     number("index", static_cast<double>(failed.index));
-    text("step", nameOf(failed.step));
+    text("step", rowOf(failed.step).name);
     error(failed.error);
     text("detail", failed.detail);
   }
@@ -75,7 +33,7 @@ class EventWriter {
   void operator()(const StartHangs& hangs) {
     name("start-hangs");
     number("index", static_cast<double>(hangs.index));
-    text("step", nameOf(hangs.step));
+    text("step", rowOf(hangs.step).name);
     text("detail", hangs.detail);
     number("pid", hangs.pid);
   }
@@ -184,7 +142,7 @@ class EventWriter {
     for (const Unbound& each : started.unbound) {
       EventWriter item(env_, Napi::Object::New(env_));
       item.number("index", static_cast<double>(each.index));
-      item.text("step", nameOf(each.step));
+      item.text("step", rowOf(each.step).name);
       item.error(each.error);
       list.Set(count++, item.object_);
     }

@@ -129,13 +129,13 @@ TEST("every memory policy arrives, and none is one's own") {
 TEST("CPUs and nodes that aren't there are EINVAL at their steps, whatever the method") {
   struct Case {
     Binding binding;
-    ChildStep step;
+    StartStep step;
   };
   const Case cases[] = {
-      {{.cpus = {{kNoCpu}}}, ChildStep::Affinity},
-      {{.cpus = std::vector<uint32_t>{}}, ChildStep::Affinity},
-      {{.memory = MemoryPolicy{Mode::Bind, {kNoNode}}}, ChildStep::Memory},
-      {{.memory = MemoryPolicy{Mode::Preferred, {kNoNode, kNoNode - 1}}}, ChildStep::Memory},
+      {{.cpus = {{kNoCpu}}}, StartStep::Affinity},
+      {{.cpus = std::vector<uint32_t>{}}, StartStep::Affinity},
+      {{.memory = MemoryPolicy{Mode::Bind, {kNoNode}}}, StartStep::Memory},
+      {{.memory = MemoryPolicy{Mode::Preferred, {kNoNode, kNoNode - 1}}}, StartStep::Memory},
   };
   for (const SpawnMethod method : {SpawnMethod::Clone3, SpawnMethod::ClonePidfd,
                                    SpawnMethod::ClonePidfdOpen, SpawnMethod::Clone}) {
@@ -167,9 +167,9 @@ TEST("an optional binding that's refused is told, and the worker starts without 
 
   CHECK(has(text, policy(0, "")));
   REQUIRE(refused.size() == 2);
-  CHECK_EQ(refused[0].step, ChildStep::Affinity);
+  CHECK_EQ(refused[0].step, StartStep::Affinity);
   CHECK_EQ(refused[0].error.code, EINVAL);
-  CHECK_EQ(refused[1].step, ChildStep::Memory);
+  CHECK_EQ(refused[1].step, StartStep::Memory);
   CHECK_EQ(refused[1].error.code, EINVAL);
 }
 

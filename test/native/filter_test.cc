@@ -165,7 +165,7 @@ TEST("a worker that's killed before its exec is told apart, and the step that it
     auto* failure = std::get_if<SpawnFailure>(&outcome);
     REQUIRE(failure != nullptr);
     CHECK(failure->killed);
-    CHECK_EQ(failure->step, ChildStep::Session);
+    CHECK_EQ(failure->step, StartStep::Session);
     CHECK_EQ(::waitpid(-1, nullptr, WNOHANG | __WALL), -1);
   });
 }
@@ -173,15 +173,15 @@ TEST("a worker that's killed before its exec is told apart, and the step that it
 TEST("each step of the child that the kernel refuses is named") {
   struct Step {
     long call;
-    ChildStep step;
+    StartStep step;
   };
   static const Step kSteps[] = {
-      {SYS_setsid, ChildStep::Session},        {SYS_sched_setaffinity, ChildStep::Affinity},
-      {SYS_set_mempolicy, ChildStep::Memory},  {SYS_dup3, ChildStep::Stdio},
-      {SYS_umask, ChildStep::Umask},           {SYS_setpriority, ChildStep::Nice},
-      {SYS_ioprio_set, ChildStep::IoPriority}, {SYS_write, ChildStep::OomScoreAdj},
-      {SYS_prlimit64, ChildStep::Rlimits},     {SYS_chdir, ChildStep::Cwd},
-      {SYS_execve, ChildStep::Exec},
+      {SYS_setsid, StartStep::Session},        {SYS_sched_setaffinity, StartStep::Affinity},
+      {SYS_set_mempolicy, StartStep::Memory},  {SYS_dup3, StartStep::Stdio},
+      {SYS_umask, StartStep::Umask},           {SYS_setpriority, StartStep::Nice},
+      {SYS_ioprio_set, StartStep::IoPriority}, {SYS_write, StartStep::OomScoreAdj},
+      {SYS_prlimit64, StartStep::Rlimits},     {SYS_chdir, StartStep::Cwd},
+      {SYS_execve, StartStep::Exec},
   };
   static const Step* step;
   for (const Step& each : kSteps) {

@@ -148,19 +148,19 @@ TEST("a limit that takes a privilege we lack is refused at its step, whatever th
     setSoftAndHard(RLIMIT_NICE, 0, 0);
     struct Case {
       Limits limits;
-      ChildStep step;
+      StartStep step;
       int code;
       int resource;
     };
     const Case cases[] = {
-        {{.nice = -5}, ChildStep::Nice, EACCES, 0},
-        {{.ioPriority = kRealtime}, ChildStep::IoPriority, EPERM, 0},
-        {{.oomScoreAdj = -1000}, ChildStep::OomScoreAdj, EACCES, 0},
+        {{.nice = -5}, StartStep::Nice, EACCES, 0},
+        {{.ioPriority = kRealtime}, StartStep::IoPriority, EPERM, 0},
+        {{.oomScoreAdj = -1000}, StartStep::OomScoreAdj, EACCES, 0},
         {{.resources = {both(RLIMIT_CORE, 0, 0), both(RLIMIT_NOFILE, 500, 500)}},
-         ChildStep::Rlimits,
+         StartStep::Rlimits,
          EPERM,
          1},
-        {{.resources = {{RLIMIT_NOFILE, true, false, 500, 0}}}, ChildStep::Rlimits, EINVAL, 0},
+        {{.resources = {{RLIMIT_NOFILE, true, false, 500, 0}}}, StartStep::Rlimits, EINVAL, 0},
     };
     for (const SpawnMethod method : kMethods) {
       for (const Case& each : cases) {

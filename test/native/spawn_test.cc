@@ -36,7 +36,7 @@ Outcome spawn(Spawner& spawner, const Command& command, int out = -1) {
   Null null;
   const int fds[] = {null.fd.get(), out < 0 ? null.fd.get() : out, null.fd.get()};
   auto prepared = PreparedCommand::prepare(command, fds);
-  if (!prepared) return SpawnFailure{ChildStep::None, prepared.error()};
+  if (!prepared) return SpawnFailure{StartStep::Spawn, prepared.error()};
   return spawner.spawn(*prepared);
 }
 
@@ -62,7 +62,7 @@ bool has(const std::string& text, const std::string& line) {
 }
 
 /// The case's step and errno, whatever the method.
-void checkFailure(const Command& command, ChildStep step, int code) {
+void checkFailure(const Command& command, StartStep step, int code) {
   for (const SpawnMethod method : kMethods) {
     Spawner spawner = makeSpawner(method);
     auto outcome = spawn(spawner, command);
@@ -113,7 +113,7 @@ TEST("a child that can't be born has no pidfd: the number that the kernel took b
 TEST("a missing program is ENOENT at exec") {
   Command command = fixture({});
   command.file = "/nonexistent/program";
-  checkFailure(command, ChildStep::Exec, ENOENT);
+  checkFailure(command, StartStep::Exec, ENOENT);
 }
 
 TEST("a program without the executable bit is EACCES at exec") {
@@ -121,7 +121,7 @@ TEST("a program without the executable bit is EACCES at exec") {
   Command command = fixture({});
   command.file = folder.file("plain");
   writeFile(command.file, "#!/bin/sh\n");
-  checkFailure(command, ChildStep::Exec, EACCES);
+  checkFailure(command, StartStep::Exec, EACCES);
 }
 
 TEST("a script without #! is ENOEXEC, as in Python's subprocess") {
@@ -129,7 +129,7 @@ TEST("a script without #! is ENOEXEC, as in Python's subprocess") {
   Command command = fixture({});
   command.file = folder.file("script");
   writeFile(command.file, "echo hello\n", 0755);
-  checkFailure(command, ChildStep::Exec, ENOEXEC);
+  checkFailure(command, StartStep::Exec, ENOEXEC);
 }
 
 TEST("a program that stays open for writing is ETXTBSY after a few tries") {
@@ -138,7 +138,7 @@ TEST("a program that stays open for writing is ETXTBSY after a few tries") {
   command.file = folder.file("busy");
   writeFile(command.file, "#!/bin/sh\n", 0755);
   Fd writer(::open(command.file.c_str(), O_WRONLY | O_CLOEXEC));
-  checkFailure(command, ChildStep::Exec, ETXTBSY);
+  checkFailure(command, StartStep::Exec, ETXTBSY);
 }
 
 TEST("a program that was open for writing a moment ago is started after all") {
@@ -173,7 +173,7 @@ TEST("a program that was open for writing a moment ago is started after all") {
 TEST("a working folder that's gone is ENOENT at cwd") {
   Command command = fixture({"exit", "0"});
   command.cwd = "/nonexistent";
-  checkFailure(command, ChildStep::Cwd, ENOENT);
+  checkFailure(command, StartStep::Cwd, ENOENT);
 }
 
 TEST("a descriptor that was closed is EBADF at stdio") {
@@ -182,7 +182,7 @@ TEST("a descriptor that was closed is EBADF at stdio") {
     auto outcome = spawn(spawner, fixture({"exit", "0"}), 4000);
     const auto* failure = std::get_if<SpawnFailure>(&outcome);
     REQUIRE(failure != nullptr);
-    CHECK_EQ(failure->step, ChildStep::Stdio);
+    CHECK_EQ(failure->step, StartStep::Stdio);
     CHECK_EQ(failure->error.code, EBADF);
   }
 }
@@ -396,8 +396,8 @@ TEST("a name is looked up along the worker's PATH, and EACCES beats ENOENT") {
     CHECK_EQ(reap(spawn(spawner, command("good", folder.path()))).code, 7);
     CHECK_EQ(reap(spawn(spawner, command("", folder.file("good")))).code, 7);
   }
-  checkFailure(command(folder.file("plain") + ":" + folder.file("none")), ChildStep::Exec, EACCES);
-  checkFailure(command(folder.file("none")), ChildStep::Exec, ENOENT);
+  checkFailure(command(folder.file("plain") + ":" + folder.file("none")), StartStep::Exec, EACCES);
+  checkFailure(command(folder.file("none")), StartStep::Exec, ENOENT);
   CHECK(pathsOf("tool", std::vector<std::string>{"PATH=/a::/b"}) ==
         (std::vector<std::string>{"/a/tool", "./tool", "/b/tool"}));
   CHECK(pathsOf("sh", {}) == (std::vector<std::string>{"/bin/sh", "/usr/bin/sh"}));
@@ -446,7 +446,7 @@ TEST("a cgroup that limits a worker, and can't be joined, is no start") {
 
   auto* failure = std::get_if<SpawnFailure>(&outcome);
   REQUIRE(failure != nullptr);
-  CHECK_EQ(failure->step, ChildStep::Cgroup);
+  CHECK_EQ(failure->step, StartStep::Cgroup);
   CHECK_EQ(failure->error.code, ENOSPC);
 }
 

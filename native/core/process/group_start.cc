@@ -21,53 +21,13 @@ constexpr int kPipeBytes = 1024 * 1024;
 constexpr size_t kAllPipesBytes = 32 * 1024 * 1024;
 constexpr int kDefaultPipeBytes = 64 * 1024;
 
-}  // namespace
-
-StartStep toStartStep(ChildStep step) {
-  switch (step) {
-    case ChildStep::None:
-      return StartStep::Spawn;
-    case ChildStep::Session:
-      return StartStep::Session;
-    case ChildStep::ParentDeath:
-      return StartStep::ParentDeath;
-    case ChildStep::Cgroup:
-      return StartStep::Cgroup;
-    case ChildStep::Affinity:
-      return StartStep::Affinity;
-    case ChildStep::Memory:
-      return StartStep::Memory;
-    case ChildStep::Stdio:
-      return StartStep::Stdio;
-    case ChildStep::Signals:
-      return StartStep::Signals;
-    case ChildStep::Umask:
-      return StartStep::Umask;
-    case ChildStep::Nice:
-      return StartStep::Nice;
-    case ChildStep::IoPriority:
-      return StartStep::IoPriority;
-    case ChildStep::OomScoreAdj:
-      return StartStep::OomScoreAdj;
-    case ChildStep::Rlimits:
-      return StartStep::Rlimits;
-    case ChildStep::Cwd:
-      return StartStep::Cwd;
-    case ChildStep::Exec:
-      return StartStep::Exec;
-  }
-  return StartStep::Spawn;
-}
-
-namespace {
-
 /// What the step that failed was about.
 std::string detailOf(const SpawnFailure& failure, const Command& command,
                      const PreparedCommand& prepared) {
-  if (failure.step == ChildStep::Cwd) return command.cwd;
+  if (failure.step == StartStep::Cwd) return command.cwd;
   const auto at = static_cast<size_t>(failure.resource);
   // There's none if it failed for nofileSoft.
-  if (failure.step == ChildStep::Rlimits && at < command.limits.resources.size())
+  if (failure.step == StartStep::Rlimits && at < command.limits.resources.size())
     return describe(command.limits.resources[at]);
   return prepared.path(failure.path);
 }
@@ -75,15 +35,15 @@ std::string detailOf(const SpawnFailure& failure, const Command& command,
 /// A name that none of PATH's folders has.
 bool isNotFound(const SpawnFailure& failure, const Command& command) {
   const int code = failure.error.code;
-  return failure.step == ChildStep::Exec && (code == ENOENT || code == EACCES) &&
+  return failure.step == StartStep::Exec && (code == ENOENT || code == EACCES) &&
          command.file.find('/') == std::string::npos;
 }
 
 StartFailed toFailure(size_t index, const SpawnFailure& failure, const Command& command,
                       const PreparedCommand& prepared) {
   if (isNotFound(failure, command)) return {index, StartStep::Resolve, failure.error, command.file};
-  return {index, failure.killed ? StartStep::KilledBeforeExec : toStartStep(failure.step),
-          failure.error, detailOf(failure, command, prepared)};
+  return {index, failure.killed ? StartStep::KilledBeforeExec : failure.step, failure.error,
+          detailOf(failure, command, prepared)};
 }
 
 StartFailed toFailure(size_t index, UsageRefusal refusal) {
@@ -307,10 +267,10 @@ std::optional<StartFailed> Supervisor::Impl::startWorker(Group& group, WorkerPla
   if (auto* failure = std::get_if<SpawnFailure>(&spawned))
     return toFailure(index, *failure, plan.command, *command);
   for (const Refusal& each : refused) {
-    if (each.step == ChildStep::Cgroup)
+    if (each.step == StartStep::Cgroup)
       noteOutside(group);
     else
-      unbound.push_back({index, toStartStep(each.step), each.error});
+      unbound.push_back({index, each.step, each.error});
   }
   worker.process = std::move(*std::get_if<Process>(&spawned));
   auto watched = watch(worker);

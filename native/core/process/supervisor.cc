@@ -136,9 +136,9 @@ void Supervisor::Impl::onStartHangs(const StartWatch::Hanging& hanging) {
   const auto& [place, child] = hanging;
   StartHangs hangs{place.index, StartStep::Resolve, place.what, 0};
   if (child) {
-    hangs.step = toStartStep(child->step);
+    hangs.step = child->step;
     hangs.pid = child->pid;
-    if (child->step == ChildStep::Cwd) hangs.detail = place.cwd;
+    if (child->step == StartStep::Cwd) hangs.detail = place.cwd;
   }
   emit(place.group, monotonicNow(), std::move(hangs));
 }

@@ -59,28 +59,6 @@ struct StopRequest {
   std::chrono::milliseconds killWait;  // from SIGKILL to giving up
 };
 
-/// What failed of a start.
-enum class StartStep : uint8_t {
-  Resolve,
-  Output,
-  Spawn,
-  Session,
-  ParentDeath,
-  Cgroup,
-  Affinity,
-  Memory,
-  Stdio,
-  Umask,
-  Nice,
-  IoPriority,
-  OomScoreAdj,
-  Rlimits,
-  Cwd,
-  Signals,
-  Exec,
-  KilledBeforeExec,
-};
-
 /// A worker that SIGKILL didn't end in time.
 struct StuckWorker {
   size_t index;

@@ -27,8 +27,6 @@
 
 namespace regroup {
 
-StartStep toStartStep(ChildStep step);
-
 /// Owner: Supervisor and its thread, which may be left behind.
 /// Thread: supervisor, but for the constructor, startThread(), post(), starts() and stopThread().
 class Supervisor::Impl {

@@ -106,14 +106,14 @@ CHILD void joinCgroups(const SpawnPlan& plan, ChildReport* report) {
 
 /// Before anything of the new image is touched, so that its pages are in the right place.
 CHILD void applyBinding(const BindingCalls& binding, ChildReport* report) {
-  report->step = ChildStep::Affinity;
+  report->step = StartStep::Affinity;
   if (binding.cpus != nullptr) {
     const long error = rawCall(SYS_sched_setaffinity, 0, binding.cpuBytes, pointer(binding.cpus));
     if (error < 0 && !binding.optionalCpus) giveUp(report, error);
     if (error < 0) report->affinityError = static_cast<int>(-error);
   }
 
-  report->step = ChildStep::Memory;
+  report->step = StartStep::Memory;
   if (binding.mode >= 0) {
     const long error = bindMemory(binding);
     if (error < 0 && !binding.optionalMemory) giveUp(report, error);
@@ -157,21 +157,21 @@ CHILD long adjustOomScore(const char* text, long bytes) {
 /// The resource limits are last: one of open files would be in the way of the others.
 CHILD void applyLimits(const SpawnPlan& plan, ChildReport* report) {
   const LimitCalls& limits = plan.limits;
-  report->step = ChildStep::Umask;
+  report->step = StartStep::Umask;
   if (limits.umask != nullptr) CHECKED(rawCall(SYS_umask, *limits.umask));
 
-  report->step = ChildStep::Nice;
+  report->step = StartStep::Nice;
   if (limits.nice != nullptr) CHECKED(rawCall(SYS_setpriority, PRIO_PROCESS, 0, *limits.nice));
 
-  report->step = ChildStep::IoPriority;
+  report->step = StartStep::IoPriority;
   if (limits.ioPriority != nullptr)
     CHECKED(rawCall(SYS_ioprio_set, kIoPriorityOfProcess, 0, *limits.ioPriority));
 
-  report->step = ChildStep::OomScoreAdj;
+  report->step = StartStep::OomScoreAdj;
   if (limits.oomScoreAdj != nullptr)
     CHECKED(adjustOomScore(limits.oomScoreAdj, limits.oomScoreAdjBytes));
 
-  report->step = ChildStep::Rlimits;
+  report->step = StartStep::Rlimits;
   if (plan.nofileSoft != nullptr) lowerNofile(*plan.nofileSoft, report);
   for (int i = 0; i < limits.resourceCount; i++) {
     report->resource = i;
@@ -223,11 +223,11 @@ CHILD void runChild(void* task) {
   // For who mustn't wait for us without end: SpawnPlan's thread does.
   __atomic_store_n(&report->pid, static_cast<pid_t>(rawCall(SYS_getpid)), __ATOMIC_RELEASE);
   // Each step is noted first, so that a death without a word tells how far it got.
-  report->step = ChildStep::Session;
+  report->step = StartStep::Session;
   // Its own session and group, as torchrun's start_new_session: Ctrl-C reaches only the agent.
   CHECKED(rawCall(SYS_setsid));
 
-  report->step = ChildStep::ParentDeath;
+  report->step = StartStep::ParentDeath;
   if (!plan.outlivesUs) {
     // The signal follows the *thread* that spawned; ours lives as long as the supervisor.
     CHECKED(rawCall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL));
@@ -235,17 +235,17 @@ CHILD void runChild(void* task) {
     if (rawCall(SYS_getppid) != plan.agentPid) giveUp(report, -ESRCH);
   }
 
-  report->step = ChildStep::Cgroup;
+  report->step = StartStep::Cgroup;
   joinCgroups(plan, report);
 
   applyBinding(plan.binding, report);
 
-  report->step = ChildStep::Stdio;
+  report->step = StartStep::Stdio;
   becomeStdio(plan, report);
   if (!plan.closeRange || rawCall(kSysCloseRange, plan.fdCount, ~0u, 0) < 0)
     closeByList(plan.fdCount);
 
-  report->step = ChildStep::Signals;
+  report->step = StartStep::Signals;
   // Ignored dispositions survive execve: Node ignores SIGPIPE, which shells and NCCL's helpers
   // would inherit.
   setSignals(plan.resetSignals, kDefaultAction, report);
@@ -253,10 +253,10 @@ CHILD void runChild(void* task) {
 
   applyLimits(plan, report);
 
-  report->step = ChildStep::Cwd;
+  report->step = StartStep::Cwd;
   if (plan.cwd != nullptr) CHECKED(rawCall(SYS_chdir, pointer(plan.cwd)));
 
-  report->step = ChildStep::Exec;
+  report->step = StartStep::Exec;
   // Last, since a signal may come at once.
   CHECKED(rawCall(SYS_rt_sigprocmask, SIG_SETMASK, pointer(&plan.blockedSignals), 0,
                   sizeof plan.blockedSignals));

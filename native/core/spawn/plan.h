@@ -14,6 +14,7 @@
 #include "core/base/result.h"
 #include "core/spawn/binding.h"
 #include "core/spawn/limits.h"
+#include "core/spawn/steps.h"
 
 namespace regroup {
 
@@ -29,30 +30,11 @@ struct Command {
   bool outlivesUs = false;  // else it's killed when the thread that spawned it ends
 };
 
-/// A step between clone and execve, in the order of the list in child.cc.
-enum class ChildStep : uint8_t {
-  None,
-  Session,
-  ParentDeath,
-  Cgroup,
-  Affinity,
-  Memory,
-  Stdio,
-  Signals,
-  Umask,
-  Nice,
-  IoPriority,
-  OomScoreAdj,
-  Rlimits,
-  Cwd,
-  Exec,
-};
-
 /// Written by the child, on a page that it shares with us: also where CLONE_VM is emulated by a
 /// fork (qemu-user), what it says arrives.
 struct ChildReport {
-  ChildStep step;     // the one begun last
-  int error;          // errno, if that one failed
+  StartStep step = StartStep::Spawn;  // the one begun last
+  int error;                          // errno, if that one failed
   int affinityError;  // errno of an optional binding that was refused, and the start went on
   int memoryError;
   int cgroupError;  // the same of a cgroup that limits nothing: it runs outside of it
@@ -74,7 +56,7 @@ struct SpawnPlan {
   const char* cwd;  // null: ours
   const int* fds;
   int fdCount;
-  uint64_t resetSignals;     // to default, as a bit mask
+  uint64_t resetSignals;  // to default, as a bit mask
   uint64_t ignoredSignals;
   uint64_t blockedSignals;
   const rlim_t* nofileSoft;  // null: ours

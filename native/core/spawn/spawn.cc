@@ -23,50 +23,13 @@ SpawnMethod bestMethod(const Features& features) {
   return SpawnMethod::ClonePidfdOpen;
 }
 
-/// The call that a step's error came from.
-const char* callOf(ChildStep step) {
-  switch (step) {
-    case ChildStep::None:
-      return "clone";
-    case ChildStep::Session:
-      return "setsid";
-    case ChildStep::ParentDeath:
-      return "prctl";
-    case ChildStep::Cgroup:
-      return "write";
-    case ChildStep::Affinity:
-      return "sched_setaffinity";
-    case ChildStep::Memory:
-      return "set_mempolicy";
-    case ChildStep::Stdio:
-      return "dup2";
-    case ChildStep::Signals:
-      return "rt_sigaction";
-    case ChildStep::Umask:
-      return "umask";
-    case ChildStep::Nice:
-      return "setpriority";
-    case ChildStep::IoPriority:
-      return "ioprio_set";
-    case ChildStep::OomScoreAdj:
-      return "write";
-    case ChildStep::Rlimits:
-      return "prlimit";
-    case ChildStep::Cwd:
-      return "chdir";
-    case ChildStep::Exec:
-      return "execve";
-  }
-  return "";
-}
-
 void tellRefused(const ChildReport& report, std::vector<Refusal>& refused) {
-  const auto tell = [&](ChildStep step, int error) {
-    if (error != 0) refused.push_back({step, {callOf(step), error}});
+  const auto tell = [&](StartStep step, int error) {
+    if (error != 0) refused.push_back({step, {rowOf(step).call, error}});
   };
-  tell(ChildStep::Cgroup, report.cgroupError);
-  tell(ChildStep::Affinity, report.affinityError);
-  tell(ChildStep::Memory, report.memoryError);
+  tell(StartStep::Cgroup, report.cgroupError);
+  tell(StartStep::Affinity, report.affinityError);
+  tell(StartStep::Memory, report.memoryError);
 }
 
 /// "Not here": the kernel doesn't know the call or a flag, or a filter is in front of it.
@@ -188,16 +151,16 @@ std::variant<Process, SpawnFailure> Spawner::spawn(const PreparedCommand& comman
     child = clone(task, cgroups.born);
     setCloning(false);
   }
-  if (child.pid < 0) return SpawnFailure{ChildStep::None, {"clone", child.error}};
+  if (child.pid < 0) return SpawnFailure{StartStep::Spawn, {"clone", child.error}};
 
   Process process{child.pid, std::move(child.pidfd)};
   const ChildReport report = *report_;
-  if (report.error != 0 || report.step != ChildStep::Exec) {
+  if (report.error != 0 || report.step != StartStep::Exec) {
     // Reaped right here: it's a zombie, or about to be one. ECHILD: somebody else did.
     (void)waitForExit(process.pid, Reap::Yes, true);
     const bool killed = report.error == 0;
     return SpawnFailure{
-        report.step, {callOf(report.step), report.error}, report.resource, report.path, killed};
+        report.step, {rowOf(report.step).call, report.error}, report.resource, report.path, killed};
   }
   if (refused != nullptr) tellRefused(report, *refused);
   if (process.pidfd || method_ == SpawnMethod::Clone) return process;
@@ -212,7 +175,7 @@ std::variant<Process, SpawnFailure> Spawner::spawn(const PreparedCommand& comman
   // Out of descriptors. Still our child, or there'd be no such process.
   (void)killPid(process.pid, SIGKILL);
   (void)waitForExit(process.pid, Reap::Yes, true);
-  return SpawnFailure{ChildStep::None, pidfd.error()};
+  return SpawnFailure{StartStep::Spawn, pidfd.error()};
 }
 
 }  // namespace regroup

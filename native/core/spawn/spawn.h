@@ -27,7 +27,7 @@ enum class SpawnMethod : uint8_t {
 
 /// Why there's no worker. Nothing is left of it.
 struct SpawnFailure {
-  ChildStep step;  // None: the clone itself failed
+  StartStep step;  // Spawn: the clone itself failed
   Error error;
   int resource = 0;     // at Rlimits: the index of the limit
   int path = 0;         // at Exec: PreparedCommand::path()
@@ -36,7 +36,7 @@ struct SpawnFailure {
 
 /// What was optional, and the kernel refused: a binding, or a cgroup that limits nothing.
 struct Refusal {
-  ChildStep step;
+  StartStep step;
   Error error;
 };
 
@@ -72,7 +72,7 @@ class Spawner {
   /// working directory or its program are on a disk that doesn't answer, or while it's stopped.
   struct Child {
     pid_t pid;
-    ChildStep step;
+    StartStep step;
   };
   /// Thread: any. Nothing: there's none at this moment.
   std::optional<Child> child() const;
