@@ -6,6 +6,17 @@
 
 namespace regroup {
 
+using namespace std::chrono_literals;
+
+namespace {
+
+/// A killed process is in its cgroup until it's through with its exit, a moment after its end is
+/// told.
+constexpr std::chrono::milliseconds kRemovePause = 2ms;
+constexpr int kRemoveTries = 100;
+
+}  // namespace
+
 /// A fresh one for each group, see Cgroup. Without one, which is common, what the group leaves
 /// behind is found by its sessions and its cookie only.
 void Supervisor::Impl::openCgroup(Group& group) {
@@ -74,6 +85,35 @@ std::vector<std::string> Supervisor::Impl::cgroupFolders(const Group& group) con
   if (group.limited) folders = group.limited->folders();
   if (group.cgroup) folders.push_back(group.cgroup->path());
   return folders;
+}
+
+/// Whoever hears of the group's end may end at once, and nobody would remove them then.
+void Supervisor::Impl::closeCgroups(Group& group) {
+  // One with a process that lingers, or is stuck in the kernel, stays for as long as that does.
+  const bool isLeft = !group.stuck.empty() || (group.sweep && group.sweep->hasRemains());
+  if (isLeft) {
+    leaveRemains(group);
+    return end(group);
+  }
+  if (!removeCgroups(cgroupFolders(group))) {
+    if (group.removals++ < kRemoveTries)
+      return setTimer(group, loop_->now() + kRemovePause, &Impl::closeCgroups);
+    // Somebody who was left alone, and couldn't be moved out, isn't ours any more.
+    if (!group.sweep || group.sweep->left().empty()) {
+      leaveRemains(group);
+      return end(group);
+    }
+  }
+  if (guardian_) guardian_->end(group.id);
+  end(group);
+}
+
+void Supervisor::Impl::leaveRemains(Group& group) {
+  Remains::Left left{group.id, group.cookie, cgroupFolders(group), {}};
+  if (group.sweep) left.strays = group.sweep->takeRemains();
+  for (const Stray& stray : left.strays)
+    left.isLingering = left.isLingering || group.sweep->isLingering(stray);
+  remains_.add(std::move(left));
 }
 
 }  // namespace regroup

@@ -33,7 +33,7 @@ void Supervisor::Impl::onWorkerReady(Worker& worker) {
   // One that we gave up on has come loose.
   worker.stuck = false;
   std::erase_if(abandoned_, [&](const auto& other) { return other.get() == &worker; });
-  removeRemains();
+  remains_.remove();
 }
 
 /// `status`: nothing if somebody else took it.

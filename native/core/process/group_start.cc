@@ -130,14 +130,11 @@ Result<void> Supervisor::Impl::needGuardian(const Group* starting) {
     return guardian.error();
   }
   guardian_ = *std::move(guardian);
-  for (const Guest& guest : guests_) guardian_->begin(guest.id, guest.cookie);
+  for (const Guests::Guest& guest : guests_.all()) guardian_->begin(guest.id, guest.cookie);
   for (const auto& [id, other] : groups_) {
     if (other.get() != starting) tellGuardian(*other);
   }
-  for (const auto& remains : remains_) {
-    guardian_->begin(remains->group, remains->cookie);
-    for (const std::string& folder : remains->folders) guardian_->addCgroup(remains->group, folder);
-  }
+  remains_.tell(*guardian_);
   tellHome(0);
   return {};
 }

@@ -23,6 +23,8 @@ constexpr milliseconds kHurriedWait = 3s;
 constexpr milliseconds kStartWait = 500ms;
 /// For the thread's last things, when no group is left: the guardian's goodbye, cgroups.
 constexpr milliseconds kEndWait = 5s;
+/// For what groups have left and no guardian sees to.
+constexpr milliseconds kRemainsWait = 1s;
 /// A guest that the guardian doesn't know is better than a host that waits for us.
 constexpr milliseconds kGuestWait = 1s;
 
@@ -35,7 +37,8 @@ Supervisor::Impl::Impl(Options options, const Features& features, std::shared_pt
       loop_(std::move(loop)),
       spawner_(std::move(spawner)),
       starts_(spawner_, [this](const StartWatch::Hanging& hanging) { onStartHangs(hanging); }),
-      search_(loop_, features) {
+      search_(loop_, features),
+      remains_(*loop_, features, [this] { return guardian_.get(); }) {
   const auto& [early, exitGuard] = options_.preloads;
   std::vector<std::string> libraries;
   for (const std::string& library : {early, exitGuard}) {
@@ -74,7 +77,9 @@ void Supervisor::Impl::tearDown() {
   if (!left.empty()) pump_->finish(std::move(left), 0ms, nullptr);
   pump_.reset();
   helpers_.reset();
-  outliveRemains();
+  remains_.removeWithin(guardian_ ? 0ms : kRemainsWait);
+  // It sees to them, and to groups that we couldn't wait for.
+  if (guardian_ && (!remains_.isEmpty() || !groups_.empty())) guardian_->outlive();
   guardian_.reset();
   if (inHome_) home_.leave();
 }
@@ -98,9 +103,7 @@ void Supervisor::Impl::killAll(milliseconds atMost, std::shared_ptr<Fd> done) {
 
 /// On the thread that spawns, so that a child is known before it can be a zombie.
 void Supervisor::Impl::reapOrphans() {
-  // A guest's zombie looks like an orphan's, and whoever started it waits for its status.
-  orphansLeft_ = !guests_.empty();
-  if (orphansLeft_) return;
+  if (guests_.deferOrphans()) return;
   std::vector<pid_t> ours;
   for (const auto& [id, group] : groups_) {
     for (const auto& worker : group->workers) ours.push_back(worker->process.pid);
@@ -114,8 +117,7 @@ void Supervisor::Impl::reapOrphans() {
 }
 
 void Supervisor::Impl::beginGuest(std::string cookie, const Fd& done) {
-  guests_.push_back({nextGuest_--, std::move(cookie)});
-  const Guest& guest = guests_.back();
+  const Guests::Guest& guest = guests_.begin(std::move(cookie));
   // Where there's none, the first group tells it.
   if (!options_.guardian.empty() && !unguardable_ && needGuardian(nullptr))
     guardian_->begin(guest.id, guest.cookie);
@@ -123,12 +125,10 @@ void Supervisor::Impl::beginGuest(std::string cookie, const Fd& done) {
 }
 
 void Supervisor::Impl::endGuest(const std::string& cookie) {
-  const auto guest = std::find_if(guests_.begin(), guests_.end(),
-                                  [&](const Guest& each) { return each.cookie == cookie; });
-  if (guest == guests_.end()) return;
-  if (guardian_) guardian_->end(guest->id);
-  guests_.erase(guest);
-  if (guests_.empty() && orphansLeft_) reapOrphans();
+  const auto id = guests_.end(cookie);
+  if (!id) return;
+  if (guardian_) guardian_->end(*id);
+  if (guests_.takeDeferred()) reapOrphans();
 }
 
 /// Thread: the watch's.

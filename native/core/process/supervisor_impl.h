@@ -18,7 +18,9 @@
 #include "core/preload/preload_check.h"
 #include "core/process/early_watch.h"
 #include "core/process/guardian.h"
+#include "core/process/guests.h"
 #include "core/process/process.h"
+#include "core/process/remains.h"
 #include "core/process/start_watch.h"
 #include "core/process/stray_search.h"
 #include "core/process/stray_sweep.h"
@@ -120,31 +122,6 @@ class Supervisor::Impl {
     std::unique_ptr<EarlyWatch> early;  // none: their ends are told when they're gone
   };
 
-  /// A child of this process that it has started itself; the guardian knows it by a number of no
-  /// group.
-  struct Guest {
-    uint64_t id;
-    std::string cookie;
-  };
-
-  struct Remains;
-
-  struct RemainsWatch final : Loop::Watcher {
-    Impl* owner;
-    Remains* remains;
-    Stray stray;
-    void onReady(uint32_t) override { owner->onRemainsReady(*this); }
-  };
-
-  /// Of a group that has ended, while its cgroups aren't removed: somebody is stuck in the kernel,
-  /// or lingers.
-  struct Remains {
-    GroupId group;
-    std::string cookie;
-    std::vector<std::string> folders;
-    std::vector<std::unique_ptr<RemainsWatch>> strays;
-  };
-
   /// Workers that are reaped as soon as the guardian knows that their numbers aren't theirs any
   /// more.
   struct Unreaped {
@@ -223,14 +200,8 @@ class Supervisor::Impl {
   std::optional<UsageRefusal> openLimits(Group& group, const GroupPlan& plan);
   void tellHome(Controllers needed);
   std::vector<std::string> cgroupFolders(const Group& group) const;
-
-  // group_remains.cc
   void closeCgroups(Group& group);
   void leaveRemains(Group& group);
-  void onRemainsReady(RemainsWatch& watch);
-  void endLingering(Remains& remains);
-  void removeRemains();
-  void outliveRemains();
 
   // group_stop.cc
   void kill(Group& group);
@@ -272,12 +243,10 @@ class Supervisor::Impl {
   bool ungroupable_ = false;                  // so it was told
   bool isStaleRemoved_ = false;
   std::map<GroupId, std::unique_ptr<Group>> groups_;
-  std::vector<Guest> guests_;
-  uint64_t nextGuest_ = UINT64_MAX;  // downwards
-  bool orphansLeft_ = false;         // for when the last guest has ended
+  Guests guests_;
   CgroupHome& home_ = CgroupHome::ofThisProcess();
   bool inHome_ = false;  // has entered
-  std::vector<std::unique_ptr<Remains>> remains_;
+  Remains remains_;
   std::vector<Unreaped> unreaped_;
   std::map<StreamId, std::pair<GroupId, size_t>> streams_;  // whose they are
   std::vector<std::unique_ptr<Worker>> abandoned_;          // stuck; reaped if they ever end
