@@ -26,6 +26,7 @@
       "native/core/cgroup/usage.cc",
       "native/core/cgroup/home.cc",
       "native/core/cgroup/worker_cgroups.cc",
+      "native/core/cgroup/group_cgroups.cc",
       "native/core/preload/interpreter.cc",
       "native/core/preload/preload_check.cc",
       "native/core/process/signals.cc",

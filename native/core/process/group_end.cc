@@ -46,7 +46,8 @@ void Supervisor::Impl::onGone(Worker& worker, std::optional<ExitStatus> status) 
   if (!group.failure) {
     std::optional<Usage> usage;
     // The folder won't be there when this has arrived.
-    if (group.limited && !endedWell(*worker.status)) usage = group.limited->usageOf(worker.index);
+    const WorkerCgroups* const limited = group.cgroups.limited();
+    if (limited != nullptr && !endedWell(*worker.status)) usage = limited->usageOf(worker.index);
     emit(group.id, at, Exited{worker.index, worker.process.pid, *worker.status, usage});
   }
 
@@ -73,9 +74,9 @@ StraySweep& Supervisor::Impl::sweepOf(Group& group) {
     group.sweep = std::make_unique<StraySweep>(
         *loop_, search_, features_,
         StraySweep::Subject{.cookie = group.cookie,
-                            .cgroup = group.cgroup ? &*group.cgroup : nullptr,
-                            .isHeld = group.isHeld,
-                            .folders = cgroupFolders(group),
+                            .cgroup = group.cgroups.own(),
+                            .isHeld = group.cgroups.isHeld(),
+                            .folders = group.cgroups.folders(),
                             .refuge = isMoved ? home_.leaf() : std::string(),
                             .since = group.since,
                             .tidyUp = group.tidyUp});

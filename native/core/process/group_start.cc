@@ -80,8 +80,7 @@ void Supervisor::Impl::launch(Group& group, GroupPlan& plan, std::vector<SinkFil
   openCgroup(group);
   if (auto refusal = openLimits(group, plan)) group.failure = toFailure(0, std::move(*refusal));
   StreamsStart streams{std::move(files), plan.tailBytes, pipeBytes(plan), {}};
-  group.isHeld = group.cgroup.has_value();
-  if (!group.isHeld) search_.noteThoseThere();
+  if (!group.cgroups.isHeld()) search_.noteThoseThere();
   group.since = loop_->now();
   Started started;
   group.workers.reserve(plan.workers.size());
@@ -98,7 +97,7 @@ void Supervisor::Impl::launch(Group& group, GroupPlan& plan, std::vector<SinkFil
   closeFiles(std::move(streams.done));
 
   if (!group.failure) {
-    if (guardian_ && group.isHeld) guardian_->isHeld(group.id);
+    if (guardian_ && group.cgroups.isHeld()) guardian_->isHeld(group.id);
     emit(group.id, loop_->now(), std::move(started));
     startEarly(group);
     if (group.live == 0) onAllGone(group);  // a group of none
@@ -146,8 +145,8 @@ void Supervisor::Impl::tellGuardian(const Group& group) {
   }
   guardian_->begin(group.id, group.cookie);
   guardian_->watch(group.id, leaders);
-  for (const std::string& folder : cgroupFolders(group)) guardian_->addCgroup(group.id, folder);
-  if (group.isHeld) guardian_->isHeld(group.id);
+  for (const std::string& folder : group.cgroups.folders()) guardian_->addCgroup(group.id, folder);
+  if (group.cgroups.isHeld()) guardian_->isHeld(group.id);
 }
 
 int Supervisor::Impl::pipeBytes(const GroupPlan& plan) const {
@@ -162,7 +161,7 @@ int Supervisor::Impl::pipeBytes(const GroupPlan& plan) const {
 /// A worker runs outside of the group's cgroup, and so does what it starts: it's found by /proc
 /// only.
 void Supervisor::Impl::noteOutside(Group& group) {
-  if (std::exchange(group.isHeld, false)) search_.noteThoseThere();
+  if (group.cgroups.noteOutside()) search_.noteThoseThere();
 }
 
 Result<int> Supervisor::Impl::nullFd(Group& group) {
@@ -248,8 +247,8 @@ std::optional<StartFailed> Supervisor::Impl::startWorker(Group& group, WorkerPla
   auto command = PreparedCommand::prepare(plan.command, fds);
   if (!command) return StartFailed{index, StartStep::Resolve, command.error(), plan.command.file};
   WorkerCgroups::Membership limits;
-  if (group.limited) {
-    auto added = group.limited->add(index, plan.usage);
+  if (const WorkerCgroups* const limited = group.cgroups.limited()) {
+    auto added = limited->add(index, plan.usage);
     if (auto* refusal = std::get_if<UsageRefusal>(&added))
       return toFailure(index, std::move(*refusal));
     limits = std::move(*std::get_if<WorkerCgroups::Membership>(&added));
@@ -257,7 +256,7 @@ std::optional<StartFailed> Supervisor::Impl::startWorker(Group& group, WorkerPla
   std::vector<int> joined;
   for (const Cgroup& each : limits.joined) joined.push_back(each.procs());
   Cgroups cgroups{.joined = joined};
-  if (group.cgroup) cgroups.born = &*group.cgroup;
+  cgroups.born = group.cgroups.own();
   if (limits.born) cgroups = {&*limits.born, true, joined};
   std::vector<Refusal> refused;
   auto spawned = spawner_.spawn(*command, &refused, cgroups);

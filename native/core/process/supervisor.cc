@@ -77,6 +77,10 @@ void Supervisor::Impl::tearDown() {
   if (!left.empty()) pump_->finish(std::move(left), 0ms, nullptr);
   pump_.reset();
   helpers_.reset();
+  if (!guardian_) {
+    // Those whose end the loop didn't wait for; they have been killed.
+    for (const auto& [id, group] : groups_) leaveRemains(*group);
+  }
   remains_.removeWithin(guardian_ ? 0ms : kRemainsWait);
   // It sees to them, and to groups that we couldn't wait for.
   if (guardian_ && (!remains_.isEmpty() || !groups_.empty())) guardian_->outlive();

@@ -11,10 +11,9 @@
 #include "core/base/fd.h"
 #include "core/base/helpers.h"
 #include "core/base/thread.h"
-#include "core/cgroup/cgroup.h"
+#include "core/cgroup/group_cgroups.h"
 #include "core/cgroup/home.h"
 #include "core/cgroup/places.h"
-#include "core/cgroup/worker_cgroups.h"
 #include "core/preload/preload_check.h"
 #include "core/process/early_watch.h"
 #include "core/process/guardian.h"
@@ -111,11 +110,8 @@ class Supervisor::Impl {
     TimePoint since;  // before the first worker
     TidyUp tidyUp;
     std::unique_ptr<StraySweep> sweep;  // once there may be something to sweep
-    std::optional<Cgroup> cgroup;
-    bool isHeld = false;                        // by it: no worker is outside
-    std::optional<UsageRefusal> cgroupRefusal;  // why there's none where it was tried first
-    std::optional<WorkerCgroups> limited;       // none: nobody asked for limits of usage
-    int removals = 0;                           // of its cgroups, that were tried again
+    GroupCgroups cgroups;
+    int removals = 0;  // of its cgroups, that were tried again
     std::vector<std::string> tails;
     std::shared_ptr<Opening> opening;  // in Phase::Opening
     Fd null;
@@ -197,9 +193,9 @@ class Supervisor::Impl {
   // group_cgroup.cc
   void openCgroup(Group& group);
   static void removeStale(const CgroupPlaces& places);
+  GroupCgroups::Announce announceTo(GroupId group);
   std::optional<UsageRefusal> openLimits(Group& group, const GroupPlan& plan);
   void tellHome(Controllers needed);
-  std::vector<std::string> cgroupFolders(const Group& group) const;
   void closeCgroups(Group& group);
   void leaveRemains(Group& group);
 
