@@ -17,7 +17,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
  */
 const hierarchies = ['', 'freezer', 'memory', 'pids'];
 /** For guardians and process 1 on a busy machine, to remove cgroups and to take the dead away. */
-const patienceMs = 20_000;
+const defaultPatienceMs = 20_000;
 
 let made = 0;
 
@@ -35,7 +35,7 @@ export function ownCgroup() {
   const script = folders.map(folder => `echo $$ >'${folder}/cgroup.procs' && `).join('');
   return {
     within: command => ['sh', '-c', `${script}exec "$@"`, 'sh', ...command],
-    async remove() {
+    async remove(patienceMs = defaultPatienceMs) {
       const until = Date.now() + patienceMs;
       while (Date.now() < until && folders.some(hasContent)) await sleep(20);
       const left = folders.flatMap(contentOf);

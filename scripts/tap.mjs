@@ -1,6 +1,6 @@
 // Runs test files and shows a line for each, with the details of what failed.
 //
-// Each is a program that prints TAP, so Node alone runs it. tap's own runner would load hooks into
+// Each is a program that prints TAP: one for Node, which alone runs it, or a native one. tap's own runner would load hooks into
 // every Node that a test starts and put variables into its environment; ours are tests of what
 // processes see and of how they end.
 import { spawn } from 'node:child_process';
@@ -8,31 +8,39 @@ import { once } from 'node:events';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Parser } from 'tap-parser';
 import { ownCgroup } from './own-cgroup.mjs';
 import { root } from './test-build.mjs';
 
-/** For one file, on a machine that others use as well. */
-const timeoutMs = 1_800_000;
+/** For one file, on a machine that others use as well. The longest takes four minutes there. */
+const defaultTimeoutMs = 900_000;
 /** For each of a file's tests: tap's own limit, in seconds. */
 const testTimeout = 480;
 /** Of what a file left behind. */
 const maxLeftShown = 8;
+/** For its output to end after it did, where nobody can end who else holds it. */
+const closeMs = 20_000;
 
 /**
  * Runs test files, `jobs` at a time.
  *
+ * @param args for each of them
+ * @param timeoutMs for each of them
  * @param again a file that fails runs once more, alone; what it does then counts
  * @returns counts of assertions, what was skipped with its reason, and the files that failed first
  *   and passed then
  */
-export async function runTap(files, { jobs = 2, env = {}, label, again = false } = {}) {
+export async function runTap(
+  files,
+  { jobs = 2, env = {}, args, label, timeoutMs = defaultTimeoutMs, again = false } = {},
+) {
   const total = { passed: 0, failed: 0, skipped: [], flaky: [] };
   const waiting = [...files];
   const failing = [];
   const work = async () => {
     for (let file = waiting.shift(); file; file = waiting.shift()) {
-      const result = await runFile(file, env);
+      const result = await run(file);
       show(file, result);
       if (again && result.failed > 0) failing.push(file);
       else add(result);
@@ -41,12 +49,16 @@ export async function runTap(files, { jobs = 2, env = {}, label, again = false }
   await Promise.all(Array.from({ length: jobs }, work));
   for (const file of failing) {
     console.log(`once more, alone: ${nameOf(file)}`);
-    const result = await runFile(file, env);
+    const result = await run(file);
     show(file, result);
     add(result);
     if (result.failed === 0) total.flaky.push(nameOf(file));
   }
   return total;
+
+  function run(file) {
+    return runFile(file, { env, args: args?.(file) ?? [], timeoutMs });
+  }
 
   function add({ passed, failed, skipped }) {
     total.passed += passed;
@@ -55,7 +67,10 @@ export async function runTap(files, { jobs = 2, env = {}, label, again = false }
   }
 
   function nameOf(file) {
-    return `${label ? `${label}: ` : ''}${file.replace(/^build\/js\/(.*)\.js$/, '$1.ts')}`;
+    const name = isNodes(file)
+      ? file.replace(/^build\/js\/(.*)\.js$/, '$1.ts')
+      : `native ${basename(file)}`;
+    return label ? `${label}: ${name}` : name;
   }
 
   function show(file, { passed, failed, skipped, failures, time }) {
@@ -73,30 +88,51 @@ export async function runTap(files, { jobs = 2, env = {}, label, again = false }
   }
 }
 
-async function runFile(file, env) {
+function isNodes(file) {
+  return /\.m?js$/.test(file);
+}
+
+async function runFile(file, { env, args, timeoutMs }) {
   const start = performance.now();
   const temp = mkdtempSync(join(tmpdir(), 'regroup-file-'));
   const before = new Set(readdirSync(root));
   const cgroup = ownCgroup();
-  const [command, ...args] = cgroup.within([process.execPath, '--enable-source-maps', file]);
-  const child = spawn(command, args, {
+  const [program, own] = isNodes(file)
+    ? [[process.execPath, '--enable-source-maps', file], { TAP_TIMEOUT: String(testTimeout) }]
+    : [[file], { TAP_TIMEOUT: undefined }];
+  const [command, ...rest] = cgroup.within([...program, ...args]);
+  const child = spawn(command, rest, {
     cwd: root,
-    env: { ...process.env, TAP_TIMEOUT: String(testTimeout), TMPDIR: temp, ...env },
+    env: { ...process.env, ...own, TMPDIR: temp, ...env },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
-  const timer = setTimeout(() => child.kill('SIGKILL'), timeoutMs);
+  let hung = false;
+  const timer = setTimeout(() => {
+    hung = true;
+    child.kill('SIGKILL');
+  }, timeoutMs);
   const parser = new Parser();
   const counted = new Promise(done => count(parser, [], done));
   child.stdout.pipe(parser);
-  const [[code, signal], result] = await Promise.all([once(child, 'close'), counted]);
+  const closed = once(child, 'close');
+  const [code, signal] = await once(child, 'exit');
   clearTimeout(timer);
+  const leftInCgroup = await cgroup.remove(hung ? 0 : undefined);
+  await Promise.race([closed, sleep(closeMs, undefined, { ref: false })]);
+  parser.end();
+  const result = await counted;
 
   const left = [
     ...filesIn(temp),
     ...filesIn(root).filter(path => !before.has(basename(path))),
-    ...(await cgroup.remove()),
+    ...leftInCgroup,
   ];
   rmSync(temp, { recursive: true, force: true });
+  if (hung) {
+    result.failed++;
+    const after = result.last === undefined ? '' : `, after: ${result.last}`;
+    result.failures.push({ path: [`not over in ${timeoutMs / 1000} s${after}`] });
+  }
   if (left.length > 0) {
     result.failed++;
     const more = left.length > maxLeftShown ? ` and ${left.length - maxLeftShown} more` : '';
@@ -135,7 +171,7 @@ function details({ at, source, stack, compare, test, typeName, thrown, cause, di
 
 /** Counts what has no subtests: the line that closes a subtest repeats its content. */
 function count(parser, path, done) {
-  const result = { passed: 0, failed: 0, skipped: [], failures: [] };
+  const result = { passed: 0, failed: 0, skipped: [], failures: [], last: undefined };
   let child;
   parser.on('child', subtest => {
     child = undefined;
@@ -151,6 +187,7 @@ function count(parser, path, done) {
     const closes = child;
     child = undefined;
     const title = [...path, name].join(' > ');
+    result.last = title;
     if (closes && (ok || closes.failed > 0)) return;
     if (skip) {
       result.skipped.push({ title, reason: skip === true ? 'no reason given' : skip });

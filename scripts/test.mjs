@@ -5,7 +5,7 @@
 //
 // NAMEs are parts of test file names. The parts are listed in `parts` below.
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { buildTs } from './build-ts.mjs';
 import { besideSickNeighbours, noNeighbours } from './neighbours.mjs';
@@ -109,7 +109,7 @@ async function build(chosen) {
 
 /** Compiled test files, by how they run. A file that starts processes runs alone, since it times them. */
 function testFiles() {
-  const files = { native: [], unit: [], process: [], interop: [], vm: [] };
+  const files = { unit: [], process: [], interop: [], vm: [] };
   const folder = join(root, 'build/js/test');
   for (const path of readdirSync(folder, { recursive: true }).sort()) {
     if (!path.endsWith('.test.js')) continue;
@@ -117,7 +117,7 @@ function testFiles() {
     const startsProcesses = /harness\.js'|node:child_process'|\/launch\.js'/.test(
       readFileSync(join(root, file), 'utf8'),
     );
-    const part = /^(native|interop|vm)\//.exec(path)?.[1] ?? (startsProcesses ? 'process' : 'unit');
+    const part = /^(interop|vm)\//.exec(path)?.[1] ?? (startsProcesses ? 'process' : 'unit');
     files[part].push(file);
   }
   return files;
@@ -138,7 +138,20 @@ function alone(files, env) {
 }
 
 function native() {
-  return alone(testFiles().native);
+  return runNative('native-tests');
+}
+
+/** The native tests of build/FOLDER. */
+function runNative(folder, options) {
+  return runFiles(named(programs(folder, '_test')), { jobs: 1, ...options });
+}
+
+/** Of build/FOLDER, by the ending of their names. @throws if there are none */
+function programs(folder, ending) {
+  const path = join('build', folder);
+  const names = readdirSync(join(root, path)).filter(name => name.endsWith(ending));
+  if (names.length === 0) throw new StepFailed(`no native tests in ${path}`);
+  return names.sort().map(name => join(path, name));
 }
 
 /** On a machine as others leave it, where that can be had; `fallbacks` run without. */
@@ -158,18 +171,17 @@ async function fallbacks() {
   const files = testFiles();
   // How it's packed and installed depends on no kernel.
   const running = files.process.filter(file => !file.endsWith('/package.test.js'));
-  return sum(await alone(files.native, env), await alone(running, env));
+  return sum(await runNative('native-tests', { env }), await alone(running, env));
 }
 
 async function sanitizers() {
   let total = sum();
-  for (const [folder, sanitize, options] of [
+  for (const [folder, sanitize, env] of [
     ['asan', 'address,undefined', { UBSAN_OPTIONS: 'print_stacktrace=1' }],
     ['tsan', 'thread', { TSAN_OPTIONS: 'halt_on_error=1:second_deadlock_stack=1' }],
   ]) {
     buildNative(folder, { sanitize });
-    const env = { REGROUP_NATIVE_TESTS: join(root, 'build', folder), ...options };
-    total = sum(total, await runFiles(testFiles().native, { jobs: 1, env, label: sanitize }));
+    total = sum(total, await runNative(folder, { env, label: sanitize }));
   }
   const env = buildSmokeAddon();
   return sum(
@@ -179,8 +191,8 @@ async function sanitizers() {
 }
 
 function fuzz() {
-  const env = { REGROUP_NATIVE_TESTS: join(root, 'build/native-tests'), REGROUP_FUZZ_REPLAY: '1' };
-  return runFiles(testFiles().native, { jobs: 1, env });
+  const corpus = file => [join('test/fuzz/corpus', basename(file).replace(/_fuzz$/, ''))];
+  return runFiles(named(programs('native-tests', '_fuzz')), { jobs: 1, args: corpus });
 }
 
 function sum(...results) {
