@@ -87,8 +87,17 @@ export function buildNative(folder, { sanitize = '', target = 'all' } = {}) {
   quietly('cmake', ['--build', out, '-j2', '--target', target]);
 }
 
+const asan = 'address,undefined';
+
+/** All that runs under sanitizers: build/asan, build/tsan and the addon, whose environment it gives. */
+export function buildSanitized() {
+  buildNative('asan', { sanitize: asan });
+  buildNative('tsan', { sanitize: 'thread' });
+  return buildSmokeAddon();
+}
+
 /** The addon with ASan and UBSan in it. Gives the environment that makes Node load it. */
-export function buildSmokeAddon() {
+function buildSmokeAddon() {
   const out = join(root, 'build/asan-addon');
   say('building the addon with ASan and UBSan');
   quietly('node', [
@@ -96,7 +105,7 @@ export function buildSmokeAddon() {
     'build',
     '--directory=native',
     `--out=${out}`,
-    '--CDREGROUP_SANITIZE=address,undefined',
+    `--CDREGROUP_SANITIZE=${asan}`,
     '--parallel=2',
   ]);
   const built = filesBelow(out).find(path => path.endsWith('/regroup.node'));

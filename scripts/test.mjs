@@ -15,7 +15,7 @@ import { runTap } from './tap.mjs';
 import {
   buildAddon,
   buildNative,
-  buildSmokeAddon,
+  buildSanitized,
   buildTests,
   placeCommands,
   root,
@@ -175,19 +175,16 @@ async function fallbacks() {
 }
 
 async function sanitizers() {
+  const addon = buildSanitized();
   let total = sum();
-  for (const [folder, sanitize, env] of [
-    ['asan', 'address,undefined', { UBSAN_OPTIONS: 'print_stacktrace=1' }],
-    ['tsan', 'thread', { TSAN_OPTIONS: 'halt_on_error=1:second_deadlock_stack=1' }],
+  for (const [folder, env] of [
+    ['asan', { UBSAN_OPTIONS: 'print_stacktrace=1' }],
+    ['tsan', { TSAN_OPTIONS: 'halt_on_error=1:second_deadlock_stack=1' }],
   ]) {
-    buildNative(folder, { sanitize });
-    total = sum(total, await runNative(folder, { env, label: sanitize }));
+    total = sum(total, await runNative(folder, { env, label: folder }));
   }
-  const env = buildSmokeAddon();
-  return sum(
-    total,
-    await runFiles(['test/fixtures/asan-smoke.mjs'], { jobs: 1, env, label: 'addon' }),
-  );
+  const smoke = ['test/fixtures/asan-smoke.mjs'];
+  return sum(total, await runFiles(smoke, { jobs: 1, env: addon, label: 'addon' }));
 }
 
 function fuzz() {
