@@ -11,6 +11,9 @@ import { isAlive, processesWith } from './processes.js';
 
 export { isAlive };
 
+/** For a line of those who outlive the command and hold its output. */
+const silenceMs = 60_000;
+
 /** A running command under test. Times, where a test needs one, come from the events it prints. */
 export interface CliRun {
   readonly pid: number;
@@ -19,7 +22,8 @@ export interface CliRun {
   readonly stderr: () => string;
   /**
    * The next line of either stream that matches, also of those that came before this call but
-   * weren't given yet. Rejects with all that was printed if the command ends without it.
+   * weren't given yet. Rejects with all that was printed if the command ends without it, or a minute later if somebody
+   * still holds its output.
    */
   line(pattern: RegExp): Promise<string>;
   /** Resolves when its stdout contains the text, which needn't be a whole line. Rejects as `line` does. */
@@ -236,9 +240,15 @@ function follow(child: ChildProcess): CliRun {
   const ended = once(child, 'close').then(
     ([code, signal]): Ended => ({ code, signal, stdout, stderr }),
   );
+  // Who holds its output then, and lives on, has had the time to say something.
+  const silent = once(child, 'exit').then(async ([code, signal]): Promise<Ended> => {
+    await sleep(silenceMs, undefined, { ref: false });
+    return { code, signal, stdout, stderr };
+  });
+  silent.catch(() => {}); // `ended` tells
   /** Rejects when it ends before. */
   const before = <T>(what: string, awaited: Promise<T>): Promise<T> => {
-    const gone = ended.then(end => {
+    const gone = Promise.race([ended, silent]).then(end => {
       throw new Error(
         `ended with ${end.signal ?? end.code} without ${what}\n${end.stdout}\n${end.stderr}`,
       );

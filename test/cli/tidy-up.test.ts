@@ -13,9 +13,10 @@ function segments(): string[] {
 }
 
 // A hundred rounds, each of two interpreters.
+const hundred = { timeout: 850_000 };
 t.setTimeout(900_000);
 
-t.test('F-F06 after 100 restarts /dev/shm holds what it held before', async t => {
+t.test('F-F06 after 100 restarts /dev/shm holds what it held before', hundred, async t => {
   const before = segments();
 
   // Nobody needs as much, but on a machine that's very busy.
@@ -92,7 +93,8 @@ t.test('F-H7 REGROUP_LEAVE in the environment of a process leaves that one alone
 
   run.type('go\n');
   // It holds the command's stderr.
-  await run.line(/killed what workers had left behind: 1 process: sleep \(pid \d+\)/);
+  // It may not have become `sleep` yet.
+  await run.line(/killed what workers had left behind: 1 process: \S+ \(pid \d+\)/);
   await run.line(/Root Cause/);
 
   t.ok(isAlive(asks));
