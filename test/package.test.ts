@@ -13,7 +13,7 @@ import t from 'tap';
 import { cleanEnv } from './harness.js';
 
 // It compiles the addon, which takes a busy machine minutes.
-t.setTimeout(590_000);
+t.setTimeout(890_000);
 
 /** What `npm run prebuild` and `npm pack` need of a checkout. */
 const sources = [
@@ -134,7 +134,7 @@ function exampleOf(page: string, language: string): string {
   return block;
 }
 
-t.test('the packed tarball', { timeout: 580_000 }, async t => {
+t.test('the packed tarball', { timeout: 880_000 }, async t => {
   const dir = t.testdir();
   const tarballs = packTarballs(dir);
   const [tarball = ''] = tarballs;

@@ -110,12 +110,14 @@ TEST("F-N01 a process that hangs in execve is known as such without waiting for 
 
 TEST("a status is read by its lines, whatever the process's name is") {
   const auto status = parseStatus(
-      "Name:\tState: X\nUmask:\t0022\nState:\tZ (zombie)\nTgid:\t7\nPPid:\t42\nThreads:\t3\n");
+      "Name:\tState: X\nUmask:\t0022\nState:\tZ (zombie)\nTgid:\t7\nPPid:\t42\nThreads:\t3\n"
+      "voluntary_ctxt_switches:\t5\nnonvoluntary_ctxt_switches:\t2\n");
 
   REQUIRE(status);
   CHECK_EQ(status->state, 'Z');
   CHECK_EQ(status->parent, 42);
   CHECK_EQ(status->threads, 3);
+  CHECK_EQ(status->switches, 7u);
   CHECK(!isDead(status));
   CHECK(isDead(parseStatus("State:\tZ (zombie)\nThreads:\t1\n")));
   CHECK(isDead(parseStatus("")));

@@ -138,26 +138,28 @@ static void forkAndWait(Body body) {
 
 /// A program of its own that sees our end by that of a pipe, has something to write then, and ends:
 /// like Python's resource tracker, or an uploader.
-static void leaveTidier(char* self, bool ownSession) {
+static void leaveTidier(char* self, bool ownSession, const char* naps) {
   int ends[2];
   (void)!::pipe(ends);
   forkAndWait([&](int) {
     if (ownSession) ::setsid();
     ::close(ends[1]);
     std::string fd = std::to_string(ends[0]);
-    char* const args[] = {self, const_cast<char*>("tidier"), fd.data(), nullptr};
+    char* const args[] = {self, const_cast<char*>("tidier"), fd.data(), const_cast<char*>(naps),
+                          nullptr};
     ::execv("/proc/self/exe", args);
   });
   ::close(ends[0]);
 }
 
-static void tidy(int fd) {
+/// Asleep most of the time.
+static void tidy(int fd, int naps) {
   ::signal(SIGTERM, SIG_DFL);
   say("tidier " + std::to_string(::getpid()));
   char byte;
   (void)!::read(fd, &byte, 1);
-  const timespec work{0, 30'000'000};
-  ::nanosleep(&work, nullptr);
+  const timespec nap{0, 10'000'000};
+  for (int i = 0; i < naps; i++) ::nanosleep(&nap, nullptr);
   say("tidied " + std::to_string(::getpid()));
 }
 
@@ -334,13 +336,15 @@ int main(int argc, char** argv, char** environ) {
     (void)!::read(told[0], &byte, 1);
     return number;
   }
-  if (mode == "tidier") return tidy(number), 0;
+  if (mode == "tidier") return tidy(number, ::atoi(argv[3])), 0;
   // These end with a code, or, without one, wait.
-  if (mode == "leave-tidier" || mode == "leave-detached-tidier" || mode == "leave-loader") {
+  if (mode == "leave-tidier" || mode == "leave-detached-tidier" || mode == "leave-slow-tidier" ||
+      mode == "leave-loader") {
     if (mode == "leave-loader")
       leaveLoader();
     else
-      leaveTidier(argv[0], mode == "leave-detached-tidier");
+      leaveTidier(argv[0], mode == "leave-detached-tidier",
+                  mode == "leave-slow-tidier" ? "40" : "3");
     if (argc > 2) return number;
     ready(), waitForEver();
   }

@@ -108,6 +108,23 @@ TEST("F-F06 what a worker that is stopped, or killed, has left may do so as well
   });
 }
 
+TEST("F-F06 one that sleeps and runs in turn isn't taken for one that just waits") {
+  everyWay([](Harness& harness) {
+    TempDir folder;
+    Witness witness(folder);
+    GroupPlan plan = group(1, witness, {{"leave-slow-tidier", "1"}});
+    plan.tidyUp.grace = 60s;
+    harness->startGroup(std::move(plan));
+    (void)harness.next<Started>();
+
+    CHECK(exitedWith(harness.next<Exited>(), 1));
+    const Ended ended = harness.next<Ended>();
+
+    CHECK(await(witness, "tidied") > 0);
+    CHECK(ended.strays.empty());
+  });
+}
+
 TEST("F-F17 after a good end nobody is told who ends by himself") {
   everyWay([](Harness& harness) {
     TempDir folder;

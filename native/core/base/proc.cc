@@ -71,6 +71,11 @@ std::optional<ProcessStatus> parseStatus(std::string_view text) {
     if (const auto parent = valueOf(line, "PPid:")) readNumber(*parent, status->parent);
     if (const auto threads = valueOf(line, "Threads:")) readNumber(*threads, status->threads);
     if (const auto ignored = valueOf(line, "SigIgn:")) readNumber(*ignored, status->ignored, 16);
+    for (const char* const kind : {"voluntary_ctxt_switches:", "nonvoluntary_ctxt_switches:"}) {
+      uint64_t switches = 0;
+      if (const auto value = valueOf(line, kind)) readNumber(*value, switches);
+      status->switches += switches;
+    }
   }
   return status;
 }

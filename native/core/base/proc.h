@@ -26,7 +26,8 @@ struct ProcessStatus {
   char state = '?';  // one letter; Z: its first thread has ended, though others may go on
   pid_t parent = 0;
   int threads = 0;
-  uint64_t ignored = 0;  // signals, as a bit mask
+  uint64_t ignored = 0;   // signals, as a bit mask
+  uint64_t switches = 0;  // how often its first thread has ceased to run; they tell that it ran
 };
 
 /// /proc/PID/status. Nothing: there's no such process.

@@ -26,19 +26,14 @@ constexpr int kMostGraces = 5;
 /// Between two looks where no pidfd tells of an end.
 constexpr milliseconds kNoPidfdPause = 10ms;
 
-bool isBusy(const ProcessStatus& status) {
+bool isRunning(const ProcessStatus& status) {
   return status.state == 'R' || status.state == 'D';
-}
-
-bool isBusy(pid_t pid) {
-  const auto status = statusOf(pid);
-  return status && isBusy(*status);
 }
 
 /// Whoever ignores SIGTERM and works on has something to finish, such as Python's resource tracker.
 bool isTidying(pid_t pid) {
   const auto status = statusOf(pid);
-  return status && isBusy(*status) && (status->ignored & signalBit(SIGTERM)) != 0;
+  return status && isRunning(*status) && (status->ignored & signalBit(SIGTERM)) != 0;
 }
 
 }  // namespace
@@ -189,8 +184,11 @@ void StraySweep::act() {
     if (isLingering(known->stray)) continue;
     tidy::Left& left = known->left;
     // Not asked about before it matters: it's a file of /proc.
-    left.isBusy = left.orphanedAt && now >= *left.orphanedAt + tidy::kQuiet && !left.wasTermed &&
-                  now < plan_.busyUntil && isBusy(pid);
+    if (left.orphanedAt && !left.wasTermed && now < plan_.busyUntil) {
+      const TimePoint firstLook = *left.orphanedAt + tidy::kFirstLook;
+      left.isBusy = now >= firstLook && isBusy(*known);
+      if (now < firstLook) next = std::min(next, firstLook);
+    }
     const tidy::Decision decision = tidy::decide(left, plan_, now);
     if (decision.order != tidy::Order::Nothing) signal(*known, decision.order);
     next = std::min(next, decision.again);
@@ -198,6 +196,14 @@ void StraySweep::act() {
   // Fallback: kernel < 5.3 has no pollable pidfd.
   if (!isWatched) return setTimer(std::min(next, now + kNoPidfdPause), &StraySweep::look);
   setTimer(next, &StraySweep::act);
+}
+
+/// Whether it runs, waits for the disk, or has run since the last look.
+bool StraySweep::isBusy(Known& known) {
+  const auto status = statusOf(known.stray.pid);
+  if (!status) return false;
+  const auto before = std::exchange(known.switches, status->switches);
+  return isRunning(*status) || before != status->switches;
 }
 
 /// On a machine that's busy enough nobody is through with anything in time.
@@ -209,6 +215,8 @@ void StraySweep::postponeKill(TimePoint now) {
 }
 
 void StraySweep::signal(Known& known, tidy::Order order) {
+  // It has ended by itself, and is about to be told of.
+  if (isDead(statusOf(known.stray.pid))) return;
   const bool isKill = order == tidy::Order::Kill;
   signalStray(known.stray, isKill ? SIGKILL : SIGTERM, features_);
   if (!isKill) signalStray(known.stray, SIGCONT, features_);

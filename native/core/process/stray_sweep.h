@@ -77,6 +77,7 @@ class StraySweep {
     StraySweep* sweep = nullptr;
     Stray stray;
     tidy::Left left;
+    std::optional<uint64_t> switches;  // at the last look whether it's busy
     bool isWatched = false;
     bool isTold = false;
     void onReady(uint32_t) override { sweep->onGone(stray.pid); }
@@ -90,6 +91,7 @@ class StraySweep {
   void onGone(pid_t pid);
   void markOrphans(TimePoint now);
   void act();
+  bool isBusy(Known& known);
   void signal(Known& known, tidy::Order order);
   void postponeKill(TimePoint now);
   TimePoint giveUpAt() const { return plan_.killAllAt() + killWait_; }

@@ -46,6 +46,8 @@ namespace tidy {
 /// Measured from a worker's SIGKILL to its resource tracker's end: 10 ms, and 150 ms with ten
 /// programs on two cores; such a one is seen to be busy.
 constexpr std::chrono::milliseconds kQuiet{100};
+/// When it's looked at first, to tell later whether it has run since.
+constexpr std::chrono::milliseconds kFirstLook{50};
 /// Between two looks at one that's busy.
 constexpr std::chrono::milliseconds kBusyPause{20};
 
@@ -63,7 +65,8 @@ struct Plan {
 struct Left {
   bool isLoader = false;
   std::optional<TimePoint> orphanedAt;  // since when its parent is none of those that are left
-  bool isBusy = false;  // it runs, or waits for the disk: it doesn't just wait for somebody
+  bool isBusy =
+      false;  // it runs, has just run, or waits for the disk: it doesn't just wait for somebody
   bool wasTermed = false;
 };
 
