@@ -9,6 +9,7 @@ namespace guardian {
 namespace {
 
 uint32_t agent = 0;
+bool hasNoSession = false;
 
 char* append(char* to, const char* text) {
   for (; *text; text++) *to++ = *text;
@@ -50,10 +51,15 @@ const char* valueOf(const char* line, const char* end, const char* name) {
 
 void noteAgent() {
   agent = static_cast<uint32_t>(rawCall(SYS_getppid));
+  hasNoSession = rawCall(SYS_getsid, agent) == 0;
 }
 
 uint32_t agentPid() {
   return agent;
+}
+
+bool agentHasNoSession() {
+  return hasNoSession;
 }
 
 bool procIsOurs() {

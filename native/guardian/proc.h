@@ -19,6 +19,9 @@ constexpr long kNoProcess = 3;  // ESRCH
 /// The agent, which has started us. To be called while it can still be asked for.
 void noteAgent();
 uint32_t agentPid();
+/// Whether it's in session 0, as far as this pid namespace can tell: then somebody else who is
+/// needn't be a thread of the kernel.
+bool agentHasNoSession();
 
 /// Whether /proc numbers processes as we do: in a pid namespace it may be the parent's.
 bool procIsOurs();

@@ -87,7 +87,8 @@ bool anyThreadHasCookie(uint32_t pid) {
 
 bool isLeft(uint32_t pid) {
   const long session = rawCall(SYS_getsid, pid);
-  if (session <= 0) return false;  // gone, or of the kernel
+  // Gone, or of the kernel.
+  if (session < 0 || (session == 0 && !agentHasNoSession())) return false;
   Status status;
   if (!readStatus(pid, status) || status.state == 'X') return false;
   const bool headless = status.state == 'Z';

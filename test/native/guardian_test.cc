@@ -40,6 +40,23 @@ void killAndReap(pid_t pid) {
   (void)::waitpid(pid, nullptr, 0);
 }
 
+/// A process of nobody's, in our session, with a cookie. @returns once it has it
+pid_t startBystander(const std::string& cookie) {
+  auto ready = makePipe();
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    ::dup2(ready->write.get(), 1);
+    std::string entry = std::string(kCookieName) + "=" + cookie;
+    char* const entries[] = {entry.data(), nullptr};
+    char* const arguments[] = {const_cast<char*>("fixture"), const_cast<char*>("block"), nullptr};
+    ::execve(REGROUP_FIXTURE, arguments, entries);
+    ::_exit(1);
+  }
+  ready->write.reset();
+  (void)LineReader(std::move(ready->read)).line();
+  return pid;
+}
+
 }  // namespace
 
 TEST("pain 1: whatever a worker has started ends with an agent that is killed") {
@@ -206,6 +223,39 @@ TEST("F-N12 a guardian that sees another namespace's /proc kills its workers, an
     int others = 0;
     while ((ended = ::waitpid(-1, nullptr, 0)) > 0 && ended != stranger && others < 4) others++;
     return ended == stranger ? 1 : 0;
+  });
+  if (!result) return tap::skip("needs a pid namespace of its own: root");
+
+  CHECK_EQ(*result, 0);
+}
+
+TEST("the guardian finds who is in a session that began outside of the namespace") {
+  const auto result = inPidNamespace(Proc::Own, [] {
+    if (::getsid(0) != 0) return 2;
+    const std::string cookie = makeCookie();
+    auto told = makePipe();
+    const pid_t agent = ::fork();
+    if (agent == 0) {
+      auto loop = Loop::create();
+      auto spawner = Spawner::create(probeFeatures());
+      auto guardian = Guardian::start(*spawner, **loop, REGROUP_GUARDIAN);
+      (*guardian)->begin(1, cookie);
+      (void)!::write(told->write.get(), "y", 1);
+      for (;;) ::pause();
+    }
+    told->write.reset();  // an agent that fails ends the reading
+    char byte = 0;
+    (void)!::read(told->read.get(), &byte, 1);
+    const pid_t bystander = startBystander(cookie);
+
+    (void)::kill(agent, SIGKILL);
+    // Process 1 inherits the guardian, which ends when it has found nobody any more.
+    for (int others = 0; others < 2;) {
+      const pid_t ended = ::waitpid(-1, nullptr, 0);
+      if (ended == bystander) return 0;
+      others += ended > 0;
+    }
+    return ::waitpid(bystander, nullptr, WNOHANG) == bystander ? 0 : 1;
   });
   if (!result) return tap::skip("needs a pid namespace of its own: root");
 

@@ -51,6 +51,11 @@ std::vector<pid_t> allProcesses() {
   return numbersIn("/proc");
 }
 
+bool isUsers(pid_t pid) {
+  const pid_t session = ::getsid(pid);
+  return session > 0 || (session == 0 && ::getsid(0) == 0);
+}
+
 std::vector<pid_t> threadsOf(pid_t pid) {
   return numbersIn(procPath(pid, "task").c_str());
 }

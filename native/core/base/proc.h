@@ -53,6 +53,11 @@ struct ProcEntry {
 };
 std::optional<ProcEntry> entryOf(pid_t pid);
 
+/// Whether there's such a process, and it isn't the kernel's. Those are in session 0, and so is, in
+/// a pid namespace, whoever's session began outside of it, as with a container's `exec`: where that
+/// is so of ourselves, nobody is taken for one of the kernel's.
+bool isUsers(pid_t pid);
+
 /// Its threads' numbers, the first one's among them.
 std::vector<pid_t> threadsOf(pid_t pid);
 

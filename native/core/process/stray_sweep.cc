@@ -186,7 +186,7 @@ void StraySweep::act() {
     // Not asked about before it matters: it's a file of /proc.
     if (left.orphanedAt && !left.wasTermed && now < plan_.busyUntil) {
       const TimePoint firstLook = *left.orphanedAt + tidy::kFirstLook;
-      left.isBusy = now >= firstLook && isBusy(*known);
+      left.isBusy = now >= firstLook && isBusy(*known, now);
       if (now < firstLook) next = std::min(next, firstLook);
     }
     const tidy::Decision decision = tidy::decide(left, plan_, now);
@@ -198,12 +198,15 @@ void StraySweep::act() {
   setTimer(next, &StraySweep::act);
 }
 
-/// Whether it runs, waits for the disk, or has run since the last look.
-bool StraySweep::isBusy(Known& known) {
+/// Whether it runs, waits for the disk, or has run lately.
+bool StraySweep::isBusy(Known& known, TimePoint now) {
   const auto status = statusOf(known.stray.pid);
   if (!status) return false;
-  const auto before = std::exchange(known.switches, status->switches);
-  return isRunning(*status) || before != status->switches;
+  if (!known.lastRun || isRunning(*status) || known.switches != status->switches) {
+    known.switches = status->switches;
+    known.lastRun = now;
+  }
+  return now < *known.lastRun + tidy::kIdle;
 }
 
 /// On a machine that's busy enough nobody is through with anything in time.

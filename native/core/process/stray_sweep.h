@@ -77,7 +77,8 @@ class StraySweep {
     StraySweep* sweep = nullptr;
     Stray stray;
     tidy::Left left;
-    std::optional<uint64_t> switches;  // at the last look whether it's busy
+    uint64_t switches = 0;             // as they were then
+    std::optional<TimePoint> lastRun;  // when it was seen to have run; before the first look: none
     bool isWatched = false;
     bool isTold = false;
     void onReady(uint32_t) override { sweep->onGone(stray.pid); }
@@ -91,7 +92,7 @@ class StraySweep {
   void onGone(pid_t pid);
   void markOrphans(TimePoint now);
   void act();
-  bool isBusy(Known& known);
+  bool isBusy(Known& known, TimePoint now);
   void signal(Known& known, tidy::Order order);
   void postponeKill(TimePoint now);
   TimePoint giveUpAt() const { return plan_.killAllAt() + killWait_; }

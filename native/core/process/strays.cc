@@ -140,7 +140,7 @@ std::vector<pid_t> candidates(const Wanted& wanted, ProcessAges& ages) {
   const auto all = allProcesses();
   for (const pid_t pid : all) {
     if (pid <= 1 || pid == self || contains(wanted.leaders, pid)) continue;
-    if (::getsid(pid) <= 0) continue;  // gone, or a kernel thread
+    if (!isUsers(pid)) continue;
     const auto entry = entryOf(pid);
     if (!entry || ages.wasThere(pid, *entry, wanted.since)) continue;
     if (isKnown(wanted, pid) || user == 0 || entry->owner == user) found.push_back(pid);
@@ -169,7 +169,7 @@ void addUnseen(const Wanted& wanted, const Features& features, pid_t pid,
 void ProcessAges::note() {
   const auto all = allProcesses();
   for (const pid_t pid : all) {
-    if (::getsid(pid) <= 0) continue;
+    if (!isUsers(pid)) continue;
     if (const auto entry = entryOf(pid)) (void)wasThere(pid, *entry, TimePoint());
   }
   keep(all);

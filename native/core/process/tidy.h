@@ -46,8 +46,10 @@ namespace tidy {
 /// Measured from a worker's SIGKILL to its resource tracker's end: 10 ms, and 150 ms with ten
 /// programs on two cores; such a one is seen to be busy.
 constexpr std::chrono::milliseconds kQuiet{100};
-/// When it's looked at first, to tell later whether it has run since.
+/// When it's looked at first, to tell later whether it has run since; one that hasn't for kIdle
+/// waits.
 constexpr std::chrono::milliseconds kFirstLook{50};
+constexpr std::chrono::milliseconds kIdle{50};
 /// Between two looks at one that's busy.
 constexpr std::chrono::milliseconds kBusyPause{20};
 
