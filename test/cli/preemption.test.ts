@@ -117,7 +117,7 @@ for (const [who, yes, token] of [
   ['AWS', '{"action": "terminate"}', 'a-token'],
 ] as const) {
   t.test(`pain 5: a metadata service like that of ${who} gives a notice`, async t => {
-    let asked = 0;
+    let isDue = false;
     const server = createServer((request, response) => {
       const isToken = request.method === 'PUT' && request.url === '/latest/api/token';
       if (isToken) return response.end(token);
@@ -126,8 +126,7 @@ for (const [who, yes, token] of [
         return response.end('who are you?');
       }
       t.equal(request.headers['metadata-flavor'], 'Google');
-      asked += 1;
-      return response.end(asked === 1 ? 'FALSE' : yes);
+      return response.end(isDue ? yes : 'FALSE');
     });
     await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
     t.teardown(() => {
@@ -136,12 +135,9 @@ for (const [who, yes, token] of [
     });
     const { port } = server.address() as AddressInfo; // it listens on TCP
     const url = `http://127.0.0.1:${port}/preempted`;
-    const run = startCli(t, [
-      '--standalone',
-      `--preempt-url=${url}`,
-      '--preempt-interval=0.01',
-      ...['--preempt-limit=0', ...waits],
-    ]);
+    const args = [`--preempt-url=${url}`, '--preempt-interval=0.01', '--preempt-limit=0'];
+    const run = await startTwo(t, args, waits);
+    isDue = true;
     const ended = await run.ended;
 
     t.equal(ended.code, exitCodes.preempted);
