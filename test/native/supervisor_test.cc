@@ -195,7 +195,7 @@ TEST("a stop with target leader lets the worker's children live until it's gone,
     CHECK(exitedWith(harness.next<Exited>(), 0));
     (void)harness.next<Ended>();
     CHECK(witness.reader().ended());
-    CHECK(gone(child) || stateOf(child) == 'Z');
+    CHECK(isDead(statusOf(child)));
   });
 }
 
@@ -279,7 +279,7 @@ TEST("a double-forked daemon with its own session is found by its cookie and kil
     CHECK(exitedWith(harness.next<Exited>(), 1));
     CHECK_EQ(harness.next<Ended>().strays.size(), 1u);
     CHECK(witness.reader().ended());
-    CHECK(gone(daemon) || stateOf(daemon) == 'Z');
+    CHECK(isDead(statusOf(daemon)));
   });
 }
 
