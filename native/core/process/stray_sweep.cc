@@ -218,8 +218,8 @@ void StraySweep::postponeKill(TimePoint now) {
 }
 
 void StraySweep::signal(Known& known, tidy::Order order) {
-  // It has ended by itself, and is about to be told of.
-  if (isDead(statusOf(known.stray.pid))) return;
+  // By itself, and that's about to be told.
+  if (hasEnded(known.stray)) return;
   const bool isKill = order == tidy::Order::Kill;
   signalStray(known.stray, isKill ? SIGKILL : SIGTERM, features_);
   if (!isKill) signalStray(known.stray, SIGCONT, features_);

@@ -234,6 +234,10 @@ std::vector<Stray> findStraysAtOnce(const Wanted& wanted, const Features& featur
   return strays;
 }
 
+bool hasEnded(const Stray& stray) {
+  return stray.pidfd ? isGone(stray.pidfd) : isKnownDead(stray.pid);
+}
+
 void signalStray(const Stray& stray, int signal, const Features& features) {
   if (stray.pidfd && features.pidfdSignal) {
     (void)sendSignal(stray.pidfd, signal);

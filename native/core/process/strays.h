@@ -89,6 +89,8 @@ std::vector<Stray> findStraysAtOnce(const Wanted& wanted, const Features& featur
 /// Those in the cgroup, less the leaders and ourselves. Waits for nobody.
 std::vector<pid_t> strangersIn(const std::string& cgroup, const std::vector<pid_t>& leaders);
 
+/// Whether it has ended, as far as it can be told: by its pidfd, else by a /proc that is ours.
+bool hasEnded(const Stray& stray);
 void signalStray(const Stray& stray, int signal, const Features& features);
 
 }  // namespace regroup

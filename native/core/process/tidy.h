@@ -67,8 +67,7 @@ struct Plan {
 struct Left {
   bool isLoader = false;
   std::optional<TimePoint> orphanedAt;  // since when its parent is none of those that are left
-  bool isBusy =
-      false;  // it runs, has just run, or waits for the disk: it doesn't just wait for somebody
+  bool isBusy = false;  // it runs, has just run, or waits for the disk, and not for somebody
   bool wasTermed = false;
 };
 
