@@ -40,20 +40,17 @@ void killAndReap(pid_t pid) {
   (void)::waitpid(pid, nullptr, 0);
 }
 
-/// A process of nobody's, in our session, with a cookie. @returns once it has it
-pid_t startBystander(const std::string& cookie) {
-  auto ready = makePipe();
+/// A process of nobody's, in our session, with a cookie; it says that it's ready, to `out`.
+pid_t startBystander(const std::string& cookie, const Fd& out) {
   const pid_t pid = ::fork();
   if (pid == 0) {
-    ::dup2(ready->write.get(), 1);
+    ::dup2(out.get(), 1);
     std::string entry = std::string(kCookieName) + "=" + cookie;
     char* const entries[] = {entry.data(), nullptr};
     char* const arguments[] = {const_cast<char*>("fixture"), const_cast<char*>("block"), nullptr};
     ::execve(REGROUP_FIXTURE, arguments, entries);
     ::_exit(1);
   }
-  ready->write.reset();
-  (void)LineReader(std::move(ready->read)).line();
   return pid;
 }
 
@@ -246,7 +243,10 @@ TEST("the guardian finds who is in a session that began outside of the namespace
     told->write.reset();  // an agent that fails ends the reading
     char byte = 0;
     (void)!::read(told->read.get(), &byte, 1);
-    const pid_t bystander = startBystander(cookie);
+    auto ready = makePipe();
+    const pid_t bystander = startBystander(cookie, ready->write);
+    ready->write.reset();
+    (void)LineReader(std::move(ready->read)).line();
 
     (void)::kill(agent, SIGKILL);
     // Process 1 inherits the guardian, which ends when it has found nobody any more.
@@ -299,16 +299,8 @@ TEST("what the guardian is told while it's stopped isn't lost") {
   told->write.reset();  // an agent that fails ends the reading
   TempDir folder;
   Witness witness(folder);
-  const pid_t bystander = ::fork();
-  if (bystander == 0) {
-    const Fd out(::open(witness.path().c_str(), O_WRONLY));
-    ::dup2(out.get(), 1);
-    std::string entry = std::string(kCookieName) + "=" + cookie;
-    char* const entries[] = {entry.data(), nullptr};
-    char* const arguments[] = {const_cast<char*>("fixture"), const_cast<char*>("block"), nullptr};
-    ::execve(REGROUP_FIXTURE, arguments, entries);
-    ::_exit(1);
-  }
+  const pid_t bystander =
+      startBystander(cookie, Fd(::open(witness.path().c_str(), O_WRONLY | O_CLOEXEC)));
   await(witness, "ready");
   char byte = 0;
   (void)!::read(told->read.get(), &byte, 1);
