@@ -9,11 +9,7 @@ import { releases, root, type Torch, torchOrSkip } from './torch.js';
 
 t.setTimeout(400_000);
 
-const storeMain = join(
-  root,
-  process.env['REGROUP_NATIVE_TESTS'] ?? 'build/native-tests',
-  'store_main',
-);
+const storeMain = join(root, 'build/native-tests/store_main');
 const library = join(root, 'build/Release/regroup_shm.so');
 
 /** Where shared memory answers otherwise than PyTorch's own store, and why. */
