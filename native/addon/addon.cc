@@ -3,6 +3,7 @@
 
 #include "addon/fields.h"
 #include "addon/gpu.h"
+#include "addon/option_reader.h"
 #include "addon/output.h"
 #include "addon/shared_store.h"
 #include "addon/store.h"
@@ -34,21 +35,16 @@ std::optional<uint64_t> toSignals(Napi::Value value, const std::string& what) {
 
 /// startedWith(start: NativeStart): void
 void startedWith(const Napi::CallbackInfo& info) {
-  auto start = toObject(info[0], "start");
-  if (!start) return;
-  auto ignored = toSignals(get(*start, "ignoredSignals"), "start.ignoredSignals");
-  if (!ignored) return;
-  auto blocked = toSignals(get(*start, "blockedSignals"), "start.blockedSignals");
-  if (!blocked) return;
-  const Napi::Value soft = get(*start, "nofileSoft");
-  if (info.Env().IsExceptionPending()) return;
-  if (!soft.IsUndefined()) {
-    auto number = toNumber(soft, "start.nofileSoft", 0, kMaxSafeInteger, true);
-    if (!number) return;
-    setNofileBeforeRaise(static_cast<rlim_t>(*number));
-  }
-  setStartSignals({*ignored, *blocked});
-  ignoreAgain(*ignored);
+  StartSignals signals;
+  std::optional<rlim_t> nofileSoft;
+  OptionReader start(info[0], "start");
+  start.required("ignoredSignals", signals.ignored, toSignals);
+  start.required("blockedSignals", signals.blocked, toSignals);
+  start.optional("nofileSoft", nofileSoft, integerOf<rlim_t>(0, kMaxSafeInteger));
+  if (!start.ok()) return;
+  if (nofileSoft) setNofileBeforeRaise(*nofileSoft);
+  setStartSignals(signals);
+  ignoreAgain(signals.ignored);
 }
 
 /// exitNow(code: number): never. For a command that has closed all that it had: Node's own

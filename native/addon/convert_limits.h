@@ -1,17 +1,14 @@
 #pragma once
 
-#include <napi.h>
-
-#include <string>
-
+#include "addon/option_reader.h"
 #include "core/cgroup/usage.h"
 #include "core/spawn/plan.h"
 
 namespace regroup {
 
-/// Reads what of `object`, a NativePlan, tells a worker's place and limits. Absent fields leave
-/// `command` as it is. @returns false with an exception pending
-bool readLimits(Napi::Object object, const std::string& what, Command& command);
-bool readUsageLimits(Napi::Object object, const std::string& what, UsageLimits& limits);
+/// Reads what of a NativePlan tells a worker's place and limits. Absent fields leave `command` as
+/// it is.
+void readLimits(OptionReader& options, Command& command);
+void readUsageLimits(OptionReader& options, UsageLimits& limits);
 
 }  // namespace regroup

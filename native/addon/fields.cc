@@ -16,12 +16,25 @@ std::optional<Napi::Object> toObject(Napi::Value value, const std::string& what)
   return value.As<Napi::Object>();
 }
 
-Napi::Value get(Napi::Object object, const char* name) {
-  const Napi::Value value = object.Get(name);
-  return value.IsEmpty() ? object.Env().Undefined() : value;
+std::optional<Napi::Array> toArray(Napi::Value value, const std::string& what) {
+  if (!value.IsArray()) return typeError(value.Env(), what + " must be an array");
+  return value.As<Napi::Array>();
+}
+
+std::optional<Napi::Function> toFunction(Napi::Value value, const std::string& what) {
+  if (!value.IsFunction()) return typeError(value.Env(), what + " must be a function");
+  return value.As<Napi::Function>();
+}
+
+std::optional<bool> toBoolean(Napi::Value value, const std::string& what) {
+  if (!value.IsBoolean()) return typeError(value.Env(), what + " must be a boolean");
+  return value.As<Napi::Boolean>().Value();
 }
 
 namespace {
+
+/// Protects timers from overflow: 24 days, as JS's own.
+constexpr double kMaxMs = 2147483647.0;
 
 /// What Node-API has in place of a surrogate without its other half.
 constexpr std::string_view kReplacement = "\xef\xbf\xbd";
@@ -105,52 +118,22 @@ std::optional<double> toNumber(Napi::Value value, const std::string& what, doubl
   return number;
 }
 
-bool readOptional(Napi::Object object, const char* name, const std::string& what,
-                  std::string& target) {
-  const Napi::Value value = get(object, name);
-  if (object.Env().IsExceptionPending()) return false;
-  if (value.IsUndefined()) return true;
-  auto text = toString(value, what + "." + name);
-  if (!text) return false;
-  target = *std::move(text);
-  return true;
+std::optional<std::chrono::milliseconds> toMilliseconds(Napi::Value value,
+                                                        const std::string& what) {
+  const auto number = toNumber(value, what, 0, kMaxMs, false);
+  if (!number) return std::nullopt;
+  return std::chrono::milliseconds(static_cast<int64_t>(::ceil(*number)));
 }
 
 std::optional<std::vector<std::string>> toStrings(Napi::Value value, const std::string& what) {
-  Napi::Env env = value.Env();
-  if (env.IsExceptionPending()) return std::nullopt;
-  if (!value.IsArray()) return typeError(env, what + " must be an array of strings");
-  const Napi::Array array = value.As<Napi::Array>();
-  const uint32_t length = array.Length();
-  std::vector<std::string> strings;
-  for (uint32_t i = 0; i < length; i++) {
-    Napi::HandleScope scope(env);
-    const Napi::Value item = array.Get(i);
-    if (env.IsExceptionPending()) return std::nullopt;
-    auto text = toString(item, what + "[" + std::to_string(i) + "]");
-    if (!text) return std::nullopt;
-    strings.push_back(*std::move(text));
-  }
-  return strings;
+  return toList<std::string>(value, what, toString);
 }
 
 std::optional<std::vector<uint32_t>> toNumbers(Napi::Value value, const std::string& what,
                                                double highest) {
-  Napi::Env env = value.Env();
-  if (env.IsExceptionPending()) return std::nullopt;
-  if (!value.IsArray()) return typeError(env, what + " must be an array of integers");
-  const Napi::Array array = value.As<Napi::Array>();
-  const uint32_t length = array.Length();
-  std::vector<uint32_t> numbers;
-  for (uint32_t i = 0; i < length; i++) {
-    Napi::HandleScope scope(env);
-    const Napi::Value item = array.Get(i);
-    if (env.IsExceptionPending()) return std::nullopt;
-    auto number = toNumber(item, what + "[" + std::to_string(i) + "]", 0, highest, true);
-    if (!number) return std::nullopt;
-    numbers.push_back(static_cast<uint32_t>(*number));
-  }
-  return numbers;
+  return toList<uint32_t>(value, what, [highest](Napi::Value item, const std::string& name) {
+    return toInteger<uint32_t>(item, name, 0, highest);
+  });
 }
 
 }  // namespace regroup

@@ -5,7 +5,6 @@
 #include <functional>
 #include <string>
 
-#include "addon/convert.h"
 #include "addon/fields.h"
 #include "core/gpu/holders.h"
 #include "core/gpu/nvml.h"

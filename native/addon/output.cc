@@ -6,9 +6,9 @@
 #include <vector>
 
 #include "addon/channel.h"
-#include "addon/convert.h"
 #include "addon/errors.h"
 #include "addon/fields.h"
+#include "addon/option_reader.h"
 #include "core/base/syscall.h"
 
 namespace regroup {
@@ -115,29 +115,21 @@ class Words : public std::enable_shared_from_this<Words> {
   std::shared_ptr<Words> self_;  // until the end
 };
 
-std::optional<FlushPatience> toPatience(Napi::Value value) {
-  auto object = toObject(value, "patience");
-  if (!object) return std::nullopt;
+std::optional<FlushPatience> toPatience(Napi::Value value, const std::string& what) {
   FlushPatience patience;
-  auto words = toMilliseconds(get(*object, "wordsMs"), "patience.wordsMs");
-  if (!words) return std::nullopt;
-  patience.words = *words;
-  const Napi::Value lines = get(*object, "linesMs");
-  if (value.Env().IsExceptionPending()) return std::nullopt;
-  if (lines.IsUndefined()) return patience;
-  patience.lines = toMilliseconds(lines, "patience.linesMs");
-  if (!patience.lines) return std::nullopt;
+  OptionReader options(value, what);
+  options.required("wordsMs", patience.words, toMilliseconds);
+  options.optional("linesMs", patience.lines, toMilliseconds);
+  if (!options.ok()) return std::nullopt;
   return patience;
 }
 
 /// openConsole(onFlushed): NativeConsole
 Napi::Value openConsole(const Napi::CallbackInfo& info, const std::shared_ptr<SharedPump>& shared) {
   Napi::Env env = info.Env();
-  if (!info[0].IsFunction()) {
-    Napi::TypeError::New(env, "onFlushed must be a function").ThrowAsJavaScriptException();
-    return {};
-  }
-  auto words = Words::create(env, info[0].As<Napi::Function>(), shared);
+  const auto onFlushed = toFunction(info[0], "onFlushed");
+  if (!onFlushed) return {};
+  auto words = Words::create(env, *onFlushed, shared);
   if (!words) return {};
 
   Napi::Object object = Napi::Object::New(env);
@@ -150,16 +142,16 @@ Napi::Value openConsole(const Napi::CallbackInfo& info, const std::shared_ptr<Sh
                          name));
   };
   method("say", [](Words& self, const Napi::CallbackInfo& call) -> Napi::Value {
-    auto console = toNumber(call[0], "console", 1, 2, true);
+    auto console = toInteger<int>(call[0], "console", 1, 2);
     if (!console) return {};
     auto lines = toString(call[1], "lines");
-    if (lines) self.say(static_cast<int>(*console), *std::move(lines));
+    if (lines) self.say(*console, *std::move(lines));
     return {};
   });
   method("flush", [](Words& self, const Napi::CallbackInfo& call) -> Napi::Value {
     auto id = toNumber(call[0], "id", 0, kMaxSafeInteger, true);
     if (!id) return {};
-    auto patience = toPatience(call[1]);
+    auto patience = toPatience(call[1], "patience");
     if (!patience) return {};
     return Napi::Boolean::New(call.Env(), self.flush(*id, *patience));
   });

@@ -1,7 +1,6 @@
 #include "addon/store.h"
 
 #include <algorithm>
-#include <cmath>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -9,6 +8,7 @@
 
 #include "addon/errors.h"
 #include "addon/fields.h"
+#include "addon/option_reader.h"
 #include "core/store/bind.h"
 #include "core/store/proc_sockets.h"
 #include "core/store/server.h"
@@ -137,50 +137,29 @@ class Store {
   std::shared_ptr<Store> self_;  // until the end
 };
 
-/// A whole number from 0 to `most`.
-std::optional<uint32_t> toWhole(Napi::Value value, uint32_t most, const char* what) {
-  if (!value.IsNumber()) return typeError(value.Env(), what);
-  const double number = value.As<Napi::Number>().DoubleValue();
-  if (!(number >= 0 && number <= most) || number != std::floor(number))
-    return typeError(value.Env(), what);
-  return static_cast<uint32_t>(number);
+/// A table's number, as openTable gave it.
+std::optional<uint32_t> toTable(Napi::Value value) {
+  return toInteger<uint32_t>(value, "table", 0, UINT32_MAX);
 }
 
-std::optional<uint32_t> toTable(Napi::Value value) {
-  return toWhole(value, UINT32_MAX, "table must be a number that openTable gave");
+std::optional<uint16_t> toPort(Napi::Value value, const std::string& what) {
+  return toInteger<uint16_t>(value, what, 0, UINT16_MAX);
 }
 
 /// openTable({ hosts, port } | { fd, port }): { table, port, local? }. Waits for the store's thread
 /// for a second at most.
 Napi::Value openTable(Store& store, const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
-  if (!info[0].IsObject()) {
-    (void)typeError(env, "options must be an object");
-    return {};
-  }
-  const auto options = info[0].As<Napi::Object>();
-  const Napi::Value fdNumber = options.Get("fd");
-  if (env.IsExceptionPending()) return {};
-  std::optional<uint32_t> fd;
-  if (!fdNumber.IsUndefined()) {
-    fd = toWhole(fdNumber, INT32_MAX, "options.fd must be a descriptor");
-    if (!fd) return {};
-  }
-  std::optional<std::vector<std::string>> hosts;
-  if (!fd) {
-    const Napi::Value hostList = options.Get("hosts");
-    if (env.IsExceptionPending()) return {};
-    hosts = toStrings(hostList, "options.hosts");
-    if (!hosts) return {};
-  }
-  const Napi::Value portNumber = options.Get("port");
-  if (env.IsExceptionPending()) return {};
-  const auto port = toWhole(portNumber, UINT16_MAX, "options.port must be from 0 to 65535");
-  if (!port) return {};
+  std::optional<int> fd;
+  std::vector<std::string> hosts;
+  uint16_t port = 0;
+  OptionReader options(info[0], "options");
+  options.optional("fd", fd, integerOf<int>(0, INT32_MAX));
+  if (!fd) options.required("hosts", hosts, toStrings);
+  options.required("port", port, toPort);
+  if (!options.ok()) return {};
 
-  const auto wanted = static_cast<uint16_t>(*port);
-  auto address = fd ? store.server().adoptTable(static_cast<int>(*fd), wanted)
-                    : store.server().openTable(*hosts, wanted);
+  auto address = fd ? store.server().adoptTable(*fd, port) : store.server().openTable(hosts, port);
   if (!address) {
     throwError(env, address.error());
     return {};
@@ -220,44 +199,28 @@ Napi::Value slots(Store& store, const Napi::CallbackInfo& info) {
 Napi::Value setNotice(Store& store, const Napi::CallbackInfo& info) {
   const auto table = toTable(info[0]);
   if (!table) return {};
-  if (const auto notice = toWhole(info[1], UINT32_MAX, "notice must be a number below 2^32"))
+  if (const auto notice = toInteger<uint32_t>(info[1], "notice", 0, UINT32_MAX))
     store.server().setNotice(*table, *notice);
   return {};
 }
 
 /// watchRefusals(pids)
 Napi::Value watchRefusals(Store& store, const Napi::CallbackInfo& info) {
-  if (!info[0].IsArray()) {
-    (void)typeError(info.Env(), "pids must be an array");
-    return {};
-  }
-  const auto array = info[0].As<Napi::Array>();
-  std::vector<pid_t> pids;
-  for (uint32_t i = 0; i < array.Length(); i++) {
-    const Napi::Value each = array.Get(i);
-    if (info.Env().IsExceptionPending()) return {};
-    const auto pid = toWhole(each, INT32_MAX, "pids must be numbers");
-    if (!pid) return {};
-    pids.push_back(static_cast<pid_t>(*pid));
-  }
-  store.server().watchRefusals(std::move(pids));
+  const auto pids = toNumbers(info[0], "pids", INT32_MAX);
+  if (pids) store.server().watchRefusals({pids->begin(), pids->end()});
   return {};
 }
 
 /// freePort({ hosts, port }): number. A port that nobody listens at, and we neither.
 Napi::Value freePort(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
-  const auto options = toObject(info[0], "options");
-  if (!options) return {};
-  const Napi::Value hostList = get(*options, "hosts");
-  if (env.IsExceptionPending()) return {};
-  const auto hosts = toStrings(hostList, "options.hosts");
-  if (!hosts) return {};
-  const Napi::Value portNumber = get(*options, "port");
-  if (env.IsExceptionPending()) return {};
-  const auto wanted = toWhole(portNumber, UINT16_MAX, "options.port must be from 0 to 65535");
-  if (!wanted) return {};
-  auto port = store::freePort(*hosts, static_cast<uint16_t>(*wanted));
+  std::vector<std::string> hosts;
+  uint16_t wanted = 0;
+  OptionReader options(info[0], "options");
+  options.required("hosts", hosts, toStrings);
+  options.required("port", wanted, toPort);
+  if (!options.ok()) return {};
+  auto port = store::freePort(hosts, wanted);
   if (!port) {
     throwError(env, port.error());
     return {};
@@ -268,12 +231,11 @@ Napi::Value freePort(const Napi::CallbackInfo& info) {
 /// portHolder(port, timeoutMs): { pid, command } | undefined
 Napi::Value portHolder(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
-  const auto port = toWhole(info[0], UINT16_MAX, "port must be from 0 to 65535");
+  const auto port = toPort(info[0], "port");
   if (!port) return {};
-  const auto limit = toWhole(info[1], INT32_MAX, "timeoutMs must be a number");
-  if (!limit) return {};
-  const auto holder = store::findPortHolder(static_cast<uint16_t>(*port),
-                                            std::chrono::milliseconds(int64_t{*limit}));
+  const auto limitMs = toInteger<int64_t>(info[1], "timeoutMs", 0, INT32_MAX);
+  if (!limitMs) return {};
+  const auto holder = store::findPortHolder(*port, std::chrono::milliseconds(*limitMs));
   if (!holder) return env.Undefined();
   Napi::Object object = Napi::Object::New(env);
   object.Set("pid", Napi::Number::New(env, holder->pid));
@@ -364,32 +326,18 @@ Napi::Value close(Store& store, const Napi::CallbackInfo&) {
 /// createStore({ disable, sharedMemory, keptDescriptors }, onReport): NativeStore
 Napi::Value createStore(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
-  const auto given = toObject(info[0], "options");
-  if (!given) return {};
-  const Napi::Value list = get(*given, "disable");
-  if (env.IsExceptionPending()) return {};
-  const auto disable = toStrings(list, "options.disable");
-  if (!disable) return {};
-  const Napi::Value offered = get(*given, "sharedMemory");
-  if (env.IsExceptionPending()) return {};
-  if (!offered.IsBoolean()) {
-    (void)typeError(env, "options.sharedMemory must be a boolean");
-    return {};
-  }
-  const Napi::Value keptNumber = get(*given, "keptDescriptors");
-  if (env.IsExceptionPending()) return {};
-  const auto kept = toWhole(keptNumber, INT32_MAX, "options.keptDescriptors must be a number");
-  if (!kept) return {};
-  if (!info[1].IsFunction()) {
-    (void)typeError(env, "onReport must be a function");
-    return {};
-  }
-  store::ServerOptions options;
-  options.keptDescriptors = *kept;
-  options.sharedMemory.offered = offered.As<Napi::Boolean>();
-  options.sharedMemory.sealFutureWrite =
-      std::find(disable->begin(), disable->end(), "seal-future-write") == disable->end();
-  const auto store = Store::create(env, std::move(options), info[1].As<Napi::Function>());
+  std::vector<std::string> disable;
+  store::ServerOptions server;
+  OptionReader options(info[0], "options");
+  options.required("disable", disable, toStrings);
+  options.required("sharedMemory", server.sharedMemory.offered, toBoolean);
+  options.required("keptDescriptors", server.keptDescriptors, integerOf<size_t>(0, INT32_MAX));
+  if (!options.ok()) return {};
+  const auto onReport = toFunction(info[1], "onReport");
+  if (!onReport) return {};
+  server.sharedMemory.sealFutureWrite =
+      std::find(disable.begin(), disable.end(), "seal-future-write") == disable.end();
+  const auto store = Store::create(env, std::move(server), *onReport);
   if (!store) return {};
 
   Napi::Object object = Napi::Object::New(env);

@@ -7,6 +7,7 @@
 #include "addon/errors.h"
 #include "addon/events.h"
 #include "addon/fields.h"
+#include "addon/option_reader.h"
 #include "core/base/local_time.h"
 #include "core/base/thread.h"
 
@@ -82,26 +83,19 @@ class JsSupervisor : public std::enable_shared_from_this<JsSupervisor> {
 Napi::Value createSupervisor(const Napi::CallbackInfo& info,
                              const std::shared_ptr<SharedPump>& pump) {
   Napi::Env env = info.Env();
-  if (!info[0].IsObject()) {
-    Napi::TypeError::New(env, "options must be an object").ThrowAsJavaScriptException();
-    return {};
-  }
-  const Napi::Value list = info[0].As<Napi::Object>().Get("disable");
-  if (env.IsExceptionPending()) return {};
-  auto disable = toStrings(list, "options.disable");
-  if (!disable) return {};  // toStrings left the TypeError pending
-  std::string guardian;
-  if (!readOptional(info[0].As<Napi::Object>(), "guardian", "options", guardian)) return {};
   Supervisor::Options::Preloads preloads;
-  if (!readOptional(info[0].As<Napi::Object>(), "earlyLibrary", "options", preloads.early) ||
-      !readOptional(info[0].As<Napi::Object>(), "exitGuardLibrary", "options", preloads.exitGuard))
-    return {};
-  if (!info[1].IsFunction()) {
-    Napi::TypeError::New(env, "onEvents must be a function").ThrowAsJavaScriptException();
-    return {};
-  }
-  auto own = JsSupervisor::create(env, *std::move(disable), std::move(guardian),
-                                  std::move(preloads), pump, info[1].As<Napi::Function>());
+  std::vector<std::string> disable;
+  std::string guardian;
+  OptionReader options(info[0], "options");
+  options.required("disable", disable, toStrings);
+  options.optional("guardian", guardian, toString);
+  options.optional("earlyLibrary", preloads.early, toString);
+  options.optional("exitGuardLibrary", preloads.exitGuard, toString);
+  if (!options.ok()) return {};
+  const auto onEvents = toFunction(info[1], "onEvents");
+  if (!onEvents) return {};
+  auto own = JsSupervisor::create(env, std::move(disable), std::move(guardian), std::move(preloads),
+                                  pump, *onEvents);
   if (!own) return {};
 
   Napi::Object object = Napi::Object::New(env);
@@ -111,21 +105,21 @@ Napi::Value createSupervisor(const Napi::CallbackInfo& info,
                    env, [own, body](const Napi::CallbackInfo& call) { body(*own, call); }, name));
   };
   method("startGroup", [](JsSupervisor& self, const Napi::CallbackInfo& call) {
-    auto plan = toGroupPlan(call[0]);
+    auto plan = toGroupPlan(call[0], "plan");
     if (plan) self.startGroup(*std::move(plan));
   });
   method("stopGroup", [](JsSupervisor& self, const Napi::CallbackInfo& call) {
-    auto group = toGroupId(call[0]);
+    auto group = toGroupId(call[0], "group");
     if (!group) return;
-    auto stop = toStopRequest(call[1]);
+    auto stop = toStopRequest(call[1], "stop");
     if (stop) self.supervisor().stopGroup(*group, *stop);
   });
   method("signalGroup", [](JsSupervisor& self, const Napi::CallbackInfo& call) {
-    auto group = toGroupId(call[0]);
+    auto group = toGroupId(call[0], "group");
     if (!group) return;
-    auto signal = toSignal(call[1]);
+    auto signal = toSignal(call[1], "signal");
     if (!signal) return;
-    auto target = toTarget(call[2]);
+    auto target = toTarget(call[2], "target");
     if (target) self.supervisor().signalGroup(*group, *signal, *target);
   });
   method("reapOrphans",
