@@ -3,6 +3,7 @@
 
 #include "addon/fields.h"
 #include "addon/gpu.h"
+#include "addon/methods.h"
 #include "addon/option_reader.h"
 #include "addon/output.h"
 #include "addon/shared_store.h"
@@ -61,23 +62,26 @@ void exitNow(const Napi::CallbackInfo& info) {
 }  // namespace
 
 /// Runs once per environment: worker threads get supervisors and stores of their own.
-Napi::Object init(Napi::Env env, Napi::Object exports) {
+Napi::Object init(Napi::Object exports) {
   const auto pump = std::make_shared<SharedPump>();
-  initSupervisor(env, exports, pump);
-  initOutput(env, exports, pump);
-  initStore(env, exports);
-  initSharedStore(env, exports);
-  initGpu(env, exports);
-  exports.Set("raiseNofile", Napi::Function::New(env, raiseOurNofile, "raiseNofile"));
-  exports.Set("startedWith", Napi::Function::New(env, startedWith, "startedWith"));
-  exports.Set("exitNow", Napi::Function::New(env, exitNow, "exitNow"));
+  initSupervisor(exports, pump);
+  initOutput(exports, pump);
+  initStore(exports);
+  initSharedStore(exports);
+  initGpu(exports);
+  const Method<> functions[] = {
+      {"raiseNofile", raiseOurNofile},
+      {"startedWith", startedWith},
+      {"exitNow", exitNow},
+  };
+  addMethods(exports, functions);
   return exports;
 }
 
 }  // namespace regroup
 
-static Napi::Object init(Napi::Env env, Napi::Object exports) {
-  return regroup::init(env, exports);
+static Napi::Object init(Napi::Env, Napi::Object exports) {
+  return regroup::init(exports);
 }
 
 NODE_API_MODULE(regroup, init)

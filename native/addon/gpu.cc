@@ -6,6 +6,7 @@
 #include <string>
 
 #include "addon/fields.h"
+#include "addon/methods.h"
 #include "core/gpu/holders.h"
 #include "core/gpu/nvml.h"
 
@@ -152,9 +153,12 @@ Napi::Value deviceHolders(const Napi::CallbackInfo& info) {
 
 }  // namespace
 
-void initGpu(Napi::Env env, Napi::Object exports) {
-  exports.Set("gpus", Napi::Function::New(env, gpus, "gpus"));
-  exports.Set("deviceHolders", Napi::Function::New(env, deviceHolders, "deviceHolders"));
+void initGpu(Napi::Object exports) {
+  const Method<> functions[] = {
+      {"gpus", gpus},
+      {"deviceHolders", deviceHolders},
+  };
+  addMethods(exports, functions);
 }
 
 }  // namespace regroup

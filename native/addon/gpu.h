@@ -5,6 +5,6 @@
 namespace regroup {
 
 /// Adds gpus and deviceHolders to the addon's exports.
-void initGpu(Napi::Env env, Napi::Object exports);
+void initGpu(Napi::Object exports);
 
 }  // namespace regroup

@@ -8,6 +8,7 @@
 #include "addon/channel.h"
 #include "addon/errors.h"
 #include "addon/fields.h"
+#include "addon/methods.h"
 #include "addon/option_reader.h"
 #include "core/base/syscall.h"
 
@@ -133,41 +134,31 @@ Napi::Value openConsole(const Napi::CallbackInfo& info, const std::shared_ptr<Sh
   if (!words) return {};
 
   Napi::Object object = Napi::Object::New(env);
-  const auto method = [&](const char* name, auto body) {
-    object.Set(name, Napi::Function::New(
-                         env,
-                         [words, body](const Napi::CallbackInfo& call) -> Napi::Value {
-                           return body(*words, call);
-                         },
-                         name));
+  const Method<Words> methods[] = {
+      {"say",
+       [](Words& self, const Napi::CallbackInfo& call) {
+         auto console = toInteger<int>(call[0], "console", 1, 2);
+         if (!console) return;
+         auto lines = toString(call[1], "lines");
+         if (lines) self.say(*console, *std::move(lines));
+       }},
+      {"flush",
+       [](Words& self, const Napi::CallbackInfo& call) -> Napi::Value {
+         auto id = toNumber(call[0], "id", 0, kMaxSafeInteger, true);
+         if (!id) return {};
+         auto patience = toPatience(call[1], "patience");
+         if (!patience) return {};
+         return Napi::Boolean::New(call.Env(), self.flush(*id, *patience));
+       }},
+      {"flushNow",
+       [](Words& self, const Napi::CallbackInfo& call) {
+         auto bound = toMilliseconds(call[0], "boundMs");
+         if (bound) self.flushNow(*bound);
+       }},
+      {"hurry", [](Words& self, const Napi::CallbackInfo&) { self.hurry(); }},
+      {"close", [](Words& self, const Napi::CallbackInfo&) { self.close(); }},
   };
-  method("say", [](Words& self, const Napi::CallbackInfo& call) -> Napi::Value {
-    auto console = toInteger<int>(call[0], "console", 1, 2);
-    if (!console) return {};
-    auto lines = toString(call[1], "lines");
-    if (lines) self.say(*console, *std::move(lines));
-    return {};
-  });
-  method("flush", [](Words& self, const Napi::CallbackInfo& call) -> Napi::Value {
-    auto id = toNumber(call[0], "id", 0, kMaxSafeInteger, true);
-    if (!id) return {};
-    auto patience = toPatience(call[1], "patience");
-    if (!patience) return {};
-    return Napi::Boolean::New(call.Env(), self.flush(*id, *patience));
-  });
-  method("flushNow", [](Words& self, const Napi::CallbackInfo& call) -> Napi::Value {
-    auto bound = toMilliseconds(call[0], "boundMs");
-    if (bound) self.flushNow(*bound);
-    return {};
-  });
-  method("hurry", [](Words& self, const Napi::CallbackInfo&) -> Napi::Value {
-    self.hurry();
-    return {};
-  });
-  method("close", [](Words& self, const Napi::CallbackInfo&) -> Napi::Value {
-    self.close();
-    return {};
-  });
+  addMethods(object, words, methods);
   return object;
 }
 
@@ -186,13 +177,12 @@ std::shared_ptr<Pump> SharedPump::running() {
   return pump_.lock();
 }
 
-void initOutput(Napi::Env env, Napi::Object exports, std::shared_ptr<SharedPump> pump) {
-  exports.Set("openConsole", Napi::Function::New(
-                                 env,
-                                 [pump = std::move(pump)](const Napi::CallbackInfo& info) {
-                                   return openConsole(info, pump);
-                                 },
-                                 "openConsole"));
+void initOutput(Napi::Object exports, std::shared_ptr<SharedPump> pump) {
+  const Method<> functions[] = {
+      {"openConsole", [pump = std::move(pump)](
+                          const Napi::CallbackInfo& info) { return openConsole(info, pump); }},
+  };
+  addMethods(exports, functions);
 }
 
 }  // namespace regroup

@@ -26,6 +26,6 @@ class SharedPump {
 };
 
 /// Adds openConsole to the addon's exports.
-void initOutput(Napi::Env env, Napi::Object exports, std::shared_ptr<SharedPump> pump);
+void initOutput(Napi::Object exports, std::shared_ptr<SharedPump> pump);
 
 }  // namespace regroup

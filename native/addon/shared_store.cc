@@ -7,6 +7,7 @@
 
 #include "addon/errors.h"
 #include "addon/fields.h"
+#include "addon/methods.h"
 #include "core/shm/shm_client.h"
 
 namespace regroup {
@@ -89,23 +90,22 @@ Napi::Value openSharedStore(const Napi::CallbackInfo& info) {
   store->buffer.resize(4096);
 
   Napi::Object object = Napi::Object::New(env);
-  const auto method = [&](const char* name,
-                          Napi::Value (*body)(SharedStore&, const Napi::CallbackInfo&)) {
-    object.Set(
-        name, Napi::Function::New(
-                  env, [store, body](const Napi::CallbackInfo& call) { return body(*store, call); },
-                  name));
+  const Method<SharedStore> methods[] = {
+      {"get", getValue},
+      {"notice", notice},
+      {"close", close},
   };
-  method("get", getValue);
-  method("notice", notice);
-  method("close", close);
+  addMethods(object, store, methods);
   return object;
 }
 
 }  // namespace
 
-void initSharedStore(Napi::Env env, Napi::Object exports) {
-  exports.Set("openSharedStore", Napi::Function::New(env, openSharedStore, "openSharedStore"));
+void initSharedStore(Napi::Object exports) {
+  const Method<> functions[] = {
+      {"openSharedStore", openSharedStore},
+  };
+  addMethods(exports, functions);
 }
 
 }  // namespace regroup

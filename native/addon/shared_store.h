@@ -4,6 +4,6 @@
 
 namespace regroup {
 
-void initSharedStore(Napi::Env env, Napi::Object exports);
+void initSharedStore(Napi::Object exports);
 
 }  // namespace regroup

@@ -8,6 +8,7 @@
 
 #include "addon/errors.h"
 #include "addon/fields.h"
+#include "addon/methods.h"
 #include "addon/option_reader.h"
 #include "core/store/bind.h"
 #include "core/store/proc_sockets.h"
@@ -341,30 +342,29 @@ Napi::Value createStore(const Napi::CallbackInfo& info) {
   if (!store) return {};
 
   Napi::Object object = Napi::Object::New(env);
-  const auto method = [&](const char* name,
-                          Napi::Value (*body)(Store&, const Napi::CallbackInfo&)) {
-    object.Set(
-        name, Napi::Function::New(
-                  env, [store, body](const Napi::CallbackInfo& call) { return body(*store, call); },
-                  name));
+  const Method<Store> methods[] = {
+      {"openTable", openTable},
+      {"resetTable", resetTable},
+      {"closeTable", closeTable},
+      {"stats", stats},
+      {"slots", slots},
+      {"setNotice", setNotice},
+      {"watchRefusals", watchRefusals},
+      {"close", close},
   };
-  method("openTable", openTable);
-  method("resetTable", resetTable);
-  method("closeTable", closeTable);
-  method("stats", stats);
-  method("slots", slots);
-  method("setNotice", setNotice);
-  method("watchRefusals", watchRefusals);
-  method("close", close);
+  addMethods(object, store, methods);
   return object;
 }
 
 }  // namespace
 
-void initStore(Napi::Env env, Napi::Object exports) {
-  exports.Set("createStore", Napi::Function::New(env, createStore, "createStore"));
-  exports.Set("portHolder", Napi::Function::New(env, portHolder, "portHolder"));
-  exports.Set("freePort", Napi::Function::New(env, freePort, "freePort"));
+void initStore(Napi::Object exports) {
+  const Method<> functions[] = {
+      {"createStore", createStore},
+      {"portHolder", portHolder},
+      {"freePort", freePort},
+  };
+  addMethods(exports, functions);
 }
 
 }  // namespace regroup

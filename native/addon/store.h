@@ -5,6 +5,6 @@
 namespace regroup {
 
 /// Adds createStore to the addon's exports.
-void initStore(Napi::Env env, Napi::Object exports);
+void initStore(Napi::Object exports);
 
 }  // namespace regroup

@@ -7,6 +7,7 @@
 #include "addon/errors.h"
 #include "addon/events.h"
 #include "addon/fields.h"
+#include "addon/methods.h"
 #include "addon/option_reader.h"
 #include "core/base/local_time.h"
 #include "core/base/thread.h"
@@ -99,44 +100,48 @@ Napi::Value createSupervisor(const Napi::CallbackInfo& info,
   if (!own) return {};
 
   Napi::Object object = Napi::Object::New(env);
-  const auto method = [&](const char* name, auto body) {
-    object.Set(name,
-               Napi::Function::New(
-                   env, [own, body](const Napi::CallbackInfo& call) { body(*own, call); }, name));
+  const Method<JsSupervisor> methods[] = {
+      {"startGroup",
+       [](JsSupervisor& self, const Napi::CallbackInfo& call) {
+         auto plan = toGroupPlan(call[0], "plan");
+         if (plan) self.startGroup(*std::move(plan));
+       }},
+      {"stopGroup",
+       [](JsSupervisor& self, const Napi::CallbackInfo& call) {
+         auto group = toGroupId(call[0], "group");
+         if (!group) return;
+         auto stop = toStopRequest(call[1], "stop");
+         if (stop) self.supervisor().stopGroup(*group, *stop);
+       }},
+      {"signalGroup",
+       [](JsSupervisor& self, const Napi::CallbackInfo& call) {
+         auto group = toGroupId(call[0], "group");
+         if (!group) return;
+         auto signal = toSignal(call[1], "signal");
+         if (!signal) return;
+         auto target = toTarget(call[2], "target");
+         if (target) self.supervisor().signalGroup(*group, *signal, *target);
+       }},
+      {"reapOrphans",
+       [](JsSupervisor& self, const Napi::CallbackInfo&) { self.supervisor().reapOrphans(); }},
+      {"beginGuest",
+       [](JsSupervisor& self, const Napi::CallbackInfo& call) {
+         auto cookie = toString(call[0], "cookie");
+         if (cookie) self.supervisor().beginGuest(*std::move(cookie));
+       }},
+      {"endGuest",
+       [](JsSupervisor& self, const Napi::CallbackInfo& call) {
+         auto cookie = toString(call[0], "cookie");
+         if (cookie) self.supervisor().endGuest(*std::move(cookie));
+       }},
+      {"killAll",
+       [](JsSupervisor& self, const Napi::CallbackInfo& call) {
+         auto bound = toMilliseconds(call[0], "boundMs");
+         if (bound) self.supervisor().killAll(*bound);
+       }},
+      {"close", [](JsSupervisor& self, const Napi::CallbackInfo&) { self.close(); }},
   };
-  method("startGroup", [](JsSupervisor& self, const Napi::CallbackInfo& call) {
-    auto plan = toGroupPlan(call[0], "plan");
-    if (plan) self.startGroup(*std::move(plan));
-  });
-  method("stopGroup", [](JsSupervisor& self, const Napi::CallbackInfo& call) {
-    auto group = toGroupId(call[0], "group");
-    if (!group) return;
-    auto stop = toStopRequest(call[1], "stop");
-    if (stop) self.supervisor().stopGroup(*group, *stop);
-  });
-  method("signalGroup", [](JsSupervisor& self, const Napi::CallbackInfo& call) {
-    auto group = toGroupId(call[0], "group");
-    if (!group) return;
-    auto signal = toSignal(call[1], "signal");
-    if (!signal) return;
-    auto target = toTarget(call[2], "target");
-    if (target) self.supervisor().signalGroup(*group, *signal, *target);
-  });
-  method("reapOrphans",
-         [](JsSupervisor& self, const Napi::CallbackInfo&) { self.supervisor().reapOrphans(); });
-  method("beginGuest", [](JsSupervisor& self, const Napi::CallbackInfo& call) {
-    auto cookie = toString(call[0], "cookie");
-    if (cookie) self.supervisor().beginGuest(*std::move(cookie));
-  });
-  method("endGuest", [](JsSupervisor& self, const Napi::CallbackInfo& call) {
-    auto cookie = toString(call[0], "cookie");
-    if (cookie) self.supervisor().endGuest(*std::move(cookie));
-  });
-  method("killAll", [](JsSupervisor& self, const Napi::CallbackInfo& call) {
-    auto bound = toMilliseconds(call[0], "boundMs");
-    if (bound) self.supervisor().killAll(*bound);
-  });
-  method("close", [](JsSupervisor& self, const Napi::CallbackInfo&) { self.close(); });
+  addMethods(object, own, methods);
   return object;
 }
 
@@ -179,17 +184,18 @@ Napi::Value utcOffsetOf(const Napi::CallbackInfo& info) {
 
 }  // namespace
 
-void initSupervisor(Napi::Env env, Napi::Object exports, std::shared_ptr<SharedPump> pump) {
-  exports.Set("createSupervisor", Napi::Function::New(
-                                      env,
-                                      [pump = std::move(pump)](const Napi::CallbackInfo& info) {
-                                        return createSupervisor(info, pump);
-                                      },
-                                      "createSupervisor"));
-  exports.Set("features", Napi::Function::New(env, features, "features"));
-  exports.Set("probeThreads", Napi::Function::New(env, probeThreadsOf, "probeThreads"));
-  exports.Set("utcOffset", Napi::Function::New(env, utcOffsetOf, "utcOffset"));
-  exports.Set("monotonicMs", Napi::Function::New(env, monotonicMs, "monotonicMs"));
+void initSupervisor(Napi::Object exports, std::shared_ptr<SharedPump> pump) {
+  const Method<> functions[] = {
+      {"createSupervisor",
+       [pump = std::move(pump)](const Napi::CallbackInfo& info) {
+         return createSupervisor(info, pump);
+       }},
+      {"features", features},
+      {"probeThreads", probeThreadsOf},
+      {"utcOffset", utcOffsetOf},
+      {"monotonicMs", monotonicMs},
+  };
+  addMethods(exports, functions);
 }
 
 }  // namespace regroup

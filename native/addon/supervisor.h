@@ -9,6 +9,6 @@
 namespace regroup {
 
 /// Adds createSupervisor, features and monotonicMs to the addon's exports.
-void initSupervisor(Napi::Env env, Napi::Object exports, std::shared_ptr<SharedPump> pump);
+void initSupervisor(Napi::Object exports, std::shared_ptr<SharedPump> pump);
 
 }  // namespace regroup
