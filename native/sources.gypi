@@ -118,6 +118,7 @@
       "native/addon/output.cc",
       "native/addon/shared_store.cc",
       "native/addon/store.cc",
+      "native/addon/store_stats.cc",
       "native/addon/supervisor.cc"
     ]
   }
