@@ -173,26 +173,28 @@ Result<int> Supervisor::Impl::nullFd(Group& group) {
   return group.null.get();
 }
 
-std::optional<StartFailed> Supervisor::Impl::openStream(Group& group, StreamPlan& plan,
-                                                        Worker& worker, int stream,
-                                                        StreamsStart& streams, Fd& ours, int& fd) {
+std::optional<StartFailed> Supervisor::Impl::openStream(Group& group, StreamStart& start) {
+  Worker& worker = start.worker;
+  StreamSinks& sinks = start.plan.sinks;
+  StreamsStart& streams = start.streams;
+  const size_t file = 2 * worker.index + start.stream;
   const auto fail = [&](const Error& error, std::string detail) {
     return StartFailed{worker.index, StartStep::Output, error, std::move(detail)};
   };
-  switch (plan.to) {
+  switch (start.plan.to) {
     case StreamPlan::To::Inherit:
-      fd = stream + 1;
-      if (isOpen(fd)) return {};
+      start.fd = start.stream + 1;
+      if (isOpen(start.fd)) return {};
       [[fallthrough]];  // a daemon's closed stdout: its workers get none either
     case StreamPlan::To::Null: {
       auto null = nullFd(group);
       if (!null) return fail(null.error(), "/dev/null");
-      fd = *null;
+      start.fd = *null;
       return {};
     }
     case StreamPlan::To::File:
-      streams.done.push_back(std::move(streams.files[2 * worker.index + stream].file.fd));
-      fd = streams.done.back().get();
+      streams.done.push_back(std::move(streams.files[file].file.fd));
+      start.fd = streams.done.back().get();
       return {};
     case StreamPlan::To::Pipe:
       break;
@@ -204,19 +206,19 @@ std::optional<StartFailed> Supervisor::Impl::openStream(Group& group, StreamPlan
   if (!pipe) return fail(pipe.error(), {});
   // EPERM: the user's budget is spent; the pipe works, if slower.
   if (streams.pipeBytes > kDefaultPipeBytes) (void)setPipeSize(pipe->write, streams.pipeBytes);
-  plan.sinks.tailBytes = streams.tailBytes;
+  sinks.tailBytes = streams.tailBytes;
   SinkFiles files;
-  if (!streams.files.empty()) files = std::move(streams.files[2 * worker.index + stream]);
+  if (!streams.files.empty()) files = std::move(streams.files[file]);
   // The loop is shared: what's posted once it has ended isn't run, and we may be gone then.
-  auto id = (*pump)->add(std::move(pipe->read), std::move(plan.sinks), std::move(files),
+  auto id = (*pump)->add(std::move(pipe->read), std::move(sinks), std::move(files),
                          [this, loop = loop_](OutputTrouble trouble) {
                            loop->post([this, trouble = std::move(trouble)] { onTrouble(trouble); });
                          });
   if (!id) return fail(id.error(), {});
-  worker.streams[stream] = *id;
+  worker.streams[start.stream] = *id;
   streams_[*id] = {group.id, worker.index};
-  ours = std::move(pipe->write);
-  fd = ours.get();
+  start.ours = std::move(pipe->write);
+  start.fd = start.ours.get();
   return {};
 }
 
@@ -233,15 +235,19 @@ std::optional<StartFailed> Supervisor::Impl::startWorker(Group& group, WorkerPla
   starts_.at({group.id, index, plan.command.file, plan.command.cwd});
 
   int fds[3] = {0, 1, 2};
-  Fd ours[2];  // closed when it's spawned
   if (!plan.inheritStdin || !isOpen(0)) {
     auto null = nullFd(group);
     if (!null) return StartFailed{index, StartStep::Output, null.error(), "/dev/null"};
     fds[0] = *null;
   }
-  for (int i = 0; i < 2; i++) {
-    auto failed = openStream(group, plan.streams[i], worker, i, streams, ours[i], fds[i + 1]);
+  StreamStart starts[] = {
+      {.worker = worker, .plan = plan.streams[0], .streams = streams, .stream = 0},
+      {.worker = worker, .plan = plan.streams[1], .streams = streams, .stream = 1},
+  };
+  for (StreamStart& start : starts) {
+    auto failed = openStream(group, start);
     if (failed) return failed;
+    fds[start.stream + 1] = start.fd;
   }
 
   auto command = PreparedCommand::prepare(plan.command, fds);

@@ -92,6 +92,15 @@ class Supervisor::Impl {
     int pipeBytes = 0;
     std::vector<Fd> done;  // files that their workers have now
   };
+  /// One stream of a worker that starts.
+  struct StreamStart {
+    Worker& worker;
+    StreamPlan& plan;
+    StreamsStart& streams;
+    int stream;   // 0: stdout, 1: stderr
+    int fd = -1;  // what the worker gets as this stream, once it's open
+    Fd ours;      // the one behind `fd`, if it's to be closed when the worker is spawned
+  };
 
   struct Group {
     GroupId id;
@@ -171,8 +180,7 @@ class Supervisor::Impl {
   void tellGuardian(const Group& group);
   std::optional<StartFailed> startWorker(Group& group, WorkerPlan& plan, size_t index,
                                          StreamsStart& streams, std::vector<Unbound>& unbound);
-  std::optional<StartFailed> openStream(Group& group, StreamPlan& plan, Worker& worker, int stream,
-                                        StreamsStart& streams, Fd& ours, int& fd);
+  std::optional<StartFailed> openStream(Group& group, StreamStart& start);
   void noteOutside(Group& group);
   Result<int> nullFd(Group& group);
   int pipeBytes(const GroupPlan& plan) const;
