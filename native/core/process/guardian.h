@@ -12,7 +12,7 @@
 #include "core/base/loop.h"
 #include "core/base/result.h"
 #include "core/cgroup/usage.h"
-#include "core/process/process.h"
+#include "core/spawn/process.h"
 #include "core/spawn/spawn.h"
 
 namespace regroup {

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "core/base/features.h"
-#include "core/process/process.h"
+#include "core/spawn/process.h"
 
 namespace regroup {
 

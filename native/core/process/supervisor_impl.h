@@ -18,12 +18,12 @@
 #include "core/process/early_watch.h"
 #include "core/process/guardian.h"
 #include "core/process/guests.h"
-#include "core/process/process.h"
 #include "core/process/remains.h"
 #include "core/process/start_watch.h"
 #include "core/process/stray_search.h"
 #include "core/process/stray_sweep.h"
 #include "core/process/supervisor.h"
+#include "core/spawn/process.h"
 #include "core/spawn/spawn.h"
 
 namespace regroup {

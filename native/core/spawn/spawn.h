@@ -11,9 +11,9 @@
 #include "core/base/features.h"
 #include "core/base/start_signals.h"
 #include "core/cgroup/cgroup.h"
-#include "core/process/process.h"
 #include "core/spawn/child.h"
 #include "core/spawn/plan.h"
+#include "core/spawn/process.h"
 
 namespace regroup {
 
