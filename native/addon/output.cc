@@ -82,10 +82,7 @@ class Words : public std::enable_shared_from_this<Words> {
     auto done = makeEventFd();
     if (!pump || !done) return;
     auto shared = std::make_shared<Fd>(*std::move(done));
-    pump->flush({bound, bound}, [shared](uint64_t) {
-      const uint64_t one = 1;
-      (void)!::write(shared->get(), &one, sizeof one);
-    });
+    pump->flush({bound, bound}, [shared](uint64_t) { signalEvent(*shared); });
     (void)waitReadable(*shared, bound);
   }
 

@@ -83,11 +83,7 @@ void run(const std::shared_ptr<Walk>& walk, unsigned turn) {
       const std::lock_guard lock(walk->mutex);
       if (walk->turn != turn) return;
       walk->at.reset();
-      if (walk->next == walk->pids.size()) {
-        const uint64_t one = 1;
-        (void)!::write(walk->done.get(), &one, sizeof one);  // an empty eventfd takes it
-        return;
-      }
+      if (walk->next == walk->pids.size()) return signalEvent(walk->done);
       pid = walk->pids[walk->next++];
       if (Hanging::ofThisProcess().has(pid)) continue;
       walk->thread = thread;

@@ -1,10 +1,11 @@
 #include "core/base/loop.h"
 
 #include <errno.h>
-#include <sys/eventfd.h>
 #include <time.h>
 
 #include <algorithm>
+
+#include "core/base/syscall.h"
 
 namespace regroup {
 
@@ -27,14 +28,14 @@ TimePoint monotonicNow() {
 Result<std::unique_ptr<Loop>> Loop::create(Clock clock) {
   Fd epoll(::epoll_create1(EPOLL_CLOEXEC));
   if (!epoll) return Error{"epoll_create1", errno};
-  Fd wakeup(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!wakeup) return Error{"eventfd", errno};
+  auto wakeup = makeEventFd();
+  if (!wakeup) return wakeup.error();
   epoll_event event{};
   event.events = EPOLLIN;
   event.data.ptr = nullptr;  // the wake-up itself
-  if (::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, wakeup.get(), &event) < 0)
+  if (::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, wakeup->get(), &event) < 0)
     return Error{"epoll_ctl", errno};
-  return std::unique_ptr<Loop>(new Loop(clock, std::move(epoll), std::move(wakeup)));
+  return std::unique_ptr<Loop>(new Loop(clock, std::move(epoll), *std::move(wakeup)));
 }
 
 Loop::Loop(Clock clock, Fd epoll, Fd wakeup)
@@ -72,7 +73,7 @@ void Loop::post(std::function<void()> task) {
     if (stopping_) return;
     tasks_.push_back(std::move(task));
   }
-  wake();
+  signalEvent(wakeup_);
 }
 
 void Loop::stop() {
@@ -82,13 +83,7 @@ void Loop::stop() {
     stopping_ = true;
     tasks_.push_back([this] { stopped_ = true; });
   }
-  wake();
-}
-
-void Loop::wake() {
-  const uint64_t one = 1;
-  // EAGAIN means that the counter is full, so that the loop is awake anyway.
-  (void)!::write(wakeup_.get(), &one, sizeof one);
+  signalEvent(wakeup_);
 }
 
 Loop::TimerId Loop::setTimer(TimePoint due, std::function<void()> task) {
@@ -115,8 +110,7 @@ int Loop::timeoutMs() const {
 }
 
 void Loop::runTasks() {
-  uint64_t count;
-  (void)!::read(wakeup_.get(), &count, sizeof count);
+  drainEvent(wakeup_);
   std::vector<std::function<void()>> tasks;
   {
     std::lock_guard lock(tasksMutex_);

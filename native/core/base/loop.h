@@ -56,8 +56,9 @@ class Loop {
   /// A timer that has fired or was cancelled is ignored.
   void cancelTimer(TimerId id);
 
-  /// While events follow each other closely, looks again for so long before it sleeps. A thread that
-  /// sleeps takes tens of microseconds to be woken, most of what a small request costs. 0: never.
+  /// While events follow each other closely, looks again for so long before it sleeps. A thread
+  /// that sleeps takes tens of microseconds to be woken, most of what a small request costs. 0:
+  /// never.
   void lingerFor(std::chrono::nanoseconds linger) { linger_ = linger; }
 
   TimePoint now() const { return clock_(); }
@@ -72,7 +73,6 @@ class Loop {
   void runTasks();
   void runTimers();
   int timeoutMs() const;
-  void wake();
 
   const Clock clock_;
   Fd epoll_;

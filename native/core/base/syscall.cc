@@ -108,6 +108,17 @@ Result<Fd> makeEventFd() {
   return Fd(fd);
 }
 
+void signalEvent(const Fd& event) {
+  const uint64_t one = 1;
+  // EAGAIN means that its counter is full, so that it's readable anyway.
+  (void)!::write(event.get(), &one, sizeof one);
+}
+
+void drainEvent(const Fd& event) {
+  uint64_t count;
+  (void)!::read(event.get(), &count, sizeof count);
+}
+
 Result<Fd> makeMemfd(const char* name) {
   constexpr unsigned kNoexecSeal = 8;  // MFD_NOEXEC_SEAL
   int fd = ::memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | kNoexecSeal);

@@ -59,7 +59,13 @@ Result<Pipe> makePipe();
 Result<void> setPipeSize(const Fd& pipe, int bytes);
 
 Result<Fd> openFile(const char* path, int flags, mode_t mode = 0);
+
+/// eventfd(2), for one thread to tell another that something has happened.
 Result<Fd> makeEventFd();
+/// Makes it readable; its reader may see several signals as one.
+void signalEvent(const Fd& event);
+/// Takes back the signals so far.
+void drainEvent(const Fd& event);
 
 /// memfd_create(2), sealable, and never executable where the kernel knows of that (6.3). `name` is
 /// for people who read /proc.

@@ -72,8 +72,7 @@ void PreloadCheck::begin(std::vector<std::string> candidates) {
     const auto& all = look->candidates;
     const auto program = std::find_if(all.begin(), all.end(), isExecutable);
     if (program != all.end()) look->answer = checkPreload(*program, libraries);
-    const uint64_t one = 1;
-    (void)!::write(look->done.get(), &one, sizeof one);  // an empty eventfd takes it
+    signalEvent(look->done);
   });
   if (!thread) return;
   thread_ = *std::move(thread);

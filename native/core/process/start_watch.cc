@@ -1,7 +1,6 @@
 #include "core/process/start_watch.h"
 
 #include <sys/prctl.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <utility>
@@ -18,10 +17,6 @@ namespace {
 /// isn't going to be heard.
 constexpr std::chrono::milliseconds kPatience = 1s;
 
-void tell(const Fd& eventFd) {
-  (void)!::write(eventFd.get(), "\1\0\0\0\0\0\0\0", 8);
-}
-
 }  // namespace
 
 StartWatch::StartWatch(Spawner& spawner, OnGivenUp onGivenUp)
@@ -35,7 +30,7 @@ StartWatch::~StartWatch() {
     const std::lock_guard lock(mutex_);
     isEnding_ = true;
   }
-  tell(changed_);
+  signalEvent(changed_);
   if (thread_.joinable()) thread_.join();
 }
 
@@ -62,7 +57,7 @@ void StartWatch::onHeard() {
   const std::lock_guard lock(mutex_);
   if (--unheard_ > 0) return;
   giveUpAt_.reset();
-  if (isRunning_) tell(changed_);
+  if (isRunning_) signalEvent(changed_);
 }
 
 void StartWatch::hurry() {
@@ -86,8 +81,7 @@ void StartWatch::run() {
 
 bool StartWatch::isUnheard() {
   const std::lock_guard lock(mutex_);
-  uint64_t count;
-  (void)!::read(changed_.get(), &count, sizeof count);
+  drainEvent(changed_);
   isRunning_ = giveUpAt_ && !isEnding_;
   return isRunning_;
 }

@@ -2,7 +2,6 @@
 
 #include <signal.h>
 #include <sys/prctl.h>
-#include <unistd.h>
 
 #include <algorithm>
 
@@ -62,7 +61,7 @@ Result<void> Supervisor::Impl::startThread(const std::shared_ptr<Impl>& impl) {
     (void)::prctl(PR_SET_NAME, "regroup-watch");
     impl->loop_->run();
     impl->tearDown();
-    (void)!::write(impl->ended_.get(), "\1\0\0\0\0\0\0\0", 8);
+    signalEvent(impl->ended_);
   });
   if (!thread) return thread.error();
   impl->thread_ = *std::move(thread);
@@ -125,7 +124,7 @@ void Supervisor::Impl::beginGuest(std::string cookie, const Fd& done) {
   // Where there's none, the first group tells it.
   if (!options_.guardian.empty() && !unguardable_ && needGuardian(nullptr))
     guardian_->begin(guest.id, guest.cookie);
-  (void)!::write(done.get(), "\1\0\0\0\0\0\0\0", 8);
+  signalEvent(done);
 }
 
 void Supervisor::Impl::endGuest(const std::string& cookie) {
@@ -148,7 +147,7 @@ void Supervisor::Impl::onStartHangs(const StartWatch::Hanging& hanging) {
 }
 
 void Supervisor::Impl::tellIdle() {
-  for (auto& done : std::exchange(idle_, {})) (void)!::write(done->get(), "\1\0\0\0\0\0\0\0", 8);
+  for (auto& done : std::exchange(idle_, {})) signalEvent(*done);
 }
 
 void Supervisor::Impl::onTrouble(OutputTrouble trouble) {
