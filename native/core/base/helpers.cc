@@ -1,11 +1,8 @@
 #include "core/base/helpers.h"
 
 #include <limits.h>
-#include <linux/futex.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <time.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -17,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/base/futex.h"
 #include "core/base/loop.h"
 #include "core/base/thread.h"
 
@@ -43,16 +41,14 @@ class Bell {
   uint32_t count() const { return count_; }
   void ring(int sleepers = INT_MAX) {
     count_++;
-    ::syscall(SYS_futex, &count_, FUTEX_WAKE_PRIVATE, sleepers, nullptr, nullptr, 0);
+    futexWake(&count_, FutexScope::OurProcess, sleepers);
   }
   /// Until it's rung, or the time is over. May return early.
-  void wait(uint32_t seen, std::optional<milliseconds> atMost = {}) {
-    timespec limit{};
-    if (atMost) {
-      limit.tv_sec = atMost->count() / 1000;
-      limit.tv_nsec = atMost->count() % 1000 * 1'000'000;
-    }
-    ::syscall(SYS_futex, &count_, FUTEX_WAIT_PRIVATE, seen, atMost ? &limit : nullptr, nullptr, 0);
+  void wait(uint32_t seen) { (void)futexWait(&count_, seen, FutexScope::OurProcess); }
+  void wait(uint32_t seen, TimePoint until) {
+    const auto ns = until.time_since_epoch().count();
+    const timespec deadline{ns / 1'000'000'000, ns % 1'000'000'000};
+    (void)futexWait(&count_, seen, FutexScope::OurProcess, &deadline);
   }
 
  private:
@@ -133,7 +129,7 @@ void Helpers::State::work(Member& self) {
       if (due == TimePoint::max()) {
         bell.wait(seen);
       } else {
-        bell.wait(seen, std::chrono::ceil<milliseconds>(due - now));
+        bell.wait(seen, due);
       }
       lock.lock();
       continue;
@@ -165,7 +161,7 @@ void Helpers::State::waitForEnds() {
     });
     if (!wait) break;
     lock.unlock();
-    ends.wait(seen, kStuckAfter);
+    ends.wait(seen, monotonicNow() + kStuckAfter);
     lock.lock();
   }
   std::vector<Thread> ended;

@@ -2,8 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
-#include <linux/futex.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -14,6 +12,7 @@
 
 #include <algorithm>
 
+#include "core/base/futex.h"
 #include "core/base/raw.h"
 #include "core/base/syscall.h"
 #include "core/process/early_layout.h"
@@ -36,10 +35,6 @@ struct WaitedWord {
   uint32_t reserved;
 };
 constexpr uint32_t kFutex2SizeU32 = 2;
-
-void wakeAll(uint32_t* word) {
-  (void)::syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
-}
 
 }  // namespace
 
@@ -77,7 +72,7 @@ EarlyWatch::~EarlyWatch() {
     // Changed before it's woken: who isn't waiting yet won't begin to.
     for (size_t i = 0; i < workers_; i++) {
       __atomic_store_n(wordOf(i), early::kOwnerDied, __ATOMIC_RELEASE);
-      wakeAll(wordOf(i));
+      futexWake(wordOf(i), FutexScope::AnyProcess);
     }
   }
   for (Thread& thread : threads_) thread.join();
@@ -134,16 +129,12 @@ void EarlyWatch::run(size_t first, size_t count) {
 /// Sleeps while all words have the values that we saw. @returns whose word we were woken at, or
 /// -errno
 long EarlyWatch::wait(const std::vector<Slot>& slots) const {
-  long woken;
-  if (many_) {
-    WaitedWord words[kMaxWords];
-    for (size_t i = 0; i < slots.size(); i++)
-      words[i] = {slots[i].value, reinterpret_cast<uintptr_t>(slots[i].word), kFutex2SizeU32, 0};
-    woken = ::syscall(kSysFutexWaitv, words, slots.size(), 0, nullptr, 0);
-  } else {
-    // Fallback: kernel < 5.16 waits for one word only.
-    woken = ::syscall(SYS_futex, slots[0].word, FUTEX_WAIT, slots[0].value, nullptr, nullptr, 0);
-  }
+  // Fallback: kernel < 5.16 waits for one word only.
+  if (!many_) return -futexWait(slots[0].word, slots[0].value, FutexScope::AnyProcess);
+  WaitedWord words[kMaxWords];
+  for (size_t i = 0; i < slots.size(); i++)
+    words[i] = {slots[i].value, reinterpret_cast<uintptr_t>(slots[i].word), kFutex2SizeU32, 0};
+  const long woken = ::syscall(kSysFutexWaitv, words, slots.size(), 0, nullptr, 0);
   return woken < 0 ? -errno : woken;
 }
 

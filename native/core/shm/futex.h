@@ -1,27 +1,21 @@
 #pragma once
 
-#include <errno.h>
-#include <limits.h>
-#include <linux/futex.h>
-#include <sys/syscall.h>
 #include <time.h>
-#include <unistd.h>
 
+#include "core/base/futex.h"
 #include "core/shm/layout.h"
 
 /// Sleeping and waking across processes: never FUTEX_PRIVATE, never std::atomic's own wait.
 namespace regroup::shm {
 
 inline void futexWakeAll(const Word32& word) {
-  ::syscall(SYS_futex, &word, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
+  futexWake(&word, FutexScope::AnyProcess);
 }
 
 /// Sleeps while the word has this value, until `deadline` of CLOCK_MONOTONIC at most.
 /// @returns 0, or errno: EAGAIN, ETIMEDOUT, EINTR
 inline int futexWait(const Word32& word, uint32_t value, const timespec& deadline) {
-  const long woken = ::syscall(SYS_futex, &word, FUTEX_WAIT_BITSET, value, &deadline, nullptr,
-                               FUTEX_BITSET_MATCH_ANY);
-  return woken == 0 ? 0 : errno;
+  return regroup::futexWait(&word, value, FutexScope::AnyProcess, &deadline);
 }
 
 /// One turn of a spin, for the other hardware thread's sake.
