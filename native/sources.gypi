@@ -6,6 +6,7 @@
       "native/core/base/thread.cc",
       "native/core/base/loop.cc",
       "native/core/base/helpers.cc",
+      "native/core/base/mapping.cc",
       "native/core/base/clone.cc",
       "native/core/base/features.cc",
       "native/core/base/nofile.cc",

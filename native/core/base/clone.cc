@@ -1,11 +1,8 @@
 #include "core/base/clone.h"
 
-#include <errno.h>
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-
-#include <utility>
 
 #include "core/base/raw.h"
 
@@ -24,17 +21,9 @@ constexpr size_t kFirstCloneArgs = 8 * sizeof(uint64_t);
 }  // namespace
 
 Result<CloneStack> CloneStack::map() {
-  void* memory = ::mmap(nullptr, kBytes, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
-  if (memory == MAP_FAILED) return Error{"mmap", errno};
-  return CloneStack(static_cast<char*>(memory));
-}
-
-CloneStack::CloneStack(CloneStack&& other) noexcept
-    : lowest_(std::exchange(other.lowest_, nullptr)) {}
-
-CloneStack::~CloneStack() {
-  if (lowest_ != nullptr) ::munmap(lowest_, kBytes);
+  auto memory = Mapping::anonymous(kBytes, MAP_PRIVATE | MAP_STACK);
+  if (!memory) return memory.error();
+  return CloneStack(*std::move(memory));
 }
 
 Cloned cloneChild(const CloneStack& stack, CloneCall call, uint64_t flags, int exitSignal,

@@ -2,9 +2,12 @@
 
 #include <sys/types.h>
 
+#include <cstddef>
 #include <cstdint>
+#include <utility>
 
 #include "core/base/fd.h"
+#include "core/base/mapping.h"
 #include "core/base/result.h"
 
 namespace regroup {
@@ -21,15 +24,12 @@ class CloneStack {
   static constexpr size_t kBytes = 64 * 1024;
 
   static Result<CloneStack> map();
-  CloneStack(CloneStack&& other) noexcept;
-  CloneStack& operator=(CloneStack&&) = delete;
-  ~CloneStack();
 
-  char* lowest() const { return lowest_; }
+  std::byte* lowest() const { return memory_.data(); }
 
  private:
-  explicit CloneStack(char* lowest) : lowest_(lowest) {}
-  char* lowest_;
+  explicit CloneStack(Mapping memory) : memory_(std::move(memory)) {}
+  Mapping memory_;
 };
 
 enum class CloneCall : uint8_t { Clone3, Clone };

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -48,22 +47,22 @@ Result<std::unique_ptr<EarlyWatch>> EarlyWatch::create(size_t workers) {
   if (!sealed) return sealed.error();
   struct statx file;
   if (::statx(memfd->get(), "", AT_EMPTY_PATH, STATX_INO, &file) < 0) return Error{"statx", errno};
-  void* const pages = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, memfd->get(), 0);
-  if (pages == MAP_FAILED) return Error{"mmap", errno};
+  auto pages = Mapping::ofFile(*memfd, bytes);
+  if (!pages) return pages.error();
   const dev_t device = makedev(file.stx_dev_major, file.stx_dev_minor);
   const std::string identity = std::to_string(device) + ":" + std::to_string(file.stx_ino);
   return std::unique_ptr<EarlyWatch>(
-      new EarlyWatch(*std::move(memfd), identity, static_cast<char*>(pages), stride, workers));
+      new EarlyWatch(*std::move(memfd), identity, *std::move(pages), stride, workers));
 }
 
-EarlyWatch::EarlyWatch(Fd memfd, std::string identity, char* pages, size_t stride, size_t workers)
+EarlyWatch::EarlyWatch(Fd memfd, std::string identity, Mapping pages, size_t stride, size_t workers)
     : memfd_(std::move(memfd)),
       identity_(std::move(identity)),
-      pages_(pages),
+      pages_(std::move(pages)),
       stride_(stride),
       workers_(workers) {
   for (size_t i = 0; i < workers; i++)
-    ::memcpy(pages_ + i * stride_ + early::kMagicAt, &early::kMagic, sizeof early::kMagic);
+    ::memcpy(pages_.data() + i * stride_ + early::kMagicAt, &early::kMagic, sizeof early::kMagic);
 }
 
 EarlyWatch::~EarlyWatch() {
@@ -76,7 +75,6 @@ EarlyWatch::~EarlyWatch() {
     }
   }
   for (Thread& thread : threads_) thread.join();
-  (void)::munmap(pages_, stride_ * workers_);
 }
 
 std::string EarlyWatch::variable(size_t index) const {
@@ -98,7 +96,7 @@ Result<void> EarlyWatch::start(bool many, OnHint onHint) {
 }
 
 uint32_t* EarlyWatch::wordOf(size_t index) const {
-  return reinterpret_cast<uint32_t*>(pages_ + index * stride_);
+  return reinterpret_cast<uint32_t*>(pages_.data() + index * stride_);
 }
 
 void EarlyWatch::run(size_t first, size_t count) {

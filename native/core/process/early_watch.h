@@ -9,6 +9,7 @@
 
 #include "core/base/fd.h"
 #include "core/base/loop.h"
+#include "core/base/mapping.h"
 #include "core/base/result.h"
 #include "core/base/thread.h"
 
@@ -43,14 +44,14 @@ class EarlyWatch {
     int chances;
   };
 
-  EarlyWatch(Fd memfd, std::string identity, char* pages, size_t stride, size_t workers);
+  EarlyWatch(Fd memfd, std::string identity, Mapping pages, size_t stride, size_t workers);
   uint32_t* wordOf(size_t index) const;
   void run(size_t first, size_t count);
   long wait(const std::vector<Slot>& slots) const;
 
   const Fd memfd_;
   const std::string identity_;  // the end of every worker's variable
-  char* const pages_;
+  const Mapping pages_;
   const size_t stride_;
   const size_t workers_;
   bool many_ = false;

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -20,14 +19,16 @@ Result<ServerLane> ServerLane::create() {
   // Else a client could shrink it under our feet, which is a SIGBUS.
   if (auto sealed = addSeals(*file, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL); !sealed)
     return sealed.error();
-  void* memory = ::mmap(nullptr, kLaneBytes, PROT_READ | PROT_WRITE, MAP_SHARED, file->get(), 0);
-  if (memory == MAP_FAILED) return Error{"mmap", errno};
-  (void)::madvise(memory, kLaneBytes, MADV_DONTFORK);
-  return ServerLane(static_cast<std::byte*>(memory), std::move(*file));
+  auto memory = Mapping::ofFile(*file, kLaneBytes);
+  if (!memory) return memory.error();
+  memory->keepFromForks();
+  return ServerLane(*std::move(memory), *std::move(file));
 }
 
-ServerLane::ServerLane(std::byte* memory, Fd fd)
-    : memory_(memory), lane_(reinterpret_cast<Lane*>(memory)), fd_(std::move(fd)) {
+ServerLane::ServerLane(Mapping memory, Fd fd)
+    : memory_(std::move(memory)),
+      lane_(reinterpret_cast<Lane*>(memory_.data())),
+      fd_(std::move(fd)) {
   set(lane_->version, kLaneVersion);
   set(lane_->headerBytes, sizeof(Lane));
   set(lane_->laneBytes, kLaneBytes);
@@ -36,21 +37,6 @@ ServerLane::ServerLane(std::byte* memory, Fd fd)
   set(lane_->ringBytes, kRingBytes);
   set(lane_->serverSleeps, 1);
   set(lane_->magic, kLaneMagic);
-}
-
-ServerLane::ServerLane(ServerLane&& other) noexcept
-    : memory_(std::exchange(other.memory_, nullptr)),
-      lane_(other.lane_),
-      fd_(std::move(other.fd_)),
-      last_(other.last_),
-      requestTail_(other.requestTail_),
-      replyHead_(other.replyHead_),
-      applied_(other.applied_),
-      event_(other.event_),
-      news_(other.news_) {}
-
-ServerLane::~ServerLane() {
-  if (memory_) ::munmap(memory_, kLaneBytes);
 }
 
 void ServerLane::close() {

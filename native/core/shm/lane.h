@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "core/base/fd.h"
+#include "core/base/mapping.h"
 #include "core/base/result.h"
 #include "core/shm/lane_layout.h"
 
@@ -21,9 +22,8 @@ class ServerLane {
  public:
   /// Fails with the kernel's word.
   static Result<ServerLane> create();
-  ServerLane(ServerLane&& other) noexcept;
+  ServerLane(ServerLane&&) noexcept = default;
   ServerLane& operator=(ServerLane&&) = delete;
-  ~ServerLane();
 
   /// Tells the client, should it still be there, that the server is done with it.
   void close();
@@ -49,11 +49,11 @@ class ServerLane {
   const Slot& slot() const { return lane_->slot; }
 
  private:
-  ServerLane(std::byte* memory, Fd fd);
-  std::byte* requests() const { return memory_ + kRequestOffset; }
-  std::byte* replies() const { return memory_ + kReplyOffset; }
+  ServerLane(Mapping memory, Fd fd);
+  std::byte* requests() const { return memory_.data() + kRequestOffset; }
+  std::byte* replies() const { return memory_.data() + kReplyOffset; }
 
-  std::byte* memory_;
+  Mapping memory_;
   Lane* lane_;
   Fd fd_;
   uint32_t requestHead() const {

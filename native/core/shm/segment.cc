@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "core/base/syscall.h"
@@ -17,11 +16,11 @@ Result<Segment> Segment::create(size_t bytes, bool sealFutureWrite) {
   auto file = makeMemfd("regroup-store");
   if (!file) return file.error();
   if (::ftruncate(file->get(), static_cast<off_t>(bytes)) < 0) return Error{"ftruncate", errno};
-  void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file->get(), 0);
-  if (memory == MAP_FAILED) return Error{"mmap", errno};
-  Segment segment(static_cast<std::byte*>(memory), bytes);
+  auto memory = Mapping::ofFile(*file, bytes);
+  if (!memory) return memory.error();
+  Segment segment(*std::move(memory));
   // A forked child that isn't about to exec would be a second writer.
-  (void)::madvise(memory, bytes, MADV_DONTFORK);
+  segment.memory_.keepFromForks();
 
   if (sealFutureWrite) {
     const auto sealed = addSeals(*file, F_SEAL_FUTURE_WRITE);
@@ -43,16 +42,6 @@ Result<Segment> Segment::create(size_t bytes, bool sealFutureWrite) {
     return readOnly.error();
   }
   return segment;
-}
-
-Segment::Segment(Segment&& other) noexcept
-    : memory_(std::exchange(other.memory_, nullptr)),
-      bytes_(other.bytes_),
-      fd_(std::move(other.fd_)),
-      writeSealed_(other.writeSealed_) {}
-
-Segment::~Segment() {
-  if (memory_) ::munmap(memory_, bytes_);
 }
 
 }  // namespace regroup::shm

@@ -1,8 +1,10 @@
 #pragma once
 
 #include <cstddef>
+#include <utility>
 
 #include "core/base/fd.h"
+#include "core/base/mapping.h"
 #include "core/base/result.h"
 
 namespace regroup::shm {
@@ -19,21 +21,17 @@ class Segment {
   ///
   /// @param sealFutureWrite false: do as on a kernel without F_SEAL_FUTURE_WRITE
   static Result<Segment> create(size_t bytes, bool sealFutureWrite = true);
-  Segment(Segment&& other) noexcept;
-  Segment& operator=(Segment&&) = delete;
-  ~Segment();
 
-  std::byte* memory() const { return memory_; }
-  size_t bytes() const { return bytes_; }
+  std::byte* memory() const { return memory_.data(); }
+  size_t bytes() const { return memory_.bytes(); }
   /// For the readers.
   const Fd& fd() const { return fd_; }
   bool writeSealed() const { return writeSealed_; }
 
  private:
-  Segment(std::byte* memory, size_t bytes) : memory_(memory), bytes_(bytes) {}
+  explicit Segment(Mapping memory) : memory_(std::move(memory)) {}
 
-  std::byte* memory_;
-  size_t bytes_;
+  Mapping memory_;
   Fd fd_;
   bool writeSealed_ = false;
 };

@@ -42,32 +42,18 @@ bool isRefusal(int error) {
 Result<Spawner> Spawner::create(const Features& features) {
   auto stack = CloneStack::map();
   if (!stack) return stack.error();
-  void* page = ::mmap(nullptr, sizeof(ChildReport), PROT_READ | PROT_WRITE,
-                      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  if (page == MAP_FAILED) return Error{"mmap", errno};
-  return Spawner(features, *std::move(stack), static_cast<ChildReport*>(page));
+  auto report = Mapping::anonymous(sizeof(ChildReport), MAP_SHARED);
+  if (!report) return report.error();
+  return Spawner(features, *std::move(stack), *std::move(report));
 }
 
-Spawner::Spawner(const Features& features, CloneStack stack, ChildReport* report)
+Spawner::Spawner(const Features& features, CloneStack stack, Mapping report)
     : features_(features),
       method_(bestMethod(features)),
       stack_(std::move(stack)),
-      report_(report) {
+      reportPage_(std::move(report)),
+      report_(reinterpret_cast<ChildReport*>(reportPage_.data())) {
   refresh();
-}
-
-Spawner::Spawner(Spawner&& other) noexcept
-    : features_(other.features_),
-      method_(other.method_),
-      stack_(std::move(other.stack_)),
-      report_(std::exchange(other.report_, nullptr)),
-      cloning_(std::move(other.cloning_)),
-      ignored_(other.ignored_),
-      start_(other.start_),
-      agentPid_(other.agentPid_) {}
-
-Spawner::~Spawner() {
-  if (report_ != nullptr) ::munmap(report_, sizeof(ChildReport));
 }
 
 void Spawner::refresh() {

@@ -57,9 +57,6 @@ struct Cgroups {
 class Spawner {
  public:
   static Result<Spawner> create(const Features& features);
-  Spawner(Spawner&&) noexcept;
-  ~Spawner();
-
   /// To be called before a batch: looks up what all its workers share.
   void refresh();
 
@@ -85,7 +82,7 @@ class Spawner {
   void limitTo(SpawnMethod method);
 
  private:
-  Spawner(const Features& features, CloneStack stack, ChildReport* report);
+  Spawner(const Features& features, CloneStack stack, Mapping report);
   Cloned clone(ChildTask& task, const Cgroup* cgroup);
   void setCloning(bool isUnderWay);
 
@@ -99,7 +96,8 @@ class Spawner {
   Features features_;
   SpawnMethod method_;
   CloneStack stack_;
-  ChildReport* report_;  // a shared page
+  Mapping reportPage_;   // shared with the child
+  ChildReport* report_;  // on it
   std::unique_ptr<Cloning> cloning_ = std::make_unique<Cloning>();
   uint64_t ignored_ = 0;  // by this process, now
   StartSignals start_;
