@@ -5,14 +5,12 @@
 #include <optional>
 #include <string>
 
+#include "core/base/proc.h"
 #include "core/base/syscall.h"
 
 namespace regroup {
 
 namespace {
-
-/// Lists of CPUs and memory nodes make it long on the largest machines.
-constexpr size_t kMaxStatusBytes = 16 * 1024;
 
 /// What's behind `NAME:` and a tab.
 std::optional<std::string_view> fieldOf(std::string_view status, std::string_view name) {

@@ -16,8 +16,6 @@ namespace regroup {
 
 namespace {
 
-constexpr size_t kMaxStatusBytes = 16 * 1024;
-
 /// The numbers that a folder's entries are.
 std::vector<pid_t> numbersIn(const char* path) {
   std::vector<pid_t> numbers;

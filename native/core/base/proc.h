@@ -2,6 +2,7 @@
 
 #include <sys/types.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -29,6 +30,9 @@ struct ProcessStatus {
   uint64_t ignored = 0;   // signals, as a bit mask
   uint64_t switches = 0;  // how often its first thread has ceased to run; they tell that it ran
 };
+
+/// Of a /proc/PID/status: lists of CPUs and memory nodes make it long on the largest machines.
+constexpr size_t kMaxStatusBytes = 16 * 1024;
 
 /// /proc/PID/status. Nothing: there's no such process.
 std::optional<ProcessStatus> statusOf(pid_t pid);
@@ -61,6 +65,7 @@ bool isUsers(pid_t pid);
 /// Its threads' numbers, the first one's among them.
 std::vector<pid_t> threadsOf(pid_t pid);
 
+/// /proc/PID/`file`
 std::string procPath(pid_t pid, std::string_view file);
 
 }  // namespace regroup

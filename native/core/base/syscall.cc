@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdio.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -100,6 +101,12 @@ Result<Fd> openFile(const char* path, int flags, mode_t mode) {
   const int fd = retryOnEintr([&] { return ::open(path, flags | O_CLOEXEC, mode); });
   if (fd < 0) return Error{"open", errno};
   return Fd(fd);
+}
+
+Result<Fd> openAgain(int fd, int flags) {
+  char path[32];
+  ::snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+  return openFile(path, flags);
 }
 
 Result<Fd> makeEventFd() {

@@ -59,6 +59,9 @@ Result<Pipe> makePipe();
 Result<void> setPipeSize(const Fd& pipe, int bytes);
 
 Result<Fd> openFile(const char* path, int flags, mode_t mode = 0);
+/// Opens what a descriptor names once more, wherever it has been moved to: a description of its
+/// own. Fails without /proc.
+Result<Fd> openAgain(int fd, int flags);
 
 /// eventfd(2), for one thread to tell another that something has happened.
 Result<Fd> makeEventFd();

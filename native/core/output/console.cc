@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -130,9 +129,7 @@ void Console::open(int fd, bool mayReopen) {
 /// user (sudo, a container's entrypoint).
 bool Console::reopen(int fd) {
   constexpr int kFlags = O_WRONLY | O_NONBLOCK | O_NOCTTY;
-  char path[32];
-  ::snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-  auto opened = openFile(path, kFlags);
+  auto opened = openAgain(fd, kFlags);
   if (!opened) {
     // Anybody may open a controlling terminal by this name.
     opened = openFile("/dev/tty", kFlags);

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -325,10 +324,7 @@ void LogFile::Shared::readSome(Lock& lock) {
   const size_t size = std::min<off_t>(endAt - readAt, static_cast<off_t>(reads));
   lock.unlock();
   if (!readFd) {
-    // The very file, wherever it has been moved to.
-    char path[32];
-    ::snprintf(path, sizeof path, "/proc/self/fd/%d", fd.get());
-    auto opened = openFile(path, O_RDONLY);
+    auto opened = openAgain(fd.get(), O_RDONLY);
     if (opened) readFd = *std::move(opened);
   }
   auto bytes = std::make_shared<std::string>(size, '\0');

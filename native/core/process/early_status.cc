@@ -10,6 +10,8 @@
 #include <memory>
 #include <string>
 
+#include "core/base/proc.h"
+
 namespace regroup {
 
 namespace {
@@ -20,21 +22,22 @@ enum Field { kParent = 4, kFlags = 9, kThreads = 20, kPending = 31, kExitCode = 
 /// A thread that has taken its SIGKILL off the pending ones isn't marked as ending for a moment.
 constexpr int kLooks = 2;
 
-std::optional<TaskStat> statOf(const std::string& folder) {
-  auto text = readFile((folder + "/stat").c_str(), 4096);
+/// @param path of a process's or a thread's `stat`
+std::optional<TaskStat> statAt(const std::string& path) {
+  auto text = readFile(path.c_str(), 4096);
   return text ? parseTaskStat(*text) : std::nullopt;
 }
 
 /// Whether the other threads end, too: a first thread may end by itself, and leave them running.
 bool allThreadsEnd(pid_t pid) {
-  const std::string folder = "/proc/" + std::to_string(pid) + "/task";
+  const std::string folder = procPath(pid, "task");
   const std::unique_ptr<DIR, int (*)(DIR*)> tasks(::opendir(folder.c_str()), ::closedir);
   if (!tasks) return false;
   bool running = false;
   while (const dirent* entry = ::readdir(tasks.get())) {
     const pid_t thread = ::atoi(entry->d_name);
     if (thread <= 0 || thread == pid) continue;
-    const auto stat = statOf(folder + "/" + entry->d_name);
+    const auto stat = statAt(folder + "/" + entry->d_name + "/stat");
     if (!stat || stat->exiting) continue;
     // An end of the whole process is sent to all of them in one go: one tells for all.
     if (stat->killPending) return true;
@@ -81,7 +84,7 @@ std::optional<TaskStat> parseTaskStat(std::string_view text) {
 }
 
 std::optional<ExitStatus> dyingStatus(pid_t pid) {
-  const auto stat = statOf("/proc/" + std::to_string(pid));
+  const auto stat = statAt(procPath(pid, "stat"));
   // Another's child: somebody took our worker's status, and the pid has a new owner.
   if (!stat || stat->parent != ::getpid()) return std::nullopt;
   if (!stat->exiting || stat->waitStatus == 0) return std::nullopt;

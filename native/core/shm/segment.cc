@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <unistd.h>
 
 #include "core/base/syscall.h"
@@ -31,9 +30,7 @@ Result<Segment> Segment::create(size_t bytes, bool sealFutureWrite) {
   if (auto sealed = addSeals(*file, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL); !sealed)
     return sealed.error();
 
-  char path[32];
-  ::snprintf(path, sizeof path, "/proc/self/fd/%d", file->get());
-  auto readOnly = openFile(path, O_RDONLY);
+  auto readOnly = openAgain(file->get(), O_RDONLY);
   if (readOnly) {
     segment.fd_ = std::move(*readOnly);
   } else if (segment.writeSealed_) {

@@ -13,6 +13,7 @@
 #include <string_view>
 #include <utility>
 
+#include "core/base/proc.h"
 #include "core/base/syscall.h"
 #include "core/base/thread.h"
 #include "core/store/occasion.h"
@@ -55,27 +56,19 @@ std::vector<TcpSocket> tcpSockets() {
   return sockets;
 }
 
-/// Calls `visit` with the name of each entry.
-template <typename Visit>
-void forEachEntry(const std::string& folder, Visit visit) {
-  const std::unique_ptr<DIR, int (*)(DIR*)> entries(::opendir(folder.c_str()), ::closedir);
-  if (!entries) return;
-  while (const dirent* entry = ::readdir(entries.get())) {
-    if (entry->d_name[0] != '.') visit(std::string(entry->d_name));
-  }
-}
-
 /// Calls `visit` with the inode and the path of each socket that a process has open.
 template <typename Visit>
 void forEachSocket(pid_t pid, Visit visit) {
-  const std::string folder = "/proc/" + std::to_string(pid) + "/fd";
-  forEachEntry(folder, [&](const std::string& name) {
-    const std::string path = folder + "/" + name;
+  const std::string folder = procPath(pid, "fd");
+  const std::unique_ptr<DIR, int (*)(DIR*)> entries(::opendir(folder.c_str()), ::closedir);
+  if (!entries) return;
+  while (const dirent* entry = ::readdir(entries.get())) {
+    const std::string path = folder + "/" + entry->d_name;
     char target[64] = "";
     unsigned long long inode = 0;
-    if (::readlink(path.c_str(), target, sizeof target - 1) < 0) return;
+    if (::readlink(path.c_str(), target, sizeof target - 1) < 0) continue;  // `.`, or closed
     if (::sscanf(target, "socket:[%llu]", &inode) == 1) visit(uint64_t{inode}, path);
-  });
+  }
 }
 
 bool isTcp(const std::string& path) {
@@ -90,17 +83,17 @@ bool isTcp(const std::string& path) {
 std::vector<pid_t> familyOf(pid_t pid) {
   std::vector<pid_t> family{pid};
   for (size_t i = 0; i < family.size() && family.size() < kProcesses; i++) {
-    const std::string tasks = "/proc/" + std::to_string(family[i]) + "/task";
-    forEachEntry(tasks, [&](const std::string& thread) {
-      auto children = readFile((tasks + "/" + thread + "/children").c_str(), 64 << 10);
-      if (!children) return;
+    const std::string tasks = procPath(family[i], "task/");
+    for (const pid_t thread : threadsOf(family[i])) {
+      auto children = readFile((tasks + std::to_string(thread) + "/children").c_str(), 64 << 10);
+      if (!children) continue;
       const char* at = children->c_str();
       for (char* end;; at = end) {
         const long child = ::strtol(at, &end, 10);
         if (end == at) break;
         if (family.size() < kProcesses) family.push_back(static_cast<pid_t>(child));
       }
-    });
+    }
   }
   return family;
 }
@@ -119,10 +112,7 @@ struct PortSearch {
     for (const TcpSocket& socket : tcpSockets()) {
       if (socket.port == port && socket.state == kListens) listeners.insert(socket.inode);
     }
-    forEachEntry("/proc", [this](const std::string& name) {
-      const long pid = ::strtol(name.c_str(), nullptr, 10);
-      if (pid > 0) pids.push_back(static_cast<pid_t>(pid));
-    });
+    pids = allProcesses();
   }
 
   void run() {
@@ -132,7 +122,7 @@ struct PortSearch {
         isHolder = isHolder || listeners.contains(inode);
       });
       if (isHolder) {
-        auto command = readFile(("/proc/" + std::to_string(pids[i]) + "/comm").c_str(), 64);
+        auto command = readFile(procPath(pids[i], "comm").c_str(), 64);
         const std::lock_guard lock(holderMutex);
         holder.emplace(PortHolder{pids[i], command ? command->substr(0, command->find('\n')) : ""});
       }
