@@ -13,6 +13,7 @@ import { problemOf, signalName } from './options/checks.js';
 import { type GraceReason, graceReasons } from './options/grace.js';
 import { type LaunchOptions, withDefaults } from './options/launch-options.js';
 import { describeBinding } from './placement/place.js';
+import type { Placing } from './placement/placing.js';
 import type { Binding } from './placement/policy.js';
 import { runPathShim } from './preload/preload.js';
 import { wholeJob } from './rendezvous/alone.js';
@@ -28,7 +29,7 @@ export interface Run extends AsyncDisposable {
   /**
    * Settles when the last worker is reaped and its output written: to its files, and to stdout and stderr as long as
    * they take some of it now and then (5 s). Rejects only if the agent fails: ERR_SPAWN, ERR_START_HANGS,
-   * ERR_NO_PROGRAM, ERR_LOG_DIR, ERR_PORT, ERR_HOOK, ERR_VISIBLE_DEVICES, ERR_NATIVE_MISSING,
+   * ERR_NO_PROGRAM, ERR_LOG_DIR, ERR_PORT, ERR_HOOK, ERR_PLACEMENT, ERR_VISIBLE_DEVICES, ERR_NATIVE_MISSING,
    * ERR_INTERNAL. A rejection that nobody awaits is no unhandled one.
    */
   readonly result: Promise<RunResult>;
@@ -94,7 +95,10 @@ export interface RunDescription {
   readonly interpreter?: Interpreter;
   readonly runId: string;
   readonly localWorldSize: number;
-  /** CPUs and memory of each local rank, for people; absent: nobody asked for a binding. */
+  /**
+   * CPUs and memory of each local rank, for people; absent: nobody asked for a binding, or it's known at the
+   * start only, when NVIDIA's library has told which GPUs workers see.
+   */
   readonly bindings?: readonly string[];
   /** Folder of logs and error files; absent where logging is off and before the workers' start. */
   readonly runFolder?: string;
@@ -148,10 +152,14 @@ export interface WorkerPlan {
 /**
  * Starts the workers and sees them through.
  *
+ * A binding that depends on MIG devices which CUDA_VISIBLE_DEVICES names by UUID waits for NVIDIA's library, at most
+ * five seconds. Then the start does, and ERR_PLACEMENT and ERR_VISIBLE_DEVICES reject `result`.
+ *
  * Nothing of the host process changes: no signal handler, no child handling, no environment. An
  * `exit` listener is there while workers are, so that `process.exit()` leaves none behind.
  *
- * @throws ERR_OPTION, ERR_NPROC, ERR_NO_DEVICES, ERR_NO_PYTHON, ERR_NO_SCRIPT, ERR_PLACEMENT, ERR_LOG_DIR, ERR_PLATFORM
+ * @throws ERR_OPTION, ERR_NPROC, ERR_NO_DEVICES, ERR_NO_PYTHON, ERR_NO_SCRIPT, ERR_PLACEMENT,
+ *   ERR_VISIBLE_DEVICES, ERR_LOG_DIR, ERR_PLATFORM
  */
 export function launch(options: LaunchOptions): Run {
   if (process.platform !== 'linux') {
@@ -192,7 +200,7 @@ export function launch(options: LaunchOptions): Run {
       agent.forward(name);
     },
     get description() {
-      return describe(job, agent.runFolder());
+      return describe(job, agent.placing(), agent.runFolder());
     },
     logFiles: worker => logFilesOf(job, agent.runFolder(), worker),
     [Symbol.asyncDispose]: () => stop(),
@@ -201,9 +209,10 @@ export function launch(options: LaunchOptions): Run {
 
 /**
  * What `launch` would do, without starting or creating anything. Names that chance decides at the
- * start have `XXXXXXXX` in their place, and a port that the kernel chooses is 0.
+ * start have `XXXXXXXX` in their place, and a port that the kernel chooses is 0. It's told at once,
+ * so NVIDIA's library isn't asked: what a run has learned of it before is known here.
  *
- * @throws as `launch`, and ERR_VISIBLE_DEVICES; but not ERR_NO_SCRIPT, which is among the warnings
+ * @throws as `launch`; but not ERR_NO_SCRIPT, which is among the warnings
  */
 export function plan(options: LaunchOptions): LaunchPlan {
   const job = jobOf(withDefaults(options), surroundings());
@@ -215,6 +224,7 @@ export function plan(options: LaunchOptions): LaunchPlan {
       : Array.from({ length: localWorldSize }, (_, localRank) =>
           workerFiles(attemptFolder(runFolder, 0), localRank),
         );
+  const placing = job.placing ?? job.placeLater();
   const gpus = workerGpus(job.env, thisMachine);
   const { masterPort } = settings;
   const round = roundOf(job, {
@@ -226,7 +236,7 @@ export function plan(options: LaunchOptions): LaunchPlan {
     cookie: 'XXXXXXXX',
   });
   return {
-    ...describe(job, runFolder),
+    ...describe(job, placing, runFolder),
     warnings: job.scriptProblem === undefined ? [] : [scriptError(job.scriptProblem).message],
     worldSize: round.worldSize,
     masterAddr: settings.masterAddr,
@@ -238,9 +248,10 @@ export function plan(options: LaunchOptions): LaunchPlan {
     signalTarget: job.signalTarget,
     cwd: job.cwd ?? ownFolder() ?? '(deleted)',
     stdin: settings.stdin,
-    workers: workerPlans(job, round, files, hostname).map(({ argv, stdout, stderr }, localRank) => {
+    workers: workerPlans(job, round, { placing, files, hostname }).map((worker, localRank) => {
+      const { argv, stdout, stderr } = worker;
       const errorFile = files?.[localRank]?.errorFile;
-      const binding = job.placed?.bindings[localRank];
+      const binding = placing.placed?.bindings[localRank];
       const gpu = gpus[localRank];
       return {
         rank: round.firstRank + localRank,
@@ -250,7 +261,7 @@ export function plan(options: LaunchOptions): LaunchPlan {
           inherited: job.env,
           errorFile,
           virtualLocalRank: settings.virtualLocalRank,
-          placed: job.placedEnv[localRank],
+          placed: placing.env[localRank],
         }),
         stdout,
         stderr,
@@ -323,8 +334,13 @@ function interpreterOf({ python }: Job): { readonly interpreter?: Interpreter } 
   return { interpreter: { path, because, ...(warning === undefined ? {} : { warning }) } };
 }
 
-function describe(job: Job, runFolder: string | undefined): RunDescription {
-  const { command, runId, localWorldSize, placed } = job;
+function describe(
+  job: Job,
+  placing: Placing | undefined,
+  runFolder: string | undefined,
+): RunDescription {
+  const { command, runId, localWorldSize } = job;
+  const placed = placing?.placed;
   const binding = (_: unknown, localRank: number): string => {
     const own = placed?.bindings[localRank];
     return own === undefined ? 'not bound' : describeBinding(own);

@@ -1,12 +1,14 @@
 import { execFileSync } from 'node:child_process';
 import { getEventListeners } from 'node:events';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { open, readFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
+import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { AgentEvent } from '../lib/events.js';
 import { launch, plan } from '../lib/launch.js';
 import type { LaunchOptions } from '../lib/options/launch-options.js';
+import { stubLibrary } from './gpu/stub.js';
 import { guarded } from './harness.js';
 
 /** Workers of a few lines of shell, in a temp dir that must be empty when the test ends. */
@@ -366,4 +368,102 @@ t.test('a plan tells what would be launched, and makes nothing', t => {
     ],
   });
   t.end();
+});
+
+/**
+ * A machine with one GPU, of which NVIDIA's library, test/native/nvml_stub.c, tells nothing before the file that's returned
+ * has had a writer. This process asks it once.
+ */
+function silentDriver(t: Test): string {
+  const folder = t.testdir({ dev: { nvidia0: '' } });
+  const fifo = join(folder, 'fifo');
+  execFileSync('mkfifo', [fifo]);
+  const gpu = 'device GPU-aaaa 00000000 3b 00 0\nmig MIG-5c1f\n';
+  const variables = {
+    ...stubLibrary(folder, `${gpu}hang nvmlInit_v2 ${fifo}\n`),
+    REGROUP_GPU_DEVICES: join(folder, 'dev'),
+  };
+  Object.assign(process.env, variables);
+  t.teardown(() => {
+    for (const name of Object.keys(variables)) delete process.env[name];
+  });
+  return fifo;
+}
+
+t.test("while NVIDIA's library is asked which GPUs workers see", async t => {
+  const fifo = silentDriver(t);
+  const onMig = (t: Test, script: string, options: Partial<LaunchOptions>): LaunchOptions => {
+    const whole = shell(t, script, { gpuWaitMs: 0, ...options });
+    return { ...whole, env: { ...whole.env, CUDA_VISIBLE_DEVICES: 'MIG-5c1f' } };
+  };
+  const placement = { mode: 'node' } as const;
+  const impossible = { placement: { mode: 'exclusive' }, nprocPerNode: 10_000 } as const;
+
+  await t.test('a run that is stopped starts nothing', async t => {
+    const run = launch(onMig(t, 'exit 1', { placement }));
+    const events = collect(run.events());
+
+    await run.stop();
+
+    t.match(await run.result, { outcome: 'stopped', by: 'caller' });
+    t.strictSame(
+      (await events).map(({ event }) => event),
+      ['ended'],
+    );
+  });
+
+  await t.test('so does one whose signal is aborted, and it leaves no listener', async t => {
+    const controller = new AbortController();
+    const run = launch(onMig(t, 'exit 1', { placement, signal: controller.signal }));
+
+    controller.abort();
+
+    t.match(await run.result, { outcome: 'stopped' });
+    t.equal(getEventListeners(controller.signal, 'abort').length, 0);
+  });
+
+  await t.test('options that are no good are refused at once', async t => {
+    const wrong = { placement: { mode: 'nodes' } } as unknown as LaunchOptions;
+    t.throws(() => launch(onMig(t, 'exit 0', wrong)), { code: 'ERR_OPTION' });
+    const many = { placement, nprocPerNode: 'many' } as unknown as LaunchOptions;
+    t.throws(() => launch(onMig(t, 'exit 0', many)), { code: 'ERR_NPROC' });
+  });
+
+  await t.test('a run that looks at no GPU starts', async t => {
+    const free = launch(onMig(t, 'exit 0', {}));
+    const named = launch(onMig(t, 'exit 0', { placement: { cpus: {} } }));
+    const script = 'test "$CUDA_VISIBLE_DEVICES" = MIG-5c1f';
+    const narrowed = launch(onMig(t, script, { gpuPerRank: true }));
+
+    for (const run of [free, named, narrowed])
+      t.strictSame(await run.result, { outcome: 'succeeded' });
+  });
+
+  await t.test('one that looks at them waits, and is told then', async t => {
+    const run = launch(onMig(t, 'exit 0', { placement }));
+    const events = collect(run.events());
+    const other = launch(onMig(t, 'exit 0', impossible));
+    await launch(onMig(t, 'exit 0', {})).result;
+    t.notOk(run.description.bindings);
+    t.notOk(plan(onMig(t, 'exit 0', {})).workers[0]?.gpu);
+
+    await (await open(fifo, 'w')).close();
+
+    t.strictSame(await run.result, { outcome: 'succeeded' });
+    t.strictSame(
+      (await events).map(({ event }) => event),
+      ['round-started', 'worker-exited', 'ended'],
+    );
+    t.match(run.description.bindings, [/^CPUs /]);
+    await t.rejects(other.result, { code: 'ERR_PLACEMENT' });
+    t.equal(plan(onMig(t, 'exit 0', {})).workers[0]?.gpu, 'GPU-aaaa');
+  });
+
+  await t.test('what is known by then is decided at once', async t => {
+    t.throws(() => launch(onMig(t, 'exit 0', impossible)), { code: 'ERR_PLACEMENT' });
+    const run = launch(onMig(t, 'exit 0', { placement }));
+
+    t.match(run.description.bindings, [/^CPUs /]);
+    t.strictSame(await run.result, { outcome: 'succeeded' });
+  });
 });

@@ -1,7 +1,9 @@
 import type { AgentEvent, RunResult } from '../events.js';
 import { hangGuard } from '../hangs/guard.js';
+import { learnGpus } from '../machine/this-machine.js';
 import { native } from '../native/addon.js';
 import { failurePolicyOf } from '../options/failures.js';
+import type { Placing } from '../placement/placing.js';
 import { createAlone } from '../rendezvous/alone.js';
 import { everyHost, numericHosts, resolveHosts } from '../store/master-hosts.js';
 import { broadcast } from '../util/event-queue.js';
@@ -37,6 +39,8 @@ export interface Agent {
   stop(by: 'signal' | 'caller', signal?: string): void;
   /** Where logs and error files are; absent before the launch and where logging is off. */
   runFolder(): string | undefined;
+  /** Where workers run; absent as long as their GPUs are being looked for. */
+  placing(): Placing | undefined;
 }
 
 /** Performs what `step` decides for one job on this node. Nothing happens before `launch`. */
@@ -57,13 +61,14 @@ export function createAgent(job: Job): Agent {
     open: (round: number) => coreNow().openTable(round),
     close: (round: number) => core?.closeTable(round),
   };
-  const rounds = createRounds(job, tables, nowMs);
+  const rounds = createRounds(job, { tables, placing: placingNow, nowMs });
   const rendezvous = createAlone(failurePolicyOf(settings), job.localWorldSize, happen);
   const around = { rounds, core: () => core, tell: told.publish, nowMs };
-  const listener = listenToCore(job, { ...around, happen, asGuests });
+  const listener = listenToCore(job, { ...around, happen, placing: placingNow, asGuests });
   const runEnd = createRunEnd(job, { ...around, close });
   const lookUp = new AbortController();
   let hosts = numericHosts(settings.masterAddr);
+  let placing = job.placing;
   let core: Core | undefined;
   let busy = false;
   let preemptLimit: NodeJS.Timeout | undefined;
@@ -228,7 +233,24 @@ export function createAgent(job: Job): Agent {
     });
   }
 
-  /** The first round waits for what the master address means; a stop doesn't. */
+  function placingNow(): Placing {
+    if (placing === undefined) throw new Error('the GPUs of workers are not known yet');
+    return placing;
+  }
+
+  /** The first round waits for what isn't known without asking others; a stop doesn't. */
+  async function findOut(): Promise<void> {
+    await Promise.all([
+      hosts === undefined ? lookUpMaster() : undefined,
+      placing === undefined ? learnPlacing() : undefined,
+    ]);
+  }
+
+  async function learnPlacing(): Promise<void> {
+    await learnGpus(job.env);
+    placing = job.placeLater();
+  }
+
   async function lookUpMaster(): Promise<void> {
     // With it a command can end although the name service is still being asked.
     native();
@@ -261,8 +283,8 @@ export function createAgent(job: Job): Agent {
         happen({ event: 'launch' });
         noticeSources?.look();
       };
-      if (hosts !== undefined) begin();
-      else void lookUpMaster().then(begin, error => happen({ event: 'broken', error }));
+      if (hosts !== undefined && placing !== undefined) begin();
+      else void findOut().then(begin, error => happen({ event: 'broken', error }));
     },
     preempt: by => happen({ event: 'notice', by }),
     forward: signal => happen({ event: 'forward', signal }),
@@ -272,6 +294,7 @@ export function createAgent(job: Job): Agent {
       happen({ event: 'stop', by, ...(signal === undefined ? {} : { signal }) });
     },
     runFolder: rounds.runFolder,
+    placing: () => placing,
   };
 }
 

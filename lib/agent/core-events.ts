@@ -2,6 +2,7 @@ import type { AgentEvent, WorkerExit, WorkerIdentity } from '../events.js';
 import { whereStuck } from '../hangs/kernel-stack.js';
 import type { NativeEvent, NativeExit } from '../native/events.js';
 import type { NativeStoreReport } from '../native/store.js';
+import type { Placing } from '../placement/placing.js';
 import { placementTrouble } from '../placement/watch.js';
 import { describeErrno } from '../util/errno.js';
 import { signalName } from '../util/signals.js';
@@ -26,6 +27,8 @@ export interface CoreSurroundings {
   core(): Core | undefined;
   happen(happening: Happening): void;
   tell(event: AgentEvent): void;
+  /** Where workers run. It's known before the first round. */
+  placing(): Placing;
   /** Runs what starts children of Node's: the core takes no status of theirs meanwhile. */
   asGuests<T>(body: () => Promise<T>): Promise<T>;
   nowMs(): number;
@@ -34,7 +37,7 @@ export interface CoreSurroundings {
 type Of<E extends NativeEvent['event']> = Extract<NativeEvent, { event: E }>;
 
 export function listenToCore(job: Job, around: CoreSurroundings): CoreListener {
-  const { rounds, core, happen, tell, asGuests, nowMs } = around;
+  const { rounds, core, happen, tell, placing, asGuests, nowMs } = around;
 
   function onEvent(event: NativeEvent): void {
     const { group: round, atMs } = event;
@@ -93,7 +96,8 @@ export function listenToCore(job: Job, around: CoreSurroundings): CoreListener {
     const { masterPort } = record;
     happen({ event: 'started', round, atMs, workers, masterAddr, masterPort });
     if (job.agentStore) core()?.watchRefusals(pids);
-    const reasons = job.placed === undefined ? [] : placementTrouble(job.placed, event);
+    const { placed } = placing();
+    const reasons = placed === undefined ? [] : placementTrouble(placed, event);
     for (const reason of reasons) tell({ event: 'placement-trouble', reason, atMs });
   }
 

@@ -15,6 +15,7 @@ import {
 } from '../logs/layout.js';
 import type { NativeTail, NativeUsage } from '../native/events.js';
 import type { NativeGroupPlan } from '../native/plan.js';
+import type { Placing } from '../placement/placing.js';
 import type { Place, RoundPlan } from '../rendezvous/rendezvous.js';
 import { createDisk, type Disk } from '../system/disk.js';
 import { hostname, qualifiedHostname } from '../system/hostname.js';
@@ -75,14 +76,19 @@ export interface Rounds {
   close(keepTemp: boolean): Promise<void>;
 }
 
-/** The part of the addon that rounds need. */
-export interface Tables {
-  /** @throws as `startCore` and `openTable` */
-  open(round: number): ReturnType<Core['openTable']>;
-  close(round: number): void;
+/** What rounds need of the agent. */
+export interface RoundSurroundings {
+  readonly tables: {
+    /** @throws as `startCore` and `openTable` */
+    open(round: number): ReturnType<Core['openTable']>;
+    close(round: number): void;
+  };
+  /** Where workers run. It's known before the first round. */
+  placing(): Placing;
+  nowMs(): number;
 }
 
-export function createRounds(job: Job, tables: Tables, nowMs: () => number): Rounds {
+export function createRounds(job: Job, { tables, placing, nowMs }: RoundSurroundings): Rounds {
   const records = new Map<number, RoundRecord>();
   const discarded = new Set<number>();
   const attempts = new Map<number, Promise<void>>();
@@ -119,7 +125,7 @@ export function createRounds(job: Job, tables: Tables, nowMs: () => number): Rou
     const gate = await gateOf(round);
     const cookie = randomName(24);
     const numbers = roundOf(job, { ...roundPlan, masterPort, local, cookie, gate });
-    const plans = workerPlans(job, numbers, files, hostname);
+    const plans = workerPlans(job, numbers, { placing: placing(), files, hostname });
     const plan: NativeGroupPlan = {
       group: round,
       cookie,

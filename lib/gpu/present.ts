@@ -1,5 +1,6 @@
 import type { DeviceSource, TopologySource } from '../machine/source.js';
 import type { NativeGpus } from '../native/gpu.js';
+import { deviceFolder } from './devices.js';
 import { type Gpu, visibleAmdGpus, visibleGpus, visibleIntelGpus } from './visible.js';
 
 const folder = '/proc/driver/nvidia/gpus';
@@ -35,6 +36,11 @@ function presentGpus(source: TopologySource): {
   const amd = amdGpus(source);
   if (amd.length > 0) return { gpus: amd, visible: visibleAmdGpus };
   return { gpus: intelGpus(source), visible: visibleIntelGpus };
+}
+
+/** Whether which GPUs a worker sees isn't known before NVIDIA's library has been asked. */
+export function lacksNvml(env: Env, source: TopologySource): boolean {
+  return source.nvml === undefined && needsNvml(env, source.list(deviceFolder()));
 }
 
 /**

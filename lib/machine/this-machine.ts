@@ -1,6 +1,5 @@
 import { readdirSync, readFileSync, realpathSync } from 'node:fs';
-import { deviceFolder } from '../gpu/devices.js';
-import { needsNvml } from '../gpu/present.js';
+import { lacksNvml } from '../gpu/present.js';
 import { native } from '../native/addon.js';
 import type { NativeGpus } from '../native/gpu.js';
 import type { TopologySource } from './source.js';
@@ -9,16 +8,23 @@ import type { TopologySource } from './source.js';
 const nvmlLimitMs = 5000;
 
 let nvml: NativeGpus | undefined;
+let asking: Promise<NativeGpus> | undefined;
 
 /**
  * Asks NVIDIA's library, once, where nothing else tells which GPU a worker sees: for MIG devices that
  * are named by UUID. Without its answer such a GPU is one that we don't know.
  *
  * @param env the workers'
+ * @throws ERR_NATIVE_MISSING
  */
 export async function learnGpus(env: Readonly<Record<string, string | undefined>>): Promise<void> {
-  if (nvml === undefined && needsNvml(env, thisMachine.list(deviceFolder())))
-    nvml = await native().gpus(nvmlLimitMs);
+  if (!lacksNvml(env, thisMachine)) return;
+  asking ??= native().gpus(nvmlLimitMs);
+  try {
+    nvml = await asking;
+  } finally {
+    asking = undefined;
+  }
 }
 
 /** What decides where workers run, read from where it really is. */

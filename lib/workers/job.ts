@@ -1,5 +1,4 @@
 import { valueError } from '../errors.js';
-import { workerGpus } from '../gpu/present.js';
 import { type LogBase, logBase, type WorkerFiles } from '../logs/layout.js';
 import { anyRedirected, streamsOf } from '../logs/streams.js';
 import type { TopologySource } from '../machine/source.js';
@@ -7,8 +6,8 @@ import type { NativePlan } from '../native/plan.js';
 import { watchesOutput } from '../options/hangs.js';
 import type { Settings } from '../options/launch-options.js';
 import { agentServes } from '../options/store.js';
-import { ownDevice } from '../placement/env.js';
-import { type Placed, place } from '../placement/place.js';
+import type { Placed } from '../placement/place.js';
+import { awaitsGpus, type Placing, placingOf, type ToPlace } from '../placement/placing.js';
 import type { Binding } from '../placement/policy.js';
 import type { RoundPlan } from '../rendezvous/rendezvous.js';
 import { randomUuid } from '../util/random.js';
@@ -37,10 +36,10 @@ export interface Job {
   readonly signalTarget: 'leader' | 'group';
   /** Whether the agent serves the workers' store; else rank 0 does. */
   readonly agentStore: boolean;
-  /** Absent: nobody asked for a binding. */
-  readonly placed: Placed | undefined;
-  /** What each worker's placement adds to its environment, by local rank; empty: nothing. */
-  readonly placedEnv: readonly Readonly<Record<string, string>>[];
+  /** Where workers run; absent: `placeLater` tells it, once the GPUs have been learned. */
+  readonly placing: Placing | undefined;
+  /** @throws ERR_PLACEMENT, ERR_VISIBLE_DEVICES */
+  placeLater(): Placing;
   readonly logs: LogBase;
   /** Whether some stream of some worker ends up in a file. */
   readonly redirected: boolean;
@@ -58,7 +57,11 @@ export interface Surroundings {
   hostname(): string;
 }
 
-/** @throws ERR_NPROC, ERR_NO_DEVICES, ERR_OPTION, ERR_NO_PYTHON, ERR_PLACEMENT, ERR_LOG_DIR */
+/**
+ * Decides a job on this machine.
+ *
+ * @throws ERR_NPROC, ERR_NO_DEVICES, ERR_OPTION, ERR_NO_PYTHON, ERR_PLACEMENT, ERR_VISIBLE_DEVICES, ERR_LOG_DIR
+ */
 export function jobOf(settings: Settings, around: Surroundings): Job {
   const { entrypoint } = settings;
   const env = settings.env ?? around.env;
@@ -72,8 +75,7 @@ export function jobOf(settings: Settings, around: Surroundings): Job {
     throw valueError('logDir', settings.logDir, accepted);
   }
   const localWorldSize = localWorldSizeOf(settings.nprocPerNode, env, around.devices);
-  const placed =
-    settings.placement && place(settings.placement, localWorldSize, env, around.devices);
+  const toPlace: ToPlace = { localWorldSize, env, devices: around.devices };
   return {
     settings,
     command: commandOf(entrypoint, {
@@ -91,8 +93,8 @@ export function jobOf(settings: Settings, around: Surroundings): Job {
     // A shell doesn't pass signals on; a Python trainer's data loaders must outlive its last save.
     signalTarget: settings.signalTarget ?? (isProgram ? 'group' : 'leader'),
     agentStore: agentServes(settings.agentStore, env),
-    placed,
-    placedEnv: placedEnv(settings, placed, { localWorldSize, env, devices: around.devices }),
+    placing: awaitsGpus(settings, toPlace) ? undefined : placingOf(settings, toPlace),
+    placeLater: () => placingOf(settings, toPlace),
     logs,
     redirected: anyRedirected(settings, localWorldSize),
   };
@@ -128,20 +130,6 @@ function isShim(file: string): boolean {
   return file.includes('/shims/');
 }
 
-/** @throws ERR_VISIBLE_DEVICES */
-function placedEnv(
-  { gpuPerRank }: Settings,
-  placed: Placed | undefined,
-  on: { readonly localWorldSize: number; readonly env: Env; readonly devices: TopologySource },
-): Job['placedEnv'] {
-  if (!gpuPerRank && !placed?.env.length) return [];
-  const gpus = gpuPerRank ? workerGpus(on.env, on.devices) : [];
-  return Array.from({ length: on.localWorldSize }, (_, localRank) => ({
-    ...placed?.env[localRank],
-    ...(gpuPerRank ? ownDevice(on.env, localRank, gpus) : {}),
-  }));
-}
-
 /** The numbers of one round that this node's workers are told. */
 export function roundOf(
   job: Job,
@@ -169,17 +157,23 @@ export function roundOf(
   };
 }
 
+/** What a round's workers find on this machine. */
+export interface OnMachine {
+  readonly placing: Placing;
+  /** By local rank; absent where logging is off. */
+  readonly files: readonly WorkerFiles[] | undefined;
+  hostname(): string;
+}
+
 /**
  * What each worker of a round is started with, by local rank.
  *
- * @param files by local rank; absent where logging is off
  * @throws ERR_VISIBLE_DEVICES
  */
 export function workerPlans(
   job: Job,
   round: Round,
-  files: readonly WorkerFiles[] | undefined,
-  hostname: () => string,
+  { placing, files, hostname }: OnMachine,
 ): NativePlan[] {
   const { settings, command } = job;
   const output = { ...settings, watched: watchesOutput(settings.hang) };
@@ -190,19 +184,19 @@ export function workerPlans(
       inherited: job.env,
       errorFile: files?.[localRank]?.errorFile,
       virtualLocalRank: settings.virtualLocalRank,
-      placed: job.placedEnv[localRank],
+      placed: placing.env[localRank],
     });
     // The names are the same for all, so what's inherited is too; save where some aren't bound.
-    if (job.placedEnv.length > 0 || inherited === undefined)
+    if (placing.env.length > 0 || inherited === undefined)
       inherited = inheritedEntries(job.env, own);
-    const binding = job.placed?.bindings[localRank];
+    const binding = placing.placed?.bindings[localRank];
     return {
       file: command.file,
       argv: argvOf(command, localRank),
       env: [...inherited, ...Object.entries(own).map(([name, value]) => `${name}=${value}`)],
       ...(job.cwd === undefined ? {} : { cwd: job.cwd }),
       ...limitFields(settings),
-      ...(binding === undefined ? {} : boundTo(binding, job.placed)),
+      ...(binding === undefined ? {} : boundTo(binding, placing.placed)),
       stdin: settings.stdin,
       ...streamsOf(output, { localRank, prefix: prefixOf(localRank), files: files?.[localRank] }),
     };

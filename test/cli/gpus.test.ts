@@ -1,6 +1,7 @@
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, existsSync, openSync, renameSync, writeFileSync } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import t, { type Test } from 'tap';
 import { stubLibrary } from '../gpu/stub.js';
@@ -135,4 +136,19 @@ t.test('nobody looks with --gpu-wait=0, nor where there is no GPU', async t => {
   t.notMatch((await run(t, ['--gpu-wait=0', ...script], { env })).stderr, 'GPU nvidia0');
   const none = { ...env, REGROUP_GPU_DEVICES: t.testdirName };
   t.notMatch((await run(t, script, { env: none })).stderr, 'GPU nvidia0');
+});
+
+t.test('a stop is heard while the driver is asked which GPU a worker sees', async t => {
+  const fifo = join(t.testdirName, 'fifo');
+  const { env } = machine(t, `${gpu}hang nvmlInit_v2 ${fifo}\n`);
+  execFileSync('mkfifo', [fifo]);
+  const run = startCli(t, ['--standalone', '--numa-binding=node', '--no-python', 'echo', 'runs'], {
+    env: { ...env, CUDA_VISIBLE_DEVICES: 'MIG-5c1f' },
+  });
+  const driver = await open(fifo, 'w'); // it hangs as long as this isn't closed
+  t.teardown(() => driver.close());
+
+  run.kill('SIGTERM');
+
+  t.match(await run.ended, { code: 1, signal: null, stdout: '' });
 });

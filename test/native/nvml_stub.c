@@ -6,7 +6,7 @@
 //   process 100 4096                    of the last device or MIG device; memory, or -1
 //   graphics 101 4096
 //   fail nvmlInit_v2 9                  that function gives this code
-//   hang nvmlInit_v2 /path              it opens this FIFO for reading, and so waits for a writer
+//   hang nvmlInit_v2 /path              it reads this FIFO to its end: until a writer has come, and gone
 //   entry 32                            bytes of a process's entry. Default: 24
 //
 // With NVML_STUB_OLD it's as a driver before MIG: no functions for it, and no later versions.
@@ -84,6 +84,8 @@ static void read_file(void) {
 static int outcome(const char* function) {
   if (strcmp(hanging, function) == 0) {
     const int fd = open(fifo, O_RDONLY | O_CLOEXEC);
+    char byte;
+    while (fd >= 0 && read(fd, &byte, 1) > 0) continue;
     if (fd >= 0) close(fd);
   }
   return strcmp(failing, function) == 0 ? failCode : success;

@@ -175,7 +175,7 @@ TEST("a driver that hangs is left alone at the limit, is not asked meanwhile, an
       query(kTwo + ("hang nvmlInit_v2 " + fifo + "\n"), std::chrono::milliseconds(50));
   // It would wait for the hours that it's given if it asked.
   const NvmlReport meanwhile = query(kTwo, std::chrono::hours(10));
-  Fd writer(::open(fifo.c_str(), O_WRONLY | O_CLOEXEC));
+  { const Fd writer(::open(fifo.c_str(), O_WRONLY | O_CLOEXEC)); }
   NvmlReport after = query(kTwo);
   // Nothing tells when the thread that was left has ended but that queries are answered again.
   while (after.trouble) {

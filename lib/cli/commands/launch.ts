@@ -109,7 +109,6 @@ async function runJob(
     command,
     words.say,
     async () => {
-      if (looksAtGpus(options)) await learnGpus(options.env ?? {});
       giveBack(start, settings.namedSignals);
       const run = launch(options);
       logFiles = run.logFiles;
@@ -169,7 +168,7 @@ async function waitForReaders(
   await words.written(brief);
 }
 
-/** Whether it matters which GPU each worker has. */
+/** Whether a plan tells which GPU each worker has. */
 function looksAtGpus({ placement, gpuPerRank }: LaunchOptions): boolean {
   return placement !== undefined || gpuPerRank === true;
 }
