@@ -28,12 +28,7 @@ export {
 export type { FailureOptions, FailureRuleOption, RuleAction } from './options/failures.js';
 export type { HangOptions } from './options/hangs.js';
 export type { HookName, HookOptions, Hooks } from './options/hooks.js';
-export type {
-  Entrypoint,
-  LaunchOptions,
-  Streams,
-  StreamsByRank,
-} from './options/launch-options.js';
+export type { Entrypoint, LaunchOptions } from './options/launch-options.js';
 export type {
   IoPriority,
   LimitOptions,
@@ -41,6 +36,7 @@ export type {
   RlimitName,
   RlimitValue,
 } from './options/limits.js';
+export type { Streams, StreamsByRank } from './options/logs.js';
 export type { Placement, PlacementOptions } from './options/placement.js';
 export type { ConnectOptions } from './store/client.js';
 export { connectStore } from './store/lazy.js';

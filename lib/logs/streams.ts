@@ -1,5 +1,5 @@
 import type { NativeStream } from '../native/plan.js';
-import type { Streams, StreamsByRank } from '../options/launch-options.js';
+import type { Streams, StreamsByRank } from '../options/logs.js';
 
 /** What the options say about output, for all workers of a node. */
 export interface OutputOptions {

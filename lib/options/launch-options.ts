@@ -4,7 +4,6 @@ import {
   type Check,
   checkOf,
   flag,
-  isList,
   isRecord,
   isText,
   isWhole,
@@ -22,8 +21,10 @@ import { type GraceOptions, graceChecks, graceDefaults } from './grace.js';
 import { type HangOptions, hangCheck } from './hangs.js';
 import { type HookOptions, hookChecks } from './hooks.js';
 import { type LimitOptions, limitChecks } from './limits.js';
+import { type LogOptions, logChecks, logDefaults } from './logs.js';
 import { type PlacementOptions, placementChecks, placementDefaults } from './placement.js';
 import { type PreemptionOptions, preemptionChecks, preemptionDefaults } from './preemption.js';
+import { type SignalTargetOptions, signalTargetChecks } from './signal-target.js';
 import { type StoreOptions, storeChecks, storeDefaults } from './store.js';
 import { type TidyUpOptions, tidyUpChecks, tidyUpDefaults } from './tidy-up.js';
 
@@ -38,12 +39,6 @@ export type Entrypoint =
   /** The script as a function entrypoint: `runpy.run_path` as `__main__`. */
   | { readonly runPath: string };
 
-/** Streams of a worker that an option applies to. */
-export type Streams = 'none' | 'stdout' | 'stderr' | 'both';
-
-/** For all local ranks alike, or by local rank; those that aren't named get `none`. */
-export type StreamsByRank = Streams | Readonly<Record<number, Streams>>;
-
 /**
  * All that `launch` can be told. Flat and readonly; every field but `entrypoint` has a default,
  * written beside it. In texts that workers get and in paths, a surrogate without its other half,
@@ -56,7 +51,9 @@ export interface LaunchOptions
     GraceOptions,
     HookOptions,
     LimitOptions,
+    LogOptions,
     PlacementOptions,
+    SignalTargetOptions,
     StoreOptions,
     TidyUpOptions {
   readonly entrypoint: Entrypoint;
@@ -82,24 +79,8 @@ export interface LaunchOptions
   readonly cwd?: string;
   /** stdin of every worker: our own, or /dev/null. @default 'inherit' */
   readonly stdin?: 'inherit' | 'null';
-  /** Folder for logs; the tree below it is as torchrun's. @default a folder in the temp dir, removed at the end if nothing was redirected */
-  readonly logDir?: string;
-  /** Streams that go to files instead of the console. @default 'none' */
-  readonly redirects?: StreamsByRank;
-  /** Streams that go to files and, by prefixed lines, to the console. @default 'none' */
-  readonly tee?: StreamsByRank;
-  /** Prefix of console lines: `${role_name}`, `${rank}`, `${local_rank}`, `${hostname}`. @default '[${role_name}${local_rank}]:' */
-  readonly logLinePrefixTemplate?: string;
-  /** Local ranks whose output may reach the console. @default all */
-  readonly localRanksFilter?: readonly number[];
-  /** Tee'd stdout lines with one of these are also written to filtered_stdout.log. @default [] */
-  readonly duplicateStdoutFilters?: readonly string[];
-  /** The same for stderr and filtered_stderr.log. @default [] */
-  readonly duplicateStderrFilters?: readonly string[];
   /** From the stop signal to SIGKILL. @default 30_000 */
   readonly shutdownTimeoutMs?: number;
-  /** Who gets the stop signal: the worker alone, or its whole process group. @default 'leader' for Python, 'group' for programs */
-  readonly signalTarget?: 'leader' | 'group';
   /** When a job that still runs counts as hung, and what follows. @default never */
   readonly hang?: HangOptions;
   /** LOCAL_RANK is 0 for all, and each sees one device. @default false */
@@ -133,12 +114,7 @@ const defaults = {
   masterAddr: '127.0.0.1',
   masterPort: 0,
   stdin: 'inherit',
-  redirects: 'none',
-  tee: 'none',
-  logLinePrefixTemplate: '[${role_name}${local_rank}]:',
-  localRanksFilter: [],
-  duplicateStdoutFilters: [],
-  duplicateStderrFilters: [],
+  ...logDefaults,
   shutdownTimeoutMs: 30_000,
   virtualLocalRank: false,
   passLocalRankArg: false,
@@ -178,14 +154,6 @@ function check(name: string, value: unknown): void {
   if (!found[0](value)) throw launchError('ERR_OPTION', [name, problemOf(found, value)]);
 }
 
-const streams: Check = [
-  value =>
-    isStreams(value) ||
-    (isRecord(value) &&
-      Object.entries(value).every(([rank, each]) => /^\d+$/.test(rank) && isStreams(each))),
-  "'none', 'stdout', 'stderr', 'both', or one of them for each local rank",
-];
-
 const checks: Readonly<Record<keyof LaunchOptions, Check>> = {
   entrypoint: [isEntrypoint, 'one of { script }, { module }, { program }, { runPath }'],
   args: secretTexts,
@@ -204,18 +172,9 @@ const checks: Readonly<Record<keyof LaunchOptions, Check>> = {
   env: environment,
   cwd: text,
   stdin: oneOf('inherit', 'null'),
-  logDir: text,
-  redirects: streams,
-  tee: streams,
-  logLinePrefixTemplate: [isText, 'a text without NUL'],
-  localRanksFilter: [
-    value => isList(value) && value.every(rank => isWhole(rank, 0)),
-    'a list of local ranks',
-  ],
-  duplicateStdoutFilters: texts,
-  duplicateStderrFilters: texts,
+  ...logChecks,
   shutdownTimeoutMs: milliseconds,
-  signalTarget: oneOf('leader', 'group'),
+  ...signalTargetChecks,
   hang: hangCheck,
   virtualLocalRank: flag,
   passLocalRankArg: flag,
@@ -243,8 +202,4 @@ function isEntrypoint(value: unknown): boolean {
     ['script', 'module', 'program', 'runPath'].includes(kind ?? '') &&
     text[0](value[kind as string]) // includes has just told
   );
-}
-
-function isStreams(value: unknown): boolean {
-  return ['none', 'stdout', 'stderr', 'both'].includes(value as string); // includes compares anything
 }

@@ -4,7 +4,8 @@ import t, { type Test } from 'tap';
 import { type ParsedCommand, parseCommand } from '../../lib/cli/line/args.js';
 import { optionsOf } from '../../lib/cli/options/table.js';
 import { helpText } from '../../lib/cli/text/help.js';
-import type { LaunchOptions, Streams, StreamsByRank } from '../../lib/options/launch-options.js';
+import type { LaunchOptions } from '../../lib/options/launch-options.js';
+import type { Streams, StreamsByRank } from '../../lib/options/logs.js';
 import { torchOrSkip } from './torch.js';
 
 /** One command line, given to torchrun and to us. */

@@ -1,7 +1,7 @@
 import t from 'tap';
 import { workerFiles } from '../../lib/logs/layout.js';
 import { anyRedirected, type OutputOptions, streamsOf } from '../../lib/logs/streams.js';
-import type { StreamsByRank } from '../../lib/options/launch-options.js';
+import type { StreamsByRank } from '../../lib/options/logs.js';
 
 const none: OutputOptions = {
   redirects: 'none',

@@ -1,9 +1,5 @@
-import type {
-  Entrypoint,
-  LaunchOptions,
-  Streams,
-  StreamsByRank,
-} from '../../options/launch-options.js';
+import type { Entrypoint, LaunchOptions } from '../../options/launch-options.js';
+import type { Streams, StreamsByRank } from '../../options/logs.js';
 import { didYouMean } from '../../util/nearest.js';
 import { maxTimerMs } from '../../util/timers.js';
 import { readFeatures } from '../options/own.js';
