@@ -53,15 +53,16 @@ def measure(what, operation, batch=1, afterwards=None):
 
 def main():
     store, tcp = regroup.store.Client.connect(sys.argv[1]), Tcp(int(sys.argv[2]))
-    key, value = b"/hot", b"0123456789abcdef"
+    key, value = b"hot", b"0123456789abcdef"
+    wire = b"/" + key
     store.set(key, value)
     for turn in range(-1, int(sys.argv[3])):
-        assert store.get(key) == tcp.get(key) == value
+        assert store.get(key) == tcp.get(wire) == value
         measure("get regroup", lambda: store.get(key), batch=20)
-        measure("get tcp", lambda: tcp.get(key))
+        measure("get tcp", lambda: tcp.get(wire))
         measure("set regroup", lambda: store.set(key, value), afterwards=lambda: store.get(key))
-        measure("set tcp", lambda: tcp.set(key, value), afterwards=lambda: tcp.get(key))
-        measure("add regroup", lambda: store.add(b"/count", 1))
+        measure("set tcp", lambda: tcp.set(wire, value), afterwards=lambda: tcp.get(wire))
+        measure("add regroup", lambda: store.add(b"count", 1))
         measure("add tcp", lambda: tcp.add(b"/count", 1))
         if turn < 0:
             samples.clear()

@@ -4,8 +4,9 @@ Keys that exist are read without a system call, from memory that the server publ
 through a lane, which is memory shared with the server too. Python 3.8 and newer, Linux, nothing but
 the standard library.
 
-Keys and values are str, which means UTF-8, or bytes; what comes back is bytes. Keys are the server's
-own: PyTorch's TCPStore puts a `/` in front of each of its keys, so that its "loss" is "/loss" here.
+Keys and values are str, which means UTF-8, or bytes; what comes back is bytes. Keys are TCPStore's:
+its "loss" is "loss" here, and has a `/` in front of it at the server, and in errors. What has none, as
+the `init/` that counts workers, isn't to be met.
 Timeouts are in seconds; None is the client's own. Any call may raise StoreError, StoreClosedError once
 the server is gone; one that waits, StoreTimeoutError. Ctrl-C ends any wait and leaves the client usable.
 """
@@ -46,12 +47,13 @@ class Client(Calls):
     """
 
     @classmethod
-    def connect(cls, name=None, library=None, timeout=300.0):
+    def connect(cls, name=None, library=None, timeout=300.0, count_as_worker=False):
         """Connects to a store of this machine and this user.
 
         name: the store's socket, "@regroup-store-…". Default: REGROUP_STORE of the environment
         library: the path of regroup_shm.so. Default: REGROUP_SHM
         timeout: of this call, and of those that get none
+        count_as_worker: adds 1 to `init/`, as TCPStore does if it's given a world size
         """
         name = name or os.environ.get("REGROUP_STORE")
         library = library or os.environ.get("REGROUP_SHM")
@@ -62,6 +64,8 @@ class Client(Calls):
             _libraries[library] = Library(library)
         client = cls(name, _libraries[library], timeout)
         client._connected()
+        if count_as_worker:
+            client._add(b"init/", 1)
         return client
 
     def __enter__(self):
@@ -88,8 +92,7 @@ class Client(Calls):
 
     def get(self, key, timeout=None):
         """The key's value, once there's one."""
-        if type(key) is not bytes:
-            key = _bytes(key)
+        key = b"/" + (key if type(key) is bytes else _bytes(key))
         length, lane = len(key), self._lane
         if lane is not None and not self._unsettled:
             buffer = memory, at, capacity, size, size_at = self._buffers.take()
@@ -108,7 +111,7 @@ class Client(Calls):
 
     def try_get(self, key, timeout=None):
         """The key's value, or None if there's none now."""
-        key = _bytes(key)
+        key = _wire(key)
         deadline = self._deadline(timeout)
         answer, value = self._look_up(key, deadline)
         if answer == OK:
@@ -121,7 +124,7 @@ class Client(Calls):
 
     def set(self, key, value, timeout=None):
         """Stores the value. Returns when the server has been told, which is before it's applied."""
-        key, value = _bytes(key), _bytes(value)
+        key, value = _wire(key), _bytes(value)
         sizes = len(key), len(value)
 
         def call(lane, ms):
@@ -131,7 +134,10 @@ class Client(Calls):
 
     def add(self, key, delta, timeout=None):
         """Adds to the key's number, which is 0 if there's none, and gives the sum."""
-        key, total = _bytes(key), ctypes.c_int64(0)
+        return self._add(_wire(key), delta, timeout)
+
+    def _add(self, key, delta, timeout=None):
+        total = ctypes.c_int64(0)
         size, at = len(key), ctypes.byref(total)
 
         def call(lane, ms):
@@ -145,45 +151,51 @@ class Client(Calls):
 
         Gives the value that's there then; where there's none, `expected`.
         """
-        request = COMPARE_SET + _string(key) + _string(expected) + _string(desired)
+        request = COMPARE_SET + _string(_wire(key)) + _string(expected) + _string(desired)
         return self._reply("compare_set", request, timeout, strings=1).values()[0]
 
     def append(self, key, value, timeout=None):
         """Appends to the key's value. Returns as set does."""
-        self._reply("append", APPEND + _string(key) + _string(value), timeout)
+        self._reply("append", APPEND + _string(_wire(key)) + _string(value), timeout)
 
     def delete_key(self, key, timeout=None):
         """Whether there was such a key, which now there isn't."""
-        return self._reply("delete_key", DELETE_KEY + _string(key), timeout, 8).number() == 1
+        return self._reply("delete_key", DELETE_KEY + _string(_wire(key)), timeout, 8).number() == 1
 
     def check(self, keys, timeout=None):
         """Whether all of them exist."""
-        keys, deadline = _keys(keys), self._deadline(timeout)
-        for key in keys:
-            answer, _ = self._look_up(key, deadline, False)
+        return self._check(_keys(keys), timeout)
+
+    def _check(self, names, timeout):
+        deadline = self._deadline(timeout)
+        for name in names:
+            answer, _ = self._look_up(name, deadline, False)
             if answer == NOT_FOUND:
                 return False
             if answer == ASK_TCP:
-                return self._reply("check", CHECK + _list(keys), timeout, 1).reply[0] == 0
+                return self._reply("check", CHECK + _list(names), timeout, 1).reply[0] == 0
         return True
 
     def wait(self, keys, timeout=None):
         """Returns once all of them exist."""
-        keys, deadline = _keys(keys), self._deadline(timeout)
+        self._wait(_keys(keys), timeout)
+
+    def _wait(self, names, timeout):
+        deadline = self._deadline(timeout)
         # Again, since the first may have gone while the last was waited for.
         while True:
-            for key in keys:
-                if self._await(key, deadline, False) is None:
-                    self._ask_and_wait("wait", WAIT + _list(keys), deadline)
+            for name in names:
+                if self._await(name, deadline, False) is None:
+                    self._ask_and_wait("wait", WAIT + _list(names), deadline)
                     return
-            if len(keys) < 2 or self.check(keys, timeout):
+            if len(names) < 2 or self._check(names, timeout):
                 return
 
     def multi_get(self, keys, timeout=None):
         """Their values, as they were at one moment, once all of them exist."""
-        keys, deadline = _keys(keys), self._deadline(timeout)
-        self.wait(keys, timeout)
-        asked = Exchange(MULTI_GET + _list(keys), 0, len(keys))
+        names, deadline = _keys(keys), self._deadline(timeout)
+        self._wait(names, timeout)
+        asked = Exchange(MULTI_GET + _list(names), 0, len(names))
         return self._ask("multi_get", asked, deadline).values()
 
     def multi_set(self, keys, values, timeout=None):
@@ -195,22 +207,23 @@ class Client(Calls):
         self._reply("multi_set", MULTI_SET + struct.pack("<Q", len(keys)) + pairs, timeout)
 
     def num_keys(self, timeout=None):
-        """How many keys there are."""
+        """How many keys the server has, `init/` among them."""
         return self._reply("num_keys", NUM_KEYS, timeout, 8).number()
 
     def list_keys(self, timeout=None):
         """All keys, in no order."""
-        return self._reply("list_keys", LIST_KEYS, timeout, 8, int).values()
+        keys = self._reply("list_keys", LIST_KEYS, timeout, 8, int).values()
+        return [key[1:] for key in keys if key[:1] == b"/"]
 
     # Queues, barriers
 
     def queue_push(self, key, value, timeout=None):
         """Puts the value at the queue's end. Returns as set does."""
-        self._reply("queue_push", QUEUE_PUSH + _string(key) + _string(value), timeout)
+        self._reply("queue_push", QUEUE_PUSH + _string(_wire(key)) + _string(value), timeout)
 
     def queue_pop(self, key, block=True, timeout=None):
         """Takes the first value off the queue. Of an empty one: waits, or gives None if not `block`."""
-        deadline = self._deadline(timeout)
+        key, deadline = _wire(key), self._deadline(timeout)
         while True:
             if block:
                 self._ask_and_wait("queue_pop", WAIT + _list([key]), deadline)
@@ -222,11 +235,11 @@ class Client(Calls):
 
     def queue_len(self, key, timeout=None):
         """How many values there are in the queue."""
-        return self._reply("queue_len", QUEUE_LEN + _string(key), timeout, 8).number()
+        return self._reply("queue_len", QUEUE_LEN + _string(_wire(key)), timeout, 8).number()
 
     def barrier(self, key, world_size, timeout=None):
         """Returns once so many have called it with this key. Who times out stays counted."""
-        request = BARRIER + _string(key) + struct.pack("<q", world_size)
+        request = BARRIER + _string(_wire(key)) + struct.pack("<q", world_size)
         self._ask_and_wait("barrier", request, self._deadline(timeout))
 
     # The agent
@@ -261,8 +274,13 @@ def _bytes(text):
     return text.encode() if isinstance(text, str) else bytes(text)
 
 
+def _wire(key):
+    """As TCPStore does, so that nobody meets its internal keys."""
+    return b"/" + _bytes(key)
+
+
 def _keys(keys):
-    return [_bytes(key) for key in ([keys] if isinstance(keys, (str, bytes)) else keys)]
+    return [_wire(key) for key in ([keys] if isinstance(keys, (str, bytes)) else keys)]
 
 
 def _string(text):

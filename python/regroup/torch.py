@@ -2,8 +2,8 @@
 
     dist.init_process_group("gloo", store=connect_store(), rank=…, world_size=…)
 
-PyTorch 1.13 and newer. Keys are what TCPStore would make of them, so that ranks on other machines,
-which use TCP, meet the same ones.
+PyTorch 1.13 and newer. Keys are TCPStore's, so that ranks on other machines, which use TCP, meet the
+same ones.
 """
 import datetime
 import functools
@@ -68,11 +68,6 @@ def _as_torch(method):
     return call
 
 
-def _key(key):
-    # As TCPStore does, so that nobody meets its internal keys.
-    return b"/" + (key if isinstance(key, bytes) else key.encode())
-
-
 class SharedMemoryStore(dist.Store):
     """A torch.distributed.Store at `name`, by default the launcher's; see regroup.store.Client.
 
@@ -89,9 +84,8 @@ class SharedMemoryStore(dist.Store):
     def __init__(self, name=None, library=None, timeout=_DEFAULT_TIMEOUT, world_size=None):
         super().__init__()
         self.set_timeout(timeout)
-        self._client = Client.connect(name, library, timeout.total_seconds())
-        if world_size is not None:
-            self._client.add(b"init/", 1)
+        counts = world_size is not None
+        self._client = Client.connect(name, library, timeout.total_seconds(), count_as_worker=counts)
         _kept.add(self)
 
     def close(self):
@@ -113,27 +107,27 @@ class SharedMemoryStore(dist.Store):
 
     @_as_torch
     def get(self, key):
-        return self._client.get(_key(key), self._seconds())
+        return self._client.get(key, self._seconds())
 
     @_as_torch
     def set(self, key, value):
-        self._client.set(_key(key), value, self._seconds())
+        self._client.set(key, value, self._seconds())
 
     @_as_torch
     def add(self, key, value):
-        return self._client.add(_key(key), value, self._seconds())
+        return self._client.add(key, value, self._seconds())
 
     @_as_torch
     def compare_set(self, key, expected, desired):
-        return self._client.compare_set(_key(key), expected, desired, self._seconds())
+        return self._client.compare_set(key, expected, desired, self._seconds())
 
     @_as_torch
     def append(self, key, value):
-        self._client.append(_key(key), value, self._seconds())
+        self._client.append(key, value, self._seconds())
 
     @_as_torch
     def delete_key(self, key):
-        return self._client.delete_key(_key(key), self._seconds())
+        return self._client.delete_key(key, self._seconds())
 
     @_as_torch
     def num_keys(self):
@@ -141,44 +135,43 @@ class SharedMemoryStore(dist.Store):
 
     @_as_torch
     def check(self, keys):
-        return self._client.check([_key(key) for key in keys], self._seconds())
+        return self._client.check(keys, self._seconds())
 
     @_as_torch
     def wait(self, keys, timeout=None):
-        self._client.wait([_key(key) for key in keys], self._seconds(timeout))
+        self._client.wait(keys, self._seconds(timeout))
 
     @_as_torch
     def multi_get(self, keys):
-        return self._client.multi_get([_key(key) for key in keys], self._seconds())
+        return self._client.multi_get(keys, self._seconds())
 
     @_as_torch
     def multi_set(self, keys, values):
-        self._client.multi_set([_key(key) for key in keys], values, self._seconds())
+        self._client.multi_set(keys, values, self._seconds())
 
     @_as_torch
     def list_keys(self):
-        keys = self._client.list_keys(self._seconds())
-        return [key[1:].decode() for key in keys if key[:1] == b"/"]
+        return [key.decode() for key in self._client.list_keys(self._seconds())]
 
     @_as_torch
     def queue_push(self, key, value):
-        self._client.queue_push(_key(key), value, self._seconds())
+        self._client.queue_push(key, value, self._seconds())
 
     @_as_torch
     def queue_pop(self, key, block=True):
         """The queue's first value. If it's empty: waits, or raises QueueEmptyError if not `block`."""
-        value = self._client.queue_pop(_key(key), block, self._seconds())
+        value = self._client.queue_pop(key, block, self._seconds())
         if value is None:
             raise _QueueEmptyError("queue is empty: %s" % key)
         return value
 
     @_as_torch
     def queue_len(self, key):
-        return self._client.queue_len(_key(key), self._seconds())
+        return self._client.queue_len(key, self._seconds())
 
     @_as_torch
     def barrier(self, key, world_size, timeout=None):
-        self._client.barrier(_key(key), world_size, self._seconds(timeout))
+        self._client.barrier(key, world_size, self._seconds(timeout))
 
     def has_extended_api(self):
         return True

@@ -1,6 +1,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { connectStore } from '../../lib/store/client.js';
 import { type CliRun, type Ended, startProgram } from '../harness.js';
 import { releases, root, type Torch, torchOrSkip } from './torch.js';
 
@@ -82,6 +83,45 @@ for (const script of ['shm_clients.py', 'shm_faults.py']) {
     }
   });
 }
+
+t.test('T-005 a key is the same one from Python as from Node', async t => {
+  const torch = torchOrSkip(t, 'newest');
+  if (!torch) return;
+  const { name, port } = await serve(t);
+  const store = await connectStore({ host: '127.0.0.1', port: Number(port), countAsWorker: true });
+  t.teardown(() => store.close());
+  await store.multiSet([
+    ['from node', '1'],
+    ['/led', '2'],
+    ['init/', 'a user key'],
+  ]);
+  await store.queuePush('queue', 'first');
+  const script = [
+    'import sys',
+    'from regroup.store import Client',
+    'store = Client.connect(sys.argv[1], count_as_worker=True)',
+    'keys = ["from node", b"/led", "init/"]',
+    'assert [store.get(key) for key in keys] == [b"1", b"2", b"a user key"]',
+    'assert store.multi_get(keys) == [b"1", b"2", b"a user key"] and store.check(keys)',
+    'store.wait(iter(keys))',
+    'assert store.try_get("/from node") is None and store.queue_pop("queue") == b"first"',
+    'assert store.multi_get("from node") == [b"1"]',
+    'assert sorted(store.list_keys()) == [b"/led", b"from node", b"init/"]',
+    'assert store.num_keys() == 4',
+    'store.set("from python", "x"), store.append(b"from python", b"y")',
+    'assert store.add("sum", 2) == 2 and store.delete_key("/led")',
+    'assert store.compare_set("init/", "a user key", "swapped") == b"swapped"',
+  ];
+
+  const run = startProgram(t, [torch.python, '-c', script.join('\n'), name], { env });
+  const ended = await run.ended;
+
+  t.equal(ended.code, 0) || failed(t, ended);
+  t.equal(`${await store.get('from python')}`, 'xy');
+  t.equal(await store.add('sum', 1), 3n);
+  t.equal(`${await store.get('init/')}`, 'swapped');
+  t.notOk(await store.check('/led'));
+});
 
 t.test('the files for workers parse in the oldest Python that they are for', async t => {
   const torch = torchOrSkip(t, 'newest');
