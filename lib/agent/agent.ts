@@ -199,7 +199,7 @@ export function createAgent(job: Job): Agent {
     return gpus.begin({ pids, cookie: plan?.cookie ?? '' }, strangers, over);
   }
 
-  /** As process 1 the core would take the status of Node's children, which wait for it. */
+  /** Runs what starts Node's own children: as process 1 the core would take their status, for which they wait. */
   async function asGuests<T>(body: () => Promise<T>): Promise<T> {
     core?.supervisor.beginGuest(hookCookie);
     try {

@@ -23,7 +23,7 @@ export interface CoreListener {
 /** Whom a listener tells, and what it looks at. */
 export interface CoreSurroundings {
   readonly rounds: Rounds;
-  /** Absent as long as it hasn't been started. */
+  /** The addon's threads; absent as long as they haven't been started. */
   core(): Core | undefined;
   happen(happening: Happening): void;
   tell(event: AgentEvent): void;

@@ -169,7 +169,7 @@ function dontKillAtExit(supervisor: NativeSupervisor): void {
   if (supervisors.size === 0) process.off('exit', killAll);
 }
 
-/** For process 1 whose only children are one run's workers and orphans. */
+/** Reaps what has ended, for process 1 whose only children are one run's workers and orphans. */
 export function reapOrphans(): void {
   for (const supervisor of supervisors) supervisor.reapOrphans();
 }

@@ -19,7 +19,7 @@ export interface RunEnd {
 /** What an end takes down, and whom it tells. */
 export interface EndSurroundings {
   readonly rounds: Rounds;
-  /** Absent as long as it hasn't been started. */
+  /** The addon's threads; absent as long as they haven't been started. */
   core(): Core | undefined;
   tell(event: AgentEvent): void;
   nowMs(): number;

@@ -7,7 +7,7 @@ import { codeOf } from '../util/errno.js';
 
 /** Where a folder can't be watched any more (no watch is left), the file is looked for so often. */
 const retryMs = 1000;
-/** Whoever changes the path faster than we look is waited for until the next event. */
+/** Looks in a row, at most: whoever changes the path faster is waited for until the next event. */
 const maxLooks = 10;
 /** @source Linux, include/linux/namei.h, MAXSYMLINKS */
 const maxLinks = 40;

@@ -25,10 +25,10 @@ import { openReturnGate, type ReturnGate } from '../workers/return-gate.js';
 import { tidyUpOf } from '../workers/tidy-up.js';
 import type { Core } from './core.js';
 
-/** For who holds a pipe of a dead worker. Our own strays are killed before; this bounds strangers. */
+/** Wait for whoever holds a pipe of a dead worker. Our own strays are killed before; this bounds strangers. */
 const drainMs = 1000;
 const memoryMs = 1000;
-/** For what is still being made when a run ends. */
+/** Wait for what is still being made when a run ends. */
 const closeMs = 1000;
 
 /** What's kept of a round until the next one starts. */
@@ -41,7 +41,7 @@ export interface RoundRecord {
   workers: readonly WorkerIdentity[];
   /** When they had started, or a little later. */
   killsBefore?: MemoryKills;
-  /** By local rank: of workers with limits of a cgroup, when they had ended. */
+  /** What workers with limits of a cgroup had used when they ended, by local rank. */
   readonly usage: Map<number, NativeUsage>;
   tails: readonly NativeTail[];
   readonly gate: ReturnGate | undefined;
@@ -51,7 +51,7 @@ export interface RoundRecord {
 
 /** A run's rounds: what each is made of, and what has come of it. */
 export interface Rounds {
-  /** Of a round that's prepared, and of the last one that has started. */
+  /** The record of a round that's prepared, or of the last one that has started. */
   get(round: number): RoundRecord | undefined;
   all(): Iterable<RoundRecord>;
   /**
@@ -62,15 +62,15 @@ export interface Rounds {
   prepare(plan: RoundPlan): Promise<void>;
   /** A round that won't start, also if it's being prepared still: nothing is left of it. */
   discard(plan: RoundPlan): void;
-  /** Of a round that's prepared and starts now; those before are forgotten. */
+  /** Gives the record of a prepared round that starts now; those before are forgotten. */
   begin(round: number): RoundRecord;
-  /** Its workers have exec'd. */
+  /** Notes the workers of a round once they have exec'd. */
   started(record: RoundRecord, workers: readonly WorkerIdentity[]): void;
   /** The one description of a round's failures, the root cause first; empty where there are none. */
   describe(round: number, end: GroupEnd): Promise<WorkerFailure[]>;
-  /** That of the log folders. */
+  /** The disk of the log folders. */
   readonly disk: Disk;
-  /** Absent before it's made, and where logging is off. */
+  /** The run's folder; absent before it's made, and where logging is off. */
   runFolder(): string | undefined;
   /** Resolves when the folders of discarded rounds are gone, and the temp folder if that isn't to be kept. */
   close(keepTemp: boolean): Promise<void>;
@@ -202,7 +202,7 @@ export function createRounds(job: Job, { tables, placing, nowMs }: RoundSurround
   };
 }
 
-/** Whoever ends a run doesn't wait for folders that a dead disk may make some day. */
+/** Waits for some work no longer than this: a dead disk may make folders some day, and a run's end doesn't wait for it. */
 async function atMost(boundMs: number, work: Promise<unknown>): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   const bound = new Promise(resolve => {

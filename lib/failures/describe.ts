@@ -4,7 +4,7 @@ import { type Clue, isOlder, recordedAtMs, rootCauseOf } from './root-cause.js';
 
 /** The end of a worker group, as the agent saw it. Times are CLOCK_MONOTONIC in milliseconds. */
 export interface GroupEnd {
-  /** In the order in which they were first heard of. */
+  /** Ends in the order in which they were first heard of. */
   readonly exits: readonly SeenExit[];
   /** When our first signal went out that was to end the group; absent if none did. */
   readonly signaledAtMs?: number;

@@ -13,7 +13,7 @@ export type ErrorFile =
   | { readonly kind: 'unusable'; readonly reason: string }
   | {
       readonly kind: 'read';
-      /** Empty if it says nothing. */
+      /** Message of the error; empty if the file has none. */
       readonly message: string;
       readonly traceback: string;
       /** Unix time in whole seconds. */
@@ -91,7 +91,7 @@ export function parseErrorFile(text: string): ErrorFile {
   };
 }
 
-/** Whole seconds, as a number or as the text that `record` writes. Nonsense is left out. */
+/** Reads whole seconds, a number or the text that `record` writes. Nonsense is left out. */
 function timestamp(value: unknown): { timestamp?: number } {
   const seconds = typeof value === 'string' && value.trim() !== '' ? Number(value) : value;
   if (typeof seconds !== 'number' || !Number.isFinite(seconds)) return {};

@@ -6,14 +6,14 @@ import { isFailed, type Remains, type SeenExit } from './failure.js';
 import { type MemoryCounters, type MemoryKills, outOfMemory, outOfOwnMemory } from './oom.js';
 import { readTail, type TailSource } from './tail.js';
 
-/** For all that one worker has left. Whoever waits for a restart waits for a dead disk no longer than this. */
+/** Limit of reading all that one worker has left: a restart waits for a dead disk no longer than this. */
 const readMs = 3000;
-/** For the kernel's counters. */
+/** Limit of reading the kernel's counters. */
 const memoryMs = 1000;
 
 /** What's known of a worker beside its end. */
 export interface Witness {
-  /** Absent where logging is off. */
+  /** The worker's error file; absent where logging is off. */
   readonly errorFile?: string;
   readonly plan: Pick<NativePlan, 'stderr' | 'memoryMax' | 'pidsMax'>;
   /** What the pump has kept of its output. */
@@ -73,12 +73,12 @@ function sourceOf({ plan, tail }: Witness): TailSource {
   return tail?.stderr === undefined ? {} : { bytes: tail.stderr };
 }
 
-/** Whether it may have been the kernel that killed it, and not somebody for reasons of their own. */
+/** Whether the kernel may have killed a worker, and not somebody for reasons of their own. */
 function mayBeStarved({ exit, cause }: SeenExit): boolean {
   return cause === 'own' && exit.how === 'signaled' && exit.signal === 'SIGKILL';
 }
 
-/** That the kernel has killed somebody since they had started, in a sentence. */
+/** Sentence that the kernel has killed somebody since the workers had started. */
 async function starvation({
   kernel,
   memory,

@@ -11,7 +11,7 @@ export interface SeenExit {
   readonly hang?: Hang;
   /** Whether we had begun to stop the group by then. */
   readonly duringStop: boolean;
-  /** From its exec to its end. */
+  /** Time from the worker's exec to its end. */
   readonly durationMs: number;
   /** CLOCK_MONOTONIC of its end, or of the early notice of it. */
   readonly atMs: number;

@@ -14,14 +14,14 @@ export type ReadFile = (path: string) => Promise<string | undefined>;
 
 /** Processes that the kernel has ever killed for lack of memory. */
 export interface MemoryKills {
-  /** In our cgroup; absent without one. */
+  /** Kills in our cgroup; absent without one. */
   readonly killedInCgroup?: number;
   readonly killedInMachine: number;
 }
 
 export interface MemoryState extends MemoryKills {
   readonly peakBytes?: number;
-  /** Absent: none. */
+  /** Memory limit; absent: none. */
   readonly limitBytes?: number;
   /** Share of the last ten seconds in which somebody waited for memory, in percent. */
   readonly pressure?: number;

@@ -4,7 +4,7 @@ import { shown } from '../util/bytes.js';
 
 /** The error file of whoever started this launcher. */
 
-/** It may be on another disk than ours, and the run's end waits for it. */
+/** Limit of writing the caller's error file: it may be on a disk of its own, and the run's end waits for it. */
 const writeMs = 3000;
 
 /**

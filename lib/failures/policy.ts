@@ -30,7 +30,7 @@ export interface FailedRound {
   readonly atMs: number;
   /** The highest step that a worker of the round has told; 0 if none did. */
   readonly step: number;
-  /** At least 0, below 1. */
+  /** Number drawn by chance, at least 0 and below 1. */
   readonly chance: number;
 }
 

@@ -3,7 +3,7 @@ import { whileOpen } from '../system/files.js';
 
 /** The last lines of a worker's stderr. */
 
-/** Of each stream, for the failure report: some eighty lines. */
+/** Bytes that are kept of each stream's end for the failure report: some eighty lines. */
 export const tailBytes = 8192;
 
 /** Where they are: a file that the worker wrote to by itself, or what the pump has kept of a pipe. */

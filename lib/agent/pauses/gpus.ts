@@ -4,7 +4,7 @@ import { waitForGpus } from '../../gpu/wait.js';
 import { deferred } from '../../util/deferred.js';
 import type { HookRun } from './pauses.js';
 
-/** Of one look: where the driver hangs, or there are very many processes. */
+/** Limit of one look for holders: the driver may hang, and there may be very many processes. */
 const lookMs = 2000;
 
 /** The pause in which GPUs become free. */

@@ -7,11 +7,11 @@ import type { HookCall } from '../step/state.js';
 import type { HookRun } from './pauses.js';
 import { inAscii } from './shell-call.js';
 
-/** For what a hook's own children still write when it has ended; they may live on. */
+/** Time for what a hook's own children still write when it has ended; they may live on. */
 const drainMs = 200;
-/** From SIGKILL to giving up on a hook that's stuck in the kernel. */
+/** Time from SIGKILL to giving up on a hook that's stuck in the kernel. */
 const killWaitMs = 1000;
-/** Of a line, in characters: bounds the memory that a hook without newlines can take. */
+/** Longest line, in characters: bounds the memory that a hook without newlines can take. */
 const maxLine = 64 * 1024;
 
 export interface HookSurroundings {
@@ -19,7 +19,7 @@ export interface HookSurroundings {
   readonly env: Env;
   readonly cwd: string | undefined;
   readonly runId: string;
-  /** In the hook's environment, so that the guardian finds what it has started. */
+  /** Mark in the hook's environment, by which the guardian finds what it has started. */
   readonly cookie: string;
   /** Called before it's started, and when it's gone. */
   beginGuest(): void;
@@ -59,7 +59,7 @@ export function runHook(
     over(problem);
   }
 
-  /** Its leader isn't reaped yet, so that the number is still its group's. */
+  /** Kills the hook's group, whose leader isn't reaped yet, so that the number is still the group's. */
   function kill(): void {
     if (isGone || child?.pid === undefined) return;
     try {

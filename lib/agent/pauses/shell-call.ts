@@ -34,7 +34,7 @@ export function inAscii({ script, env, cwd }: ShellCall): ShellCall {
   };
 }
 
-/** As a shell takes it for one word. */
+/** Quotes a text, so that a shell takes it for one word. */
 function quoted(text: string): string {
   return `'${text.replaceAll("'", "'\\''")}'`;
 }

@@ -6,7 +6,7 @@ import type { Action, GroupStop, HookCall, Policy, Round } from './state.js';
 
 type About = Omit<HookCall, 'name'>;
 
-/** None or one. */
+/** The call of a hook, if the user configured it: none or one. */
 export function hookCalls({ hooks }: Policy, name: HookName, about: About): HookCall[] {
   return hooks?.includes(name) ? [{ name, ...about }] : [];
 }

@@ -39,7 +39,7 @@ export function onPrepared(state: AgentState, { round, error }: Of<'prepared'>):
   }
 }
 
-/** It won't start after all, however far it is. */
+/** Discards the next round, which won't start after all, however far it is. */
 export function discardNext({
   next,
   following,

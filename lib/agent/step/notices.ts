@@ -30,7 +30,7 @@ export function noticeActions(
   ];
 }
 
-/** From a notice or a stop on, hang rules are over. */
+/** Ends the hang rules of a round, as a notice or a stop does. */
 export function unwatch({ watchesForHangs }: Policy, round: number): Action[] {
   return watchesForHangs ? [{ do: 'unwatch-round', round }] : [];
 }

@@ -24,18 +24,18 @@ import type {
 /** The words of `step`: what the agent knows, what happens to it, what it then does. */
 
 export interface Policy {
-  /** From the stop signal to SIGKILL, for reasons that have none of their own. */
+  /** Time from the stop signal to SIGKILL, for reasons that have none of their own. */
   readonly graceMs: number;
   readonly graceByReasonMs?: Readonly<Partial<Record<GraceReason, number>>>;
   /** What workers get with a notice of preemption. */
   readonly preemptSignal?: string;
-  /** From the notice to SIGTERM. */
+  /** Time from the notice to SIGTERM. */
   readonly preemptLimitMs?: number;
   /** Whether there are hang rules. */
   readonly watchesForHangs?: boolean;
   /** Whether GPUs are to become free after a round. */
   readonly waitsForGpus?: boolean;
-  /** Those that there are. */
+  /** Hooks that the user configured. */
   readonly hooks?: readonly HookName[];
 }
 
@@ -47,11 +47,11 @@ export interface Exit extends SeenExit {
 
 export interface Round extends FormedRound {
   readonly policy: Policy;
-  /** By local rank. Invariant: empty until all have exec'd, and never after. */
+  /** The group's workers, by local rank. Invariant: empty until all have exec'd, and never after. */
   readonly workers: readonly { readonly identity: WorkerIdentity; readonly startedAtMs: number }[];
-  /** In the order in which they were first heard of. Invariant: of `workers`, one for each at most. */
+  /** Ends in the order in which they were first heard of. Invariant: of `workers`, one for each at most. */
   readonly exits: readonly Exit[];
-  /** From then on no failure costs a restart, since none would get far. */
+  /** The notice that came: from then on no failure costs a restart, since none would get far. */
   readonly notice?: Notice;
 }
 
@@ -102,7 +102,7 @@ export type AgentState =
       readonly policy: Policy;
       /** The round before; of the first one, itself. */
       readonly round: number;
-      /** Of the round before. */
+      /** Failures of the round before, the root cause first. */
       readonly failures: readonly WorkerFailure[];
       /** The first is under way. Invariant: the last one, and no other, is the rendezvous. */
       readonly pauses: readonly Pause[];
@@ -114,7 +114,7 @@ export type AgentState =
   | (FormedRound & {
       readonly phase: 'preparing';
       readonly policy: Policy;
-      /** Of the round before. */
+      /** Failures of the round before, the root cause first. */
       readonly failures: readonly WorkerFailure[];
     })
   | (Round & { readonly phase: 'starting' })
@@ -141,7 +141,7 @@ export type AgentState =
       readonly phase: 'describing';
       /** The root cause first; absent: they're being read. Invariant: only of a group that was stopped for a failure or a hang. */
       readonly failures?: readonly WorkerFailure[];
-      /** Absent if the group ended by itself, on a notice. */
+      /** How the group was stopped; absent if it ended by itself, on a notice. */
       readonly stop?: GroupStop;
       readonly next: NextRound;
       readonly end: GroupOver;
@@ -256,7 +256,7 @@ export type Action =
   | { readonly do: 'prepare-round'; readonly plan: RoundPlan }
   /** Such a round won't start, however far it is. */
   | { readonly do: 'discard-round'; readonly plan: RoundPlan }
-  /** It's been prepared. */
+  /** Starts a round that has been prepared. */
   | { readonly do: 'start-round'; readonly round: number }
   /** Hang rules apply from now on, and no longer. */
   | { readonly do: 'watch-round'; readonly round: number }
@@ -268,22 +268,22 @@ export type Action =
       readonly graceMs: number;
     }
   | { readonly do: 'begin-pause'; readonly round: number; readonly pause: Pause }
-  /** It's no longer waited for. */
+  /** Ends a pause that's no longer waited for. */
   | { readonly do: 'end-pause'; readonly pause: Pause['name'] }
-  /** For every live worker at once; stops nothing. */
+  /** Sends a signal to every live worker at once; stops nothing. */
   | { readonly do: 'signal-group'; readonly round: number; readonly signal: string }
-  /** The word that the round's clients of the store see. */
+  /** Sets the word that the round's clients of the store see. */
   | { readonly do: 'set-notice'; readonly round: number; readonly notice: number }
   /** `preempt-limit` happens then. */
   | { readonly do: 'arm-preempt-limit'; readonly round: number; readonly afterMs: number }
   /** The round's workers are gone: its store may go, too. */
   | { readonly do: 'release-round'; readonly round: number }
-  /** Its failures, once; `described` happens then. */
+  /** Describes the round's failures, once; `described` happens then. */
   | ({ readonly do: 'describe'; readonly round: number } & GroupEnd)
-  /** To the job, which answers by `verdict`. */
+  /** Reports to the job, which answers by `verdict`. */
   | { readonly do: 'report'; readonly report: FailureReport }
   | { readonly do: 'tell'; readonly event: AgentEvent }
-  /** The last one. */
+  /** Finishes the run: the last action. */
   | { readonly do: 'finish'; readonly ending: Ending };
 
 type Failed = Extract<RunResult, { outcome: 'failed' }>;

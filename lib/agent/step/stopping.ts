@@ -57,12 +57,12 @@ function isLeft(state: Live): boolean {
   return state.phase !== 'starting' && state.exits.length === state.workers.length;
 }
 
-/** Until the hook is over. No grace period has begun, and nothing is sent. */
+/** Holds a stop up until the hook is over: no grace period has begun, and nothing is sent. */
 function held({ signaledAtMs: _, ...state }: Stopping, signal: string): Stopping {
   return { ...state, killAtMs: Number.POSITIVE_INFINITY, sent: [], holding: { signal } };
 }
 
-/** It's stopped now, and whatever comes of the hook is no longer waited for. */
+/** Ends the hold: the group is stopped now, whatever comes of the hook. */
 export function unheld(state: Stopping, nowMs: number): Stopping {
   const { holding, ...rest } = state;
   if (holding === undefined) return state;
@@ -104,7 +104,7 @@ export function signalActions(
   ];
 }
 
-/** Whether it costs a restart. */
+/** Whether a stop for this reason costs a restart. */
 export function isFailure(reason: StopReason): boolean {
   return reason === 'failure' || reason === 'hang';
 }

@@ -5,7 +5,7 @@ export function finish(policy: Policy, ending: Ending, first: readonly Action[] 
   return [{ phase: 'ended', policy }, [...first, { do: 'finish', ending }]];
 }
 
-/** No worker runs, and the first of its pauses begins; with what else is told. */
+/** Enters `joining`, where no worker runs: tells what's to be told, and begins the first pause. */
 export function join(state: Joining, told: readonly Action[] = []): Step {
   const { round, pauses } = state;
   const [pause] = pauses;
