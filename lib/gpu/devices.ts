@@ -5,7 +5,7 @@ export function deviceFolder(): string {
   return process.env.REGROUP_GPU_DEVICES ?? '/dev';
 }
 
-/** The same without links in its path, as the kernel tells what a process has open. */
+/** Folder of the GPUs' device files without links in its path, as the kernel tells what a process has open. */
 export function realDeviceFolder(): string {
   try {
     return realpathSync(deviceFolder());

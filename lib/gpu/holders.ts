@@ -7,7 +7,7 @@ import { hasNvidiaDevices, realDeviceFolder } from './devices.js';
 
 /** How a round's processes are known. */
 export interface RoundProcesses {
-  /** Of the workers, who lead sessions of their own. */
+  /** Pids of the workers, who lead sessions of their own. */
   readonly pids: readonly number[];
   /** `REGROUP_COOKIE` in the environment of whatever they have started. */
   readonly cookie: string;
@@ -80,7 +80,7 @@ async function belongsTo({ pids, cookie }: RoundProcesses, pid: number): Promise
   return (await textOf(pid, 'environ')).split('\0').includes(`REGROUP_COOKIE=${cookie}`);
 }
 
-/** Empty where it's gone, or where we may not look. */
+/** Text of a process's file; empty where it's gone, or where we may not look. */
 function textOf(pid: number, file: string): Promise<string> {
   return readFile(`/proc/${pid}/${file}`, 'latin1').catch(() => '');
 }

@@ -71,7 +71,7 @@ export function nvidiaGpus(source: DeviceSource): readonly Gpu[] {
   });
 }
 
-/** The same GPUs with what the library adds; or its own, where /proc tells of none, as in some containers. */
+/** Adds to GPUs what the library tells; or gives the library's own, where /proc tells of none, as in some containers. */
 export function withNvml(gpus: readonly Gpu[], nvml: NativeGpus | undefined): readonly Gpu[] {
   if (nvml === undefined) return gpus;
 

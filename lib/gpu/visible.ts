@@ -2,11 +2,11 @@
 export interface Gpu {
   /** `GPU-…`; empty where it can't be read. */
   readonly uuid: string;
-  /** As sysfs has it: `0000:3b:00.0`. */
+  /** Address as sysfs has it: `0000:3b:00.0`. */
   readonly pci: string;
   /** UUIDs of its MIG devices, `MIG-…`; absent where nobody has asked. */
   readonly instances?: readonly string[];
-  /** Its own device file, below /dev: `nvidia0`, `dri/renderD128`; absent where it can't be told. */
+  /** The GPU's own device file, below /dev: `nvidia0`, `dri/renderD128`; absent where it can't be told. */
   readonly device?: string;
   /** The variable that shows it to a process, by its number. @default 'CUDA_VISIBLE_DEVICES' */
   readonly shownBy?: 'ROCR_VISIBLE_DEVICES' | 'ZE_AFFINITY_MASK';

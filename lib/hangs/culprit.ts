@@ -57,7 +57,7 @@ function blame(
   return { worker, because: why(place === undefined ? 'nobody knows what' : describePlace(place)) };
 }
 
-/** Who moved least recently comes first, then who never did but was found by a rule. */
+/** Sorts suspects: who moved least recently comes first, then who never did but was found by a rule. */
 function inOrder(suspects: readonly Suspect[]): Suspect[] {
   const rankOf = ({ found }: Suspect): number => (found === undefined ? 1 : 0);
   return [...suspects].sort(

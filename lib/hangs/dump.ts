@@ -13,14 +13,14 @@ import { catches, foldRanks, mainPlace, type Place } from './stacks.js';
 
 export interface DumpTarget {
   readonly worker: WorkerIdentity;
-  /** Its log folder and the file of its stderr, where there are. */
+  /** The worker's log folder and the file of its stderr, where there are. */
   readonly folder?: string | undefined;
   readonly stderr?: string | undefined;
 }
 
 export interface Dump {
   readonly files: readonly DumpFile[];
-  /** By rank; of those that told where they are. */
+  /** Places of the workers that told where they are, by rank. */
   readonly places: ReadonlyMap<number, Place>;
   readonly summary: string;
   readonly hasPySpy: boolean;
@@ -30,10 +30,10 @@ export interface Dump {
 
 /** Worth the time: the trainer and its first data loaders. */
 const maxDescendants = 16;
-/** For a handler to write its stacks. */
+/** Time that a handler has to write its stacks. */
 const signalMs = 500;
 const maxHandledBytes = 1024 * 1024;
-/** For each folder of PATH. */
+/** Limit of looking into each folder of PATH. */
 const findMs = 500;
 
 /**
@@ -73,7 +73,7 @@ export interface DumpOptions {
   readonly signal: { readonly name: string; readonly number: number } | undefined;
   /** Where py-spy is looked for. */
   readonly path: string | undefined;
-  /** That of the log folders. */
+  /** The disk of the log folders. */
   readonly disk: Disk;
   /** Nobody is disturbed any more once this is aborted: neither stopped by py-spy nor sent a signal. */
   readonly stop: AbortSignal;
@@ -160,7 +160,7 @@ async function dumpOne(
   return { rank, place, file: { rank, ...(isWritten ? { path } : {}) } };
 }
 
-/** Its zombie isn't reaped before the group's end, so the pid can't be another's. */
+/** Asks a worker's handler for its stacks. A zombie isn't reaped before the group's end, so the pid can't be another's. */
 async function askHandler(
   pid: number,
   signal: { readonly name: string; readonly number: number },

@@ -25,7 +25,7 @@ export interface GuardedRound {
   readonly plans: readonly NativePlan[];
   readonly files: readonly WorkerFiles[] | undefined;
   readonly path: string | undefined;
-  /** That of the log folders. */
+  /** The disk of the log folders. */
   readonly disk: Disk;
   slots(): readonly NativeStoreSlot[] | undefined;
   nowMs(): number;
@@ -40,7 +40,7 @@ export function hangGuard(options: HangOptions, round: GuardedRound): HangGuard 
   const closing = new AbortController();
   const { signal: closed } = closing;
   let isDumping = false;
-  /** By local rank: what the rules have found, until the worker moves. */
+  /** What the rules have found, by local rank, until the worker moves. */
   const found = new Map<number, { readonly hang: Hang; readonly atMs: number }>();
 
   async function onHang(

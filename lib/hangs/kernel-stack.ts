@@ -5,7 +5,7 @@ import { runBounded } from './bounded-child.js';
 
 /** Where in the kernel a process sleeps that SIGKILL doesn't end. */
 
-/** It's told when the node is given up, so nobody minds the time. */
+/** Limit of looking for a kernel stack. It's told when the node is given up, so nobody minds the time. */
 const boundMs = 2000;
 /** All threads of a process may wait for the same dead disk. */
 const maxThreads = 4;

@@ -18,7 +18,7 @@ export interface OutputReader {
   look(boundMs: number): Promise<News>;
 }
 
-/** Of one read. The event loop goes on between two. */
+/** Bytes of one read. The event loop goes on between two. */
 const pieceBytes = 1024 * 1024;
 /** A line without an end counts as one when it's so long. */
 const maxLineBytes = 1024 * 1024;
@@ -49,7 +49,7 @@ export function outputReader(path: string, pattern: RegExp | undefined, disk: Di
     }
   }
 
-  /** One piece; the size of the file if there's more. */
+  /** Reads one piece, and tells the file's size if there's more. */
   async function readPiece(limit: number, boundMs: number): Promise<number> {
     const [size, bytes] = await disk.run(boundMs, () =>
       whileOpen(path, async (file): Promise<[number, Buffer]> => {
@@ -96,7 +96,7 @@ export function outputReader(path: string, pattern: RegExp | undefined, disk: Di
   };
 }
 
-/** What's read after that is the next look's. */
+/** Waits for a look until its limit; what's read after that is the next look's. */
 async function inTime(
   reading: Promise<string | undefined>,
   boundMs: number,

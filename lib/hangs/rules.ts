@@ -13,7 +13,7 @@ export interface Observation {
   readonly wrote?: boolean;
   /** First groups of the lines that matched, in their order. */
   readonly matches?: readonly string[];
-  /** Not all of its output could be seen: what wasn't may have been anything. */
+  /** Whether some of the worker's output couldn't be seen, and may have been anything. */
   readonly isUnknown?: boolean;
   /** CLOCK_MONOTONIC of the last beat; `none`: no client that has beaten is there any more. Absent: nobody knows. */
   readonly beat?: { readonly atMs: number; readonly step: number } | 'none';
@@ -22,7 +22,7 @@ export interface Observation {
 
 interface Watched {
   readonly worker: WorkerIdentity;
-  /** Until when its output may have been anything. */
+  /** Time until which the worker's output may have been anything. */
   readonly unknownAtMs?: number;
   readonly wroteAtMs?: number;
   /** When the last line came that counts, and the last that matched. */
@@ -38,7 +38,7 @@ interface Watched {
 export interface HangState {
   readonly rules: HangOptions;
   readonly startedAtMs: number;
-  /** Those that haven't ended. */
+  /** Workers that haven't ended. */
   readonly workers: readonly Watched[];
   readonly progressed: boolean;
 }

@@ -9,7 +9,7 @@ import { type HangState, judge, lastMovedMs, type Observation, watchFrom } from 
 
 export interface HangWatch {
   ended(localRank: number): void;
-  /** Those that haven't. */
+  /** Workers that haven't ended. */
   living(): WorkerIdentity[];
   close(): void;
 }
@@ -17,7 +17,7 @@ export interface HangWatch {
 export interface Watching {
   readonly rules: HangOptions;
   readonly workers: readonly WorkerIdentity[];
-  /** By local rank: the files that its output goes to. */
+  /** Files that each worker's output goes to, by local rank. */
   readonly outputs: readonly (readonly string[])[];
   readonly disk: Disk;
   /** What clients of shared memory have told; undefined if nobody knows at the moment. */
@@ -29,7 +29,7 @@ export interface Watching {
   onTrouble(worker: WorkerIdentity, path: string, reason: string): void;
 }
 
-/** Of one look, for a disk that doesn't answer. */
+/** Limit of one look at the log files, for a disk that doesn't answer. */
 const lookMs = 2000;
 
 export function watchForHangs(watching: Watching): HangWatch {

@@ -19,7 +19,7 @@ export const text: Check = [
   'a text that has no NUL and is not empty',
 ];
 
-/** The same for what may hold a password: it's never shown. */
+/** Check of a text that may hold a password: it's never shown. */
 export const secretText: Check = secret(text);
 
 export const texts: Check = [
@@ -32,7 +32,7 @@ export const texts: Check = [
   },
 ];
 
-/** The same for what may hold passwords. */
+/** Check of texts that may hold passwords: they're never shown. */
 export const secretTexts: Check = secret(texts);
 
 export const flag: Check = [value => typeof value === 'boolean', 'true or false'];
@@ -99,7 +99,7 @@ export function checkOf(checks: Readonly<Record<string, Check>>, name: string): 
   return Object.hasOwn(checks, name) ? checks[name] : undefined;
 }
 
-/** For a value that may hold a password: its kind is told, and not the value. */
+/** Makes a check of a value that may hold a password: its kind is told, and not the value. */
 export function secret([fits, accepted, problem]: Check): Check {
   return [
     fits,

@@ -13,16 +13,16 @@ export interface FailureRule {
   /** Matched against the message of the error file and the last lines of stderr. */
   readonly pattern?: RegExp;
   readonly action: RuleAction;
-  /** As the user wrote it, for the report. */
+  /** The rule as the user wrote it, for the report. */
   readonly text: string;
 }
 
 export interface FailurePolicy {
   readonly maxRestarts: number;
   readonly rules: readonly FailureRule[];
-  /** At most so many restarts within any such time. @default no such limit */
+  /** Limit of restarts within any such time. @default no such limit */
   readonly window?: { readonly restarts: number; readonly perMs: number };
-  /** Before a restart; doubles with each in a row without progress. @default no pause */
+  /** Pause before a restart; doubles with each in a row without progress. @default no pause */
   readonly backOff?: { readonly firstMs: number; readonly maxMs: number };
   /** A first round that fails within this time ends the job. @default none */
   readonly failFastMs?: number;
@@ -141,7 +141,7 @@ export function isPattern(text: string): boolean {
   }
 }
 
-/** As `step` takes it. */
+/** Gives the policy by which the job answers failures. */
 export function failurePolicyOf(
   options: FailureOptions & { readonly maxRestarts: number },
 ): FailurePolicy {

@@ -5,7 +5,7 @@ export const graceReasons = ['failure', 'signal', 'caller', 'hang', 'preempt'] a
 export type GraceReason = (typeof graceReasons)[number];
 
 export interface GraceOptions {
-  /** From the stop signal to SIGKILL, by the reason of the stop. @default shutdownTimeoutMs for each */
+  /** Time from the stop signal to SIGKILL, by the reason of the stop. @default shutdownTimeoutMs for each */
   readonly graceMs?: Readonly<Partial<Record<GraceReason, number>>>;
 }
 

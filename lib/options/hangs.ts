@@ -5,7 +5,7 @@ import { type Check, fieldsOf, isRecord, milliseconds, oneOf, signalName, text }
  * are milliseconds.
  */
 export interface HangOptions {
-  /** No worker of this node has written anything for so long. */
+  /** Time in which no worker of this node has written anything. */
   readonly silenceMs?: number;
   /** A line that must recur, in every worker that has written one. */
   readonly expect?: {
@@ -17,7 +17,7 @@ export interface HangOptions {
   };
   /** A worker that has beaten once (`regroup.store` in Python) hasn't for so long. */
   readonly heartbeatMs?: number;
-  /** From the start to the first expected line or beat; without `expect`, to the first output. */
+  /** Time from the start to the first expected line or beat; without `expect`, to the first output. */
   readonly firstProgressMs?: number;
   /** `dump` tells and writes stacks; `restart` does both and then stops the group as failed. @default 'restart' */
   readonly action?: 'notify' | 'dump' | 'restart';

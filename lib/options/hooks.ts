@@ -12,7 +12,7 @@ export interface Hooks {
   readonly preStop?: string;
   /** When a round's last worker is gone, before the next round or the run's result. @default none */
   readonly postRound?: string;
-  /** Then a hook's process group is killed. @default 10_000 */
+  /** Time after which a hook's process group is killed. @default 10_000 */
   readonly timeoutMs?: number;
 }
 

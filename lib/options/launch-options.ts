@@ -79,7 +79,7 @@ export interface LaunchOptions
   readonly cwd?: string;
   /** stdin of every worker: our own, or /dev/null. @default 'inherit' */
   readonly stdin?: 'inherit' | 'null';
-  /** From the stop signal to SIGKILL. @default 30_000 */
+  /** Time from the stop signal to SIGKILL. @default 30_000 */
   readonly shutdownTimeoutMs?: number;
   /** When a job that still runs counts as hung, and what follows. @default never */
   readonly hang?: HangOptions;

@@ -28,7 +28,7 @@ export type RlimitName = (typeof rlimitNames)[number];
 
 export type RlimitValue = number | 'unlimited';
 
-/** One for both, or each by itself; a limit that's absent stays as it is. */
+/** Soft and hard limit: one for both, or each by itself; a limit that's absent stays as it is. */
 export type Rlimit = RlimitValue | { readonly soft?: RlimitValue; readonly hard?: RlimitValue };
 
 /** @source Linux, include/uapi/linux/ioprio.h */
@@ -44,11 +44,11 @@ export interface IoPriority {
 export interface LimitOptions {
   /** Resource limits. @default our own */
   readonly rlimits?: Readonly<Partial<Record<RlimitName, Rlimit>>>;
-  /** From -20, served first, to 19. @default our own */
+  /** Niceness, from -20, served first, to 19. @default our own */
   readonly nice?: number;
-  /** For the disk, where its scheduler knows priorities. @default our own */
+  /** Priority at the disk, where its scheduler knows priorities. @default our own */
   readonly ionice?: IoPriority;
-  /** From -1000, never killed when memory runs out, to 1000, killed first. @default our own */
+  /** Score from -1000, never killed when memory runs out, to 1000, killed first. @default our own */
   readonly oomScoreAdj?: number;
   /** Permissions that new files don't get, as a number: 0o027. @default our own */
   readonly umask?: number;
@@ -66,9 +66,9 @@ export interface LimitOptions {
   readonly cpuQuota?: number;
 }
 
-/** In which a worker may take its quota. @source Linux, Documentation/scheduler/sched-bwc.rst: its default */
+/** Period in which a worker may take its quota. @source Linux, Documentation/scheduler/sched-bwc.rst: its default */
 export const cpuPeriodUs = 100_000;
-/** Less is a mistake: an interpreter alone takes more. */
+/** Least limit of memory that's no mistake: an interpreter alone takes more. */
 export const minMemoryBytes = 2 ** 20;
 export const maxPids = 2 ** 22;
 export const minCpuQuota = 0.01;

@@ -3,7 +3,7 @@ import { type Check, isList, isRecord, isText, isWhole, text, texts } from './ch
 /** Streams of a worker that an option applies to. */
 export type Streams = 'none' | 'stdout' | 'stderr' | 'both';
 
-/** For all local ranks alike, or by local rank; those that aren't named get `none`. */
+/** Streams of all local ranks alike, or by local rank; those that aren't named get `none`. */
 export type StreamsByRank = Streams | Readonly<Record<number, Streams>>;
 
 /** Where workers' output goes, and how its lines look on the console. */
@@ -20,7 +20,7 @@ export interface LogOptions {
   readonly localRanksFilter?: readonly number[];
   /** Tee'd stdout lines with one of these are also written to filtered_stdout.log. @default [] */
   readonly duplicateStdoutFilters?: readonly string[];
-  /** The same for stderr and filtered_stderr.log. @default [] */
+  /** Tee'd stderr lines with one of these are also written to filtered_stderr.log. @default [] */
   readonly duplicateStderrFilters?: readonly string[];
 }
 

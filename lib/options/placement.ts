@@ -12,7 +12,7 @@ export interface Placement {
    * else an even spread over nodes, and nothing on a machine with one. @default 'auto', unless `cpus` is given
    */
   readonly mode?: BindingMode;
-  /** By local rank: CPUs as the kernel writes them, `0-7,16`. In place of `mode`; ranks that aren't named are free. */
+  /** CPUs by local rank, as the kernel writes them, `0-7,16`. In place of `mode`; ranks that aren't named are free. */
   readonly cpus?: Readonly<Record<number, string>>;
   /**
    * Where memory comes from: the binding's nodes only, those first, all nodes in turn, or as the

@@ -11,9 +11,9 @@ export interface PreemptionOptions {
    * asked as the metadata services of AWS (with its token) and Google want it. @default none
    */
   readonly preemptUrl?: string;
-  /** From one answer of `preemptUrl` to the next question. @default 5000 */
+  /** Time from one answer of `preemptUrl` to the next question. @default 5000 */
   readonly preemptUrlIntervalMs?: number;
-  /** From the notice to SIGTERM, whose grace period then begins. @default none: workers end when they end */
+  /** Time from the notice to SIGTERM, whose grace period then begins. @default none: workers end when they end */
   readonly preemptLimitMs?: number;
 }
 

@@ -10,7 +10,7 @@ import { type Binding, type BindingRequest, type Bound, bind, bindingOf } from '
 
 /** What a job's workers are bound to, the same in every round. */
 export interface Placed {
-  /** By local rank; absent: not bound. */
+  /** Each worker's binding, by local rank; absent: not bound. */
   readonly bindings: readonly (Binding | undefined)[];
   /** Whether a refusal by the kernel is told instead of failing the start. */
   readonly optionalCpus: boolean;
@@ -101,7 +101,7 @@ function bindAsSaid(
   };
 }
 
-/** For people: `CPUs 0-7, memory preferred on node 0`. */
+/** Describes a binding for people: `CPUs 0-7, memory preferred on node 0`. */
 export function describeBinding({ cpus, memory }: Binding): string {
   const own = `CPUs ${formatList(cpus)}`;
   if (memory === undefined) return own;

@@ -6,7 +6,7 @@ import { type Placed, place } from './place.js';
 
 /** Where one node's workers run, the same in every round. */
 export interface Placing {
-  /** Absent: nobody asked for a binding. */
+  /** Bindings of the workers; absent: nobody asked for any. */
   readonly placed: Placed | undefined;
   /** What each worker's placement adds to its environment, by local rank; empty: nothing. */
   readonly env: readonly Readonly<Record<string, string>>[];

@@ -22,7 +22,7 @@ export interface Binding {
 }
 
 export type Bound<B = Binding> =
-  /** By local rank; empty: nothing to bind, which only `auto` finds. */
+  /** Bindings by local rank; empty: nothing to bind, which only `auto` finds. */
   { readonly bindings: readonly B[] } | { readonly impossible: string };
 
 /**
@@ -129,7 +129,7 @@ function exclusiveCpus(
   return ascending(own.flat());
 }
 
-/** None where there's no choice: set_mempolicy is forbidden in many containers. */
+/** A binding's memory policy; none where there's no choice: set_mempolicy is forbidden in many containers. */
 function memoryOf(
   { nodes }: Topology,
   cpus: ReadonlySet<number>,
