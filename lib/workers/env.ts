@@ -100,7 +100,7 @@ function visibleDevice(visible: string | undefined, localRank: number): string {
   return device.trim();
 }
 
-/** Of the process that bears it, and so not for a worker and all that it starts. */
+/** Variable that's about the process that bears it, and so not for a worker and all that it starts. */
 const leaveName = 'REGROUP_LEAVE';
 
 /** `NAME=value` of what's inherited, save for the names that each worker gets values of its own for. */

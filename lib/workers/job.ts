@@ -24,7 +24,7 @@ import { type ScriptProblem, type ScriptSource, scriptProblem } from './script.j
 export interface Job {
   readonly settings: Settings;
   readonly command: Command;
-  /** Absent: workers are programs. */
+  /** Interpreter of the workers; absent: they're programs. */
   readonly python: Python | undefined;
   /** Why no worker can run the script; absent: one may be able to. */
   readonly scriptProblem: ScriptProblem | undefined;
@@ -48,7 +48,7 @@ export interface Job {
 /** What deciding needs of the machine and of this process. */
 export interface Surroundings {
   readonly env: Env;
-  /** Absent: there's none. */
+  /** Working directory of this process; absent: there's none. */
   readonly cwd: string | undefined;
   readonly devices: TopologySource;
   /** @param path PATH of the workers */
@@ -160,7 +160,7 @@ export function roundOf(
 /** What a round's workers find on this machine. */
 export interface OnMachine {
   readonly placing: Placing;
-  /** By local rank; absent where logging is off. */
+  /** Files of each worker, by local rank; absent where logging is off. */
   readonly files: readonly WorkerFiles[] | undefined;
   hostname(): string;
 }

@@ -19,7 +19,7 @@ export interface ProgramSource {
   isExecutable(path: string): boolean;
   /** Whether it's a program of the machine, not a script: what a script does only it knows. */
   isBinary(path: string): boolean;
-  /** Without links; the path itself where there's no such folder. */
+  /** A folder's path without links; the path itself where there's no such folder. */
   realFolder(path: string): string;
 }
 
@@ -42,7 +42,7 @@ export function findPython(
   return { path: chosen, isInterpreter: chosen === guess?.path, because: 'PYTHON_EXEC' };
 }
 
-/** For people, where nobody has asked for it: which interpreter it is, and which it isn't. */
+/** Warning for people where the interpreter is a guess: which one it is, and which it isn't. */
 export function guessedPython({ path, because, insteadOf }: Python): string | undefined {
   if (insteadOf === undefined) return undefined;
   return `workers run ${path} (${because}), not ${insteadOf} on PATH; PYTHON_EXEC chooses another`;
@@ -88,7 +88,7 @@ function leadTheSameWay(guess: Candidate, onPath: Candidate, source: ProgramSour
   return source.realFolder(dirname(onPath.path)) === source.realFolder(dirname(guess.path));
 }
 
-/** Its name says so; without a name, its folder: only conda's own installation has `condabin`. */
+/** Whether the active environment is conda's base, by its name, or without one by its folder: only conda's own installation has `condabin`. */
 function isCondaBase({ CONDA_DEFAULT_ENV, CONDA_PREFIX }: Env, source: ProgramSource): boolean {
   if (CONDA_DEFAULT_ENV) return CONDA_DEFAULT_ENV === 'base';
   return CONDA_PREFIX ? source.isExecutable(join(CONDA_PREFIX, 'condabin/conda')) : false;
@@ -104,7 +104,7 @@ function foldersOfPath(env: Env, cwd: string | undefined): readonly string[] {
   return folders.flatMap(folder => folder || (cwd ?? []));
 }
 
-/** Not node:path's: what's in front is kept as it's written. */
+/** Joins paths. Unlike node:path's, it keeps what's in front as it's written. */
 function join(folder: string, name: string): string {
   return folder.endsWith('/') ? folder + name : `${folder}/${name}`;
 }

@@ -7,9 +7,9 @@ import { randomName } from '../util/random.js';
  * on them until all have returned. `run_path.py` is the other end.
  */
 export interface ReturnGate {
-  /** For a worker's environment: where it says that it has returned. */
+  /** Address for a worker's environment, where it says that it has returned. */
   addressOf(localRank: number): string;
-  /** One that ends isn't waited for, however it ends. */
+  /** Notes a worker that has ended: it isn't waited for, however it ended. */
   ended(localRank: number): void;
   /** Lets everybody go. */
   close(): void;

@@ -3,7 +3,7 @@ import { nearest } from '../util/nearest.js';
 
 /** What's told of a script that Python couldn't run, and what to do about it. */
 export interface ScriptProblem {
-  /** As Python names it: `FileNotFoundError: [Errno 2] No such file or directory`. */
+  /** The problem as Python names it: `FileNotFoundError: [Errno 2] No such file or directory`. */
   readonly what: string;
   readonly path: string;
   /** Where it was looked for, or what may have been meant; with its punctuation, or empty. */
@@ -97,7 +97,7 @@ function hintFor(
   return name === undefined ? '' : `; did you mean ${name}?`;
 }
 
-/** For who writes the launcher's own work before the script: `regroup python train.py`. */
+/** Hint for who writes the launcher's own work before the script: `regroup python train.py`. */
 function interpreterHint(script: string, args: readonly string[]): string | undefined {
   const name = script.slice(script.lastIndexOf('/') + 1);
   if (/^(torchrun|regroup)$/.test(name))

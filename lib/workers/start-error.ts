@@ -112,7 +112,7 @@ function reasonAt(step: NativeStep, code: string): string | undefined {
   return undefined;
 }
 
-/** For a step that gives a code a meaning of its own. */
+/** Advice for a step that gives a code a meaning of its own. */
 function adviceAt(step: NativeStep, code: string): string | undefined {
   switch (`${step} ${code}`) {
     case 'affinity EINVAL':

@@ -182,7 +182,7 @@ function sleepSoundly(): void {
   process.getBuiltinModule('node:v8').setFlagsFromString('--no-incremental-marking');
 }
 
-/** As process 1 of a container we inherit whatever loses its parent, and nobody else reaps it. */
+/** Reaps orphans as process 1 of a container, which inherits whatever loses its parent. */
 function beInit(): void {
   if (process.pid === 1) process.on('SIGCHLD', reapOrphans);
 }
@@ -210,7 +210,7 @@ function printerFor(
   return printer;
 }
 
-/** Then it's known at a round's end only what follows from a failure. */
+/** Whether there are failure rules: then what follows from a failure is known at a round's end only. */
 function hasPolicy(options: LaunchOptions): boolean {
   return Object.keys(failureChecks).some(name => name in options);
 }

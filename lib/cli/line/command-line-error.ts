@@ -20,7 +20,7 @@ export function usageError(command: CommandName, message: string): never {
   );
 }
 
-/** One line: where the value came from, torchrun's own text where it has one, what would do. */
+/** Refusal in one line: where the value came from, torchrun's own text where it has one, what would do. */
 export function refusal(
   command: CommandName,
   source: string,

@@ -183,7 +183,7 @@ function parseRanksFilter(values: Values): readonly number[] | undefined {
 
 const streamsByDigit: readonly Streams[] = ['none', 'stdout', 'stderr', 'both'];
 
-/** One digit for all, or `rank:digit,…`. Ranks of two digits fail, as in torchrun. */
+/** Parses one digit for all, or `rank:digit,…`. Ranks of two digits fail, as in torchrun. */
 function parseStreams(values: Values, dest: 'redirects' | 'tee'): StreamsByRank {
   const text = values.text(dest) ?? '0';
   if (/^[0123]$/.test(text)) return streamsByDigit[Number(text)] ?? 'none';
@@ -282,7 +282,7 @@ function refuseWhatIsNotThereYet(
   }
 }
 
-/** As Python prints torchrun's dataclass. */
+/** Describes a binding's mode as Python prints torchrun's dataclass. */
 function describeNuma(mode: string | undefined): string {
   if (mode === undefined) return 'None';
   const member = `<AffinityMode.${mode.toUpperCase().replace('-', '_')}: '${mode}'>`;

@@ -26,7 +26,7 @@ export function parseNodes(values: Values): [min: number, max: number] {
 export interface Meeting {
   readonly backend: string;
   readonly endpoint: string;
-  /** Absent: a random one. */
+  /** The run's id; absent: a random one. */
   readonly runId: string | undefined;
 }
 

@@ -44,7 +44,7 @@ export function parseSignals(
   return [...signals];
 }
 
-/** Without the signals that stay ignored, as they were when we were started. */
+/** Settings without the signals that stay ignored, as they were when we were started. */
 export function withoutIgnored(
   settings: CliSettings,
   ignored: readonly NodeJS.Signals[],

@@ -12,7 +12,7 @@ import type { Env, Feature, Values } from './spec.js';
 import { store } from './store.js';
 import { tidyUp } from './tidy-up.js';
 
-/** In the order of the help. */
+/** Our own options' subjects, in the order of the help. */
 export const features: readonly Feature[] = [
   placement,
   limits,

@@ -40,9 +40,9 @@ export type OptionGroup =
 
 /** An option that the command line or a variable gives. */
 export interface GivenOption {
-  /** Its dashed spelling. */
+  /** The option's dashed spelling. */
   readonly name: string;
-  /** Absent: a flag. */
+  /** The value that was given; absent: a flag. */
   readonly value?: string;
   /** The variable that it came from. */
   readonly from?: string;
@@ -71,7 +71,7 @@ export interface Values {
 /** Options of ours that belong together: what people may say, and what it means for `launch`. */
 export interface Feature {
   readonly options: readonly OptionSpec[];
-  /** Absent options are left away, so that the defaults stand in one place. @throws CommandLineError */
+  /** Reads a subject's options. Absent ones are left away, so that the defaults stand in one place. @throws CommandLineError */
   read(values: Values, env: Env): Partial<LaunchOptions>;
 }
 

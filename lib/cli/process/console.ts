@@ -43,7 +43,7 @@ export interface Words {
    * @returns how many of the workers' lines nobody has read, roughly
    */
   written(options?: { readonly linesMs: number }): Promise<number>;
-  /** The same, for a process that ends at once; blocks. */
+  /** Writes what is left, for a process that ends at once; blocks. */
   writtenNow(): void;
   /** Ends the wait. */
   hurry(): void;

@@ -5,16 +5,16 @@ import type { Env } from '../options/spec.js';
 /** What the front program has handed over, by the environment. Pure. */
 
 export interface FrontNote {
-  /** As the front program was given it. */
+  /** Environment as the front program was given it. */
   readonly env: Env;
   /** Signals that whoever started us ignores. */
   readonly ignored: readonly NodeJS.Signals[];
-  /** Absent: Node was started without it. */
+  /** What this process was started with and Node has changed; absent: the front program hasn't told. */
   readonly startedWith?: StartedWith;
 }
 
 const noteName = 'REGROUP_FRONT';
-/** In front of `NODE_…`, so that Node doesn't obey. */
+/** Prefix that hides `NODE_…` from Node, so that it doesn't obey. */
 const hidden = 'REGROUP_FRONT_';
 
 /** Whether a variable is the front program's, and nobody else's. */

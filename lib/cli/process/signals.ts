@@ -23,7 +23,7 @@ const terminating: readonly NodeJS.Signals[] = [
 export interface SignalWatch {
   /** Gets every terminating signal from now on; by default they end us at once. */
   onSignal(listener: (signal: NodeJS.Signals) => void): void;
-  /** Also catches these, which needn't be terminating. */
+  /** Catches these signals too, which needn't be terminating. */
   add(signals: readonly NodeJS.Signals[]): void;
   /** Ends this process by that very signal, so that whoever waits for us sees which. */
   dieBy(signal: NodeJS.Signals): void;

@@ -7,7 +7,7 @@ import { type FrontNote, isOfFront, readNote } from './front-note.js';
 
 /** What a command was started with: by the front program, or else by Node alone, which tells less. */
 export interface Start extends FrontNote {
-  /** Without node and script. */
+  /** Arguments without node and script. */
   readonly args: readonly string[];
 }
 
@@ -44,7 +44,7 @@ function stayIgnored(start: Start): void {
   }
 }
 
-/** Not `process.title`, which would write over the arguments that ps shows. */
+/** Names this process. Not by `process.title`, which would write over the arguments that ps shows. */
 function nameProcess(name: string): void {
   try {
     writeFileSync('/proc/self/comm', name);

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-/** Of the package that this command belongs to. */
+/** Version of the package that this command belongs to. */
 export function packageVersion(): string {
   const here = dirname(fileURLToPath(import.meta.url));
   const text = readFileSync(join(here, '../../../package.json'), 'utf8');

@@ -47,7 +47,7 @@ export function describeRefusal({ worker, address }: Event<'connect-refused'>): 
   );
 }
 
-/** Of processes in one line. */
+/** Processes that are named in one line, at most. */
 const maxNamed = 8;
 
 const sources = {
@@ -100,7 +100,7 @@ export function by(rule: string | undefined): string {
   return rule === undefined ? '' : ` (${rule})`;
 }
 
-/** As torchrun counts: before the restart. */
+/** Attempts that are left as torchrun counts them: before the restart. */
 export function attempts({ restartsLeft, maxRestarts, windowLeft }: Event<'restarting'>): string {
   return Number.isFinite(maxRestarts)
     ? `${restartsLeft + 1}/${maxRestarts} attempts left`

@@ -114,7 +114,7 @@ function facts(pairs: readonly Fact[]): readonly string[] {
   return pairs.map(([name, value]) => `  ${name.padEnd(nameWidth)}  ${value}`);
 }
 
-/** As a shell would take it. */
+/** Quotes a text as a shell would take it. */
 function quote(text: string): string {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }

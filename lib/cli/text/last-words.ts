@@ -4,7 +4,7 @@ import { headline } from './torchrun-report.js';
 
 /** A reason longer than this is cut: the report has it whole. */
 const maxReason = 200;
-/** Who has lived longer than this didn't fail at an import. */
+/** Time in which imports end: who has lived longer didn't fail at one. */
 const importsMs = 60_000;
 
 /** Where to look, once a worker has failed; empty where nothing of its output is in a file. */
@@ -52,7 +52,7 @@ export function interpreterToBlame(
   return `interpreter: ${interpreter.path} (${interpreter.because})`;
 }
 
-/** In one line; nothing where the exit itself says it all. */
+/** Reason of a failure in one line; nothing where the exit itself says it all. */
 function reasonOf({ cause, message, errorFile, outOfMemory, outOfPids, tail }: WorkerFailure) {
   const text =
     cause === 'hang' || errorFile !== undefined

@@ -35,7 +35,7 @@ export interface PrinterOptions {
   /** Whether OMP_NUM_THREADS is left to us. */
   readonly ompIsUnset: boolean;
   readonly pid: number;
-  /** Absent: no output goes to files that outlive the run. */
+  /** Files of a worker's output; absent: none outlives the run. */
   logFiles(worker: LoggedWorker): LogFiles | undefined;
   /** Whether the folder of logs has a name that nobody has chosen. */
   readonly logsInTemp: boolean;
@@ -50,9 +50,9 @@ export interface RunName {
   readonly name: string;
   /** The executable of the workers. */
   readonly binary: string;
-  /** Of function entrypoints. */
+  /** Start method of function entrypoints. */
   readonly startMethod?: string;
-  /** Of Python entrypoints. */
+  /** Interpreter of Python entrypoints. */
   readonly interpreter?: Interpreter | undefined;
 }
 
@@ -82,7 +82,7 @@ export function createPrinter(options: PrinterOptions): Printer {
   let stopSignal: string | undefined;
   /** The rank that this round's headline is about. */
   let named: number | undefined;
-  /** Of the hang that was found last. */
+  /** Rank of the culprit of the hang that was found last. */
   let culprit: number | undefined;
   let isPreempted = false;
 
@@ -91,7 +91,7 @@ export function createPrinter(options: PrinterOptions): Printer {
     options.write(logLines(level, text, options.now(), options.pid));
   }
 
-  /** Without a level in front: for people first. */
+  /** Writes a text without a level in front: for people first. */
   function say(text: string): void {
     if (logLevels.ERROR >= options.logLevel) options.write(`regroup: ${text}\n`);
   }

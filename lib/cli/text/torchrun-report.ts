@@ -4,7 +4,7 @@ import { localTime } from '../../system/local-time.js';
 import { duration } from '../../util/duration.js';
 import { signalName } from '../../util/signals.js';
 
-/** At most this wide are the report's rules, however long its lines are. */
+/** Width of the report's rules at most, however long its lines are. */
 const maxRuleWidth = 60;
 
 /**
@@ -72,14 +72,14 @@ export function failedLine(failure: WorkerFailure, binary: string, startMethod?:
   return `failed (exitcode: ${failure.exitcode}) local_rank: ${failure.localRank} (pid: ${failure.pid}) of ${what}`;
 }
 
-/** For people: `worker 3 (local 3) was killed by SIGSEGV after 12.4 s`. */
+/** Headline for people: `worker 3 (local 3) was killed by SIGSEGV after 12.4 s`. */
 export function headline(
   failure: Pick<WorkerFailure, 'rank' | 'localRank' | 'exit' | 'durationMs'>,
 ): string {
   return `worker ${failure.rank} (local ${failure.localRank}) ${describeExit(failure.exit)} after ${duration(failure.durationMs)}`;
 }
 
-/** For people: `restarting, 2 of 3 restarts left`; completes a headline. */
+/** End of a headline, for people: `restarting, 2 of 3 restarts left`. */
 export function restartsLine(restartsLeft: number, maxRestarts: number): string {
   return `restarting, ${restartsLeft} of ${maxRestarts} restart${maxRestarts === 1 ? '' : 's'} left`;
 }
@@ -90,7 +90,7 @@ function wallTime(timestamp: number): string {
   return `${year}-${month}-${day}_${clock}`;
 }
 
-/** In characters as Python counts them, not in UTF-16 units. */
+/** Length in characters as Python counts them, not in UTF-16 units. */
 function lengthOf(text: string): number {
   return [...text].length;
 }
