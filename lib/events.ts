@@ -27,7 +27,7 @@ export interface WorkerFailure {
   readonly localRank: number;
   readonly pid: number;
   readonly exit: WorkerExit;
-  /** As Python has it: 0…255, or the negative number of the signal. */
+  /** Exit code as Python has it: 0…255, or the negative number of the signal. */
   readonly exitcode: number;
   /**
    * `own`: the worker exited or crashed by itself, or had written its error file when our signal ended it;
@@ -37,7 +37,7 @@ export interface WorkerFailure {
   readonly cause: 'own' | 'hang' | 'stopped-by-us';
   /** Whether we had begun to stop the group by then. */
   readonly duringStop: boolean;
-  /** From its exec to its end. */
+  /** Time from the worker's exec to its end. */
   readonly durationMs: number;
   /** What happened, in one or a few lines: the exception, or what its exit tells. */
   readonly message: string;
@@ -130,7 +130,7 @@ export type AgentEvent =
       readonly event: 'worker-dying';
       readonly worker: WorkerIdentity;
       readonly exit: WorkerExit;
-      /** From its exec to this notice. */
+      /** Time from the worker's exec to this notice. */
       readonly durationMs: number;
       /** Whether we had begun to stop the group by then. */
       readonly duringStop: boolean;
@@ -140,7 +140,7 @@ export type AgentEvent =
       readonly event: 'worker-exited';
       readonly worker: WorkerIdentity;
       readonly exit: WorkerExit;
-      /** From its exec to its end. */
+      /** Time from the worker's exec to its end. */
       readonly durationMs: number;
       /** Whether we had begun to stop the group by then. */
       readonly duringStop: boolean;
@@ -163,7 +163,7 @@ export type AgentEvent =
       readonly reaches: 'workers' | 'nobody';
       /** What the workers got, if anything. */
       readonly signal?: string;
-      /** From now to SIGTERM, if there's a limit. */
+      /** Time from now to SIGTERM, if there's a limit. */
       readonly limitMs?: number;
       readonly atMs: number;
     }
@@ -172,12 +172,12 @@ export type AgentEvent =
       readonly event: 'restarting';
       /** The root cause. */
       readonly failure: WorkerFailure;
-      /** In the order of a failed run's. */
+      /** Failures in the order of a failed run's. */
       readonly failures: readonly WorkerFailure[];
       readonly restartsLeft: number;
       /** Infinity where a window is the only limit. */
       readonly maxRestarts: number;
-      /** Until the next round starts. */
+      /** Time until the next round starts. */
       readonly delayMs: number;
       /** The rule that decided, as `3=restart`. */
       readonly rule?: string;
@@ -320,7 +320,7 @@ export type RunResult =
   /** After a notice of preemption not all workers ended with 0. If they did, the run succeeded. */
   | {
       readonly outcome: 'preempted';
-      /** In the order of a failed run's. */
+      /** Failures in the order of a failed run's. */
       readonly failures: readonly WorkerFailure[];
       /** A worker is stuck in the kernel: this node needs a look. */
       readonly nodeUnfit?: true;
@@ -338,7 +338,7 @@ export interface GpuHolder {
   readonly pid: number;
   /** /proc/PID/comm; absent where the process is gone, and only the driver still knows it. */
   readonly command?: string;
-  /** Whose process it is. */
+  /** User whose process it is. */
   readonly uid?: number;
   /** Below /dev: `nvidia0`, `kfd`, `dri/renderD128`. */
   readonly devices: readonly string[];

@@ -78,7 +78,7 @@ export interface LoggedWorker {
 
 /** Paths; absent streams went elsewhere. */
 export interface LogFiles {
-  /** Of the whole run. */
+  /** Folder of the whole run. */
   readonly folder: string;
   readonly stdout?: string;
   readonly stderr?: string;
@@ -91,7 +91,7 @@ export interface RunDescription {
   /** The command's file: `of binary: …`. */
   readonly binary: string;
   readonly isFunction: boolean;
-  /** Of Python entrypoints. */
+  /** Interpreter of Python entrypoints. */
   readonly interpreter?: Interpreter;
   readonly runId: string;
   readonly localWorldSize: number;
@@ -108,7 +108,7 @@ export interface Interpreter {
   readonly path: string;
   /** Why this one: `PYTHON_EXEC`, `VIRTUAL_ENV`, `./.venv`, `python3 on PATH`. */
   readonly because: string;
-  /** For people, where it's a guess, and PATH has another one. */
+  /** Warning for people, where the interpreter is a guess, and PATH has another one. */
   readonly warning?: string;
 }
 
@@ -124,7 +124,7 @@ export interface LaunchPlan extends RunDescription {
   readonly agentStore: boolean;
   readonly maxRestarts: number;
   readonly shutdownTimeoutMs: number;
-  /** From the stop signal to SIGKILL, by the reason of the stop. */
+  /** Time from the stop signal to SIGKILL, by the reason of the stop. */
   readonly graceMs: Readonly<Record<GraceReason, number>>;
   readonly signalTarget: 'leader' | 'group';
   readonly cwd: string;
@@ -142,7 +142,7 @@ export interface WorkerPlan {
   readonly stderr: NativeStream;
   /** CPUs and memory, for people; absent: not bound. */
   readonly binding?: string;
-  /** The same, for programs. */
+  /** CPUs and memory, for programs; absent: not bound. */
   readonly placement?: Binding;
   /** UUID of its GPU, else its PCI address; absent where it has none or nobody knows. */
   readonly gpu?: string;
@@ -285,7 +285,7 @@ export function startedWith(start: StartedWith): void {
   native().startedWith(start);
 }
 
-/** For process 1, whose only children are one run's workers and orphans: reaps what has ended. */
+/** Reaps what has ended, for process 1 whose only children are one run's workers and orphans. */
 export { reapOrphans } from './agent/core.js';
 
 /**
@@ -368,7 +368,7 @@ function surroundings(): Surroundings {
   };
 }
 
-/** Absent where it has been removed, or isn't ours to see: programs run there all the same. */
+/** Our working directory; absent where it has been removed, or isn't ours to see: programs run there all the same. */
 function ownFolder(): string | undefined {
   try {
     return exactCwd();

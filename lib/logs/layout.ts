@@ -98,9 +98,9 @@ export function plannedRunFolder(base: LogBase, runId: string): string | undefin
   return join(path, `${safeRunId(runId)}_XXXXXXXX`);
 }
 
-/** For making a run's or a round's folders: a file server may take its time. */
+/** Limit of making a run's or a round's folders: a file server may take its time. */
 const makeMs = 10_000;
-/** For removing them: the run's result waits for it. */
+/** Limit of removing folders: the run's result waits for it. */
 const removeMs = 2000;
 
 /**
@@ -203,7 +203,7 @@ async function removeFolders(path: string, levels: number): Promise<void> {
   await removeDir(path);
 }
 
-/** Of an attempt whose workers never ran. */
+/** Removes the folders of an attempt whose workers never ran. */
 export async function removeAttempt(runFolder: string, attempt: number, disk: Disk): Promise<void> {
   const path = attemptFolder(runFolder, attempt);
   await remove(disk, () => removeAll(path));
@@ -223,7 +223,7 @@ async function make<T>(path: string, disk: Disk, calls: () => Promise<T>): Promi
   }
 }
 
-/** Not mkdir's `recursive`: Node 20 never returns where a parent is there and takes no folders, like /proc. */
+/** Makes a folder and its parents. Not by mkdir's `recursive`: Node 20 never returns where a parent is there and takes no folders, like /proc. */
 async function makeFolders(path: string): Promise<void> {
   try {
     await makeFolder(path);

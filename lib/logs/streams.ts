@@ -5,7 +5,7 @@ import type { Streams, StreamsByRank } from '../options/logs.js';
 export interface OutputOptions {
   readonly redirects: StreamsByRank;
   readonly tee: StreamsByRank;
-  /** Empty: all. */
+  /** Local ranks that may reach the console; empty: all. */
   readonly localRanksFilter: readonly number[];
   readonly duplicateStdoutFilters: readonly string[];
   readonly duplicateStderrFilters: readonly string[];

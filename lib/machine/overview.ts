@@ -6,7 +6,7 @@ import { nodeOfPci, readTopology, type Topology } from './topology.js';
 
 /** What people want to see of a machine; plain data, which `regroup topology --json` prints. */
 export interface MachineOverview {
-  /** Those that this process may use, as lists: `0-3,8`. */
+  /** CPUs that this process may use, as lists: `0-3,8`. */
   readonly cpus: string;
   readonly nodes: readonly NodeOverview[];
   readonly gpus: readonly DeviceOverview[];
@@ -16,27 +16,27 @@ export interface MachineOverview {
 export interface NodeOverview {
   readonly node: number;
   readonly socket?: number;
-  /** Empty: only memory, or none that's ours. */
+  /** CPUs of the node that are ours; empty: it has only memory, or others' CPUs. */
   readonly cpus: string;
   readonly cores: number;
-  /** Of the core that has most. */
+  /** Threads of the core that has most. */
   readonly threadsPerCore: number;
-  /** Its CPUs that share a last-level cache each; the cache may be other nodes', too. */
+  /** The node's CPUs that share a last-level cache each; the cache may be other nodes', too. */
   readonly caches: readonly string[];
-  /** Absent where the machine doesn't tell. */
+  /** Memory of the node; absent where the machine doesn't tell. */
   readonly memoryBytes?: number;
   readonly isMemoryOnly: boolean;
-  /** To each of `nodes`, 10 being the node itself; empty where the machine doesn't tell. */
+  /** Distances to each of `nodes`, 10 being the node itself; empty where the machine doesn't tell. */
   readonly distances: readonly number[];
 }
 
 export interface DeviceOverview {
   /** `GPU 0`, or the kernel's name: `mlx5_0`. */
   readonly name: string;
-  /** Of sysfs: `0000:3b:00.0`. */
+  /** Address of sysfs: `0000:3b:00.0`. */
   readonly pci: string;
   readonly uuid?: string;
-  /** Absent where nothing tells. */
+  /** NUMA node; absent where nothing tells. */
   readonly node?: number;
 }
 

@@ -10,7 +10,7 @@ export interface DeviceSource {
 
 /** What reading the machine needs of it; tests pass machines of their own. */
 export interface TopologySource extends DeviceSource {
-  /** Without symbolic links; the path itself if it doesn't exist. */
+  /** A path without symbolic links; the path itself if it doesn't exist. */
   resolve(path: string): string;
   /** What NVIDIA's library told, where somebody has asked it. */
   readonly nvml?: NativeGpus | undefined;

@@ -10,9 +10,9 @@ export interface MachineNode {
   readonly socket?: number;
   /** Whether it has memory that we may use. */
   readonly hasMemory: boolean;
-  /** No CPU of the machine is there: a GPU's memory, or an expansion card's. */
+  /** Whether no CPU of the machine is there: a GPU's memory, or an expansion card's. */
   readonly isMemoryOnly: boolean;
-  /** To each node of `nodes`, in their order; empty if the machine doesn't tell. */
+  /** Distances to each node of `nodes`, in their order; empty if the machine doesn't tell. */
   readonly distances: readonly number[];
 }
 

@@ -30,7 +30,7 @@ export function createAlone(
   let ledger: Ledger = emptyLedger;
   let coming = 0;
 
-  /** As many restarts as rounds before it, free ones included: attempts have numbers of their own. */
+  /** Plan of a round. Its restart count is the number of rounds before it, free ones included: attempts have numbers of their own. */
   function planOf(round: number): RoundPlan {
     return { round, restartCount: round, place };
   }

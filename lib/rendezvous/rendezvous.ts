@@ -49,7 +49,7 @@ export interface FailureReport {
   readonly round: number;
   /** The root cause first. */
   readonly failures: readonly WorkerFailure[];
-  /** From the start of the first worker to the stop. */
+  /** Time from the start of the first worker to the stop. */
   readonly ranMs: number;
   /** When all had ended, by CLOCK_MONOTONIC. */
   readonly atMs: number;

@@ -5,7 +5,7 @@ import { ConnectionLost, malformed } from './connection.js';
 export interface CallOptions {
   /** Ends the call, which then rejects with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
-  /** From the call on, reconnecting included; Infinity for none. @default the client's */
+  /** Deadline from the call on, reconnecting included; Infinity for none. @default the client's */
   readonly timeoutMs?: number | undefined;
 }
 

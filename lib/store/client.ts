@@ -11,7 +11,7 @@ export interface ConnectOptions extends CallOptions {
   /** A name or an address, of either family. */
   readonly host: string;
   readonly port: number;
-  /** For connecting, and for each call that doesn't give one. Infinity for none. @default 300_000, as torch's client */
+  /** Deadline of connecting, and of each call that doesn't give one. Infinity for none. @default 300_000, as torch's client */
   readonly timeoutMs?: number | undefined;
   /**
    * What the server speaks: `A` for PyTorch 1.13 and 2.0, `B` for 2.1, `D` for 2.2 and later and for
@@ -30,7 +30,7 @@ export interface ConnectOptions extends CallOptions {
   readonly maxValueBytes?: number | undefined;
 }
 
-/** As many keys as can come of a request of 256 MiB, our server's limit. */
+/** Most keys that are listed: as many as can come of a request of 256 MiB, our server's limit. */
 const mostListedKeys = 1 << 24;
 
 /**

@@ -169,7 +169,7 @@ function overSocket(socket: Socket, dialect: Dialect): Connection & { connected:
     sendHeld();
   }
 
-  /** What's written in one turn leaves in one segment. */
+  /** Writes bytes; those of one turn leave in one segment. */
   function write(bytes: Uint8Array): void {
     if (!corked) {
       corked = true;
@@ -182,7 +182,7 @@ function overSocket(socket: Socket, dialect: Dialect): Connection & { connected:
     socket.write(bytes);
   }
 
-  /** In dialect A our server can tell DELETE_KEY from APPEND only by the silence behind it. */
+  /** Whether nothing may follow a request: in dialect A our server can tell DELETE_KEY from APPEND only by the silence behind it. */
   function needsSilence({ requests }: Due): boolean {
     return dialect === 'A' && requests[0]?.op === 'deleteKey';
   }

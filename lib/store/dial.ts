@@ -14,7 +14,7 @@ export interface Hello {
   readonly ping: boolean;
 }
 
-/** As torch's client. @source pytorch v2.13.0, torch/csrc/distributed/c10d/Backoff.hpp; the cap is ours */
+/** Back-off of torch's client. @source pytorch v2.13.0, torch/csrc/distributed/c10d/Backoff.hpp; the cap is ours */
 const backOff = { firstMs: 500, factor: 1.5, jitter: 0.5, mostMs: 5_000 };
 
 /**

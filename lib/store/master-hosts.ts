@@ -10,7 +10,7 @@ export const everyHost: Hosts = [['::'], ['0.0.0.0']];
 
 const loopback = ['127.0.0.1', '::1'] as const;
 
-/** From the question to the name service until it's given up. Its own patience may be minutes. */
+/** Wait for the name service until it's given up. Its own patience may be minutes. */
 const resolveMs = 10_000;
 
 /**

@@ -98,7 +98,7 @@ function shownAddress(host: string, port: number): string {
   return port === 0 ? host : addressOf(host, port);
 }
 
-/** Only for an error's text, so that nobody minds if it isn't found by then. */
+/** Limit of looking for a port's holder. It's for an error's text only, so nobody minds if it isn't found by then. */
 const holderMs = 500;
 
 function portProblem(error: unknown, shown: string, port: number): string {

@@ -19,7 +19,7 @@ import {
   readValues,
 } from './wire.js';
 
-/** Changes nothing, so it may be sent again. */
+/** How a request is sent that changes nothing: again, if need be. */
 const again = { repeatable: true };
 const once = { repeatable: false };
 
@@ -27,7 +27,7 @@ const once = { repeatable: false };
 export interface StoreContext {
   readonly session: Session;
   readonly calls: Calls;
-  /** For errors. */
+  /** Address of the server, for errors. */
   readonly address: string;
   readonly limits: ReplyLimits;
 }
@@ -64,14 +64,14 @@ export function createStore(context: StoreContext, prefix = ''): Store {
     return run([request.op], what, options, body);
   }
 
-  /** A change that the server doesn't answer, and something behind it that it does. */
+  /** Sends a change that the server doesn't answer, and something behind it that it does. */
   async function tell(request: Request, what: string, options: CallOptions): Promise<void> {
     const body = (call: Call) =>
       session.exchange(call, [request, anybodyThere], readPresence, once);
     await run([request.op], what, options, body);
   }
 
-  /** First looks: most keys are there, and a wait takes a connection of its own. */
+  /** Waits until keys exist. It first looks: most keys are there, and a wait takes a connection of its own. */
   async function present(call: Call, keys: readonly string[]): Promise<void> {
     const there = await session.exchange(call, [{ op: 'check', keys }], readPresence, again);
     if (there) return;

@@ -25,7 +25,7 @@ export interface Session {
   /** Known once the first connection is open. */
   readonly dialect: () => Dialect;
   open(call: Call): Promise<void>;
-  /** Of several requests only the last is one that's answered. Throws ConnectionLost. */
+  /** Sends requests and reads the answer, which only the last of several has. Throws ConnectionLost. */
   exchange<T>(
     call: Call,
     requests: readonly Request[],
@@ -42,7 +42,7 @@ export interface Session {
   close(): Promise<void>;
 }
 
-/** Until somebody has an open connection, or nobody wants one any more. */
+/** Dialling that lasts until somebody has an open connection, or nobody wants one any more. */
 interface Dialing {
   readonly connection: Promise<Connection>;
   readonly controller: AbortController;

@@ -66,15 +66,15 @@ export interface Store {
   wait(keys: string | readonly string[], options?: CallOptions): Promise<void>;
   /** Whether all of them exist. */
   check(keys: string | readonly string[], options?: CallOptions): Promise<boolean>;
-  /** Whether it existed. */
+  /** Deletes a key, and tells whether it existed. */
   deleteKey(key: string, options?: CallOptions): Promise<boolean>;
-  /** Of the whole server, whatever the prefix; queues don't count. */
+  /** Counts the keys of the whole server, whatever the prefix; queues don't count. */
   numKeys(options?: CallOptions): Promise<number>;
   /** Creates a missing key. Since 2.1. */
   append(key: string, value: StoreValue, options?: CallOptions): Promise<void>;
   /** Waits until all of them exist. Since 2.1. */
   multiGet(keys: readonly string[], options?: CallOptions): Promise<Buffer[]>;
-  /** In order; a stock server's other clients may see a part of it. Since 2.1. */
+  /** Stores pairs in order; a stock server's other clients may see a part of it. Since 2.1. */
   multiSet(pairs: Iterable<readonly [string, StoreValue]>, options?: CallOptions): Promise<void>;
   /** Since 2.8. Stock servers without libuv have no queues, and hang up. */
   queuePush(key: string, value: StoreValue, options?: CallOptions): Promise<void>;
@@ -89,7 +89,7 @@ export interface Store {
   queuePop(key: string, options?: CallOptions & { readonly block?: true }): Promise<Buffer>;
   /** Since 2.8. */
   queueLen(key: string, options?: CallOptions): Promise<number>;
-  /** Without the prefix, in no order. Since 2.10. */
+  /** Lists keys without the prefix, in no order. Since 2.10. */
   listKeys(options?: CallOptions): Promise<string[]>;
   /**
    * Waits until `worldSize` callers have come. A key is good for one barrier: it lets everybody pass

@@ -26,7 +26,7 @@ const defaultLanes = 2;
 export function createDisk(lanes = defaultLanes): Disk {
   const waiting = new Set<{ readonly begin: () => void; readonly fail: () => void }>();
   let busy = 0;
-  /** Those of them that nobody waits for any more. */
+  /** Calls under way that nobody waits for any more. */
   let overdue = 0;
 
   function next(): void {

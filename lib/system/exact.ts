@@ -77,7 +77,7 @@ function readOwn(name: 'environ' | 'cmdline'): Buffer | undefined {
   return own.get(name);
 }
 
-/** Without /proc, Node's texts are all that there is. */
+/** Reads something of /proc; without that, Node's texts are all that there is. */
 function attempt<T>(read: () => T): T | undefined {
   try {
     return read();

@@ -72,7 +72,7 @@ function sequenceAt(bytes: Uint8Array, at: number): number {
   return length;
 }
 
-/** No character has two forms, and none is half a pair, or above U+10FFFF. */
+/** Range of the byte behind a first one: no character has two forms, and none is half a pair, or above U+10FFFF. */
 function secondOf(first: number): readonly [lowest: number, highest: number] {
   switch (first) {
     case 0xe0:

@@ -1,4 +1,4 @@
-/** No value needs more than this to be recognised, and a message stays on one line. */
+/** Length of a value that's shown, at most: none needs more to be recognised, and a message stays on one line. */
 const maxShown = 60;
 
 /**
