@@ -101,7 +101,7 @@ const layers: readonly (readonly string[])[] = [
   ['options'],
   ['events'],
   ['machine', 'gpu'],
-  ['failures', 'hangs', 'logs', 'placement', 'preload', 'store'],
+  ['failures', 'hangs', 'logs', 'placement', 'preload', 'store', 'coordination'],
   ['rendezvous'],
   ['workers'],
   ['agent'],
