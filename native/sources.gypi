@@ -83,6 +83,7 @@
       "native/core/shm/shm_handover.cc",
       "native/core/shm/shm_client.cc",
       "native/core/shm/lane.cc",
+      "native/core/coordination/state.cc",
       "native/core/gpu/holders.cc",
       "native/core/gpu/nvml_calls.cc",
       "native/core/gpu/nvml.cc"
