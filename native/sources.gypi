@@ -84,6 +84,8 @@
       "native/core/shm/shm_client.cc",
       "native/core/shm/lane.cc",
       "native/core/coordination/state.cc",
+      "native/core/coordination/frames.cc",
+      "native/core/coordination/service.cc",
       "native/core/gpu/holders.cc",
       "native/core/gpu/nvml_calls.cc",
       "native/core/gpu/nvml.cc"

@@ -1,0 +1,268 @@
+#include "core/coordination/service.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+namespace regroup::coordination {
+
+namespace {
+
+/// Of a frame of changes, about; what a revision holds isn't divided.
+constexpr size_t kChangedBytes = 256 << 10;
+
+}  // namespace
+
+class Service::Client final : public store::Session {
+ public:
+  Client(Service& service, store::Peer& peer) : service_(service), peer_(peer) {
+    service_.clients_.insert(this);
+  }
+
+  ~Client() override {
+    service_.clients_.erase(this);
+    const TimePoint now = service_.now();
+    for (auto at = service_.holders_.begin(); at != service_.holders_.end();) {
+      if (at->second != this) {
+        ++at;
+        continue;
+      }
+      if (!saidGoodbye_) service_.state_.abandon(at->first, now, service_.options_.window);
+      at = service_.holders_.erase(at);
+    }
+    service_.armTimer();
+  }
+
+  Progress onInput(std::string_view input, const Turn& turn, store::Reply& reply) override {
+    Progress progress;
+    if (!hasPreface_) {
+      if (input.size() < kPreface.size()) return {.hungry = true};
+      progress.consumed = kPreface.size();
+      hasPreface_ = true;
+    }
+    const size_t fullReply = reply.size() + turn.replyBytes;
+    const TimePoint until = monotonicNow() + turn.time;
+    service_.serving_ = this;
+    service_.servingReply_ = &reply;
+    for (size_t served = 0; served < turn.requests && reply.size() < fullReply; served++) {
+      auto parsed = parse(input.substr(progress.consumed));
+      if (auto* const fault = std::get_if<std::string>(&parsed)) {
+        progress.fault = std::move(*fault);
+        break;
+      }
+      const auto& whole = std::get<Parsed>(parsed);
+      progress.hungry = !whole.request;
+      if (!whole.request) break;
+      progress.fault = serve(*whole.request, reply.tail());
+      if (progress.fault) break;
+      progress.consumed += whole.bytes;
+      if (monotonicNow() >= until) break;
+    }
+    service_.announce();
+    service_.serving_ = nullptr;
+    service_.armTimer();
+    return progress;
+  }
+
+  /// Tells what has changed since it was told last.
+  void tell() {
+    std::string* own = nullptr;
+    if (service_.serving_ == this) own = &service_.servingReply_->tail();
+    for (auto& [id, watch] : watches_) {
+      while (watch.next <= service_.state_.revision()) {
+        std::string told;
+        std::string& out = own == nullptr ? told : *own;
+        tellSome(id, watch, out);
+        if (!told.empty()) peer_.send(told);
+      }
+    }
+  }
+
+ private:
+  struct Watching {
+    std::string prefix;
+    Revision next;  // to tell of
+  };
+
+  State& state() { return service_.state_; }
+
+  /// What breaks the protocol, in a sentence.
+  std::optional<std::string> serve(const Request& request, std::string& out) {
+    if (const auto* const hello = std::get_if<Hello>(&request.body))
+      return greet(request.id, *hello, out);
+    if (!isGreeted_) return "a request before its hello";
+    // Whoever asks finds nothing that should have ended by now.
+    const TimePoint now = service_.now();
+    state().expire(now);
+    std::visit([&](const auto& body) { answer(request.id, body, now, out); }, request.body);
+    return std::nullopt;
+  }
+
+  std::optional<std::string> greet(uint32_t id, const Hello& hello, std::string& out) {
+    if (isGreeted_) return "a second hello";
+    Frame(out, Type::Welcome, id).u16(kVersion).u64(service_.options_.incarnation);
+    // Its own versions are the client's to compare with ours; there's only one yet.
+    if (hello.version != kVersion) return "version " + std::to_string(hello.version);
+    isGreeted_ = true;
+    return std::nullopt;
+  }
+
+  void answer(uint32_t, const Hello&, TimePoint, std::string&) {}
+
+  void answer(uint32_t id, const Get& get, TimePoint, std::string& out) {
+    Frame frame(out, Type::Entries, id);
+    frame.u64(state().revision());
+    const size_t place = frame.place32();
+    uint32_t count = 0;
+    bool fits = true;
+    state().each(get.prefix, [&](const std::string& key, const Entry& entry) {
+      fits = fits && frame.bytes() + key.size() + entry.value.size() < kMaxAnswer;
+      if (!fits) return;
+      frame.entry(key, entry);
+      count++;
+    });
+    frame.set32(place, count);
+    if (fits) return;
+    frame.cancel();
+    refuse(id, Why::TooLarge, out);
+  }
+
+  void answer(uint32_t id, const Txn& txn, TimePoint, std::string& out) {
+    const auto outcome = state().txn(txn.compares, txn.changes);
+    if (const auto* const refusal = std::get_if<Refusal>(&outcome))
+      return refuse(id, whyOf(*refusal), out);
+    const auto& done = std::get<State::Done>(outcome);
+    Frame frame(out, Type::TxnDone, id);
+    frame.u8(done.held).u64(done.revision);
+    const size_t place = frame.place32();
+    uint32_t count = 0;
+    // What others wrote may be large, but not as large as this times the comparisons.
+    if (!done.held) {
+      std::set<std::string_view> shown;
+      for (const Compare& compare : txn.compares) {
+        const auto found = state().table().find(compare.key);
+        if (found == state().table().end() || !shown.insert(found->first).second) continue;
+        if (frame.bytes() + found->second.value.size() >= kMaxAnswer) break;
+        frame.entry(found->first, found->second);
+        count++;
+      }
+    }
+    frame.set32(place, count);
+  }
+
+  void answer(uint32_t id, const Grant& grant, TimePoint now, std::string& out) {
+    const auto granted = state().grant(grant.ttl, now);
+    if (const auto* const refusal = std::get_if<Refusal>(&granted))
+      return refuse(id, whyOf(*refusal), out);
+    leased(id, std::get<LeaseId>(granted), out);
+  }
+
+  void answer(uint32_t id, const Renew& renew, TimePoint now, std::string& out) {
+    if (!state().renew(renew.lease, now)) return refuse(id, Why::LeaseLost, out);
+    leased(id, renew.lease, out);
+  }
+
+  void answer(uint32_t id, const Revoke& revoke, TimePoint, std::string& out) {
+    (void)state().revoke(revoke.lease);
+    service_.holders_.erase(revoke.lease);
+    Frame(out, Type::Ok, id);
+  }
+
+  void answer(uint32_t id, const Watch& watch, TimePoint, std::string& out) {
+    if (watches_.contains(id)) return refuse(id, Why::Taken, out);
+    if (watches_.size() >= service_.options_.watchesPerClient) return refuse(id, Why::Full, out);
+    if (watch.from < state().oldestKept()) return refuse(id, Why::Compacted, out);
+    watches_.emplace(id, Watching{std::string(watch.prefix), watch.from});
+    Frame(out, Type::Ok, id);
+    // What's kept already is told now; what's new, at the end of the turn.
+    Watching& watching = watches_.at(id);
+    while (watching.next <= state().revision()) tellSome(id, watching, out);
+  }
+
+  void answer(uint32_t id, const Unwatch& unwatch, TimePoint, std::string& out) {
+    watches_.erase(unwatch.id);
+    Frame(out, Type::Ok, id);
+  }
+
+  void answer(uint32_t, const Goodbye&, TimePoint, std::string&) { saidGoodbye_ = true; }
+
+  void leased(uint32_t id, LeaseId lease, std::string& out) {
+    service_.holders_[lease] = this;
+    const auto ttl = static_cast<uint32_t>(state().ttlOf(lease).count());
+    Frame(out, Type::Leased, id).u64(lease).u32(ttl);
+  }
+
+  static void refuse(uint32_t id, Why why, std::string& out) {
+    Frame(out, Type::Refused, id).u8(static_cast<uint8_t>(why));
+  }
+
+  void tellSome(uint32_t id, Watching& watch, std::string& out) {
+    constexpr uint8_t kPut = 1;
+    constexpr uint8_t kDelete = 2;
+    Frame frame(out, Type::Changed, id);
+    const size_t place = frame.place32();
+    uint32_t count = 0;
+    watch.next = state().replay(watch.next, watch.prefix, [&](const Record& record) {
+      if (record.entry) {
+        frame.u8(kPut).entry(record.key, *record.entry);
+      } else {
+        frame.u8(kDelete).text(record.key).u64(record.revision);
+      }
+      count++;
+      return frame.bytes() < kChangedBytes;
+    });
+    frame.set32(place, count);
+    if (count == 0) frame.cancel();
+  }
+
+  Service& service_;
+  store::Peer& peer_;
+  std::map<uint32_t, Watching> watches_;
+  bool hasPreface_ = false;
+  bool isGreeted_ = false;
+  bool saidGoodbye_ = false;
+};
+
+Service::Service(Loop& loop, const Options& options)
+    : loop_(loop), options_(options), state_(options.limits, options.incarnation) {}
+
+Service::~Service() {
+  if (timer_ != 0) loop_.cancelTimer(timer_);
+}
+
+store::Protocol::Match Service::match(std::string_view first) const {
+  if (first.size() >= kPreface.size()) return first.starts_with(kPreface) ? Match::Yes : Match::No;
+  return kPreface.starts_with(first) ? Match::NeedMore : Match::No;
+}
+
+std::unique_ptr<store::Session> Service::open(store::Peer& peer) {
+  return std::make_unique<Client>(*this, peer);
+}
+
+TimePoint Service::now() {
+  return loop_.now();
+}
+
+void Service::announce() {
+  if (announced_ == state_.revision()) return;
+  announced_ = state_.revision();
+  for (Client* const client : clients_) client->tell();
+}
+
+/// For the next lease's end.
+void Service::armTimer() {
+  const auto due = state_.nextEnd();
+  if (timer_ != 0 && due == timerDue_) return;
+  if (timer_ != 0) loop_.cancelTimer(timer_);
+  timer_ = 0;
+  if (!due) return;
+  timerDue_ = *due;
+  timer_ = loop_.setTimer(*due, [this] {
+    timer_ = 0;
+    state_.expire(now());
+    announce();
+    armTimer();
+  });
+}
+
+}  // namespace regroup::coordination

@@ -1,0 +1,65 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+
+#include "core/base/loop.h"
+#include "core/coordination/frames.h"
+#include "core/coordination/state.h"
+#include "core/store/session.h"
+
+namespace regroup::coordination {
+
+/// Serves coordination beside TCPStore, at the same port: each frame is answered at once, and each
+/// change is told to whoever watches for it at the end of the turn that made it.
+///
+/// Its clients can make it hold what State's limits say, and the watches below.
+///
+/// Thread: store.
+class Service final : public store::Protocol {
+ public:
+  struct Options {
+    Limits limits;
+    /// For a client whose connection broke without a goodbye, to come back and renew its leases.
+    std::chrono::milliseconds window{1000};
+    size_t watchesPerClient = 64;
+    /// Tells this server from the one before at the same port, and where ids of leases begin.
+    /// By chance.
+    uint64_t incarnation = 0;
+  };
+
+  /// `loop` outlives it.
+  Service(Loop& loop, const Options& options);
+  ~Service() override;
+
+  Match match(std::string_view first) const override;
+  std::unique_ptr<store::Session> open(store::Peer& peer) override;
+
+  const State& state() const { return state_; }
+
+ private:
+  class Client;
+
+  TimePoint now();
+  void announce();
+  void armTimer();
+
+  Loop& loop_;
+  const Options options_;
+  State state_;
+  std::set<Client*> clients_;
+  /// Who has granted or renewed each lease last, while it's connected.
+  std::map<LeaseId, Client*> holders_;
+  Revision announced_ = 0;
+  /// The client whose turn it is. It gets what's told in its reply.
+  Client* serving_ = nullptr;
+  store::Reply* servingReply_ = nullptr;
+  Loop::TimerId timer_ = 0;
+  TimePoint timerDue_{};
+};
+
+}  // namespace regroup::coordination
