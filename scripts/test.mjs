@@ -103,7 +103,7 @@ async function build(chosen) {
     placeCommands();
   }
   if (needs('native', 'fallbacks', 'fuzz')) buildNative('native-tests');
-  else if (needs('interop')) buildNative('native-tests', { target: 'store_main' });
+  else if (needs('process', 'interop')) buildNative('native-tests', { target: 'store_main' });
   buildTests();
 }
 
@@ -114,7 +114,7 @@ function testFiles() {
   for (const path of readdirSync(folder, { recursive: true }).sort()) {
     if (!path.endsWith('.test.js')) continue;
     const file = join('build/js/test', path);
-    const startsProcesses = /harness\.js'|node:child_process'|\/launch\.js'/.test(
+    const startsProcesses = /(harness|-server)\.js'|node:child_process'|\/launch\.js'/.test(
       readFileSync(join(root, file), 'utf8'),
     );
     const part = /^(interop|vm)\//.exec(path)?.[1] ?? (startsProcesses ? 'process' : 'unit');

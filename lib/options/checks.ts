@@ -1,7 +1,7 @@
+import { maxTimerMs } from '../util/duration.js';
 import { didYouMean } from '../util/nearest.js';
 import { kindOf, shown } from '../util/shown.js';
 import { signalNames, signalNumber } from '../util/signals.js';
-import { maxTimerMs } from '../util/timers.js';
 
 /** Whether a value of an option is acceptable, and what would be, for the one who gave it. */
 export type Check = readonly [

@@ -1,5 +1,5 @@
 import { launchError, valueError } from '../errors.js';
-import { maxTimerMs } from '../util/timers.js';
+import { maxTimerMs } from '../util/duration.js';
 import { ConnectionLost, malformed } from './connection.js';
 
 export interface CallOptions {

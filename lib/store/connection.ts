@@ -1,6 +1,6 @@
 import { connect, type Socket } from 'node:net';
+import { byteQueue } from '../util/byte-queue.js';
 import { deferred } from '../util/deferred.js';
-import { byteQueue } from './byte-queue.js';
 import {
   type Dialect,
   encodeRequest,

@@ -1,10 +1,15 @@
-// Serves one table until stdin closes: `store_main [port]`. Says `ready HOST:PORT @NAME` once it
+// Serves one table, and coordination beside it, until stdin closes: `store_main [port [bytes of
+// changes that are kept]]`. Says `ready HOST:PORT @NAME` once it
 // listens; the name is that of its socket for shared memory. Each line at stdin is a command, and
 // is answered by a line.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
+#include <memory>
+
+#include "core/coordination/service.h"
 #include "core/store/server.h"
 
 namespace {
@@ -53,6 +58,12 @@ int main(int argc, char** argv) {
   options.onLog = [](std::string_view line) {
     ::fprintf(stderr, "%.*s\n", static_cast<int>(line.size()), line.data());
   };
+  regroup::coordination::Service::Options coordination;
+  (void)!::getrandom(&coordination.incarnation, sizeof coordination.incarnation, 0);
+  if (argc > 2) coordination.limits.historyBytes = static_cast<size_t>(::atoll(argv[2]));
+  options.protocols.push_back([&](Table&, regroup::Loop& loop) {
+    return std::make_unique<regroup::coordination::Service>(loop, coordination);
+  });
   auto server = StoreServer::create(std::move(options));
   if (!server) return 1;
   const std::string hosts[] = {"::"};

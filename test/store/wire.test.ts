@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import t from 'tap';
-import { byteQueue } from '../../lib/store/byte-queue.js';
+import { byteQueue } from '../../lib/util/byte-queue.js';
 import {
   type Dialect,
   encodeRequest,

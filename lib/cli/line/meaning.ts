@@ -1,7 +1,7 @@
 import type { Entrypoint, LaunchOptions } from '../../options/launch-options.js';
 import type { Streams, StreamsByRank } from '../../options/logs.js';
+import { maxTimerMs } from '../../util/duration.js';
 import { didYouMean } from '../../util/nearest.js';
-import { maxTimerMs } from '../../util/timers.js';
 import { readFeatures } from '../options/own.js';
 import { parseForwardSignals } from '../options/preemption.js';
 import type { CommandName, Env, Values } from '../options/spec.js';

@@ -1,0 +1,259 @@
+import { once } from 'node:events';
+import { createServer as createHttp } from 'node:http';
+import { createServer } from 'node:net';
+import t, { type Test } from 'tap';
+import {
+  type Coordination,
+  CoordinationError,
+  type WatchEvent,
+} from '../../lib/coordination/coordination.js';
+import { connectServer } from '../../lib/coordination/server.js';
+import { startOwnServer } from './own-server.js';
+
+// Our own server and its client, when connections break and servers come and go. What every engine does is in
+// conformance.ts. R-051.
+
+/** Longer than anything here takes, on whatever machine. */
+const patienceMs = 60_000;
+
+async function connectTo(t: Test, port: number, timeoutMs = patienceMs): Promise<Coordination> {
+  const client = await connectServer({ host: '127.0.0.1', port, timeoutMs });
+  t.teardown(() => client.close());
+  return client;
+}
+
+/** What a watch tells, in order, and how it ends. */
+function watchAll(client: Coordination, prefix: string, from = 1) {
+  const events: WatchEvent[] = [];
+  let look = () => {};
+  let end: (error: CoordinationError) => void = () => {};
+  const ended = new Promise<CoordinationError>(resolve => {
+    end = resolve;
+  });
+  const watch = client.watch(prefix, from, {
+    changed(more) {
+      events.push(...more);
+      look();
+    },
+    ended: end,
+  });
+  return {
+    events,
+    ended,
+    close: () => watch.close(),
+    async until(holds: (events: readonly WatchEvent[]) => boolean): Promise<void> {
+      while (!holds(events)) {
+        await new Promise<void>(resolve => {
+          look = resolve;
+        });
+      }
+    },
+  };
+}
+
+/** The error's code, and whether what was asked for may have happened. */
+async function failing(promise: Promise<unknown>): Promise<string> {
+  try {
+    await promise;
+    return 'it did not fail';
+  } catch (error) {
+    if (!(error instanceof CoordinationError)) throw error;
+    return error.isUncertain ? `${error.code}?` : error.code;
+  }
+}
+
+const isDeletion = (events: readonly WatchEvent[]) => events.some(({ type }) => type === 'delete');
+
+t.test('what only asks is asked again when its connection breaks', async t => {
+  const server = await startOwnServer(t);
+  const client = await connectTo(t, server.port);
+  await client.put('a', '1');
+  const lease = await client.lease(3_600_000);
+  server.hold();
+
+  const snapshot = client.get('');
+  const renewed = lease.renew();
+  server.cut();
+  server.release();
+
+  t.match(await snapshot, { revision: 1, entries: [{ key: 'a', value: '1' }] });
+  await renewed;
+});
+
+t.test('a change whose connection breaks is never made twice, and may have been made', async t => {
+  const server = await startOwnServer(t);
+  const client = await connectTo(t, server.port);
+  await client.put('a', '1');
+  server.hold();
+
+  const lost = failing(client.put('a', '2'));
+  server.cut();
+  server.release();
+
+  t.equal(await lost, 'UNAVAILABLE?');
+  t.match(await client.get('a'), { revision: 1, entries: [{ value: '1' }] });
+});
+
+t.test(
+  'R-051: a watch goes on over broken connections, with nothing twice or left out',
+  async t => {
+    const server = await startOwnServer(t);
+    const watcher = await connectTo(t, server.port);
+    const writer = await connectTo(t, server.ownPort);
+    const seen = watchAll(watcher, 'k/');
+    const count = 300;
+
+    for (let i = 0; i < count; i++) {
+      await writer.put(`k/${i % 7}`, String(i));
+      if (i % 20 === 0) server.cut();
+    }
+
+    await seen.until(events => events.length >= count);
+    t.strictSame(
+      seen.events.map(event => event.type === 'put' && event.entry.value),
+      Array.from({ length: count }, (_, i) => String(i)),
+    );
+  },
+);
+
+t.test('a lease outlives a broken connection, but not the end of its owner', async t => {
+  const server = await startOwnServer(t);
+  const owner = await connectTo(t, server.port);
+  const other = await connectTo(t, server.ownPort);
+  const lease = await owner.lease(3_600_000);
+  await owner.put('member', 'me', lease);
+  const seen = watchAll(other, 'member', 2);
+
+  server.cut();
+  await lease.renew();
+  t.strictSame(seen.events, []);
+  server.close();
+
+  // Within the server's window, long before its time.
+  await seen.until(isDeletion);
+  server.open();
+  t.equal(await failing(lease.renew()), 'LEASE_LOST');
+  t.equal(await failing(owner.put('member', 'me', lease)), 'LEASE_LOST');
+});
+
+t.test('one that says goodbye leaves its leases to their time', async t => {
+  const server = await startOwnServer(t);
+  const other = await connectTo(t, server.ownPort);
+  const owner = await connectServer({ host: '127.0.0.1', port: server.ownPort });
+  const long = await owner.lease(3_600_000);
+  await owner.put('long', '', long);
+  const seen = watchAll(other, '', 2);
+
+  await owner.close();
+
+  // Its window would be over before this one's time is.
+  const short = await other.lease(3000);
+  await other.put('short', '', short);
+  await seen.until(isDeletion);
+  t.match(await other.get(''), { entries: [{ key: 'long' }] });
+});
+
+t.test('a server in the place of another one has nothing of it, and says so', async t => {
+  const server = await startOwnServer(t);
+  const client = await connectTo(t, server.port);
+  const lease = await client.lease(3_600_000);
+  await client.put('a', '1', lease);
+  const seen = watchAll(client, '');
+  await seen.until(events => events.length === 1);
+
+  await server.replace();
+
+  t.equal((await seen.ended).code, 'COMPACTED');
+  t.strictSame(await client.get(''), { revision: 0, entries: [] });
+  t.equal(await failing(lease.renew()), 'LEASE_LOST');
+  t.equal(await client.put('a', '2'), 1);
+});
+
+t.test('changes that are not kept any more end a watch', async t => {
+  const server = await startOwnServer(t, 2000);
+  const client = await connectTo(t, server.ownPort);
+  for (let i = 0; i < 50; i++) await client.put('a', String(i));
+
+  const error = await watchAll(client, '').ended;
+
+  t.equal(error.code, 'COMPACTED');
+  t.match(error.message, `127.0.0.1:${server.ownPort}: `);
+});
+
+t.test('a server that does not answer is told from one that is not there', async t => {
+  const server = await startOwnServer(t);
+  const client = await connectTo(t, server.port, 500);
+  server.hold();
+  t.equal(await failing(client.get('')), 'TIMEOUT');
+  t.equal(await failing(client.put('a', '')), 'TIMEOUT?');
+
+  const gone = await startOwnServer(t);
+  const lonely = await connectTo(t, gone.port, 500);
+  gone.close();
+  t.equal(await failing(lonely.get('')), 'UNAVAILABLE');
+  t.equal(await failing(lonely.put('a', '')), 'UNAVAILABLE');
+});
+
+t.test('who listens nowhere is named, with why', async t => {
+  const closed = createServer().listen(0, '127.0.0.1');
+  await once(closed, 'listening');
+  const { port } = closed.address() as { port: number };
+  closed.close();
+  await once(closed, 'close');
+
+  await t.rejects(connectServer({ host: '127.0.0.1', port, timeoutMs: 300 }), {
+    code: 'UNAVAILABLE',
+    message: `127.0.0.1:${port}: ECONNREFUSED`,
+  });
+});
+
+t.test('a server that comes later is found', async t => {
+  const server = await startOwnServer(t);
+  server.close();
+  const client = connectTo(t, server.port);
+  client.then(
+    () => {},
+    () => {},
+  );
+  server.open();
+
+  t.equal(await (await client).put('a', ''), 1);
+});
+
+t.test('what answers and is not our server is named as such, at once', async t => {
+  const http = createHttp((_, answer) => answer.end('hello'));
+  const chatty = createServer(socket => {
+    socket.on('error', () => {});
+    socket.end('SSH-2.0-OpenSSH_9.2\r\n');
+  });
+  for (const foreign of [http, chatty]) {
+    foreign.listen(0, '127.0.0.1');
+    await once(foreign, 'listening');
+    t.teardown(() => foreign.close());
+    const { port } = foreign.address() as { port: number };
+
+    await t.rejects(connectServer({ host: '127.0.0.1', port, timeoutMs: patienceMs }), {
+      code: 'PROTOCOL',
+      message: new RegExp(
+        `^127.0.0.1:${port}: not a store of regroup: it answers with a frame of `,
+      ),
+    });
+  }
+});
+
+t.test('close() ends what is under way, and watches without a word', async t => {
+  const server = await startOwnServer(t);
+  const client = await connectTo(t, server.port);
+  const seen = watchAll(client, '');
+  server.hold();
+  const asked = failing(client.get(''));
+  const wanted = failing(client.put('a', ''));
+
+  await client.close();
+  await client.close();
+
+  t.equal(await asked, 'CLOSED');
+  t.match(await wanted, 'CLOSED');
+  t.equal(await failing(client.get('')), 'CLOSED');
+  t.strictSame(seen.events, []);
+});
