@@ -1,7 +1,8 @@
 /**
  * What the agents of a job share: a small table of keys whose every change has a number, leases that keys are bound to,
  * and watches that miss nothing. These are the primitives of etcd v3 and no more, so that one rendezvous runs on our own
- * server and on etcd alike.
+ * server and on etcd alike. Keys and values are any texts without lone surrogates, and keys aren't empty: others are
+ * `INVALID`.
  *
  * @source etcd 3.6, Documentation/learning/api.md
  */
@@ -13,12 +14,13 @@ export interface Coordination {
   /**
    * Makes the changes if all the comparisons hold, all in one revision; else none of them.
    *
-   * @param changes of different keys
+   * @param changes of different keys, else `INVALID`; of these and of comparisons an engine need take no more than 128
    */
   txn(compares: readonly Compare[], changes: readonly Change[]): Promise<TxnResult>;
   /**
-   * A lease that lives for `ttlMs` from each renewal on, by the clock of the engine, which nobody can set back. When it
-   * ends, the keys that are bound to it are deleted in one revision.
+   * A lease that lives for at least `ttlMs` from each renewal on, by the clock of the engine, which nobody can set back.
+   * It lives longer where the engine restarts or changes its own leader, which may begin its time anew. When it ends,
+   * the keys that are bound to it are deleted in one revision.
    *
    * @param ttlMs the engine may make it longer: see Lease
    */
@@ -28,9 +30,13 @@ export interface Coordination {
    * out, whatever connections or servers are lost meanwhile.
    *
    * @param from the first revision to tell of: that of a snapshot, plus 1
+   * @throws INVALID, CLOSED
    */
   watch(prefix: string, from: Revision, listener: WatchListener): Watch;
-  /** Ends all watches, without a word, and all calls under way, with `CLOSED`. Leases live on until their time is over. */
+  /**
+   * Ends all watches, without a word, and all calls under way and to come, with `CLOSED`. Leases live on until their
+   * time is over. Idempotent.
+   */
   close(): Promise<void>;
 }
 
@@ -69,7 +75,7 @@ export interface TxnResult {
   readonly isDone: boolean;
   /** That of the changes, if they were made; else the newest. */
   readonly revision: Revision;
-  /** Where they weren't: the compared keys that there are, as they were then. */
+  /** Where they weren't: the compared keys that there are, each once, as they were then. */
   readonly entries: readonly Entry[];
 }
 
