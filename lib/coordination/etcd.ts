@@ -1,4 +1,5 @@
 import { shown } from '../util/shown.js';
+import { checkTtl } from './checks.js';
 import {
   type Change,
   type Compare,
@@ -183,9 +184,7 @@ function overLease(session: Session, granted: LeaseAnswer): Lease {
 
 /** @throws INVALID */
 function wholeSeconds(ttlMs: number): string {
-  if (!(ttlMs > 0 && ttlMs < Number.MAX_SAFE_INTEGER)) {
-    throw new CoordinationError('INVALID', `a lease of ${ttlMs} ms can't be`);
-  }
+  checkTtl(ttlMs);
   return String(Math.ceil(ttlMs / 1000));
 }
 

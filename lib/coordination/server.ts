@@ -1,5 +1,6 @@
 import { addressOf } from '../util/address.js';
 import { type Deferred, deferred } from '../util/deferred.js';
+import { checkText, checkTtl, checkTxn, checkWatch } from './checks.js';
 import {
   type Change,
   type Compare,
@@ -253,18 +254,26 @@ export async function connectServer(options: ServerOptions): Promise<Coordinatio
 
   return {
     async get(prefix) {
+      checkText(prefix);
       const { revision, entries } = expect(await call({ ask: 'get', prefix }, true), 'entries');
       return { revision, entries };
     },
     async put(key, value, lease) {
+      checkTxn([], [{ put: key, value }]);
       return (await txn([], [{ put: key, value, lease: lease?.id }])).revision;
     },
-    txn: (compares, changes) => txn(compares, changes.map(frameChange)),
+    async txn(compares, changes) {
+      checkTxn(compares, changes);
+      return txn(compares, changes.map(frameChange));
+    },
     async lease(ttlMs) {
+      checkTtl(ttlMs);
       const granted = expect(await call({ ask: 'grant', ttlMs }, true), 'leased');
       return leaseOf(granted.lease, granted.ttlMs);
     },
     watch(prefix, from, listener) {
+      if (failure?.code === 'CLOSED') throw failure;
+      checkWatch(prefix, from);
       const id = nextId++;
       const watch = { prefix, next: from, listener };
       watches.set(id, watch);

@@ -8,6 +8,7 @@ import {
   type WatchEvent,
 } from '../../lib/coordination/coordination.js';
 import { connectServer } from '../../lib/coordination/server.js';
+import { conformance } from './conformance.js';
 import { startOwnServer } from './own-server.js';
 
 // Our own server and its client, when connections break and servers come and go. What every engine does is in
@@ -63,6 +64,17 @@ async function failing(promise: Promise<unknown>): Promise<string> {
 }
 
 const isDeletion = (events: readonly WatchEvent[]) => events.some(({ type }) => type === 'delete');
+
+t.test('our server is an engine as any other', async t => {
+  const server = await startOwnServer(t);
+  await conformance(t, {
+    connect: () => connectServer({ host: '127.0.0.1', port: server.port, timeoutMs: patienceMs }),
+    // What is lost is the connections; a server that is really another one has none of its keys.
+    async restart() {
+      server.cut();
+    },
+  });
+});
 
 t.test('what only asks is asked again when its connection breaks', async t => {
   const server = await startOwnServer(t);

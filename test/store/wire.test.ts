@@ -1,6 +1,5 @@
 import fc from 'fast-check';
 import t from 'tap';
-import { byteQueue } from '../../lib/util/byte-queue.js';
 import {
   type Dialect,
   encodeRequest,
@@ -18,6 +17,7 @@ import {
   readValue,
   readValues,
 } from '../../lib/store/wire.js';
+import { byteQueue } from '../../lib/util/byte-queue.js';
 
 const limits = { valueBytes: 1_000, listKeys: 10 };
 

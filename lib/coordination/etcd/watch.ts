@@ -1,5 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { shown } from '../../util/shown.js';
+import { checkWatch } from '../checks.js';
 import {
   CoordinationError,
   type Revision,
@@ -11,7 +12,7 @@ import { noneAnswered, refused } from './errors.js';
 import { isForAnother, type Session } from './session.js';
 import { createWatchReader } from './watch-reader.js';
 import { streamMessages } from './watch-stream.js';
-import { encode, type WatchMessage } from './wire.js';
+import { type WatchMessage } from './wire.js';
 
 /** Between attempts, from the second failure in a row on. */
 const backOff = { firstMs: 50, factor: 2, mostMs: 2_000 };
@@ -45,13 +46,7 @@ export function startWatch(
   listener: WatchListener,
 ): Watch {
   const what = `watch of ${shown(prefix)}`;
-  if (!Number.isSafeInteger(from) || from < 1) {
-    throw new CoordinationError(
-      'INVALID',
-      `${what}: revisions are numbered from 1 on, not ${from}`,
-    );
-  }
-  encode(prefix); // throws
+  checkWatch(prefix, from);
   const reader = createWatchReader(what, from);
   const closing = new AbortController();
   /** Of the members, since a stream began last. */

@@ -1,8 +1,8 @@
-import { shown } from '../../util/shown.js';
+
+import { checkKey, checkText, checkTxn } from '../checks.js';
 import {
   type Change,
   type Compare,
-  CoordinationError,
   type Entry,
   type WatchEvent,
 } from '../coordination.js';
@@ -43,11 +43,9 @@ export interface WatchMessage extends Answer {
   readonly events?: readonly { readonly type?: string; readonly kv?: KeyValue }[];
 }
 
-/** @throws INVALID, for a text that UTF-8 can't hold: two of them would become one key */
+/** @throws INVALID */
 export function encode(text: string): string {
-  if (/\p{Surrogate}/u.test(text)) {
-    throw new CoordinationError('INVALID', `${shown(text)} has half a character in it`);
-  }
+  checkText(text);
   return Buffer.from(text).toString('base64');
 }
 
@@ -56,7 +54,7 @@ export function decode(bytes: string | undefined): string {
 }
 
 export function encodeKey(key: string): string {
-  if (key === '') throw new CoordinationError('INVALID', 'a key must not be empty');
+  checkKey(key);
   return encode(key);
 }
 
@@ -96,11 +94,7 @@ export function readEvent({ type, kv }: { type?: string; kv?: KeyValue }): Watch
  * @throws INVALID
  */
 export function encodeTxn(compares: readonly Compare[], changes: readonly Change[]): unknown {
-  const changed = changes.map(change => ('put' in change ? change.put : change.delete));
-  const twice = changed.find((key, index) => changed.indexOf(key) !== index);
-  if (twice !== undefined) {
-    throw new CoordinationError('INVALID', `a transaction changes ${shown(twice)} twice`);
-  }
+  checkTxn(compares, changes);
   const compared = [...new Set(compares.map(({ key }) => key))];
   return {
     compare: compares.map(encodeCompare),
