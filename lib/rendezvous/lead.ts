@@ -1,0 +1,224 @@
+import { wordsOf } from '../failures/failure.js';
+import { emptyLedger, judge } from '../failures/policy.js';
+import type { FailurePolicy } from '../options/failures.js';
+import { type Candidate, orderOf } from './order.js';
+import {
+  type Failure,
+  failuresOf,
+  isDone,
+  type JobVerdict,
+  type Member,
+  type Participant,
+  type Settings,
+  type SharedRound,
+  type View,
+} from './shared.js';
+
+/**
+ * What the leader decides: the next change of the round, or the verdict. It looks at nothing but the view and its own
+ * clock, so that whoever takes its place goes on where it was.
+ */
+
+export interface LeaderOptions {
+  readonly settings: Settings;
+  readonly policy: FailurePolicy;
+  /** For others to come, once there are enough for the first round. */
+  readonly lastCallMs: number;
+  /** For one that was lost to come back, before its place is another's or the job goes on without it. */
+  readonly returnGraceMs: number;
+  /** From a newcomer on, for others to come, before a live round ends for them. */
+  readonly growDebounceMs: number;
+}
+
+/** Times that the view doesn't tell, as this leader saw them. They begin anew with a new leader. */
+export interface LeaderMemory {
+  /** The change of the round that they are about; 0: there's none yet. */
+  readonly roundModified: number;
+  readonly sinceMs: number;
+  /** When there were enough nodes, be it for the next round or for a larger one. */
+  readonly enoughSinceMs?: number;
+}
+
+export type LeaderWrite =
+  | { readonly key: 'round'; readonly value: SharedRound }
+  | { readonly key: 'verdict'; readonly value: JobVerdict };
+
+export interface Lead {
+  readonly memory: LeaderMemory;
+  readonly write?: LeaderWrite;
+  /** When to look again, should nothing change before. */
+  readonly wakeAtMs?: number;
+}
+
+/** @param chance drawn for this decision, at least 0 and below 1 */
+export function lead(
+  view: View,
+  before: LeaderMemory | undefined,
+  options: LeaderOptions,
+  nowMs: number,
+  chance: number,
+): Lead {
+  const roundModified = view.round?.modified ?? 0;
+  const memory =
+    before?.roundModified === roundModified ? before : { roundModified, sinceMs: nowMs };
+  if (view.verdict !== undefined) return { memory };
+  const round = view.round?.value;
+  if (round === undefined || round.ending !== undefined) {
+    return form(view, round, memory, options, nowMs);
+  }
+
+  const [failure] = failuresOf(view, round.number);
+  if (failure !== undefined)
+    return { memory, write: answer(round, failure, options, nowMs, chance) };
+  const gone = round.participants.filter(each => !isStillIn(view, each, round));
+  if (gone.length > 0) {
+    const isLost = gone.some(each => memberOf(view, each) === undefined);
+    return { memory, write: end(round, isLost ? 'lost' : 'left', gone) };
+  }
+  if (round.participants.every(({ agent }) => isDone(view, round.number, agent))) {
+    return { memory, write: { key: 'verdict', value: { is: 'succeeded' } } };
+  }
+  return grow(view, round, memory, options, nowMs);
+}
+
+/** Whether a participant of a live round takes part in it, or is about to. */
+function isStillIn(view: View, participant: Participant, { number }: SharedRound): boolean {
+  if (isDone(view, number, participant.agent)) return true; // and may go
+  const state = memberOf(view, participant)?.state;
+  if (state === undefined || state.is === 'leaving') return false;
+  // One that waits for the next round has left this one; one that waits for this one hasn't seen it yet.
+  return state.is === 'waiting' ? state.round < number : state.round === number;
+}
+
+/** The member that a participant is, unless it's lost: one that has come back since is another. */
+function memberOf(view: View, { agent, incarnation }: Participant): Member | undefined {
+  const member = view.members.get(agent)?.value;
+  return member?.incarnation === incarnation ? member : undefined;
+}
+
+function answer(
+  round: SharedRound,
+  failure: Failure,
+  { policy }: LeaderOptions,
+  nowMs: number,
+  chance: number,
+): LeaderWrite {
+  const [root] = failure.failures;
+  const judgement = judge(policy, round.ledger, {
+    round: round.number,
+    exit: root?.exit ?? { how: 'unknown' },
+    words: root === undefined ? '' : wordsOf(root),
+    ranMs: failure.ranMs,
+    atMs: nowMs,
+    step: failure.progress,
+    chance,
+  });
+  if (judgement.do === 'fail') {
+    const { because } = judgement;
+    const value = { is: 'failed', because, round: round.number, agent: failure.agent } as const;
+    return { key: 'verdict', value };
+  }
+  const { ledger, delayMs } = judgement;
+  const ending = { because: 'failed', agents: [failure.agent], delayMs } as const;
+  return { key: 'round', value: { ...round, ledger, ending } };
+}
+
+function end(
+  round: SharedRound,
+  because: 'lost' | 'left' | 'growth',
+  who: readonly { readonly agent: string }[],
+): LeaderWrite {
+  const agents = who.map(({ agent }) => agent);
+  return { key: 'round', value: { ...round, ending: { because, agents, delayMs: 0 } } };
+}
+
+/** Ends a live round for newcomers, once no more of them may come, or all that there's room for have. */
+function grow(
+  view: View,
+  round: SharedRound,
+  memory: LeaderMemory,
+  options: LeaderOptions,
+  nowMs: number,
+): Lead {
+  const { settings, growDebounceMs } = options;
+  const newcomers = waiting(view, round);
+  const size = sizeOf(settings, round.participants.length + newcomers.length);
+  const { enoughSinceMs = nowMs, ...rest } = memory;
+  if (size <= round.participants.length) return { memory: rest };
+  const dueMs =
+    size === sizeOf(settings, settings.maxNodes) ? nowMs : enoughSinceMs + growDebounceMs;
+  if (nowMs >= dueMs) return { memory: rest, write: end(round, 'growth', newcomers) };
+  return { memory: { ...rest, enoughSinceMs }, wakeAtMs: dueMs };
+}
+
+function form(
+  view: View,
+  round: SharedRound | undefined,
+  memory: LeaderMemory,
+  { settings, lastCallMs, returnGraceMs }: LeaderOptions,
+  nowMs: number,
+): Lead {
+  const { enoughSinceMs = nowMs, ...rest } = memory;
+  const before = round?.participants ?? [];
+  // Nobody starts while workers of the round before may run.
+  const isOut = (participant: Participant): boolean => {
+    const state = memberOf(view, participant)?.state;
+    return state === undefined || (state.is === 'waiting' && state.round >= (round?.number ?? 0));
+  };
+  if (!before.every(isOut)) return { memory: rest };
+  const candidates = waiting(view, round);
+  const size = sizeOf(settings, candidates.length);
+  if (size === 0) return { memory: rest };
+
+  const isBack = ({ node }: Participant) => candidates.some(each => each.node === node);
+  const isComplete =
+    size === sizeOf(settings, settings.maxNodes) ||
+    (before.length > 0 && size >= before.length && before.every(isBack));
+  const patienceMs = round === undefined ? lastCallMs : returnGraceMs;
+  const pauseEndMs = memory.sinceMs + (round?.ending?.delayMs ?? 0);
+  const dueMs = Math.max(pauseEndMs, isComplete ? nowMs : enoughSinceMs + patienceMs);
+  if (nowMs < dueMs) return { memory: { ...rest, enoughSinceMs }, wakeAtMs: dueMs };
+
+  const participants = orderOf(candidates, before, size).map(
+    ({ agent, incarnation, node, localWorldSize }) => ({
+      agent,
+      incarnation,
+      node,
+      localWorldSize,
+    }),
+  );
+  const value: SharedRound = {
+    number: round === undefined ? 0 : round.number + 1,
+    restartCount: round === undefined ? 0 : round.restartCount + 1,
+    participants,
+    ledger: round?.ledger ?? emptyLedger,
+  };
+  return { memory: rest, write: { key: 'round', value } };
+}
+
+/** Who's ready for a round after this one. */
+function waiting(view: View, round: SharedRound | undefined): readonly Candidate[] {
+  const candidates: Candidate[] = [];
+  for (const { value, created } of view.members.values()) {
+    const { agent, incarnation, node, localWorldSize, hint, state } = value;
+    if (state.is !== 'waiting') continue;
+    const wasIn = round?.participants.some(each => memberOf(view, each) === value) ?? false;
+    if (wasIn && state.round < (round?.number ?? 0)) continue;
+    candidates.push({
+      agent,
+      incarnation,
+      node,
+      localWorldSize,
+      since: created,
+      ...(hint === undefined ? {} : { hint }),
+    });
+  }
+  return candidates;
+}
+
+/** Nodes of the largest round that so many can form; 0: none. */
+function sizeOf({ minNodes, maxNodes, nodesPerUnit }: Settings, nodes: number): number {
+  const most = Math.min(nodes, maxNodes);
+  const size = most - (most % nodesPerUnit);
+  return size < minNodes ? 0 : size;
+}

@@ -1,0 +1,192 @@
+import type { Entry, Revision, WatchEvent } from '../coordination/coordination.js';
+import type { Ledger } from '../failures/policy.js';
+import type { FailureReport } from './rendezvous.js';
+
+/**
+ * What the agents of a job share: the table of a coordination engine below one prefix, a JSON text for each key.
+ *
+ *     settings                    by the first agent, for good
+ *     leader                      by whoever leads, bound to its lease
+ *     members/AGENT               by each agent, bound to its lease
+ *     round                       by the leader
+ *     failures/ROUND/AGENT        by each agent whose workers failed
+ *     done/ROUND/AGENT            by each agent whose workers have all succeeded
+ *     verdict                     by the leader, for good
+ */
+
+/** What all agents of a job have been started with; a mismatch is refused. */
+export interface Settings {
+  readonly minNodes: number;
+  readonly maxNodes: number;
+  /** Rounds have a multiple of so many nodes. */
+  readonly nodesPerUnit: number;
+}
+
+/** One agent, as the others know it. */
+export interface Member {
+  /** Of this start of an agent: one that comes back, or a second one on its node, has another. */
+  readonly agent: string;
+  /** Of its lease; one that had to get another has a higher one, and nothing that it was in counts any more. */
+  readonly incarnation: number;
+  /** Of the node: an agent that comes back has the same. */
+  readonly node: string;
+  readonly localWorldSize: number;
+  /** Its place in the first order, where the user or the scheduler gave one. */
+  readonly hint?: number;
+  readonly state: MemberState;
+}
+
+/**
+ * What an agent is about. `round` is the last one that it knows of: for one that waits, the one that it must not be
+ * waited for in any more.
+ */
+export type MemberState =
+  /** No worker of it runs, and it's ready for a round after this one; -1: for any. */
+  | { readonly is: 'waiting'; readonly round: number }
+  /** It has been told this round, and is in it or on its way out of it. */
+  | { readonly is: 'running'; readonly round: number }
+  /** It's about to go; its workers may run for a while still. */
+  | { readonly is: 'leaving'; readonly round: number };
+
+/** A node's part in a round: its place is its index. */
+export interface Participant {
+  readonly agent: string;
+  readonly incarnation: number;
+  readonly node: string;
+  readonly localWorldSize: number;
+}
+
+export interface SharedRound {
+  /** It only grows. */
+  readonly number: number;
+  readonly restartCount: number;
+  readonly participants: readonly Participant[];
+  /** Absent: it's live. */
+  readonly ending?: Ending;
+  /** What failures have spent, this round's own included once it's ending. */
+  readonly ledger: Ledger;
+}
+
+/** Why a round is over before its end, and what follows. */
+export interface Ending {
+  readonly because: 'failed' | 'lost' | 'left' | 'growth';
+  /** Agents that it is because of. */
+  readonly agents: readonly string[];
+  /** A pause before the next round. */
+  readonly delayMs: number;
+}
+
+export interface Failure extends FailureReport {
+  readonly agent: string;
+}
+
+/** The job's end. */
+export type JobVerdict =
+  | { readonly is: 'succeeded' }
+  | {
+      readonly is: 'failed';
+      readonly because: string;
+      readonly round: number;
+      readonly agent: string;
+    };
+
+/** A value with the change that it's of. */
+export interface Kept<T> {
+  readonly value: T;
+  readonly created: Revision;
+  readonly modified: Revision;
+}
+
+/** All of it, at one revision. */
+export interface View {
+  readonly revision: Revision;
+  readonly settings?: Kept<Settings>;
+  readonly leader?: Kept<{ readonly agent: string }>;
+  /** By agent. */
+  readonly members: ReadonlyMap<string, Kept<Member>>;
+  readonly round?: Kept<SharedRound>;
+  /** By `ROUND/AGENT`. */
+  readonly failures: ReadonlyMap<string, Kept<Failure>>;
+  /** By `ROUND/AGENT`. */
+  readonly done: ReadonlyMap<string, Kept<true>>;
+  readonly verdict?: Kept<JobVerdict>;
+}
+
+export const emptyView: View = {
+  revision: 0,
+  members: new Map(),
+  failures: new Map(),
+  done: new Map(),
+};
+
+export const keys = {
+  settings: 'settings',
+  leader: 'leader',
+  round: 'round',
+  verdict: 'verdict',
+  member: (agent: string) => `members/${agent}`,
+  failure: (round: number, agent: string) => `failures/${round}/${agent}`,
+  done: (round: number, agent: string) => `done/${round}/${agent}`,
+} as const;
+
+/** The view after one entry was set. Keys that aren't known are of a later version, and ignored. */
+export function withEntry(view: View, prefix: string, entry: Entry): View {
+  const { created, modified } = entry;
+  const [key = '', ...rest] = entry.key.slice(prefix.length).split('/');
+  const kept = <T>(): Kept<T> => ({ value: JSON.parse(entry.value), created, modified });
+  switch (key) {
+    case 'settings':
+    case 'leader':
+    case 'round':
+    case 'verdict':
+      return { ...view, [key]: kept() };
+    case 'members':
+      return { ...view, members: new Map(view.members).set(rest.join('/'), kept<Member>()) };
+    case 'failures':
+      return { ...view, failures: new Map(view.failures).set(rest.join('/'), kept<Failure>()) };
+    case 'done':
+      return { ...view, done: new Map(view.done).set(rest.join('/'), kept<true>()) };
+    default:
+      return view;
+  }
+}
+
+export function withoutKey(view: View, prefix: string, deleted: string): View {
+  const [key = '', ...rest] = deleted.slice(prefix.length).split('/');
+  if (key === 'members' || key === 'failures' || key === 'done') {
+    const map = new Map<string, never>(view[key] as ReadonlyMap<string, never>);
+    map.delete(rest.join('/'));
+    return { ...view, [key]: map };
+  }
+  const { [key as 'leader']: _, ...others } = view;
+  return others;
+}
+
+/** @param events of whole revisions */
+export function withEvents(view: View, prefix: string, events: readonly WatchEvent[]): View {
+  let after = view;
+  for (const event of events) {
+    after =
+      event.type === 'put'
+        ? withEntry(after, prefix, event.entry)
+        : withoutKey(after, prefix, event.key);
+    after = {
+      ...after,
+      revision: event.type === 'put' ? event.entry.modified : event.modified,
+    };
+  }
+  return after;
+}
+
+/** Failures of one round, in the order in which they came. */
+export function failuresOf(view: View, round: number): readonly Failure[] {
+  return [...view.failures]
+    .filter(([key]) => key.startsWith(`${round}/`))
+    .sort(([, a], [, b]) => a.created - b.created)
+    .map(([, { value }]) => value);
+}
+
+/** Whether an agent's workers of a round have all succeeded. */
+export function isDone(view: View, round: number, agent: string): boolean {
+  return view.done.has(`${round}/${agent}`);
+}

@@ -1,0 +1,60 @@
+import t from 'tap';
+import { World, type WorldOptions } from './world.js';
+
+// Random schedules of a whole job; REGROUP_SCHEDULES=1000000 for more of them. R-026, R-047, R-048.
+
+const schedules = Number(process.env['REGROUP_SCHEDULES'] ?? 1500);
+
+interface Outcome {
+  readonly problem?: string;
+  readonly ending?: string;
+  readonly rounds: number;
+}
+
+/** Faults for a while, and then none: the job must come to an end, unless there are too few for one. */
+function play(options: WorldOptions): { outcome: Outcome; world: World } {
+  const world = new World(options);
+  const end = (outcome: Omit<Outcome, 'rounds'>) => ({
+    outcome: { ...outcome, rounds: world.rounds },
+    world,
+  });
+  try {
+    const turns = 100 + world.choose(500);
+    for (let i = 0; i < turns; i++) world.turn();
+    world.isCalm = true;
+    for (let i = 0; i < 20_000; i++) {
+      world.turn();
+      const ending = world.settled();
+      if (ending !== undefined) return end({ ending });
+      if (world.live.filter(agent => !agent.isLeaving).length < options.minNodes) {
+        return end({ ending: 'too few' });
+      }
+    }
+  } catch (error) {
+    return end({ problem: (error as Error).message });
+  }
+  return end({ problem: 'it never ends' });
+}
+
+t.test('whatever fails in whatever order, there is one world at a time, and an end', async t => {
+  const endings = new Map<string, number>();
+  let rounds = 0;
+  for (let seed = 0; seed < schedules; seed++) {
+    const agents = 1 + (seed % 5);
+    const minNodes = 1 + (seed % agents);
+    const maxNodes = Math.max(minNodes, agents - (seed % 2));
+    const options = { seed, agents, minNodes, maxNodes, maxRestarts: seed % 4 };
+    const { outcome, world } = play(options);
+    if (outcome.problem !== undefined) {
+      t.fail(`seed ${seed}: ${outcome.problem}`, { options, log: world.log.slice(-60) });
+      return;
+    }
+    const { ending = '' } = outcome;
+    endings.set(ending, (endings.get(ending) ?? 0) + 1);
+    rounds += outcome.rounds;
+  }
+  // They come to something.
+  t.ok((endings.get('succeeded') ?? 0) > schedules / 10, JSON.stringify([...endings]));
+  t.ok((endings.get('failed') ?? 0) > schedules / 50);
+  t.ok(rounds > schedules);
+});

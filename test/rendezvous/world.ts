@@ -1,0 +1,448 @@
+import type { WorkerFailure } from '../../lib/events.js';
+import type { FailurePolicy } from '../../lib/options/failures.js';
+import {
+  type ParticipantEvent,
+  type ParticipantState,
+  step,
+  type Write,
+} from '../../lib/rendezvous/participant.js';
+import {
+  emptyView,
+  type SharedRound,
+  type View,
+  withEntry,
+  withoutKey,
+} from '../../lib/rendezvous/shared.js';
+
+/**
+ * A job of several agents in one process, with a clock of its own: a table with leases and revisions, agents that see it
+ * late, lose answers, freeze, crash, are cut off, and workers that fail or succeed. What happens next is chosen by a
+ * number; whatever must never be is checked after everything that happens.
+ */
+
+const ttlMs = 5_000;
+const marginMs = 1_000;
+
+export interface WorldOptions {
+  readonly agents: number;
+  readonly minNodes: number;
+  readonly maxNodes: number;
+  readonly maxRestarts: number;
+  /** The seed of all that's chosen. */
+  readonly seed: number;
+}
+
+interface Stored {
+  readonly value: string;
+  readonly created: number;
+  readonly modified: number;
+  readonly lease: number | undefined;
+}
+type Change = { readonly key: string; readonly stored?: Stored };
+
+interface Agent {
+  readonly name: string;
+  state: ParticipantState;
+  /** Changes of the log that it has seen. */
+  seen: number;
+  lease: { readonly id: number; confirmedAtMs: number } | undefined;
+  /** On its way to the server, or its answer on its way back. */
+  flight: { readonly write: Write; answered?: number } | undefined;
+  workers: { readonly round: number; isStopping: boolean } | undefined;
+  /** What it was told and hasn't done. */
+  wantsToJoin: boolean;
+  isFrozen: boolean;
+  isCut: boolean;
+  isGone: boolean;
+  isLeaving: boolean;
+  wakeAtMs: number | undefined;
+  ending: string | undefined;
+}
+
+export class World {
+  readonly log: string[] = [];
+  readonly agents: Agent[] = [];
+  nowMs = 1_000_000;
+  /** No faults from now on. */
+  isCalm = false;
+  rounds = 0;
+
+  private readonly table = new Map<string, Stored>();
+  private readonly changes: (readonly Change[])[] = []; // by revision - 1
+  private readonly leases = new Map<number, number>(); // its end
+  /** Writes whose agents have given them up, and that may arrive still. */
+  private readonly late: { readonly by: Agent; readonly write: Write; readonly lease: number }[] =
+    [];
+  private nextLease = 1;
+  private made = 0;
+  private random: number;
+
+  constructor(private readonly options: WorldOptions) {
+    this.random = options.seed * 2_654_435_761 + 1;
+    for (let i = 0; i < options.agents; i++) this.start(`node${i}`);
+  }
+
+  /** A number below `limit`. */
+  choose(limit: number): number {
+    this.random = (Math.imul(this.random, 1_664_525) + 1_013_904_223) >>> 0;
+    return Math.floor((this.random / 2 ** 32) * limit);
+  }
+
+  start(node: string): void {
+    const { minNodes, maxNodes, maxRestarts } = this.options;
+    const policy: FailurePolicy = { maxRestarts, rules: [], resetOnProgress: false };
+    const name = `${node}.${this.made++}`;
+    this.agents.push({
+      name,
+      state: {
+        self: { agent: name, node, localWorldSize: 1 },
+        options: {
+          settings: { minNodes, maxNodes, nodesPerUnit: 1 },
+          policy,
+          lastCallMs: 2_000,
+          returnGraceMs: 1_000,
+          growDebounceMs: 1_000,
+        },
+        view: emptyView,
+        incarnation: 0,
+        local: { is: 'idle' },
+        hasLease: false,
+        isWriting: false,
+        notBefore: 0,
+      },
+      seen: 0,
+      lease: undefined,
+      flight: undefined,
+      workers: undefined,
+      wantsToJoin: true,
+      isFrozen: false,
+      isCut: false,
+      isGone: false,
+      isLeaving: false,
+      wakeAtMs: undefined,
+      ending: undefined,
+    });
+  }
+
+  get live(): readonly Agent[] {
+    return this.agents.filter(agent => !agent.isGone);
+  }
+
+  /** All that could happen now, with how likely each is. */
+  private possible(): [number, string, () => void][] {
+    const all: [number, string, () => void][] = [];
+    const calm = this.isCalm;
+    for (const agent of this.live) {
+      const { name } = agent;
+      const can = (weight: number, what: string, does: () => void) =>
+        all.push([weight, `${name} ${what}`, does]);
+      if (agent.isFrozen) {
+        can(calm ? 50 : 2, 'thaws', () => {
+          agent.isFrozen = false;
+        });
+        continue;
+      }
+      if (agent.isCut) {
+        can(calm ? 50 : 2, 'is connected again', () => {
+          agent.isCut = false;
+        });
+      } else {
+        if (agent.lease === undefined) can(20, 'gets a lease', () => this.grant(agent));
+        else can(10, 'renews', () => this.renew(agent));
+        if (agent.seen < this.changes.length) can(30, 'sees', () => this.see(agent));
+        const { flight } = agent;
+        if (flight !== undefined && flight.answered === undefined) {
+          can(20, 'writes', () => this.write(agent));
+        }
+        if (flight?.answered !== undefined) {
+          const revision = flight.answered;
+          can(20, 'hears', () => this.hear(agent, { event: 'written', revision }));
+        }
+      }
+      if (agent.flight !== undefined && !calm) {
+        can(1, 'hears nothing of its write', () => this.giveUp(agent));
+      }
+      if (agent.wantsToJoin && agent.workers === undefined && agent.ending === undefined) {
+        can(20, 'joins', () => {
+          agent.wantsToJoin = false;
+          this.happen(agent, { event: 'join' });
+        });
+      }
+      const { workers } = agent;
+      if (workers?.isStopping === true) {
+        can(10, `has stopped round ${workers.round}`, () => {
+          agent.workers = undefined;
+          agent.wantsToJoin = !agent.isLeaving;
+        });
+      } else if (workers !== undefined) {
+        if (!calm) can(1, `fails in round ${workers.round}`, () => this.fail(agent));
+        const isDone = agent.state.local.is === 'done';
+        if (!isDone)
+          can(calm ? 5 : 1, 'succeeds', () => this.happen(agent, { event: 'succeeded' }));
+      }
+      if (agent.wakeAtMs !== undefined && agent.wakeAtMs <= this.nowMs) {
+        can(20, 'wakes', () => this.happen(agent, { event: 'time' }));
+      }
+      if (agent.isLeaving && agent.workers === undefined) {
+        can(5, 'goes', () => this.go(agent));
+      }
+      if (calm || agent.ending !== undefined) continue;
+      can(0.3, 'freezes', () => {
+        agent.isFrozen = true;
+      });
+      can(0.3, 'is cut off', () => {
+        agent.isCut = true;
+      });
+      can(0.3, 'crashes', () => this.crash(agent));
+      if (!agent.isLeaving) {
+        can(0.2, 'leaves', () => {
+          agent.isLeaving = true;
+          agent.wantsToJoin = false;
+          if (agent.workers !== undefined) agent.workers.isStopping = true;
+          this.happen(agent, { event: 'leave' });
+        });
+      }
+    }
+    if (this.late.length > 0) {
+      const [late] = this.late.splice(this.choose(this.late.length), 1);
+      if (late !== undefined) {
+        this.late.push(late);
+        all.push([
+          2,
+          `a late write of ${late.by.name} arrives`,
+          () => {
+            this.late.pop();
+            this.apply(late.write, late.lease);
+          },
+        ]);
+      }
+    }
+    if (!calm) {
+      const gone = this.agents.filter(agent => agent.isGone && agent.ending === undefined);
+      const back = gone[this.choose(Math.max(gone.length, 1))];
+      if (back !== undefined && this.live.length < this.options.agents) {
+        const { node } = back.state.self;
+        all.push([1, `${node} comes back`, () => this.start(node)]);
+      }
+    }
+    all.push([15, 'time passes', () => this.pass(this.isCalm ? 200 : 50 + this.choose(1500))]);
+    return all;
+  }
+
+  /** One thing that happens. */
+  turn(): void {
+    const all = this.possible();
+    let at = (this.choose(1_000_000) / 1_000_000) * all.reduce((sum, [weight]) => sum + weight, 0);
+    const isIt = ([weight]: [number, ...unknown[]]): boolean => {
+      at -= weight;
+      return at < 0;
+    };
+    const [, what, does] = all.find(isIt) ?? (all[0] as (typeof all)[0]);
+    this.log.push(`${this.nowMs} ${what}`);
+    does();
+  }
+
+  private pass(ms: number): void {
+    // As the thread that renews does, whatever else goes on.
+    if (this.isCalm) {
+      for (const agent of this.live) if (!agent.isFrozen && !agent.isCut) this.renew(agent);
+    }
+    // Fences and leases end at their own moments, in their order.
+    const until = this.nowMs + ms;
+    for (;;) {
+      const fences = this.live.flatMap(agent =>
+        agent.lease === undefined ? [] : [agent.lease.confirmedAtMs + ttlMs - marginMs],
+      );
+      const next = Math.min(until, ...fences, ...this.leases.values());
+      this.nowMs = Math.max(this.nowMs, next);
+      for (const agent of this.live) {
+        if (agent.lease === undefined) continue;
+        if (this.nowMs >= agent.lease.confirmedAtMs + ttlMs - marginMs) this.fence(agent);
+      }
+      for (const [id, end] of this.leases) if (this.nowMs >= end) this.endLease(id);
+      if (next >= until) return;
+    }
+  }
+
+  /** By the core, whatever the agent does at the moment. */
+  private fence(agent: Agent): void {
+    this.log.push(`${this.nowMs} ${agent.name} is fenced`);
+    const had = agent.workers !== undefined;
+    agent.workers = undefined;
+    agent.lease = undefined;
+    if (agent.ending !== undefined) return;
+    agent.wantsToJoin = agent.wantsToJoin || (had && !agent.isLeaving);
+    this.happen(agent, { event: 'lease-lost' });
+  }
+
+  private grant(agent: Agent): void {
+    const id = this.nextLease++;
+    this.leases.set(id, this.nowMs + ttlMs);
+    agent.lease = { id, confirmedAtMs: this.nowMs };
+    this.happen(agent, { event: 'leased' });
+  }
+
+  private renew(agent: Agent): void {
+    const { lease } = agent;
+    if (lease === undefined) return;
+    if (!this.leases.has(lease.id)) {
+      this.fence(agent);
+      return;
+    }
+    this.leases.set(lease.id, this.nowMs + ttlMs);
+    lease.confirmedAtMs = this.nowMs;
+  }
+
+  private endLease(id: number): void {
+    this.leases.delete(id);
+    const keys = [...this.table].filter(([, { lease }]) => lease === id).map(([key]) => key);
+    for (const key of keys) this.table.delete(key);
+    if (keys.length > 0) this.changes.push(keys.map(key => ({ key })));
+  }
+
+  private see(agent: Agent): void {
+    const upTo = agent.seen + 1 + this.choose(this.changes.length - agent.seen);
+    let view: View = agent.state.view;
+    for (; agent.seen < upTo; agent.seen++) {
+      const revision = agent.seen + 1;
+      for (const { key, stored } of this.changes[agent.seen] ?? []) {
+        view =
+          stored === undefined
+            ? withoutKey(view, '', key)
+            : withEntry(view, '', {
+                key,
+                value: stored.value,
+                created: stored.created,
+                modified: stored.modified,
+              });
+      }
+      view = { ...view, revision };
+    }
+    this.happen(agent, { event: 'seen', view });
+  }
+
+  private write(agent: Agent): void {
+    const { flight, lease } = agent;
+    if (flight === undefined) return;
+    this.apply(flight.write, lease?.id ?? 0);
+    flight.answered = this.changes.length;
+  }
+
+  private giveUp(agent: Agent): void {
+    const { flight, lease } = agent;
+    if (flight !== undefined && flight.answered === undefined) {
+      this.late.push({ by: agent, write: flight.write, lease: lease?.id ?? 0 });
+    }
+    this.hear(agent, { event: 'written', revision: 0 });
+  }
+
+  /** As the server does, whenever the write arrives. */
+  private apply({ compares, changes }: Write, lease: number): void {
+    const holds = compares.every(compare => {
+      const stored = this.table.get(compare.key);
+      if ('is' in compare) return stored === undefined;
+      return 'modified' in compare && stored?.modified === compare.modified;
+    });
+    const isLeaseLost = changes.some(({ isLeased }) => isLeased) && !this.leases.has(lease);
+    if (!holds || isLeaseLost) return;
+    const revision = this.changes.length + 1;
+    const made: Change[] = [];
+    for (const change of changes) {
+      if (!('put' in change)) continue;
+      const stored = {
+        value: change.value,
+        created: this.table.get(change.put)?.created ?? revision,
+        modified: revision,
+        lease: change.isLeased === true ? lease : undefined,
+      };
+      this.table.set(change.put, stored);
+      made.push({ key: change.put, stored });
+      this.log.push(`${this.nowMs}   ${change.put} = ${change.value}`);
+    }
+    this.changes.push(made);
+  }
+
+  private hear(agent: Agent, event: ParticipantEvent): void {
+    agent.flight = undefined;
+    this.happen(agent, event);
+  }
+
+  private fail(agent: Agent): void {
+    if (agent.workers === undefined) return;
+    agent.workers.isStopping = true;
+    if (agent.state.local.is !== 'running') return;
+    const failures: readonly WorkerFailure[] = [];
+    const report = {
+      round: agent.workers.round,
+      failures,
+      ranMs: 1,
+      atMs: this.nowMs,
+      progress: 0,
+      isStuck: false,
+      chance: 0,
+    };
+    this.happen(agent, { event: 'failed', report });
+  }
+
+  /** Its workers die with it: the guardian sees to that. */
+  private crash(agent: Agent): void {
+    agent.isGone = true;
+    agent.workers = undefined;
+  }
+
+  private go(agent: Agent): void {
+    agent.isGone = true;
+    if (agent.lease !== undefined && !agent.isCut) this.endLease(agent.lease.id);
+  }
+
+  private happen(agent: Agent, event: ParticipantEvent): void {
+    const after = step(agent.state, event, this.nowMs, 0);
+    agent.state = after.state;
+    agent.wakeAtMs = after.wakeAtMs ?? (event.event === 'time' ? undefined : agent.wakeAtMs);
+    if (after.write !== undefined) agent.flight = { write: after.write };
+    for (const told of after.told) {
+      this.log.push(`${this.nowMs}   ${agent.name} is told ${told.tell}`);
+      switch (told.tell) {
+        case 'round-formed':
+          this.begin(agent, told.round, told.groupRank);
+          break;
+        case 'round-broken':
+          if (agent.workers !== undefined) agent.workers.isStopping = true;
+          else agent.wantsToJoin = true;
+          break;
+        case 'verdict':
+          agent.ending = told.verdict.is;
+          agent.workers = undefined;
+          break;
+        case 'refused':
+          throw new Error(`${agent.name} was refused`);
+      }
+    }
+  }
+
+  /** Where rounds begin, whatever must never be would be. */
+  private begin(agent: Agent, round: SharedRound, groupRank: number): void {
+    if (agent.workers !== undefined) throw new Error(`${agent.name} runs already`);
+    if (round.participants[groupRank]?.agent !== agent.name) throw new Error('a rank of another');
+    const names = new Set(round.participants.map(each => each.agent));
+    if (names.size !== round.participants.length) throw new Error('an agent twice');
+    const { minNodes, maxNodes } = this.options;
+    if (names.size < minNodes || names.size > maxNodes) throw new Error('a round of another size');
+    for (const other of this.live) {
+      if (other.workers !== undefined && other.workers.round !== round.number) {
+        throw new Error(
+          `${agent.name} begins round ${round.number} while ${other.name} runs round ${other.workers.round}`,
+        );
+      }
+    }
+    this.rounds = Math.max(this.rounds, round.number + 1);
+    agent.workers = { round: round.number, isStopping: false };
+  }
+
+  /** The verdict that was given, and whether everybody who could know does. */
+  settled(): string | undefined {
+    const endings = new Set(this.live.map(agent => agent.ending));
+    if (endings.size > 1) return undefined;
+    return [...endings][0];
+  }
+}
