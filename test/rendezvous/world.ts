@@ -355,6 +355,7 @@ export class World {
         modified: revision,
         lease: change.isLeased === true ? lease : undefined,
       };
+      if (change.put === 'round') checkRound(this.table.get('round')?.value, change.value);
       this.table.set(change.put, stored);
       made.push({ key: change.put, stored });
       this.log.push(`${this.nowMs}   ${change.put} = ${change.value}`);
@@ -445,4 +446,18 @@ export class World {
     if (endings.size > 1) return undefined;
     return [...endings][0];
   }
+}
+
+/** Rounds follow each other, and each has an end before the next one. */
+function checkRound(before: string | undefined, after: string): void {
+  const { number, restartCount, ending }: SharedRound = JSON.parse(after);
+  const old: SharedRound | undefined = before === undefined ? undefined : JSON.parse(before);
+  const isNext = number === (old?.number ?? -1) + 1 && ending === undefined;
+  const isEnd = old !== undefined && number === old.number && ending !== undefined;
+  if (
+    isEnd ? old.ending !== undefined : !isNext || (old !== undefined && old.ending === undefined)
+  ) {
+    throw new Error(`round ${number} after round ${old?.number}`);
+  }
+  if (restartCount !== number) throw new Error(`restart ${restartCount} in round ${number}`);
 }
