@@ -12,7 +12,7 @@ import { noneAnswered, refused } from './errors.js';
 import { isForAnother, type Session } from './session.js';
 import { createWatchReader } from './watch-reader.js';
 import { streamMessages } from './watch-stream.js';
-import { type WatchMessage } from './wire.js';
+import type { WatchMessage } from './wire.js';
 
 /** Between attempts, from the second failure in a row on. */
 const backOff = { firstMs: 50, factor: 2, mostMs: 2_000 };

@@ -1,11 +1,5 @@
-
 import { checkKey, checkText, checkTxn } from '../checks.js';
-import {
-  type Change,
-  type Compare,
-  type Entry,
-  type WatchEvent,
-} from '../coordination.js';
+import type { Change, Compare, Entry, WatchEvent } from '../coordination.js';
 
 /**
  * JSON of etcd's gateway: bytes are base64, 64-bit numbers are strings, and what is zero, empty or false is left out.
