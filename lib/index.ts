@@ -37,6 +37,7 @@ export type {
   RlimitValue,
 } from './options/limits.js';
 export type { Streams, StreamsByRank } from './options/logs.js';
+export type { NodesOptions, RdzvBackend } from './options/nodes.js';
 export type { Placement, PlacementOptions } from './options/placement.js';
 export type { ConnectOptions } from './store/client.js';
 export { connectStore } from './store/lazy.js';

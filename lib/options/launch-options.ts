@@ -22,6 +22,7 @@ import { type HangOptions, hangCheck } from './hangs.js';
 import { type HookOptions, hookChecks } from './hooks.js';
 import { type LimitOptions, limitChecks } from './limits.js';
 import { type LogOptions, logChecks, logDefaults } from './logs.js';
+import { type NodesOptions, nodesChecks, nodesDefaults, nodesTogether } from './nodes.js';
 import { type PlacementOptions, placementChecks, placementDefaults } from './placement.js';
 import { type PreemptionOptions, preemptionChecks, preemptionDefaults } from './preemption.js';
 import { type SignalTargetOptions, signalTargetChecks } from './signal-target.js';
@@ -52,6 +53,7 @@ export interface LaunchOptions
     HookOptions,
     LimitOptions,
     LogOptions,
+    NodesOptions,
     PlacementOptions,
     SignalTargetOptions,
     StoreOptions,
@@ -65,7 +67,7 @@ export interface LaunchOptions
   readonly maxRestarts?: number;
   /** Free text, for ROLE_NAME and line prefixes. @default 'default' */
   readonly role?: string;
-  /** TORCHELASTIC_RUN_ID. @default a random UUID */
+  /** TORCHELASTIC_RUN_ID; the same on all nodes. @default a random UUID, for one node */
   readonly runId?: string;
   /** Address that workers meet at, or a name for it, which is looked up at the start. @default '127.0.0.1' */
   readonly masterAddr?: string;
@@ -102,7 +104,8 @@ export interface LaunchOptions
 
 /** Options with their defaults; those whose default depends on the machine, or that have none, may be absent. */
 export type Settings = Readonly<
-  Required<Pick<LaunchOptions, keyof typeof defaults>> & Omit<LaunchOptions, keyof typeof defaults>
+  Required<Pick<LaunchOptions, keyof typeof defaults | 'maxNodes'>> &
+    Omit<LaunchOptions, keyof typeof defaults | 'maxNodes'>
 >;
 
 const defaults = {
@@ -122,6 +125,7 @@ const defaults = {
   ...preemptionDefaults,
   ...gpuDefaults,
   ...graceDefaults,
+  ...nodesDefaults,
   ...placementDefaults,
   ...storeDefaults,
   ...tidyUpDefaults,
@@ -140,7 +144,8 @@ export function withDefaults(options: LaunchOptions): Settings {
   check('entrypoint', options.entrypoint);
 
   // Every field has just been checked; without those that are undefined it's still LaunchOptions.
-  return { ...defaults, ...(Object.fromEntries(given) as unknown as LaunchOptions) };
+  const settings = { ...defaults, ...(Object.fromEntries(given) as unknown as LaunchOptions) };
+  return { ...settings, ...nodesTogether(settings) };
 }
 
 const exampleOptions = "an object, like { entrypoint: { script: 'train.py' } }";
@@ -186,6 +191,7 @@ const checks: Readonly<Record<keyof LaunchOptions, Check>> = {
   ...graceChecks,
   ...hookChecks,
   ...limitChecks,
+  ...nodesChecks,
   ...storeChecks,
   ...tidyUpChecks,
   signal: [

@@ -1,0 +1,135 @@
+import { launchError } from '../errors.js';
+import { parseAddress } from '../util/address.js';
+import { maxTimerMs } from '../util/duration.js';
+import { shown } from '../util/shown.js';
+import { type Check, flag, isText, isWhole, milliseconds, oneOf, text } from './checks.js';
+
+/** How nodes find each other. */
+export type RdzvBackend = 'c10d' | 'static' | 'etcd';
+
+/**
+ * Who takes part in a job of several nodes, and where they meet. `maxNodes` 1 means that nobody is met, and the others
+ * have no effect then.
+ */
+export interface NodesOptions {
+  /** Nodes that a round needs. @default 1 */
+  readonly minNodes?: number;
+  /** Nodes that a round may have; more wait until one of them is gone. @default minNodes */
+  readonly maxNodes?: number;
+  /** Rounds have a multiple of so many nodes. It divides `maxNodes`. @default 1 */
+  readonly nodesPerUnit?: number;
+  /** `c10d`: at one node's own server. `static`: so too, with group ranks that are given. `etcd`: at an etcd v3. @default 'c10d' */
+  readonly rdzvBackend?: RdzvBackend;
+  /** HOST:PORT where nodes meet, the same on all of them. Several nodes need it, and a `runId`. @default none */
+  readonly rdzvEndpoint?: string;
+  /** Whether the server at the endpoint is this node's. @default with static: where nodeRank is 0; else by this machine's names and addresses */
+  readonly isHost?: boolean;
+  /** This node's number: its group rank with static, else a hint for the first order of ranks. @default none */
+  readonly nodeRank?: number;
+  /** Name or address that other nodes reach this one at. @default the local end of the connection to the endpoint */
+  readonly localAddr?: string;
+  /** For more nodes to come, once there are `minNodes` for the first round. @default 30_000 */
+  readonly lastCallMs?: number;
+  /** For enough nodes to come, before the first round and before each later one. @default 600_000 */
+  readonly joinTimeoutMs?: number;
+  /** From a node's last sign of life until the others go on without it; it has killed its workers by then. From 500. @default 5_000 */
+  readonly leaseMs?: number;
+  /** For more nodes to come, before a live round ends for one that did. @default 2_000 */
+  readonly growDebounceMs?: number;
+  /** For a node that was lost to come back, before others go on without it or take its place. @default 100 */
+  readonly returnGraceMs?: number;
+}
+
+export const nodesDefaults = {
+  minNodes: 1,
+  nodesPerUnit: 1,
+  rdzvBackend: 'c10d',
+  lastCallMs: 30_000,
+  joinTimeoutMs: 600_000,
+  leaseMs: 5_000,
+  growDebounceMs: 2_000,
+  returnGraceMs: 100,
+} as const;
+
+/** The shortest lease: a machine that's busy for a moment hasn't gone. */
+export const minLeaseMs = 500;
+
+const nodes: Check = [value => isWhole(value, 1, 100_000), 'a whole number from 1 to 100000'];
+
+const [isMilliseconds] = milliseconds;
+
+export const nodesChecks: Readonly<Record<keyof NodesOptions, Check>> = {
+  minNodes: nodes,
+  maxNodes: nodes,
+  nodesPerUnit: nodes,
+  rdzvBackend: oneOf('c10d', 'static', 'etcd'),
+  rdzvEndpoint: [
+    isEndpoint,
+    'HOST:PORT with a port from 1 to 65535, an IPv6 address in brackets',
+    value =>
+      isText(value) && parseAddress(value) === 'unclear'
+        ? `${shown(value)} may end with a port or not; put the address in brackets`
+        : undefined,
+  ],
+  isHost: flag,
+  nodeRank: [value => isWhole(value, 0), 'a whole number from 0'],
+  localAddr: text,
+  lastCallMs: milliseconds,
+  joinTimeoutMs: milliseconds,
+  leaseMs: [
+    value => isMilliseconds(value) && (value as number) >= minLeaseMs, // isMilliseconds has just told
+    `milliseconds from ${minLeaseMs} to ${maxTimerMs}`,
+  ],
+  growDebounceMs: milliseconds,
+  returnGraceMs: milliseconds,
+};
+
+function isEndpoint(value: unknown): boolean {
+  if (!isText(value)) return false;
+  const address = parseAddress(value);
+  return typeof address === 'object' && (address.port ?? 0) > 0;
+}
+
+/** What remains of a job's options once those of one node have been checked and have their defaults. */
+type Given = Readonly<Pick<Required<NodesOptions>, keyof typeof nodesDefaults>> &
+  Omit<NodesOptions, keyof typeof nodesDefaults> & { readonly runId?: string };
+
+/**
+ * The defaults that depend on other options, of options that fit together.
+ *
+ * @throws ERR_OPTION
+ */
+export function nodesTogether(given: Given): Pick<NodesOptions, 'isHost'> & { maxNodes: number } {
+  const { minNodes, nodesPerUnit, rdzvBackend, rdzvEndpoint, nodeRank, runId } = given;
+  const { maxNodes = minNodes } = given;
+  const refuse = (option: keyof NodesOptions | 'runId', problem: string): never => {
+    throw launchError('ERR_OPTION', [option, problem]);
+  };
+
+  if (maxNodes < minNodes) {
+    refuse('maxNodes', `${maxNodes} is below minNodes, ${minNodes}; give as many at least`);
+  }
+  if (maxNodes % nodesPerUnit !== 0) {
+    const problem = `${nodesPerUnit} does not divide maxNodes, ${maxNodes}; give a divisor of it`;
+    refuse('nodesPerUnit', problem);
+  }
+  const isHost = given.isHost === undefined ? {} : { isHost: given.isHost };
+  if (maxNodes === 1) return { maxNodes, ...isHost };
+
+  const same = 'the same on all nodes';
+  if (rdzvEndpoint === undefined)
+    refuse('rdzvEndpoint', `several nodes need a place to meet; give HOST:PORT, ${same}`);
+  if (runId === undefined)
+    refuse('runId', `several nodes know by it that they belong together; give a text, ${same}`);
+  if (rdzvBackend !== 'static') return { maxNodes, ...isHost };
+
+  if (minNodes !== maxNodes) {
+    const problem = `static waits for all nodes, and ${minNodes} isn't maxNodes, ${maxNodes}; give as many, or the backend c10d`;
+    refuse('minNodes', problem);
+  }
+  if (nodeRank === undefined || nodeRank >= maxNodes) {
+    const what = nodeRank === undefined ? 'static gives none by itself' : `${nodeRank} is too high`;
+    refuse('nodeRank', `${what}; give a number from 0 to ${maxNodes - 1}, another on each node`);
+  }
+  return { maxNodes, isHost: given.isHost ?? nodeRank === 0 };
+}

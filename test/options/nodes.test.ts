@@ -1,0 +1,92 @@
+import t from 'tap';
+import { type LaunchOptions, withDefaults } from '../../lib/options/launch-options.js';
+
+const script: LaunchOptions = { entrypoint: { script: 'train.py' } };
+const two: LaunchOptions = { ...script, minNodes: 2, rdzvEndpoint: 'node0:29400', runId: 'job' };
+
+function refusalOf(options: object): { code?: string; message?: string } {
+  try {
+    withDefaults(options as LaunchOptions); // what a caller in JavaScript may pass
+  } catch (error) {
+    return error as Error & { code: string };
+  }
+  return {};
+}
+
+t.test('as many nodes may come as are needed, unless more may', t => {
+  t.match(withDefaults(script), { minNodes: 1, maxNodes: 1 });
+  t.match(withDefaults(two), { minNodes: 2, maxNodes: 2 });
+  t.match(withDefaults({ ...two, maxNodes: 4 }), { minNodes: 2, maxNodes: 4 });
+  t.match(withDefaults({ ...two, maxNodes: 6, nodesPerUnit: 3 }), { nodesPerUnit: 3 });
+  t.end();
+});
+
+t.test('node 0 of a static job hosts, and nobody else does', t => {
+  const fixed: LaunchOptions = { ...two, rdzvBackend: 'static' };
+
+  t.equal(withDefaults({ ...fixed, nodeRank: 0 }).isHost, true);
+  t.equal(withDefaults({ ...fixed, nodeRank: 1 }).isHost, false);
+  t.equal(withDefaults({ ...fixed, nodeRank: 1, isHost: true }).isHost, true);
+  t.notOk('isHost' in withDefaults({ ...two, nodeRank: 0 }), 'with c10d its addresses decide');
+  t.end();
+});
+
+t.test('the rank of a c10d node is a hint, and may be any', t => {
+  t.equal(withDefaults({ ...two, nodeRank: 17 }).nodeRank, 17);
+  t.end();
+});
+
+t.test('R-026 R-055 every form of endpoint that has a port is accepted', t => {
+  for (const rdzvEndpoint of ['n:1', '10.0.0.1:29400', '[::1]:5', '[fe80::1%eth0]:5', '::1:29400'])
+    t.equal(withDefaults({ ...two, rdzvEndpoint }).rdzvEndpoint, rdzvEndpoint);
+  t.end();
+});
+
+t.test('what does not fit is refused with the option, what is wrong, and what to try', t => {
+  const cases: [option: string, options: object, text: string][] = [
+    ['minNodes', { ...two, minNodes: 0 }, 'give a whole number from 1'],
+    ['maxNodes', { ...two, maxNodes: 1 }, '1 is below minNodes, 2; give as many at least'],
+    [
+      'nodesPerUnit',
+      { ...two, maxNodes: 7, nodesPerUnit: 2 },
+      '2 does not divide maxNodes, 7; give a divisor of it',
+    ],
+    ['nodesPerUnit', { ...script, nodesPerUnit: 2 }, '2 does not divide maxNodes, 1'],
+    ['rdzvBackend', { ...two, rdzvBackend: 'etcd-v2' }, "'c10d' or 'static' or 'etcd'"],
+    ['rdzvEndpoint', { ...script, maxNodes: 2, runId: 'job' }, 'several nodes need a place'],
+    ['rdzvEndpoint', { ...two, rdzvEndpoint: 'node0' }, 'HOST:PORT with a port from 1'],
+    ['rdzvEndpoint', { ...two, rdzvEndpoint: 'node0:0' }, 'HOST:PORT with a port from 1'],
+    ['rdzvEndpoint', { ...two, rdzvEndpoint: 'http://node0:1' }, 'HOST:PORT with a port from 1'],
+    ['rdzvEndpoint', { ...two, rdzvEndpoint: 'fd00::1:5000' }, 'put the address in brackets'],
+    ['runId', { ...script, maxNodes: 2, rdzvEndpoint: 'a:1' }, 'give a text, the same on all'],
+    [
+      'minNodes',
+      { ...two, rdzvBackend: 'static', nodeRank: 0, maxNodes: 3 },
+      "static waits for all nodes, and 2 isn't maxNodes, 3",
+    ],
+    ['nodeRank', { ...two, rdzvBackend: 'static' }, 'static gives none by itself; give a number'],
+    ['nodeRank', { ...two, rdzvBackend: 'static', nodeRank: 2 }, '2 is too high; give a number'],
+    ['nodeRank', { ...two, nodeRank: -1 }, 'a whole number from 0'],
+    ['isHost', { ...two, isHost: 1 }, 'true or false'],
+    ['localAddr', { ...two, localAddr: '' }, 'a text'],
+    ['leaseMs', { ...two, leaseMs: 499 }, 'milliseconds from 500'],
+    ['leaseMs', { ...two, leaseMs: '5s' }, 'milliseconds from 500'],
+    ['lastCallMs', { ...two, lastCallMs: -1 }, 'milliseconds from 0'],
+    ['joinTimeoutMs', { ...two, joinTimeoutMs: Number.NaN }, 'milliseconds from 0'],
+    ['growDebounceMs', { ...two, growDebounceMs: -1 }, 'milliseconds from 0'],
+    ['returnGraceMs', { ...two, returnGraceMs: -1 }, 'milliseconds from 0'],
+  ];
+  for (const [option, options, text] of cases) {
+    const { code, message = 'accepted' } = refusalOf(options);
+    t.equal(code, 'ERR_OPTION', message);
+    t.ok(message.startsWith(`${option}: `) && message.includes(text), message);
+    t.notMatch(message, /\n/);
+  }
+  t.end();
+});
+
+t.test('one node needs none of it, and a place that nobody meets at does no harm', t => {
+  t.match(withDefaults({ ...script, rdzvBackend: 'static' }), { maxNodes: 1 });
+  t.match(withDefaults({ ...script, rdzvEndpoint: 'a:1', nodeRank: 3 }), { maxNodes: 1 });
+  t.end();
+});
