@@ -65,10 +65,12 @@ export interface NativeStore {
    *   unless it's the first. None: the table is at shared memory only
    * @param fd instead: a bound socket that somebody else has made; it's duplicated
    * @param port 0: the kernel chooses; with `fd`, any
+   * @param coordination whether the port serves coordination, too. Emptied, the table is another server to its
+   *   clients. @default false
    * @throws with `code` (EADDRINUSE…) and `syscall`
    */
   openTable(
-    options: { readonly port: number } & (
+    options: { readonly port: number; readonly coordination?: boolean } & (
       | { readonly hosts: readonly string[] }
       | { readonly fd: number }
     ),

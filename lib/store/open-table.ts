@@ -23,7 +23,7 @@ export function createStore(
 }
 
 /**
- * Opens the table that a round's workers will meet in.
+ * Opens a table.
  *
  * @param shown the address as it was given, for the error's text
  * @throws ERR_PORT
@@ -33,8 +33,15 @@ export function openTable(
   hosts: Hosts,
   shown: string,
   port: number,
+  serves: Serves = {},
 ): NativeStoreAddress {
-  return atFirst(hosts, shown, port, each => store.openTable({ hosts: each, port }));
+  return atFirst(hosts, shown, port, each => store.openTable({ ...serves, hosts: each, port }));
+}
+
+/** What a table's port serves beside TCPStore. */
+export interface Serves {
+  /** What agents of a job share: see lib/coordination. @default false */
+  readonly coordination?: boolean;
 }
 
 /**
@@ -75,9 +82,14 @@ function atFirst<T>(
  * @param port what it must be bound to; 0: any
  * @throws ERR_PORT
  */
-export function adoptTable(store: NativeStore, fd: number, port: number): NativeStoreAddress {
+export function adoptTable(
+  store: NativeStore,
+  fd: number,
+  port: number,
+  serves: Serves = {},
+): NativeStoreAddress {
   try {
-    return store.openTable({ fd, port });
+    return store.openTable({ ...serves, fd, port });
   } catch (error) {
     const code = codeOf(error) ?? 'unknown';
     throw launchError('ERR_PORT', [`descriptor ${fd}`, descriptorProblems[code] ?? code], error);

@@ -12,6 +12,7 @@
 #include "addon/methods.h"
 #include "addon/option_reader.h"
 #include "addon/store_stats.h"
+#include "core/coordination/service.h"
 #include "core/store/bind.h"
 #include "core/store/proc_sockets.h"
 #include "core/store/server.h"
@@ -148,20 +149,25 @@ std::optional<uint16_t> toPort(Napi::Value value, const std::string& what) {
   return toInteger<uint16_t>(value, what, 0, UINT16_MAX);
 }
 
-/// openTable({ hosts, port } | { fd, port }): { table, port, local? }. Waits for the store's thread
-/// for a second at most.
+/// openTable({ hosts, port, coordination? } | { fd, port, coordination? }): { table, port, local? }.
+/// Waits for the store's thread for a second at most.
 Napi::Value openTable(Store& store, const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   std::optional<int> fd;
   std::vector<std::string> hosts;
   uint16_t port = 0;
+  bool coordination = false;
   OptionReader options(info[0], "options");
   options.optional("fd", fd, integerOf<int>(0, INT32_MAX));
   if (!fd) options.required("hosts", hosts, toStrings);
   options.required("port", port, toPort);
+  options.optional("coordination", coordination, toBoolean);
   if (!options.ok()) return {};
 
-  auto address = fd ? store.server().adoptTable(*fd, port) : store.server().openTable(hosts, port);
+  std::vector<store::ProtocolFactory> protocols;
+  if (coordination) protocols.push_back(coordination::serving());
+  auto address = fd ? store.server().adoptTable(*fd, port, std::move(protocols))
+                    : store.server().openTable(hosts, port, std::move(protocols));
   if (!address) {
     throwError(env, address.error());
     return {};

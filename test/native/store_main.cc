@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include <memory>
 
@@ -59,11 +58,8 @@ int main(int argc, char** argv) {
     ::fprintf(stderr, "%.*s\n", static_cast<int>(line.size()), line.data());
   };
   regroup::coordination::Service::Options coordination;
-  (void)!::getrandom(&coordination.incarnation, sizeof coordination.incarnation, 0);
   if (argc > 2) coordination.limits.historyBytes = static_cast<size_t>(::atoll(argv[2]));
-  options.protocols.push_back([&](Table&, regroup::Loop& loop) {
-    return std::make_unique<regroup::coordination::Service>(loop, coordination);
-  });
+  options.protocols.push_back(regroup::coordination::serving(coordination));
   auto server = StoreServer::create(std::move(options));
   if (!server) return 1;
   const std::string hosts[] = {"::"};

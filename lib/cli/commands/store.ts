@@ -15,7 +15,8 @@ import { packageVersion } from '../process/version.js';
 const help = `usage: regroup-store [--host HOST | --listen-fd N] [--port PORT] [--shared-memory]
 
 Serves a TCPStore, as torch.distributed.TCPStore(is_master=True) does, to PyTorch 1.13 and any later
-release at once. Prints "ready HOST:PORT" once it listens.
+release at once, and coordination to regroup's agents at the same port. Prints "ready HOST:PORT"
+once it listens.
 
   --host HOST  address or name to serve at. localhost and 127.0.0.1 serve both loopback addresses,
                another name every address of this machine (default: every address)
@@ -132,8 +133,8 @@ function serve(
     const hosts = numericHosts(host) ?? everyHost;
     const table =
       listenFd === undefined
-        ? openTable(store, hosts, host, port)
-        : adoptTable(store, listenFd, port);
+        ? openTable(store, hosts, host, port, { coordination: true })
+        : adoptTable(store, listenFd, port, { coordination: true });
     const shown = host === everyAddress ? '0.0.0.0' : host;
     const local = table.local === undefined ? '' : ` ${table.local}`;
     words.say(1, `ready ${addressOf(shown, table.port)}${local}\n`);

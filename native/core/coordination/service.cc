@@ -4,6 +4,8 @@
 #include <utility>
 #include <vector>
 
+#include "core/base/siphash.h"
+
 namespace regroup::coordination {
 
 namespace {
@@ -263,6 +265,14 @@ void Service::armTimer() {
     announce();
     armTimer();
   });
+}
+
+store::ProtocolFactory serving(Service::Options options) {
+  return [options](store::Table&, Loop& loop) mutable {
+    // Not 0: that's no lease.
+    options.incarnation = HashKey::random().low | 1;
+    return std::make_unique<Service>(loop, options);
+  };
 }
 
 }  // namespace regroup::coordination

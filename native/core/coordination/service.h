@@ -62,4 +62,7 @@ class Service final : public store::Protocol {
   TimePoint timerDue_{};
 };
 
+/// Makes a service for a table, with an incarnation of its own in place of the options'.
+store::ProtocolFactory serving(Service::Options options = {});
+
 }  // namespace regroup::coordination

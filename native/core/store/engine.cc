@@ -21,10 +21,13 @@ constexpr size_t kLooksPerStep = 64;
 
 }  // namespace
 
-Served::Served(Engine& engine, std::shared_ptr<Board> shown)
-    : board(std::move(shown)), table(engine.options().table, board->table) {
-  for (const auto& factory : engine.options().protocols)
-    protocols.push_back(factory(table, engine.loop()));
+Served::Served(Engine& engine, std::shared_ptr<Board> shown, std::vector<ProtocolFactory> own)
+    : board(std::move(shown)),
+      table(engine.options().table, board->table),
+      factories(std::move(own)) {
+  for (const auto* each : {&engine.options().protocols, &factories}) {
+    for (const auto& factory : *each) protocols.push_back(factory(table, engine.loop()));
+  }
   auto store = std::make_unique<TcpStore>(table, engine.options().tcpStore, board->tcpStore);
   tcpStore = store.get();
   protocols.push_back(std::move(store));
@@ -48,8 +51,8 @@ Result<void> Engine::listen(Served& served, Fd fd) {
 }
 
 Result<void> Engine::open(uint32_t id, std::vector<Fd> listeners, Fd local,
-                          std::shared_ptr<Board> board) {
-  auto served = std::make_unique<Served>(*this, std::move(board));
+                          std::shared_ptr<Board> board, std::vector<ProtocolFactory> protocols) {
+  auto served = std::make_unique<Served>(*this, std::move(board), std::move(protocols));
   for (Fd& fd : listeners) {
     if (auto listening = listen<TcpListener>(*served, std::move(fd)); !listening)
       return listening.error();
@@ -67,7 +70,7 @@ void Engine::reset(uint32_t id) {
   if (found == served_.end()) return;
   auto old = std::move(found->second);
   old->board->reset();
-  found->second = std::make_unique<Served>(*this, old->board);
+  found->second = std::make_unique<Served>(*this, old->board, old->factories);
   Served& served = *found->second;
   served.listeners = std::move(old->listeners);
   // Those in the backlog were meant for the table that's gone.

@@ -25,7 +25,7 @@ constexpr size_t kTurnBytes = 64 << 10;
 
 /// A table with its ports. Owner: Engine.
 struct Served {
-  Served(Engine& engine, std::shared_ptr<Board> board);
+  Served(Engine& engine, std::shared_ptr<Board> board, std::vector<ProtocolFactory> own);
   ~Served();
 
   bool hasWork() const { return table.hasWork() || table.hasGarbage(); }
@@ -34,6 +34,7 @@ struct Served {
   Table table;
   std::unique_ptr<Mirror> mirror;  // once a lane was asked for; the table tells it
   uint32_t notice = 0;
+  const std::vector<ProtocolFactory> factories;  // of those that not every table has
   TcpStore* tcpStore;  // the last of `protocols`
   std::vector<std::unique_ptr<Protocol>> protocols;
   std::vector<std::unique_ptr<Listener>> listeners;
@@ -65,7 +66,8 @@ class Engine {
   const ServerOptions& options() const { return options_; }
 
   /// `local`: for lanes, if there are to be any.
-  Result<void> open(uint32_t id, std::vector<Fd> listeners, Fd local, std::shared_ptr<Board> board);
+  Result<void> open(uint32_t id, std::vector<Fd> listeners, Fd local, std::shared_ptr<Board> board,
+                    std::vector<ProtocolFactory> protocols);
   void reset(uint32_t id);
   void close(uint32_t id);
   void setNotice(uint32_t id, uint32_t notice);

@@ -85,20 +85,22 @@ bool StoreServer::call(std::function<void(Engine&)> task) {
   return done->wait(kPatience);
 }
 
-Result<TableAddress> StoreServer::openTable(std::span<const std::string> hosts, uint16_t port) {
-  if (hosts.empty()) return serve({{}, 0});
+Result<TableAddress> StoreServer::openTable(std::span<const std::string> hosts, uint16_t port,
+                                            std::vector<ProtocolFactory> protocols) {
+  if (hosts.empty()) return serve({{}, 0}, std::move(protocols));
   auto bound = listenAtAll(hosts, port, shared_->options.stall);
   if (!bound) return bound.error();
-  return serve(*std::move(bound));
+  return serve(*std::move(bound), std::move(protocols));
 }
 
-Result<TableAddress> StoreServer::adoptTable(int fd, uint16_t port) {
+Result<TableAddress> StoreServer::adoptTable(int fd, uint16_t port,
+                                             std::vector<ProtocolFactory> protocols) {
   auto bound = adoptListener(fd, port, shared_->options.stall);
   if (!bound) return bound.error();
-  return serve(*std::move(bound));
+  return serve(*std::move(bound), std::move(protocols));
 }
 
-Result<TableAddress> StoreServer::serve(Bound bound) {
+Result<TableAddress> StoreServer::serve(Bound bound, std::vector<ProtocolFactory> protocols) {
   LocalSocket local;
   if (shared_->options.sharedMemory.offered) {
     // Fallback: a filter forbids Unix sockets. TCP does all that they do.
@@ -117,14 +119,16 @@ Result<TableAddress> StoreServer::serve(Bound bound) {
   struct Opening {
     Bound bound;
     LocalSocket local;
+    std::vector<ProtocolFactory> protocols;
     Result<void> opened;
   };
   // Of both threads: whoever waits may be gone when it's done.
-  const auto opening = std::make_shared<Opening>(Opening{std::move(bound), std::move(local), {}});
+  const auto opening = std::make_shared<Opening>(
+      Opening{std::move(bound), std::move(local), std::move(protocols), {}});
   // The sockets listen already. Who connects meanwhile is accepted when the thread gets there.
   const bool done = call([opening, board, id = address.table](Engine& engine) {
-    opening->opened =
-        engine.open(id, std::move(opening->bound.fds), std::move(opening->local.fd), board);
+    opening->opened = engine.open(id, std::move(opening->bound.fds), std::move(opening->local.fd),
+                                  board, std::move(opening->protocols));
     if (!opening->opened)
       engine.log("can't serve: errno " + std::to_string(opening->opened.error().code));
   });

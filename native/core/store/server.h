@@ -34,7 +34,7 @@ struct ServerOptions {
   TableLimits table;
   SharedMemory sharedMemory;
   TcpStore::Options tcpStore;
-  /// Asked before TCPStore, for connections that begin with another byte than 0 to 11.
+  /// Asked before TCPStore, at every table, for connections that begin with another byte than 0 to 11.
   std::vector<ProtocolFactory> protocols;
 
   // What one client can make the server hold. Its input: a request, of at most
@@ -133,9 +133,12 @@ class StoreServer {
   ///   is an error, too. `::` takes IPv4 as well, and means 0.0.0.0 where there's no IPv6. None: at
   ///   shared memory only.
   /// @param port 0: the kernel chooses, one that's free at all of them
-  Result<TableAddress> openTable(std::span<const std::string> hosts, uint16_t port);
+  /// @param protocols asked before TCPStore, as those of all tables are; a reset makes them anew
+  Result<TableAddress> openTable(std::span<const std::string> hosts, uint16_t port,
+                                 std::vector<ProtocolFactory> protocols = {});
   /// Serves at a socket that's bound already, see adoptListener().
-  Result<TableAddress> adoptTable(int fd, uint16_t port);
+  Result<TableAddress> adoptTable(int fd, uint16_t port,
+                                  std::vector<ProtocolFactory> protocols = {});
   /// Empties the table and drops its connections, those not yet accepted too; the port stays.
   void resetTable(uint32_t table);
   /// Unknown tables: nothing. Doesn't wait.
@@ -159,7 +162,7 @@ class StoreServer {
   struct Shared;
 
   StoreServer(std::shared_ptr<Shared> shared, Thread thread);
-  Result<TableAddress> serve(Bound bound);
+  Result<TableAddress> serve(Bound bound, std::vector<ProtocolFactory> protocols);
   std::shared_ptr<Board> boardOf(uint32_t table);
   void post(std::function<void(Engine&)> task);
   bool call(std::function<void(Engine&)> task);
