@@ -58,6 +58,8 @@ const messages = {
   ERR_LOG_DIR: (path: string, why: string) => `log_dir: ${path} ${why}`,
   /** The store's port can't be had. */
   ERR_PORT: (address: string, why: string) => `cannot serve the store at ${address}: ${why}`,
+  /** The nodes of a job don't come together, or this one can't take part. */
+  ERR_RENDEZVOUS: (why: string) => `rendezvous: ${why}`,
   /** Nobody served the store's protocol there until the deadline. */
   ERR_STORE_CONNECT: (address: string, afterMs: number, why: string) =>
     `no store answers at ${address}, tried for ${afterMs} ms: ${why}`,

@@ -103,7 +103,19 @@ export interface LeftProcess {
   readonly command: string;
 }
 
-export type StopReason = 'failure' | 'hang' | 'signal' | 'caller' | 'preempt';
+/**
+ * Why workers are stopped. With several nodes also `peer-failure`: another node's workers have failed; `membership`: a
+ * node has come, left or been lost; `fenced`: this node couldn't prove in time that it takes part.
+ */
+export type StopReason =
+  | 'failure'
+  | 'hang'
+  | 'signal'
+  | 'caller'
+  | 'preempt'
+  | 'peer-failure'
+  | 'membership'
+  | 'fenced';
 
 /** Who told that this machine will soon be taken away. */
 export type PreemptionSource = 'signal' | 'caller' | 'file' | 'url';
@@ -183,6 +195,15 @@ export type AgentEvent =
       readonly rule?: string;
       /** Restarts that `restartWindow` still allows at this moment. */
       readonly windowLeft?: number;
+      readonly atMs: number;
+    }
+  /** With several nodes: a round is over for what has happened on others, or because of one that has come. */
+  | {
+      readonly event: 'round-broken';
+      readonly round: number;
+      readonly because: 'failed' | 'lost' | 'left' | 'growth';
+      /** NAME (ADDRESS) of those that it's because of. */
+      readonly nodes: readonly string[];
       readonly atMs: number;
     }
   /** A hang rule has found a worker. Told again only after the worker has moved. */

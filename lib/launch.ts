@@ -226,11 +226,12 @@ export function plan(options: LaunchOptions): LaunchPlan {
         );
   const placing = job.placing ?? job.placeLater();
   const gpus = workerGpus(job.env, thisMachine);
-  const { masterPort } = settings;
+  const { masterAddr, masterPort } = settings;
   const round = roundOf(job, {
     round: 0,
     restartCount: 0,
     place: wholeJob(localWorldSize),
+    masterAddr,
     masterPort,
     local: '@regroup-store-XXXXXXXX',
     cookie: 'XXXXXXXX',
@@ -239,7 +240,7 @@ export function plan(options: LaunchOptions): LaunchPlan {
     ...describe(job, placing, runFolder),
     warnings: job.scriptProblem === undefined ? [] : [scriptError(job.scriptProblem).message],
     worldSize: round.worldSize,
-    masterAddr: settings.masterAddr,
+    masterAddr,
     masterPort,
     agentStore: job.agentStore,
     maxRestarts: settings.maxRestarts,

@@ -2,10 +2,8 @@ import type { AgentEvent, RunResult } from '../events.js';
 import { hangGuard } from '../hangs/guard.js';
 import { learnGpus } from '../machine/this-machine.js';
 import { native } from '../native/addon.js';
-import { failurePolicyOf } from '../options/failures.js';
 import type { Placing } from '../placement/placing.js';
-import { createAlone } from '../rendezvous/alone.js';
-import { everyHost, numericHosts, resolveHosts } from '../store/master-hosts.js';
+import { everyHost, resolveHosts } from '../store/master-hosts.js';
 import { broadcast } from '../util/event-queue.js';
 import { randomName } from '../util/random.js';
 import { signalNumber } from '../util/signals.js';
@@ -15,6 +13,7 @@ import { type Core, startCore } from './core.js';
 import { listenToCore } from './core-events.js';
 import { createRunEnd } from './ending.js';
 import { type NoticeSources, watchForNotices } from './notice-sources.js';
+import { rendezvousOf, servedHosts } from './nodes.js';
 import { gpuPause } from './pauses/gpus.js';
 import { runHook } from './pauses/hooks.js';
 import { createPauses, type GpuPauseCall, type HookRun } from './pauses/pauses.js';
@@ -59,15 +58,17 @@ export function createAgent(job: Job): Agent {
   const hookCookie = randomName(24);
   const tables = {
     open: (round: number) => coreNow().openTable(round),
+    openLocal: (round: number) => coreNow().openLocalTable(round),
     close: (round: number) => core?.closeTable(round),
   };
   const rounds = createRounds(job, { tables, placing: placingNow, nowMs });
-  const rendezvous = createAlone(failurePolicyOf(settings), job.localWorldSize, happen);
+  const rendezvous = rendezvousOf(job, { core: coreNow, happen, tell: told.publish, nowMs });
   const around = { rounds, core: () => core, tell: told.publish, nowMs };
   const listener = listenToCore(job, { ...around, happen, placing: placingNow, asGuests });
-  const runEnd = createRunEnd(job, { ...around, close });
+  const leave = (): Promise<void> | undefined => rendezvous.close?.();
+  const runEnd = createRunEnd(job, { ...around, close, leave });
   const lookUp = new AbortController();
-  let hosts = numericHosts(settings.masterAddr);
+  let hosts = servedHosts(settings);
   let placing = job.placing;
   let core: Core | undefined;
   let busy = false;
@@ -150,8 +151,17 @@ export function createAgent(job: Job): Agent {
       case 'describe':
         describe(action).catch(error => happen({ event: 'broken', error }));
         return;
+      case 'announce':
+        rendezvous.announce(action.round);
+        return;
       case 'report':
         rendezvous.report(action.report);
+        return;
+      case 'succeed':
+        rendezvous.succeed(action.round);
+        return;
+      case 'leave':
+        rendezvous.leave();
         return;
       case 'begin-pause': {
         const { round, pause } = action;

@@ -92,8 +92,7 @@ export function listenToCore(job: Job, around: CoreSurroundings): CoreListener {
       record,
       workers.map(worker => worker.identity),
     );
-    const { masterAddr } = job.settings;
-    const { masterPort } = record;
+    const { masterAddr, masterPort } = record;
     happen({ event: 'started', round, atMs, workers, masterAddr, masterPort });
     if (job.agentStore) core()?.watchRefusals(pids);
     const { placed } = placing();

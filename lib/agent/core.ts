@@ -40,6 +40,12 @@ export interface Core {
    * @throws ERR_PORT
    */
   openTable(round: number): MasterStore;
+  /** The table of a round that another node serves: for heartbeats and notices only. */
+  openLocalTable(round: number): MasterStore;
+  /** Serves what the agents of a job share. @throws ERR_PORT */
+  serve(port: number): void;
+  /** Workers run no longer than that, by the clock of `bootMs`; absent: as long as they like. */
+  setFence(atMs: number | undefined): void;
   /** Empties a table that an earlier round has used; its workers must be gone. */
   refreshTable(round: number): void;
   /** The highest step that a worker has told by its slot; 0 if none did. */
@@ -79,7 +85,7 @@ export function startCore(
   );
   const tables = new Map<number, NativeStoreAddress>();
   const { masterAddr, masterPort } = settings;
-  const isFixed = job.agentStore && masterPort !== 0;
+  const isFixed = job.agentStore && masterPort !== 0 && settings.maxNodes === 1;
   const sharedMemory = !disable.includes('shared-memory');
   let store: NativeStore | undefined;
   let used = false;
@@ -94,22 +100,29 @@ export function startCore(
 
   /** Where rank 0 serves the store, ours is for heartbeats and notices only. */
   function openLocalTable(round: number): MasterStore {
-    const port = freePort(masterAddr, masterPort);
-    if (!sharedMemory) return { port };
-    const table = startStore().openTable({ hosts: [], port: 0 });
+    if (!sharedMemory) return { port: 0 };
+    const table = tables.get(round) ?? startStore().openTable({ hosts: [], port: 0 });
     tables.set(round, table);
-    return { ...table, port };
+    return table;
   }
 
   return {
     supervisor,
     openTable(round) {
-      if (!job.agentStore) return openLocalTable(round);
+      if (!job.agentStore) {
+        const port = freePort(masterAddr, masterPort);
+        return { ...openLocalTable(round), port };
+      }
       const key = isFixed ? 0 : round;
       const table = tables.get(key) ?? openTable(startStore(), hosts, masterAddr, masterPort);
       tables.set(key, table);
       return table;
     },
+    openLocalTable,
+    serve(port) {
+      openTable(startStore(), hosts, settings.rdzvEndpoint ?? '', port, { coordination: true });
+    },
+    setFence() {},
     refreshTable() {
       const table = isFixed && used ? tables.get(0) : undefined;
       if (table !== undefined) store?.resetTable(table.table);

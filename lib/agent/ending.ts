@@ -23,13 +23,15 @@ export interface EndSurroundings {
   core(): Core | undefined;
   tell(event: AgentEvent): void;
   nowMs(): number;
+  /** Ends this node's part in the job; absent: it has no other nodes. */
+  leave(): Promise<void> | undefined;
   /** Ends what the agent itself has under way; resolves when nothing of it is left. */
   close(): Promise<unknown>;
 }
 
 export function createRunEnd(job: Job, around: EndSurroundings): RunEnd {
   const { settings } = job;
-  const { rounds, core, tell, nowMs, close } = around;
+  const { rounds, core, tell, nowMs, close, leave } = around;
   const result = deferred<RunResult>();
   let isFinished = false;
 
@@ -73,6 +75,9 @@ export function createRunEnd(job: Job, around: EndSurroundings): RunEnd {
   /** Resolves when nothing is left that somebody would see: who hears of the run's end may end at once. */
   async function tearDown({ keepErrorFiles }: { readonly keepErrorFiles: boolean }): Promise<void> {
     for (const { hangs } of rounds.all()) hangs?.close();
+    // Before the core: others may need what it serves.
+    const leaving = leave();
+    if (leaving !== undefined) await leaving;
     const closing = close();
     const coreClosing = core()?.close();
     await Promise.all([

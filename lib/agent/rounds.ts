@@ -35,6 +35,7 @@ const closeMs = 1000;
 export interface RoundRecord {
   readonly place: Place;
   readonly files: readonly WorkerFiles[] | undefined;
+  readonly masterAddr: string;
   readonly masterPort: number;
   readonly plan: NativeGroupPlan;
   hangs?: HangGuard;
@@ -81,6 +82,8 @@ export interface RoundSurroundings {
   readonly tables: {
     /** @throws as `startCore` and `openTable` */
     open(round: number): ReturnType<Core['openTable']>;
+    /** Where another node serves the store. */
+    openLocal(round: number): ReturnType<Core['openLocalTable']>;
     close(round: number): void;
   };
   /** Where workers run. It's known before the first round. */
@@ -107,9 +110,12 @@ export function createRounds(job: Job, { tables, placing, nowMs }: RoundSurround
   }
 
   async function prepare(roundPlan: RoundPlan): Promise<void> {
-    const { round, restartCount, place } = roundPlan;
+    const { round, restartCount, place, master } = roundPlan;
     // Before the folders: without a descriptor left nobody could remove them.
-    const { port: masterPort, local } = tables.open(round);
+    const { port, local } =
+      master === undefined || master.isOurs ? tables.open(round) : tables.openLocal(round);
+    const masterAddr = master?.host ?? job.settings.masterAddr;
+    const masterPort = master?.port ?? port;
     const folder = await folderOfRun();
     const files =
       folder === undefined
@@ -124,7 +130,7 @@ export function createRounds(job: Job, { tables, placing, nowMs }: RoundSurround
     attempts.set(restartCount, attempt);
     const gate = await gateOf(round);
     const cookie = randomName(24);
-    const numbers = roundOf(job, { ...roundPlan, masterPort, local, cookie, gate });
+    const numbers = roundOf(job, { ...roundPlan, masterAddr, masterPort, local, cookie, gate });
     const plans = workerPlans(job, numbers, { placing: placing(), files, hostname });
     const plan: NativeGroupPlan = {
       group: round,
@@ -137,7 +143,7 @@ export function createRounds(job: Job, { tables, placing, nowMs }: RoundSurround
     await attempt;
     if (discarded.has(round)) return gate?.close();
     const nothingYet = { workers: [], usage: new Map(), tails: [] };
-    records.set(round, { place, files, masterPort, plan, gate, ...nothingYet });
+    records.set(round, { place, files, masterAddr, masterPort, plan, gate, ...nothingYet });
   }
 
   /** Functions wait for each other. Without a socket they don't, and that's all. */

@@ -1,7 +1,14 @@
 import { type Check, fieldsOf, milliseconds } from './checks.js';
 
 /** Why a group is stopped, as far as its grace period goes. */
-export const graceReasons = ['failure', 'signal', 'caller', 'hang', 'preempt'] as const;
+export const graceReasons = [
+  'failure',
+  'signal',
+  'caller',
+  'hang',
+  'preempt',
+  'membership',
+] as const;
 export type GraceReason = (typeof graceReasons)[number];
 
 export interface GraceOptions {

@@ -19,7 +19,7 @@ export function wholeJob(localWorldSize: number): Place {
 /**
  * The rendezvous of a job on one node: every answer comes within the call.
  *
- * @param tell called once for each `join` and `report`
+ * @param tell called once for each `join`, `report` and `succeed`
  */
 export function createAlone(
   policy: FailurePolicy,
@@ -59,8 +59,10 @@ export function createAlone(
   }
 
   return {
+    announce() {},
     join: () => tell({ event: 'round-formed', ...formed() }),
     report: report => tell({ event: 'verdict', round: report.round, verdict: verdictOn(report) }),
+    succeed: round => tell({ event: 'verdict', round, verdict: { do: 'end' } }),
     leave() {},
   };
 }

@@ -1,7 +1,9 @@
 import { wordsOf } from '../failures/failure.js';
 import { emptyLedger, judge } from '../failures/policy.js';
+import { rootCauseOf } from '../failures/root-cause.js';
 import type { FailurePolicy } from '../options/failures.js';
 import { type Candidate, orderOf } from './order.js';
+import type { FailureReport } from './rendezvous.js';
 import {
   type Failure,
   failuresOf,
@@ -67,9 +69,17 @@ export function lead(
     return form(view, round, memory, options, nowMs);
   }
 
-  const [failure] = failuresOf(view, round.number);
-  if (failure !== undefined)
-    return { memory, write: answer(round, failure, options, nowMs, chance) };
+  const failures = failuresOf(view, round.number);
+  // One that told of a failure reports it once its workers are gone, unless it's gone with them.
+  const isAwaited = ({ agent, report }: Failure): boolean =>
+    report === undefined &&
+    round.participants.some(each => each.agent === agent && isStillIn(view, each, round));
+  if (failures.some(isAwaited)) return { memory };
+  const reports = failures.flatMap(({ agent, report }) =>
+    report === undefined ? [] : [{ agent, report }],
+  );
+  const root = rootOf(reports);
+  if (root !== undefined) return { memory, write: answer(round, root, options, nowMs, chance) };
   const gone = round.participants.filter(each => !isStillIn(view, each, round));
   if (gone.length > 0) {
     const isLost = gone.some(each => memberOf(view, each) === undefined);
@@ -96,30 +106,49 @@ function memberOf(view: View, { agent, incarnation }: Participant): Member | und
   return member?.incarnation === incarnation ? member : undefined;
 }
 
+interface Reported {
+  readonly agent: string;
+  readonly report: FailureReport;
+}
+
+/**
+ * The report that tells what came first: among equals the one that was told of first. A worker's own end beats what
+ * signals did, and a hang or a lack of memory beats what they made others do.
+ */
+export function rootOf<R extends Reported>(reports: readonly R[]): R | undefined {
+  const clues = reports.map((each, index) => {
+    const [first] = each.report.failures;
+    const cause = first?.cause ?? 'own';
+    const isOutOfMemory = first?.outOfMemory !== undefined;
+    // Nodes' clocks can't be compared: only the order counts.
+    return { cause, isOutOfMemory, seenAtMs: index, each };
+  });
+  return rootCauseOf(clues)?.each;
+}
+
 function answer(
   round: SharedRound,
-  failure: Failure,
+  { agent, report }: Reported,
   { policy }: LeaderOptions,
   nowMs: number,
   chance: number,
 ): LeaderWrite {
-  const [root] = failure.failures;
+  const [root] = report.failures;
   const judgement = judge(policy, round.ledger, {
     round: round.number,
     exit: root?.exit ?? { how: 'unknown' },
     words: root === undefined ? '' : wordsOf(root),
-    ranMs: failure.ranMs,
+    ranMs: report.ranMs,
     atMs: nowMs,
-    step: failure.progress,
+    step: report.progress,
     chance,
   });
   if (judgement.do === 'fail') {
-    const { because } = judgement;
-    const value = { is: 'failed', because, round: round.number, agent: failure.agent } as const;
-    return { key: 'verdict', value };
+    const { do: _, ...why } = judgement;
+    return { key: 'verdict', value: { is: 'failed', ...why, round: round.number, agent } };
   }
-  const { ledger, delayMs } = judgement;
-  const ending = { because: 'failed', agents: [failure.agent], delayMs } as const;
+  const { do: _, ledger, ...rest } = judgement;
+  const ending = { because: 'failed', agents: [agent], ...rest } as const;
   return { key: 'round', value: { ...round, ledger, ending } };
 }
 

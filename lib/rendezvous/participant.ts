@@ -2,6 +2,7 @@ import type { Change, Compare, Revision } from '../coordination/coordination.js'
 import { type LeaderMemory, type LeaderOptions, lead } from './lead.js';
 import type { FailureReport } from './rendezvous.js';
 import {
+  type Ending,
   type Failure,
   failuresOf,
   isDone,
@@ -28,8 +29,10 @@ export interface ParticipantState {
   readonly local: Local;
   /** Whether members of this agent live with its lease. */
   readonly hasLease: boolean;
-  /** A failure that isn't written yet. */
+  /** A failure that isn't written yet, or not all of it. */
   readonly failure?: Failure;
+  /** The round whose failure the agent has reported, as long as it isn't told what follows. */
+  readonly asked?: number;
   readonly memory?: LeaderMemory;
   /** A write is under way. */
   readonly isWriting: boolean;
@@ -58,6 +61,9 @@ export type ParticipantEvent =
   | { readonly event: 'time' }
   // What the agent says.
   | { readonly event: 'join' }
+  /** Some workers of the round have failed, and the others are being stopped. */
+  | { readonly event: 'failing'; readonly round: number }
+  /** They are gone: it's to be told what follows. */
   | { readonly event: 'failed'; readonly report: FailureReport }
   | { readonly event: 'succeeded' }
   | { readonly event: 'leave' };
@@ -65,8 +71,21 @@ export type ParticipantEvent =
 /** What the agent is told. */
 export type Told =
   | { readonly tell: 'round-formed'; readonly round: SharedRound; readonly groupRank: number }
-  /** Workers of the round are to be stopped. */
-  | { readonly tell: 'round-broken'; readonly round: number }
+  /** Workers of the round are to be stopped, and another round follows, or the verdict. */
+  | {
+      readonly tell: 'round-broken';
+      readonly round: number;
+      readonly because: Ending['because'];
+      readonly agents: readonly string[];
+    }
+  /** Another round follows the one whose failure it has reported. The leader spends the pause, too. */
+  | {
+      readonly tell: 'restart';
+      readonly round: number;
+      /** Absent: the round didn't end for a failure, or nobody knows any more. */
+      readonly ending?: Ending;
+      readonly spent: number;
+    }
   | { readonly tell: 'verdict'; readonly verdict: JobVerdict }
   /** Others have been started otherwise. */
   | { readonly tell: 'refused'; readonly theirs: Settings };
@@ -112,15 +131,28 @@ function heard(state: ParticipantState, event: ParticipantEvent): ParticipantSta
       };
     case 'time':
       return state;
-    case 'join':
-      return { ...state, local: { is: 'waiting', round: roundOf(local, view) } };
-    case 'failed':
-      if (local.is !== 'running') return state; // it was told to stop before
+    case 'join': {
+      const { asked: _, ...rest } = state;
+      return { ...rest, local: { is: 'waiting', round: roundOf(local, view) } };
+    }
+    case 'failing':
+      if (local.is !== 'running' || local.round !== event.round) return state; // it was told to stop before
       return {
         ...state,
         local: { is: 'stopping', round: local.round },
-        failure: { ...event.report, round: local.round, agent: self.agent },
+        failure: { agent: self.agent, round: local.round },
       };
+    case 'failed': {
+      const { report } = event;
+      const { round } = report;
+      const asked = { ...state, asked: round };
+      // The others have broken the round before, and count what they failed of.
+      const isOwn = state.failure?.round === round || view.failures.has(`${round}/${self.agent}`);
+      if (local.is === 'leaving' || !('round' in local) || local.round !== round) return asked;
+      if (local.is !== 'running' && !isOwn) return asked;
+      const failure = { agent: self.agent, round, report };
+      return { ...asked, local: { is: 'stopping', round }, failure };
+    }
     case 'succeeded':
       if (local.is !== 'running') return state;
       return { ...state, local: { is: 'done', round: local.round } };
@@ -141,7 +173,10 @@ function follow(state: ParticipantState): { state: ParticipantState; told: reado
   const { view, local, self, options } = state;
   const over = { ...state, local: { is: 'over' } } as const;
   if (local.is === 'idle' || local.is === 'over' || local.is === 'leaving') {
-    return { state, told: [] };
+    // Nobody waits for what it tells.
+    return state.asked === undefined
+      ? { state, told: [] }
+      : answered(state, state.asked, view.round?.value);
   }
   if (view.verdict !== undefined) {
     return { state: over, told: [{ tell: 'verdict', verdict: view.verdict.value }] };
@@ -151,6 +186,10 @@ function follow(state: ParticipantState): { state: ParticipantState; told: reado
     return { state: over, told: [{ tell: 'refused', theirs }] };
   }
   const round = view.round?.value;
+  const { asked } = state;
+  if (asked !== undefined && (round === undefined || isOver(round, asked))) {
+    return answered(state, asked, round);
+  }
   if (round === undefined) return { state, told: [] };
 
   if (local.is === 'waiting' && round.number > local.round) {
@@ -168,15 +207,38 @@ function follow(state: ParticipantState): { state: ParticipantState; told: reado
   }
   if (local.is === 'running' || local.is === 'done') {
     // The others needn't wait for the leader's word: a failure ends the round in any case.
-    const isOver =
-      round.number !== local.round ||
-      round.ending !== undefined ||
-      failuresOf(view, local.round).length > 0;
-    if (!isOver) return { state, told: [] };
+    const [failure] = failuresOf(view, local.round);
+    if (!isOver(round, local.round) && failure === undefined) return { state, told: [] };
+    const ending = round.number === local.round ? round.ending : undefined;
+    const { because, agents } =
+      failure === undefined
+        ? (ending ?? { because: 'lost' as const, agents: [] })
+        : { because: 'failed' as const, agents: [failure.agent] };
     const stopping = { ...state, local: { is: 'stopping', round: local.round } } as const;
-    return { state: stopping, told: [{ tell: 'round-broken', round: local.round }] };
+    return { state: stopping, told: [{ tell: 'round-broken', round: local.round, because, agents }] };
   }
   return { state, told: [] };
+}
+
+/** Whether what's written tells all of a failure. */
+function isTold({ report }: Failure, written: Failure): boolean {
+  return report === undefined || written.report !== undefined;
+}
+
+/** Whether a round is over, now that `latest` is the last one. */
+function isOver(latest: SharedRound, round: number): boolean {
+  return latest.number !== round || latest.ending !== undefined;
+}
+
+function answered(
+  { asked: _, ...state }: ParticipantState,
+  round: number,
+  latest: SharedRound | undefined,
+): { state: ParticipantState; told: readonly Told[] } {
+  const ending = latest?.number === round ? latest.ending : undefined;
+  const spent = latest?.ledger.spent ?? 0;
+  const told = { tell: 'restart', round, spent, ...(ending === undefined ? {} : { ending }) } as const;
+  return { state, told: [told] };
 }
 
 function isSame(a: Settings, b: Settings): boolean {
@@ -205,10 +267,11 @@ function decide(
   // Before its own state, which frees the leader to go on.
   if (failure !== undefined) {
     const key = keys.failure(failure.round, self.agent);
+    const written = view.failures.get(`${failure.round}/${self.agent}`);
     const { failure: _, ...rest } = state;
-    if (view.failures.has(`${failure.round}/${self.agent}`)) return decide(rest, nowMs, chance);
+    if (written !== undefined && isTold(failure, written.value)) return decide(rest, nowMs, chance);
     return writing({
-      compares: [{ key, is: 'absent' }],
+      compares: [written === undefined ? { key, is: 'absent' } : { key, modified: written.modified }],
       changes: [{ put: key, value: JSON.stringify(failure) }],
     });
   }

@@ -6,18 +6,34 @@ import type { FailReason, WorkerFailure } from '../events.js';
  * counts no restarts, numbers no rounds and gives no ranks.
  */
 export interface Rendezvous {
-  /** This node is ready for a round: `round-formed` follows, unless it leaves before. */
+  /** This node is ready for a round: `round-formed` follows, or `verdict`, unless it leaves before. */
   join(): void;
+  /** Some of this node's workers have failed, and the others are being stopped: so are other nodes'. */
+  announce(round: number): void;
   /** This node's workers have failed, and are gone: `verdict` follows. */
   report(report: FailureReport): void;
-  /** This node doesn't want a round any more. */
+  /** This node's workers have all succeeded: `verdict` follows, or `round-broken`. */
+  succeed(round: number): void;
+  /** This node doesn't want a round any more, nor what it's in: its workers are about to end. */
   leave(): void;
 }
 
 /** What an agent is told. */
 export type RendezvousEvent =
   | ({ readonly event: 'round-formed' } & FormedRound)
-  | { readonly event: 'verdict'; readonly round: number; readonly verdict: Verdict };
+  | { readonly event: 'verdict'; readonly round: number; readonly verdict: Verdict }
+  /** Workers of the round are to be stopped, for what happens elsewhere. Another round follows, or a verdict. */
+  | {
+      readonly event: 'round-broken';
+      readonly round: number;
+      readonly because: BreakReason;
+    };
+
+/**
+ * Why a round is over although this node's workers are well: others have failed; nodes came, went or were lost; or this
+ * node can't prove any more that it takes part, and its workers must be gone before others take their place.
+ */
+export type BreakReason = 'peer-failure' | 'membership' | 'fenced';
 
 /** A round's numbers, and this node's place in it. */
 export interface RoundPlan {
@@ -26,6 +42,15 @@ export interface RoundPlan {
   /** Restarts of the job before it, the same on every node: what TORCHELASTIC_RESTART_COUNT says. */
   readonly restartCount: number;
   readonly place: Place;
+  /** Where the round's store is; absent: this node serves it, where the options say. */
+  readonly master?: MasterAddress;
+}
+
+export interface MasterAddress {
+  readonly host: string;
+  readonly port: number;
+  /** Whether this node serves it. */
+  readonly isOurs: boolean;
 }
 
 /** Where a node's workers stand among all. */
@@ -61,8 +86,10 @@ export interface FailureReport {
   readonly chance: number;
 }
 
-/** What follows from a failed round. */
+/** What follows from a round. */
 export type Verdict =
+  /** The job has succeeded. */
+  | { readonly do: 'end' }
   | {
       readonly do: 'restart';
       /** The one to come. */
@@ -76,4 +103,13 @@ export type Verdict =
       /** Restarts that the window still allows at this moment. */
       readonly windowLeft?: number;
     }
-  | { readonly do: 'fail'; readonly because: FailReason | 'node-unfit'; readonly rule?: string };
+  | {
+      readonly do: 'fail';
+      readonly because: FailReason | 'node-unfit';
+      readonly rule?: string;
+      /** Those of the node whose failure decided, the root cause first; absent: this node's. */
+      readonly failures?: readonly WorkerFailure[];
+    };
+
+/** What ends a job. */
+export type LastVerdict = Exclude<Verdict, { do: 'restart' }>;

@@ -1,4 +1,5 @@
 import type { Entry, Revision, WatchEvent } from '../coordination/coordination.js';
+import type { FailReason } from '../events.js';
 import type { Ledger } from '../failures/policy.js';
 import type { FailureReport } from './rendezvous.js';
 
@@ -9,7 +10,8 @@ import type { FailureReport } from './rendezvous.js';
  *     leader                      by whoever leads, bound to its lease
  *     members/AGENT               by each agent, bound to its lease
  *     round                       by the leader
- *     failures/ROUND/AGENT        by each agent whose workers failed
+ *     stores/ROUND                by the agent of group rank 0, which serves it
+ *     failures/ROUND/AGENT        by each agent whose workers failed: at once, and once more with its report
  *     done/ROUND/AGENT            by each agent whose workers have all succeeded
  *     verdict                     by the leader, for good
  */
@@ -74,10 +76,25 @@ export interface Ending {
   readonly agents: readonly string[];
   /** A pause before the next round. */
   readonly delayMs: number;
+  /** The failure rule that has decided. */
+  readonly rule?: string;
+  /** Restarts that the window still allows at this moment. */
+  readonly windowLeft?: number;
 }
 
-export interface Failure extends FailureReport {
+/** Where a round's workers meet. */
+export interface StoreAddress {
+  /** As workers of any node reach it. */
+  readonly host: string;
+  readonly port: number;
+}
+
+/** Workers of an agent have failed. The others are to stop theirs, whatever the report will tell. */
+export interface Failure {
   readonly agent: string;
+  readonly round: number;
+  /** Absent as long as the agent is stopping the others of its workers. */
+  readonly report?: FailureReport;
 }
 
 /** The job's end. */
@@ -85,8 +102,10 @@ export type JobVerdict =
   | { readonly is: 'succeeded' }
   | {
       readonly is: 'failed';
-      readonly because: string;
+      readonly because: FailReason;
+      readonly rule?: string;
       readonly round: number;
+      /** Whose failure decided. */
       readonly agent: string;
     };
 
@@ -105,6 +124,8 @@ export interface View {
   /** By agent. */
   readonly members: ReadonlyMap<string, Kept<Member>>;
   readonly round?: Kept<SharedRound>;
+  /** By round. */
+  readonly stores: ReadonlyMap<string, Kept<StoreAddress>>;
   /** By `ROUND/AGENT`. */
   readonly failures: ReadonlyMap<string, Kept<Failure>>;
   /** By `ROUND/AGENT`. */
@@ -115,6 +136,7 @@ export interface View {
 export const emptyView: View = {
   revision: 0,
   members: new Map(),
+  stores: new Map(),
   failures: new Map(),
   done: new Map(),
 };
@@ -125,6 +147,7 @@ export const keys = {
   round: 'round',
   verdict: 'verdict',
   member: (agent: string) => `members/${agent}`,
+  store: (round: number) => `stores/${round}`,
   failure: (round: number, agent: string) => `failures/${round}/${agent}`,
   done: (round: number, agent: string) => `done/${round}/${agent}`,
 } as const;
@@ -142,6 +165,8 @@ export function withEntry(view: View, prefix: string, entry: Entry): View {
       return { ...view, [key]: kept() };
     case 'members':
       return { ...view, members: new Map(view.members).set(rest.join('/'), kept<Member>()) };
+    case 'stores':
+      return { ...view, stores: new Map(view.stores).set(rest.join('/'), kept<StoreAddress>()) };
     case 'failures':
       return { ...view, failures: new Map(view.failures).set(rest.join('/'), kept<Failure>()) };
     case 'done':
@@ -153,7 +178,7 @@ export function withEntry(view: View, prefix: string, entry: Entry): View {
 
 export function withoutKey(view: View, prefix: string, deleted: string): View {
   const [key = '', ...rest] = deleted.slice(prefix.length).split('/');
-  if (key === 'members' || key === 'failures' || key === 'done') {
+  if (key === 'members' || key === 'stores' || key === 'failures' || key === 'done') {
     const map = new Map<string, never>(view[key] as ReadonlyMap<string, never>);
     map.delete(rest.join('/'));
     return { ...view, [key]: map };

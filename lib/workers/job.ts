@@ -134,13 +134,14 @@ function isShim(file: string): boolean {
 export function roundOf(
   job: Job,
   round: RoundPlan & {
+    readonly masterAddr: string;
     readonly masterPort: number;
     readonly local: string | undefined;
     readonly cookie: string;
     readonly gate?: ReturnGate | undefined;
   },
 ): Round {
-  const { place, ...numbers } = round;
+  const { place, master: _, ...numbers } = round;
   const { firstRank, worldSize } = place;
   return {
     ...numbers,
@@ -152,7 +153,6 @@ export function roundOf(
     // All nodes have one role.
     firstRoleRank: firstRank,
     roleWorldSize: worldSize,
-    masterAddr: job.settings.masterAddr,
     agentStore: job.agentStore,
   };
 }

@@ -64,6 +64,7 @@ export function traceOf(script: string): string {
       if (action.do === 'prepare-round') preparing = action.plan.round;
       if (action.do === 'begin-pause' && action.pause.name === 'join') rendezvous.join();
       if (action.do === 'report') rendezvous.report(action.report);
+      if (action.do === 'succeed') rendezvous.succeed(action.round);
       if (action.do === 'start-round') remains.clear();
     }
     // A node that is alone is answered within the call.
@@ -251,6 +252,11 @@ export function describeAction(action: Action): string {
       return `${action.do} ${action.plan.round} (restart count ${action.plan.restartCount})`;
     case 'report':
       return `report ${action.report.round}`;
+    case 'announce':
+    case 'succeed':
+      return `${action.do} ${action.round}`;
+    case 'leave':
+      return 'leave';
     case 'start-round':
       return `start-round ${action.round}`;
     case 'stop-group':
@@ -281,6 +287,7 @@ export function describeAction(action: Action): string {
 
 function describeAnswer(event: RendezvousEvent): string {
   if (event.event === 'round-formed') return `round ${event.round} formed`;
+  if (event.event === 'round-broken') return `round ${event.round} broken: ${event.because}`;
   return `verdict on ${event.round}: ${event.verdict.do}`;
 }
 

@@ -55,6 +55,8 @@ interface Agent {
   isCut: boolean;
   isGone: boolean;
   isLeaving: boolean;
+  /** Its workers are being stopped for a failure of their own. */
+  isFailing: boolean;
   wakeAtMs: number | undefined;
   ending: string | undefined;
 }
@@ -119,6 +121,7 @@ export class World {
       isCut: false,
       isGone: false,
       isLeaving: false,
+      isFailing: false,
       wakeAtMs: undefined,
       ending: undefined,
     });
@@ -170,10 +173,7 @@ export class World {
       }
       const { workers } = agent;
       if (workers?.isStopping === true) {
-        can(10, `has stopped round ${workers.round}`, () => {
-          agent.workers = undefined;
-          agent.wantsToJoin = !agent.isLeaving;
-        });
+        can(10, `has stopped round ${workers.round}`, () => this.stopped(agent, workers.round));
       } else if (workers !== undefined) {
         if (!calm) can(1, `fails in round ${workers.round}`, () => this.fail(agent));
         const isDone = agent.state.local.is === 'done';
@@ -269,6 +269,7 @@ export class World {
     this.log.push(`${this.nowMs} ${agent.name} is fenced`);
     const had = agent.workers !== undefined;
     agent.workers = undefined;
+    agent.isFailing = false;
     agent.lease = undefined;
     if (agent.ending !== undefined) return;
     agent.wantsToJoin = agent.wantsToJoin || (had && !agent.isLeaving);
@@ -371,10 +372,21 @@ export class World {
   private fail(agent: Agent): void {
     if (agent.workers === undefined) return;
     agent.workers.isStopping = true;
-    if (agent.state.local.is !== 'running') return;
+    agent.isFailing = true;
+    this.happen(agent, { event: 'failing', round: agent.workers.round });
+  }
+
+  /** No worker is left. One that has failed reports it, and joins again when it's told to. */
+  private stopped(agent: Agent, round: number): void {
+    agent.workers = undefined;
+    if (!agent.isFailing) {
+      agent.wantsToJoin = !agent.isLeaving;
+      return;
+    }
+    agent.isFailing = false;
     const failures: readonly WorkerFailure[] = [];
     const report = {
-      round: agent.workers.round,
+      round,
       failures,
       ranMs: 1,
       atMs: this.nowMs,
@@ -410,6 +422,9 @@ export class World {
         case 'round-broken':
           if (agent.workers !== undefined) agent.workers.isStopping = true;
           else agent.wantsToJoin = true;
+          break;
+        case 'restart':
+          agent.wantsToJoin = !agent.isLeaving;
           break;
         case 'verdict':
           agent.ending = told.verdict.is;

@@ -29,6 +29,10 @@ export function aboutEnd(
       return { round, reason, ...(failedRank === undefined ? {} : { failedRank }) };
     case 'preempt':
       return { round, reason: 'preempted' };
+    case 'peer-failure':
+    case 'membership':
+    case 'fenced':
+      return { round, reason };
     default:
       return { round, reason: order?.by === 'signal' ? order.signal : 'caller' };
   }

@@ -62,6 +62,6 @@ function failToStart(policy: Policy, formed: FormedRound, error: unknown): Step 
 }
 
 /** A round without what would follow it. */
-export function planOf({ round, restartCount, place }: FormedRound): RoundPlan {
-  return { round, restartCount, place };
+export function planOf({ round, restartCount, place, master }: FormedRound): RoundPlan {
+  return { round, restartCount, place, ...(master === undefined ? {} : { master }) };
 }

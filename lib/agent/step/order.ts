@@ -11,10 +11,14 @@ const kinds: Readonly<Record<Action['do'], number>> = {
   'signal-group': 0,
   'stop-group': 0,
   'end-pause': 0,
+  // Workers of other nodes.
+  announce: 0,
+  leave: 0,
   // The next round, and what's known of the last one.
   'start-round': 1,
   describe: 1,
   report: 1,
+  succeed: 1,
   'begin-pause': 1,
   // People.
   tell: 2,

@@ -17,6 +17,7 @@ import type {
   StopOrder,
   Stopping,
 } from './state.js';
+import { endAwaiting, isAwaitingPeers } from './round-end.js';
 import {
   endHold,
   graceOf,
@@ -63,7 +64,7 @@ export function onStop(state: AgentState, { by, signal }: Of<'stop'>, nowMs: num
 }
 
 /** Nothing starts any more. But what comes after a round belongs to that round, and goes on. */
-function endWaiting(state: Joining, ending: Ending, order?: StopOrder): Step {
+export function endWaiting(state: Joining, ending: Ending, order?: StopOrder): Step {
   const { policy, round } = state;
   const [pause] = state.pauses;
   const discard = discardNext(state);
@@ -76,7 +77,7 @@ function endWaiting(state: Joining, ending: Ending, order?: StopOrder): Step {
 }
 
 /** Nothing runs yet, and whatever is being made is removed when it's there. */
-function endPreparing(state: Preparing, ending: Ending): Step {
+export function endPreparing(state: Preparing, ending: Ending): Step {
   return finish(state.policy, ending, [{ do: 'discard-round', plan: planOf(state) }]);
 }
 
@@ -100,7 +101,9 @@ function isEcho(first: StopOrder, signal: string, atMs: number): boolean {
 }
 
 export function onNotice(state: AgentState, notice: Notice): Step {
-  if (state.phase === 'idle' || state.phase === 'ended') return [state, []];
+  if (state.phase === 'ended') return [state, []];
+  if (state.phase === 'idle')
+    return tellFirst(notice, finish(state.policy, { outcome: 'preempted', failures: [] }));
   if ('notice' in state && state.notice !== undefined) return [state, []];
 
   switch (state.phase) {
@@ -112,6 +115,9 @@ export function onNotice(state: AgentState, notice: Notice): Step {
         : [{ ...state, notice }, noticeActions(state, notice)];
     case 'describing':
     case 'stopping': {
+      // All of this node's have succeeded, and the others' end was awaited.
+      if (state.phase === 'describing' && isAwaitingPeers(state))
+        return tellFirst(notice, endAwaiting(state, { outcome: 'succeeded' }));
       // Whoever is being stopped saves already, and whoever is gone is done. There's no round after this one.
       const order = state.phase === 'stopping' ? state.order : state.stop?.order;
       return [
@@ -153,6 +159,8 @@ export function onForward(state: AgentState, signal: string): Step {
 /** An order while the failures of a group are being described: nobody is left to stop, and no round follows. */
 function joinEnd(state: Describing, order: StopOrder, signal: string | undefined): Step {
   const { stop } = state;
+  if (isAwaitingPeers(state))
+    return endAwaiting(state, { outcome: 'stopped', ...orderOf(order) });
   // It ended by itself.
   if (stop === undefined) return [state, []];
   const first = stop.order;

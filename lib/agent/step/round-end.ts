@@ -1,7 +1,7 @@
 import { launchError } from '../../errors.js';
-import type { AgentEvent, LeftProcess, WorkerFailure } from '../../events.js';
+import type { AgentEvent, LeftProcess, StopReason, WorkerFailure } from '../../events.js';
 import { isFailed } from '../../failures/failure.js';
-import type { Verdict } from '../../rendezvous/rendezvous.js';
+import type { LastVerdict, Verdict } from '../../rendezvous/rendezvous.js';
 import { unreachable } from '../../util/unreachable.js';
 import { withHung } from './exits.js';
 import { aboutEnd, hookCalls, hookFailed } from './hook-calls.js';
@@ -46,7 +46,7 @@ export function onGroupEnded(state: Live, happening: Of<'group-ended'>): Step {
     return finish(state.policy, { outcome: 'error', error }, told);
   }
 
-  const { policy, restartCount, place, following, workers, notice } = state;
+  const { policy, restartCount, place, master, following, workers, notice, verdict } = state;
   const stopping = state.phase === 'stopping' ? state : undefined;
   const over: Describing = {
     phase: 'describing',
@@ -54,6 +54,8 @@ export function onGroupEnded(state: Live, happening: Of<'group-ended'>): Step {
     round,
     restartCount,
     place,
+    ...(master === undefined ? {} : { master }),
+    ...(verdict === undefined ? {} : { verdict }),
     ...(following === undefined ? {} : { following }),
     workers,
     exits,
@@ -72,10 +74,16 @@ export function onGroupEnded(state: Live, happening: Of<'group-ended'>): Step {
   return [over, [{ do: 'describe', round, exits, ...signaled }, ...told]];
 }
 
-/** Nobody asks how workers ended where an order has ended them. */
-function isDescribed({ exits, stop }: Describing): boolean {
+/** Nobody asks how workers ended where an order has ended them, or where another round follows that isn't for their sake. */
+function isDescribed({ exits, stop, verdict }: Describing): boolean {
   const isOrdered = stop?.order !== undefined && !isFailure(stop.reason);
-  return !isOrdered && exits.some(isFailed);
+  const isForOthers = stop !== undefined && isBroken(stop.reason) && verdict === undefined;
+  return !isOrdered && !isForOthers && exits.some(isFailed);
+}
+
+/** Whether a stop is for what has happened on other nodes. */
+function isBroken(reason: StopReason): boolean {
+  return reason === 'peer-failure' || reason === 'membership' || reason === 'fenced';
 }
 
 function stopOf({ reason, order, hang, sinceMs }: GroupStop): GroupStop {
@@ -89,15 +97,21 @@ function stopOf({ reason, order, hang, sinceMs }: GroupStop): GroupStop {
 
 /** A group's failures are known, the root cause first. What follows from them is the job's to decide. */
 export function onDescribed(state: Describing, { failures, chance = 0 }: Of<'described'>): Step {
-  const { stop, round, workers, end } = state;
+  const { stop, round, workers, end, notice, verdict } = state;
   if (stop === undefined) {
-    const about = aboutRound(state, failures);
     // Without a notice there's no failure among them.
+    if (notice === undefined && verdict === undefined)
+      return [{ ...state, failures }, [{ do: 'succeed', round }]];
+    const about = aboutRound(state, failures);
     return failures.length === 0
       ? endRun(state, { outcome: 'succeeded' }, about)
       : endRun(state, { outcome: 'preempted', failures, ...unfit(state) }, about);
   }
-  if (!isFailure(stop.reason)) return endByOrder(state, stop, failures);
+  if (verdict !== undefined) return onVerdict({ ...state, failures }, verdict);
+  if (!isFailure(stop.reason)) {
+    const isEnd = stop.order !== undefined || notice !== undefined || !isBroken(stop.reason);
+    return isEnd ? endByOrder(state, stop, failures) : rejoin(state);
+  }
 
   const startedAtMs = Math.min(...workers.map(worker => worker.startedAtMs));
   const { atMs, progress, isStuck } = end;
@@ -109,16 +123,45 @@ export function onDescribed(state: Describing, { failures, chance = 0 }: Of<'des
 /** What the job makes of a failure. An order or a notice that came before it ends the run all the same. */
 export function onVerdict(state: Describing, verdict: Verdict): Step {
   const { stop, notice, failures } = state;
-  if (stop === undefined || failures === undefined) return [state, []];
+  if (failures === undefined) return [state, []];
+  if (stop === undefined)
+    return verdict.do === 'restart'
+      ? [state, []]
+      : endRun(state, endByVerdict(verdict, state.round, failures), aboutRound(state, failures));
   // Without a restart left the failure had decided the outcome before anybody ordered a stop.
-  if (verdict.do === 'fail') {
-    const { because, rule } = verdict;
-    const why = { because, ...(rule === undefined ? {} : { rule }) };
-    const ending = { outcome: 'failed', round: state.round, failures, ...why } as const;
+  if (verdict.do !== 'restart') {
+    const ending = endByVerdict(verdict, state.round, failures);
     return endRun(state, ending, aboutRound(state, failures));
   }
   if (stop.order !== undefined || notice !== undefined) return endByOrder(state, stop, failures);
   return restart(state, failures, verdict, aboutRound(state, failures));
+}
+
+/**
+ * How a job's end ends this node's run.
+ *
+ * @param own this node's failures, the root cause first. Where the job's are told, those come first
+ */
+export function endByVerdict(
+  verdict: LastVerdict,
+  round: number,
+  own: readonly WorkerFailure[],
+): Ending {
+  if (verdict.do === 'end') return { outcome: 'succeeded' };
+  const { because, rule, failures: theirs = [] } = verdict;
+  const isTold = ({ rank }: WorkerFailure): boolean => theirs.some(each => each.rank === rank);
+  const failures = [...theirs, ...own.filter(each => !isTold(each))];
+  return { outcome: 'failed', round, failures, because, ...(rule === undefined ? {} : { rule }) };
+}
+
+/** Whether this node's workers have all succeeded, and others' may still run. */
+export function isAwaitingPeers({ stop, failures }: Describing): boolean {
+  return stop === undefined && failures !== undefined;
+}
+
+/** Ends the run of a node whose workers have succeeded, and that doesn't wait for the others'. */
+export function endAwaiting(state: Describing, ending: Ending): Step {
+  return endRun(state, ending, aboutRound(state, []));
 }
 
 function endByOrder(state: Describing, stop: GroupStop, failures: readonly WorkerFailure[]): Step {
@@ -168,6 +211,18 @@ function endRun(state: Describing, ending: Ending, about: About): Step {
     ...(stop?.order === undefined ? {} : { order: stop.order }),
   };
   return [after, [...discard, { do: 'begin-pause', round, pause }]];
+}
+
+/** Joins the next round after one that ended for what happened on other nodes. */
+export function rejoin(state: Describing): Step {
+  const { policy, round } = state;
+  const about = aboutRound(state, []);
+  const pauses: Pause[] = [
+    ...pausesAfter(state, about),
+    ...hookCalls(policy, 'pre-start', { ...about, round: round + 1 }),
+    { name: 'join' },
+  ];
+  return join({ phase: 'joining', policy, round, failures: [], pauses, next: 'none' });
 }
 
 function restart(

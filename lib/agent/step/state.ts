@@ -17,6 +17,7 @@ import type { HookName } from '../../options/hooks.js';
 import type {
   FailureReport,
   FormedRound,
+  LastVerdict,
   RendezvousEvent,
   RoundPlan,
 } from '../../rendezvous/rendezvous.js';
@@ -51,6 +52,8 @@ export interface Round extends FormedRound {
   readonly workers: readonly { readonly identity: WorkerIdentity; readonly startedAtMs: number }[];
   /** Ends in the order in which they were first heard of. Invariant: of `workers`, one for each at most. */
   readonly exits: readonly Exit[];
+  /** The job's end, where that was told before this group's. */
+  readonly verdict?: LastVerdict;
   /** The notice that came: from then on no failure costs a restart, since none would get far. */
   readonly notice?: Notice;
 }
@@ -139,7 +142,10 @@ export type AgentState =
   /** No worker is left, and what they have left is being read; then the job decides what follows. */
   | (Round & {
       readonly phase: 'describing';
-      /** The root cause first; absent: they're being read. Invariant: only of a group that was stopped for a failure or a hang. */
+      /**
+       * The root cause first; absent: they're being read. Invariant: only of a group that was stopped for a failure or a
+       * hang, or that has succeeded: then there are none, and the others' end is awaited.
+       */
       readonly failures?: readonly WorkerFailure[];
       /** How the group was stopped; absent if it ended by itself, on a notice. */
       readonly stop?: GroupStop;
@@ -179,7 +185,9 @@ export interface HookCall {
 
 export type Happening =
   | { readonly event: 'launch' }
-  | RendezvousEvent
+  | Exclude<RendezvousEvent, { event: 'round-broken' }>
+  /** `atMs`: when it took effect, where that's known. */
+  | (Extract<RendezvousEvent, { event: 'round-broken' }> & { readonly atMs?: number })
   /** What `prepare-round` asked for; with an error, why that round can't be had. */
   | { readonly event: 'prepared'; readonly round: number; readonly error?: unknown }
   /** Every worker has exec'd. */
@@ -280,6 +288,12 @@ export type Action =
   | { readonly do: 'release-round'; readonly round: number }
   /** Describes the round's failures, once; `described` happens then. */
   | ({ readonly do: 'describe'; readonly round: number } & GroupEnd)
+  /** Tells the job that some of the round's workers have failed: others stop theirs meanwhile. */
+  | { readonly do: 'announce'; readonly round: number }
+  /** Tells the job that this node's workers have succeeded. It answers by `verdict`, or by `round-broken`. */
+  | { readonly do: 'succeed'; readonly round: number }
+  /** Tells the job that this node takes part no more. */
+  | { readonly do: 'leave' }
   /** Reports to the job, which answers by `verdict`. */
   | { readonly do: 'report'; readonly report: FailureReport }
   | { readonly do: 'tell'; readonly event: AgentEvent }

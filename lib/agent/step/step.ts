@@ -7,6 +7,7 @@ import { onFormed, onPrepared } from './next-round.js';
 import { noticeActions } from './notices.js';
 import { inOrder } from './order.js';
 import { onForward, onNotice, onStop } from './orders.js';
+import { onLastVerdict, onRoundBroken } from './peers.js';
 import { onDescribed, onGroupEnded, onPauseOver, onVerdict } from './round-end.js';
 import type {
   Action,
@@ -44,7 +45,23 @@ export function initialState(policy: Policy): AgentState {
 /** @param nowMs CLOCK_MONOTONIC in milliseconds, the clock of all `atMs` */
 export function step(state: AgentState, happening: Happening, nowMs: number): Step {
   const [next, actions] = decide(state, happening, nowMs);
-  return [next, inOrder(actions)];
+  const leave = hasLeft(next) && !hasLeft(state) ? [{ do: 'leave' } as const] : [];
+  return [next, inOrder([...actions, ...leave])];
+}
+
+/** Whether a round that isn't over yet is this node's last one. */
+function hasLeft(state: AgentState): boolean {
+  switch (state.phase) {
+    case 'starting':
+    case 'running':
+      return state.notice !== undefined;
+    case 'stopping':
+      return state.notice !== undefined || state.order !== undefined;
+    case 'describing':
+      return state.notice !== undefined || state.stop?.order !== undefined;
+    default:
+      return false;
+  }
 }
 
 function decide(state: AgentState, happening: Happening, nowMs: number): Step {
@@ -63,6 +80,8 @@ function decide(state: AgentState, happening: Happening, nowMs: number): Step {
       return onPrepared(state, happening);
     case 'broken':
       return onBroken(state, happening.error);
+    case 'round-broken':
+      return onRoundBroken(state, happening, nowMs);
     case 'started':
     case 'start-failed':
     case 'dying':
@@ -78,6 +97,12 @@ function decide(state: AgentState, happening: Happening, nowMs: number): Step {
       return unreachable(happening);
   }
 
+  // A job's end concerns whoever waits for a first round, too.
+  if (happening.event === 'verdict' && happening.verdict.do !== 'restart') {
+    const { verdict } = happening;
+    const isAwaited = state.phase === 'describing' && state.failures !== undefined;
+    return isAwaited ? onVerdict(state, verdict) : onLastVerdict(state, verdict, nowMs);
+  }
   // Late news of a round that's over.
   if (state.phase === 'idle' || state.phase === 'ended') return [state, []];
   if (state.phase === 'preparing') return [state, []];
@@ -203,8 +228,9 @@ function onExited(state: Live, { localRank, exit, atMs }: Of<'exited'>, nowMs: n
 }
 
 function stopForFailure(state: Exclude<Live, Stopping>, told: Action, nowMs: number): Step {
+  const { round } = state;
   const [next, actions] = stopFor(state, { reason: 'failure', signal: 'SIGTERM' }, nowMs);
-  return [next, [told, ...actions]];
+  return [next, [{ do: 'announce', round }, told, ...actions]];
 }
 
 /** A hang is the failure of one worker, though the process lives: the group ends, and a restart is spent. */
@@ -214,7 +240,9 @@ function onHung(state: Live, hang: Hang, nowMs: number): Step {
   // After a notice there's a limit already, and no round to come.
   if (state.phase !== 'running' || state.notice !== undefined) return [state, []];
   if (state.exits.some(({ worker }) => worker.localRank === localRank)) return [state, []];
-  return stopFor(state, { reason: 'hang', signal: 'SIGTERM', hang }, nowMs);
+  const { round } = state;
+  const [next, actions] = stopFor(state, { reason: 'hang', signal: 'SIGTERM', hang }, nowMs);
+  return [next, [{ do: 'announce', round }, ...actions]];
 }
 
 /**

@@ -57,6 +57,18 @@ const sources = {
   url: '--preempt-url',
 } as const;
 
+/** Why a round of several nodes is over. */
+export function describeBreak({ round, because, nodes }: Event<'round-broken'>): string {
+  const who = nodes.length === 0 ? 'a node' : nodes.join(', ');
+  const what = {
+    failed: `workers of ${who} have failed`,
+    lost: `${who} was lost`,
+    left: `${who} leaves`,
+    growth: `${who} came`,
+  }[because];
+  return `round ${round} is over: ${what}`;
+}
+
 export function describePreemption({ by, reaches, signal, limitMs }: Event<'preempting'>): string {
   if (reaches === 'nobody') return `preemption, says ${sources[by]}: nothing is started any more`;
   const told = signal === undefined ? 'are told by the store' : `get ${signal}`;

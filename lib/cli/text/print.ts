@@ -9,6 +9,7 @@ import {
   attempts,
   by,
   describeHolder,
+  describeBreak,
   describePreemption,
   describeProcesses,
   describeRefusal,
@@ -253,6 +254,9 @@ export function createPrinter(options: PrinterOptions): Printer {
         break;
       case 'connect-refused':
         log('WARNING', describeRefusal(event));
+        break;
+      case 'round-broken':
+        say(describeBreak(event));
         break;
       case 'placement-trouble':
       case 'error-file-trouble':

@@ -1,0 +1,86 @@
+import type { AgentEvent } from '../events.js';
+import { failurePolicyOf } from '../options/failures.js';
+import type { Settings } from '../options/launch-options.js';
+import { createAlone } from '../rendezvous/alone.js';
+import type { Rendezvous, RendezvousEvent } from '../rendezvous/rendezvous.js';
+import { createTogether, type Together } from '../rendezvous/together.js';
+import { hostname } from '../system/hostname.js';
+import { everyHost, type Hosts, numericHosts } from '../store/master-hosts.js';
+import { type Address, isLoopback, parseAddress } from '../util/address.js';
+import { randomName } from '../util/random.js';
+import type { Job } from '../workers/job.js';
+import type { Core } from './core.js';
+
+/** Where this node serves stores; absent: at a name that must be looked up. */
+export function servedHosts(settings: Settings): Hosts | undefined {
+  if (settings.maxNodes === 1) return numericHosts(settings.masterAddr);
+  const { host } = endpointOf(settings);
+  return (isLoopback(host) ? numericHosts(host) : undefined) ?? everyHost;
+}
+
+/** What the rendezvous of several nodes needs of the agent. */
+export interface NodeSurroundings {
+  core(): Core;
+  happen(event: RendezvousEvent | { readonly event: 'broken'; readonly error: unknown }): void;
+  tell(event: AgentEvent): void;
+  nowMs(): number;
+}
+
+/** The rendezvous of a job: with nobody where it has one node. */
+export function rendezvousOf(
+  job: Job,
+  around: NodeSurroundings,
+): Rendezvous & Partial<Pick<Together, 'close'>> {
+  const policy = failurePolicyOf(job.settings);
+  return job.settings.maxNodes > 1
+    ? together(job, around)
+    : createAlone(policy, job.localWorldSize, around.happen);
+}
+
+function together(job: Job, { core, happen, tell, nowMs }: NodeSurroundings): Together {
+  const { settings, localWorldSize, runId } = job;
+  const { minNodes, maxNodes, nodesPerUnit, nodeRank } = settings;
+  const name = hostname();
+  const options = {
+    ...settings,
+    runId,
+    agent: `${name}.${randomName(8)}`,
+    hostname: name,
+    ...(nodeRank === undefined ? {} : { nodeRank }),
+    localWorldSize,
+    settings: { minNodes, maxNodes, nodesPerUnit },
+    policy: failurePolicyOf(settings),
+  };
+  const closing = new AbortController();
+  const rendezvous = createTogether(options, {
+    // It needs sockets, which one node doesn't.
+    async meet() {
+      const { meet } = await import('./meet.js');
+      return meet(settings, endpointOf(settings), port => core().serve(port), closing.signal);
+    },
+    openStore: round => core().openTable(round).port,
+    closeStore: round => core().closeTable(round),
+    setFence: atMs => core().setFence(atMs),
+    bootMs: nowMs,
+    nowMs,
+    tell: happen,
+    notice: (round, because, nodes) =>
+      tell({ event: 'round-broken', round, because, nodes, atMs: nowMs() }),
+    failed: error => happen({ event: 'broken', error }),
+  });
+  return {
+    ...rendezvous,
+    close() {
+      closing.abort();
+      return rendezvous.close();
+    },
+  };
+}
+
+/** Where a job's nodes meet. */
+function endpointOf({ rdzvEndpoint = '' }: Settings): Required<Address> {
+  const address = parseAddress(rdzvEndpoint);
+  if (typeof address !== 'object' || address.port === undefined)
+    throw new Error(`${rdzvEndpoint} has been checked`);
+  return { host: address.host, port: address.port };
+}

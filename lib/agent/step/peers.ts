@@ -1,0 +1,73 @@
+import type { Verdict } from '../../rendezvous/rendezvous.js';
+import { discardNext, planOf } from './next-round.js';
+import { endPreparing, endWaiting } from './orders.js';
+import { endByVerdict, isAwaitingPeers, rejoin } from './round-end.js';
+import type { AgentState, Of, Step, Stopping } from './state.js';
+import { endHold, signalActions, stopFor, unheld } from './stopping.js';
+import { join } from './transitions.js';
+
+/** What follows on this node from what happens on others. */
+
+/** A round is over although this node's part of it is well. A local end that came before it goes on. */
+export function onRoundBroken(
+  state: AgentState,
+  { round, because, atMs }: Of<'round-broken'>,
+  nowMs: number,
+): Step {
+  if (!('round' in state) || state.round !== round) return [state, []];
+  const isFenced = because === 'fenced';
+  // Whoever fenced it has killed already, and deaths from then on are our doing.
+  const sinceMs = atMs ?? nowMs;
+  switch (state.phase) {
+    case 'preparing': {
+      const { policy, failures } = state;
+      const pauses = [{ name: 'join' } as const];
+      const joining = { phase: 'joining', policy, round, failures, pauses, next: 'none' } as const;
+      return join(joining, [{ do: 'discard-round', plan: planOf(state) }]);
+    }
+    case 'starting':
+    case 'running':
+      // After a notice each worker saves and ends in its own time, unless it mustn't run any more.
+      if (state.notice !== undefined && !isFenced) return [state, []];
+      return stopFor(
+        state,
+        { reason: because, signal: isFenced ? 'SIGKILL' : 'SIGTERM' },
+        sinceMs,
+      );
+    case 'stopping':
+      return isFenced ? kill(state, sinceMs) : [state, []];
+    case 'describing':
+      return isAwaitingPeers(state) ? rejoin(state) : [state, []];
+    default:
+      return [state, []];
+  }
+}
+
+function kill(state: Stopping, nowMs: number): Step {
+  if (state.killAtMs <= nowMs) return [state, []];
+  const next = { ...unheld(state, nowMs), killAtMs: nowMs };
+  return [next, [...endHold(state), ...signalActions(next, 'fenced', 'SIGKILL', 0, nowMs)]];
+}
+
+/** The job is over, whatever this node is about. */
+export function onLastVerdict(
+  state: AgentState,
+  verdict: Exclude<Verdict, { do: 'restart' }>,
+  nowMs: number,
+): Step {
+  switch (state.phase) {
+    case 'starting':
+    case 'running':
+      return stopFor({ ...state, verdict }, { reason: 'peer-failure', signal: 'SIGTERM' }, nowMs);
+    case 'stopping':
+      return [{ ...state, verdict, next: 'none' }, discardNext(state)];
+    case 'describing':
+      return [{ ...state, verdict }, []];
+    case 'preparing':
+      return endPreparing(state, endByVerdict(verdict, state.round, state.failures));
+    case 'joining':
+      return endWaiting(state, endByVerdict(verdict, state.round, state.failures));
+    default:
+      return [state, []];
+  }
+}

@@ -1,0 +1,72 @@
+import { type Coordination, CoordinationError, type Watch } from '../coordination/coordination.js';
+import { emptyView, type View, withEntry, withEvents } from './shared.js';
+
+/** A job's table as it is, followed change by change. */
+export interface Table {
+  close(): void;
+}
+
+/** Before the table is read again that couldn't be. */
+const pauseMs = 200;
+
+/**
+ * Reads what lies below a prefix, and goes on with each change.
+ *
+ * @param seen called with the whole of it, each time
+ * @param failed called once, with what trying again won't mend
+ */
+export function followTable(
+  coordination: Coordination,
+  prefix: string,
+  seen: (view: View) => void,
+  failed: (error: unknown) => void,
+): Table {
+  let view = emptyView;
+  let watch: Watch | undefined;
+  let timer: NodeJS.Timeout | undefined;
+  let isOver = false;
+
+  async function read(): Promise<void> {
+    try {
+      const { revision, entries } = await coordination.get(prefix);
+      if (isOver) return;
+      view = { ...emptyView, revision };
+      for (const entry of entries) view = withEntry(view, prefix, entry);
+      watch = coordination.watch(prefix, revision + 1, { changed, ended });
+      seen(view);
+    } catch (error) {
+      ended(error);
+    }
+  }
+
+  function changed(events: Parameters<typeof withEvents>[2]): void {
+    view = withEvents(view, prefix, events);
+    seen(view);
+  }
+
+  function ended(error: unknown): void {
+    if (isOver) return;
+    watch = undefined;
+    if (isHopeless(error)) {
+      isOver = true;
+      failed(error);
+      return;
+    }
+    timer = setTimeout(() => void read(), pauseMs);
+  }
+
+  void read();
+  return {
+    close() {
+      isOver = true;
+      clearTimeout(timer);
+      watch?.close();
+    },
+  };
+}
+
+/** Whether trying again is in vain. */
+export function isHopeless(error: unknown): boolean {
+  if (!(error instanceof CoordinationError)) return true;
+  return ['DENIED', 'PROTOCOL', 'INVALID', 'CLOSED'].includes(error.code);
+}
