@@ -36,7 +36,11 @@ async function reach(
   for (;;) {
     const leftMs = endMs - performance.now();
     try {
-      return await connectServer({ host, port, timeoutMs: Math.max(1, Math.min(attemptMs, leftMs)) });
+      return await connectServer({
+        host,
+        port,
+        timeoutMs: Math.max(1, Math.min(attemptMs, leftMs)),
+      });
     } catch (error) {
       const isLate = signal.aborted || performance.now() >= endMs;
       const mayCome = error instanceof CoordinationError && error.code === 'UNAVAILABLE';

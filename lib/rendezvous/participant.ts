@@ -215,7 +215,10 @@ function follow(state: ParticipantState): { state: ParticipantState; told: reado
         ? (ending ?? { because: 'lost' as const, agents: [] })
         : { because: 'failed' as const, agents: [failure.agent] };
     const stopping = { ...state, local: { is: 'stopping', round: local.round } } as const;
-    return { state: stopping, told: [{ tell: 'round-broken', round: local.round, because, agents }] };
+    return {
+      state: stopping,
+      told: [{ tell: 'round-broken', round: local.round, because, agents }],
+    };
   }
   return { state, told: [] };
 }
@@ -237,7 +240,12 @@ function answered(
 ): { state: ParticipantState; told: readonly Told[] } {
   const ending = latest?.number === round ? latest.ending : undefined;
   const spent = latest?.ledger.spent ?? 0;
-  const told = { tell: 'restart', round, spent, ...(ending === undefined ? {} : { ending }) } as const;
+  const told = {
+    tell: 'restart',
+    round,
+    spent,
+    ...(ending === undefined ? {} : { ending }),
+  } as const;
   return { state, told: [told] };
 }
 
@@ -271,7 +279,9 @@ function decide(
     const { failure: _, ...rest } = state;
     if (written !== undefined && isTold(failure, written.value)) return decide(rest, nowMs, chance);
     return writing({
-      compares: [written === undefined ? { key, is: 'absent' } : { key, modified: written.modified }],
+      compares: [
+        written === undefined ? { key, is: 'absent' } : { key, modified: written.modified },
+      ],
       changes: [{ put: key, value: JSON.stringify(failure) }],
     });
   }

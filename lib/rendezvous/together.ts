@@ -76,10 +76,7 @@ const lingerMs = 10_000;
 /** Before a write is tried again whose outcome nobody knows. */
 const retryMs = 100;
 
-export function createTogether(
-  options: TogetherOptions,
-  around: TogetherSurroundings,
-): Together {
+export function createTogether(options: TogetherOptions, around: TogetherSurroundings): Together {
   const prefix = `/regroup/${options.runId}/`;
   const early: ParticipantEvent[] = [];
   const happenings: ParticipantEvent[] = [];
@@ -165,7 +162,8 @@ export function createTogether(
         changes.map(change => {
           if ('delete' in change) return { delete: prefix + change.delete };
           const { put, value, isLeased = false } = change;
-          if (isLeased && lease === undefined) throw new CoordinationError('LEASE_LOST', 'no lease');
+          if (isLeased && lease === undefined)
+            throw new CoordinationError('LEASE_LOST', 'no lease');
           return { put: prefix + put, value, ...(isLeased && lease ? { lease } : {}) };
         }),
       );

@@ -7,7 +7,7 @@ import type { FailurePolicy, RuleAction } from '../../lib/options/failures.js';
 import { graceReasons } from '../../lib/options/grace.js';
 import type { HookName } from '../../lib/options/hooks.js';
 import { createAlone } from '../../lib/rendezvous/alone.js';
-import type { RendezvousEvent } from '../../lib/rendezvous/rendezvous.js';
+import type { BreakReason, RendezvousEvent, Verdict } from '../../lib/rendezvous/rendezvous.js';
 import { signalNumber } from '../../lib/util/signals.js';
 
 /**
@@ -22,6 +22,10 @@ import { signalNumber } from '../../lib/util/signals.js';
  *   hooks=pre-start,pre-stop          in the policy; they end by: pause-over pre-stop, with `failed`
  *   started nproc=2 · start-failed · ended stuck=1 strays=2 left=1 · stop · signal SIGTERM · caller SIGINT
  *   error-file local=1 at=50 words=x  worker 1 has written one then; `described` reads it
+ *
+ *   formed round=1 rank=1 of=2        with `peers` in the policy nothing but such lines tells of rounds: a round has formed,
+ *   round-broken membership           is over for what happens elsewhere (peer-failure, fenced; at=MS),
+ *   verdict end                       and the job decides; also restart delay=MS, fail rank=N: the culprit of another node
  *
  * Failures are described at once, unless it says `ended unread`; then `described` says when. Rounds are prepared at
  * once, unless the line that begins it says `slowly`; then `prepared`, or `prepared failed`, does.
@@ -50,7 +54,10 @@ export function traceOf(script: string): string {
   let asked: Extract<Action, { do: 'describe' }> | undefined;
   let preparing: number | undefined;
   const answers: RendezvousEvent[] = [];
-  const rendezvous = createAlone(failurePolicyOf(policy), 2, event => answers.push(event));
+  const rendezvous =
+    policy.peers === undefined
+      ? createAlone(failurePolicyOf(policy), 2, event => answers.push(event))
+      : undefined;
   let isHeld = false;
   let isSlow = false;
 
@@ -62,9 +69,9 @@ export function traceOf(script: string): string {
     for (const action of actions) {
       if (action.do === 'describe') asked = action;
       if (action.do === 'prepare-round') preparing = action.plan.round;
-      if (action.do === 'begin-pause' && action.pause.name === 'join') rendezvous.join();
-      if (action.do === 'report') rendezvous.report(action.report);
-      if (action.do === 'succeed') rendezvous.succeed(action.round);
+      if (action.do === 'begin-pause' && action.pause.name === 'join') rendezvous?.join();
+      if (action.do === 'report') rendezvous?.report(action.report);
+      if (action.do === 'succeed') rendezvous?.succeed(action.round);
       if (action.do === 'start-round') remains.clear();
     }
     // A node that is alone is answered within the call.
@@ -166,6 +173,24 @@ function happeningOf(line: string, state: AgentState, nowMs: number): Happening 
         progress: Number(values.step ?? 0),
       };
     }
+    case 'formed': {
+      const [round, groupRank, groupWorldSize] = [at.round, Number(values.rank), Number(values.of)];
+      const place = {
+        groupRank,
+        groupWorldSize,
+        firstRank: 2 * groupRank,
+        worldSize: 2 * groupWorldSize,
+      };
+      const master = { host: 'node-b', port: 29500, isOurs: groupRank === 0 };
+      return { event: 'round-formed', round, restartCount: round, place, master };
+    }
+    case 'round-broken': {
+      const because = (rest[0] ?? '') as BreakReason; // the scenario's own words
+      const since = values.at === undefined ? {} : { atMs: at.atMs };
+      return { event: 'round-broken', round: at.round, because, ...since };
+    }
+    case 'verdict':
+      return { event: 'verdict', round: at.round, verdict: verdictOf(rest[0], values, at.round) };
     case 'broken':
       return { event: 'broken', error: new Error('out of threads') };
     case 'pause-over':
@@ -190,6 +215,34 @@ function happeningOf(line: string, state: AgentState, nowMs: number): Happening 
     default:
       throw new Error(`no such line in a scenario: ${line}`);
   }
+}
+
+function verdictOf(
+  what: string | undefined,
+  values: Record<string, string>,
+  round: number,
+): Verdict {
+  if (what === 'end') return { do: 'end' };
+  if (what === 'restart') {
+    const delayMs = Number(values.delay ?? 0);
+    return { do: 'restart', round: round + 1, delayMs, restartsLeft: 1, maxRestarts: 2 };
+  }
+  const rank = Number(values.rank ?? 0);
+  const failure: WorkerFailure = {
+    rank,
+    localRank: 0,
+    pid: 1,
+    exit: { how: 'exited', code: 9 },
+    exitcode: 9,
+    cause: 'own',
+    duringStop: false,
+    durationMs: 1,
+    message: '',
+    traceback: '',
+    timestamp: 0,
+    host: 'node-b',
+  };
+  return { do: 'fail', because: 'no-restarts-left', failures: [failure] };
 }
 
 /** `rules=3:fail,5:restart-free,/oom/:fail-without-requeue`, `window=2/10000`, `backoff=1000/8000`, … */

@@ -2,6 +2,7 @@ import { echoMs } from '../../util/signals.js';
 import { unreachable } from '../../util/unreachable.js';
 import { discardNext, planOf } from './next-round.js';
 import { noticeActions, unheardNotice } from './notices.js';
+import { endAwaiting, isAwaitingPeers } from './round-end.js';
 import type {
   Action,
   After,
@@ -17,7 +18,6 @@ import type {
   StopOrder,
   Stopping,
 } from './state.js';
-import { endAwaiting, isAwaitingPeers } from './round-end.js';
 import {
   endHold,
   graceOf,
@@ -159,8 +159,7 @@ export function onForward(state: AgentState, signal: string): Step {
 /** An order while the failures of a group are being described: nobody is left to stop, and no round follows. */
 function joinEnd(state: Describing, order: StopOrder, signal: string | undefined): Step {
   const { stop } = state;
-  if (isAwaitingPeers(state))
-    return endAwaiting(state, { outcome: 'stopped', ...orderOf(order) });
+  if (isAwaitingPeers(state)) return endAwaiting(state, { outcome: 'stopped', ...orderOf(order) });
   // It ended by itself.
   if (stop === undefined) return [state, []];
   const first = stop.order;

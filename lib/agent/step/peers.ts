@@ -29,11 +29,7 @@ export function onRoundBroken(
     case 'running':
       // After a notice each worker saves and ends in its own time, unless it mustn't run any more.
       if (state.notice !== undefined && !isFenced) return [state, []];
-      return stopFor(
-        state,
-        { reason: because, signal: isFenced ? 'SIGKILL' : 'SIGTERM' },
-        sinceMs,
-      );
+      return stopFor(state, { reason: because, signal: isFenced ? 'SIGKILL' : 'SIGTERM' }, sinceMs);
     case 'stopping':
       return isFenced ? kill(state, sinceMs) : [state, []];
     case 'describing':

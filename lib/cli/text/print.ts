@@ -8,8 +8,8 @@ import { type LogLevel, logLevels } from '../line/settings.js';
 import {
   attempts,
   by,
-  describeHolder,
   describeBreak,
+  describeHolder,
   describePreemption,
   describeProcesses,
   describeRefusal,

@@ -40,8 +40,10 @@ export function violations(state: AgentState): readonly string[] {
       const isOrdered = state.stop?.order !== undefined || state.notice !== undefined;
       holds('no round follows an order or a notice', state.next === 'none' || !isOrdered);
       holds(
-        'only a failed round waits for a verdict',
-        state.failures === undefined || ['failure', 'hang'].includes(state.stop?.reason ?? ''),
+        'only a failed or successful round waits for a verdict',
+        state.failures === undefined ||
+          ['failure', 'hang'].includes(state.stop?.reason ?? '') ||
+          (state.stop === undefined && state.failures.length === 0 && state.notice === undefined),
       );
       break;
     }

@@ -8,7 +8,12 @@ import type { WorkerFailure } from '../../../lib/events.js';
 import type { FailurePolicy } from '../../../lib/options/failures.js';
 import { hookNames } from '../../../lib/options/hooks.js';
 import { createAlone } from '../../../lib/rendezvous/alone.js';
-import type { RendezvousEvent } from '../../../lib/rendezvous/rendezvous.js';
+import type {
+  BreakReason,
+  Rendezvous,
+  RendezvousEvent,
+  Verdict,
+} from '../../../lib/rendezvous/rendezvous.js';
 import { traceOf } from '../trace.js';
 import { violations } from './invariants.js';
 
@@ -115,6 +120,23 @@ const happening: fc.Arbitrary<Happening> = fc.oneof(
   }),
   fc.constant<Happening>({ event: 'notice', by: 'file' }),
   fc.constant<Happening>({ event: 'forward', signal: 'SIGUSR2' }),
+  fc.record(
+    {
+      event: fc.constant('round-broken' as const),
+      round: fc.nat(3),
+      because: fc.constantFrom<BreakReason>('peer-failure', 'membership', 'fenced'),
+      atMs: fc.nat(100),
+    },
+    { requiredKeys: ['event', 'round', 'because'] },
+  ),
+  fc.record({
+    event: fc.constant('verdict' as const),
+    round: fc.nat(3),
+    verdict: fc.constantFrom<Verdict>(
+      { do: 'end' },
+      { do: 'fail', because: 'no-restarts-left', failures: [failure] },
+    ),
+  }),
   fc.record({ event: fc.constant('preempt-limit' as const), round: fc.nat(3) }),
   fc.record(
     {
@@ -137,26 +159,54 @@ const happening: fc.Arbitrary<Happening> = fc.oneof(
 
 const plain: FailurePolicy = { maxRestarts, rules: [], resetOnProgress: false };
 const withPauses: FailurePolicy = { ...plain, backOff: { firstMs: 100, maxMs: 1000 } };
-const policies: readonly (Policy & { readonly failures: FailurePolicy })[] = [
+const policies: readonly (Policy & {
+  readonly failures: FailurePolicy;
+  readonly hasPeers?: true;
+})[] = [
   { failures: plain, graceMs, ...preemption },
   { failures: withPauses, graceMs, ...preemption },
   { failures: plain, graceMs, ...preemption, hooks: ['pre-stop'] },
   { failures: withPauses, graceMs, ...preemption, hooks: hookNames },
   { failures: withPauses, graceMs, ...preemption, hooks: hookNames, waitsForGpus: true },
+  { failures: plain, graceMs, ...preemption, hasPeers: true },
+  { failures: withPauses, graceMs, ...preemption, hooks: hookNames, hasPeers: true },
 ];
+
+/** Other nodes, which form a round whenever this one joins, and decide by its report alone. */
+function createPeers(tell: (event: RendezvousEvent) => void): Rendezvous {
+  let coming = 0;
+  const place = { groupRank: 0, groupWorldSize: 2, firstRank: 0, worldSize: 2 * nproc };
+  return {
+    join() {
+      const round = coming++;
+      tell({ event: 'round-formed', round, restartCount: round, place });
+    },
+    report: ({ round }) =>
+      tell({
+        event: 'verdict',
+        round,
+        verdict:
+          round < maxRestarts
+            ? { do: 'restart', round: coming, delayMs: 0, restartsLeft: 1, maxRestarts }
+            : { do: 'fail', because: 'no-restarts-left' },
+      }),
+    succeed: round => tell({ event: 'verdict', round, verdict: { do: 'end' } }),
+    announce() {},
+    leave() {},
+  };
+}
 
 /** What happens, with the time since the last, and how many other things happen before the rendezvous answers. */
 type Story = readonly (readonly [next: Happening, afterMs: number, answersAfter?: number])[];
 
-function play({ failures, ...policy }: (typeof policies)[number], story: Story): Seen[] {
+function play({ failures, hasPeers, ...policy }: (typeof policies)[number], story: Story): Seen[] {
   const answers: { readonly event: RendezvousEvent; wait: number }[] = [];
   const seen: Seen[] = [];
   let state = initialState(policy);
   let nowMs = 0;
   let answersAfter = 0;
-  const rendezvous = createAlone(failures, nproc, event =>
-    answers.push({ event, wait: answersAfter }),
-  );
+  const answer = (event: RendezvousEvent) => answers.push({ event, wait: answersAfter });
+  const rendezvous = hasPeers ? createPeers(answer) : createAlone(failures, nproc, answer);
 
   function follow(next: Happening): void {
     const [after, actions] = step(state, next, nowMs);
@@ -165,6 +215,7 @@ function play({ failures, ...policy }: (typeof policies)[number], story: Story):
     for (const action of actions) {
       if (action.do === 'begin-pause' && action.pause.name === 'join') rendezvous.join();
       if (action.do === 'report') rendezvous.report(action.report);
+      if (action.do === 'succeed') rendezvous.succeed(action.round);
     }
     while (answers[0]?.wait === 0) {
       const [answer] = answers.splice(0, 1);
@@ -173,6 +224,7 @@ function play({ failures, ...policy }: (typeof policies)[number], story: Story):
   }
 
   for (const [next, afterMs, wait = 0] of story) {
+    if (!hasPeers && (next.event === 'round-broken' || next.event === 'verdict')) continue;
     nowMs += afterMs;
     answersAfter = wait;
     follow(next);
@@ -232,15 +284,24 @@ holds('the time of SIGKILL never moves back', seen => {
   );
 });
 
+const isGrowing = (rounds: readonly number[]): boolean =>
+  rounds.every((round, index) => index === 0 || round > (rounds[index - 1] as number));
+
+/** Rounds that end for what happens elsewhere cost nothing. */
+function mayStart(seen: readonly Seen[]): number {
+  const hasPeers = seen.some(({ state }) => 'place' in state && state.place.groupWorldSize > 1);
+  return hasPeers ? Number.POSITIVE_INFINITY : maxRestarts + 1;
+}
+
 holds('each round is started once and released once, in order, and within the budget', seen => {
   const actions = actionsOf(seen);
   const started = actions.flatMap(action => (action.do === 'start-round' ? [action.round] : []));
   const released = actions.flatMap(action => (action.do === 'release-round' ? [action.round] : []));
   const isOver = seen.at(-1)?.state.phase === 'ended';
   return (
-    started.every((round, index) => round === index) &&
-    started.length <= maxRestarts + 1 &&
-    released.every((round, index) => round === index) &&
+    isGrowing(started) &&
+    started.length <= mayStart(seen) &&
+    isGrowing(released) &&
     (!isOver || released.length === started.length)
   );
 });
