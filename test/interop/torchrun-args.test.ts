@@ -6,6 +6,7 @@ import { optionsOf } from '../../lib/cli/options/table.js';
 import { helpText } from '../../lib/cli/text/help.js';
 import type { LaunchOptions } from '../../lib/options/launch-options.js';
 import type { Streams, StreamsByRank } from '../../lib/options/logs.js';
+import { parseAddress } from '../../lib/util/address.js';
 import { torchOrSkip } from './torch.js';
 
 /** One command line, given to torchrun and to us. */
@@ -111,8 +112,12 @@ const cases: readonly Case[] = [
   { argv: ['--nnodes', 'a', ...script] },
   { argv: ['--nnodes', '1:', ...script] },
   { argv: ['--nnodes', ' 1 : 1 ', ...script] },
-  { argv: ['--nnodes', '2', ...script], differs: 'more than one node is not available yet' },
-  { argv: ['--nnodes', '1:4', ...script], differs: 'more than one node is not available yet' },
+  { argv: ['--nnodes', '2', ...script] },
+  { argv: ['--nnodes', '1:4', ...script] },
+  { argv: ['--nnodes=2', '--node-rank=1', '--master-addr=node0', '--rdzv-id=j', ...script] },
+  { argv: ['--nnodes=2', '--rdzv-endpoint=[::1]:29501', ...script] },
+  { argv: ['--nnodes=2', '--rdzv-endpoint=node0', ...script] },
+  { argv: ['--nnodes=2', '--rdzv-backend=c10d', '--rdzv-endpoint=h:99999', ...script] },
   { id: 'L-014', argv: ['--nproc-per-node', 'foo', ...script] },
   { id: 'L-014', argv: ['--nproc-per-node', '', ...script] },
   { id: 'L-014', argv: ['--nproc-per-node', '2.5', ...script] },
@@ -268,7 +273,9 @@ function codeOf(parsed: ParsedCommand): number {
 
 /** Our options in torchrun's words, as far as they can be compared. */
 function describe(options: LaunchOptions): Record<string, unknown> {
-  const { entrypoint, masterPort } = options;
+  const { entrypoint, masterAddr, masterPort, rdzvBackend, rdzvEndpoint = '' } = options;
+  const at = masterPort === undefined ? null : { host: masterAddr, port: masterPort };
+  const master = rdzvBackend === 'static' ? parseAddress(rdzvEndpoint) : at;
   const args = options.passLocalRankArg
     ? ['--local-rank=${local_rank}', ...(options.args ?? [])]
     : options.args;
@@ -279,7 +286,7 @@ function describe(options: LaunchOptions): Record<string, unknown> {
     role: options.role,
     max_restarts: options.maxRestarts,
     run_id: options.runId ?? 'random',
-    master: masterPort === undefined ? null : [options.masterAddr, masterPort],
+    master: master === null || typeof master === 'string' ? null : [master.host, master.port],
     redirects: digits(options.redirects),
     tee: digits(options.tee),
     local_ranks_filter: [...(options.localRanksFilter ?? [])].sort(),

@@ -6,7 +6,16 @@ import { readFeatures } from '../options/own.js';
 import { parseForwardSignals } from '../options/preemption.js';
 import type { CommandName, Env, Values } from '../options/spec.js';
 import { refusal } from './command-line-error.js';
-import { type Meeting, parseNodes, resolveAddress, resolveMeeting } from './meeting.js';
+import { resolveEndpoint } from './endpoint.js';
+import {
+  checkBackend,
+  type Meeting,
+  masterOf,
+  type NodeCounts,
+  parseNodes,
+  resolveMeeting,
+} from './meeting.js';
+import { isHint, nodesOptions } from './nodes.js';
 import { invalidInt, pythonInt, repr } from './python-text.js';
 import { checkRdzvConf, describeConf, parseRdzvConf } from './rdzv-conf.js';
 import { type CliSettings, type Notice, parseLogLevel, parseSignals } from './settings.js';
@@ -33,8 +42,9 @@ export function resolve(command: CommandName, values: Values, env: Env): LaunchC
     values.refuse('no_python', text, '--no-python together with --use-env');
   }
 
-  const [minNodes, maxNodes] = parseNodes(values);
-  const meeting = resolveMeeting(values, maxNodes);
+  const counts = parseNodes(values);
+  const { isAlone } = counts;
+  const meeting = resolveMeeting(values, counts);
   const maxRestarts = values.int('max_restarts') ?? 0;
   if (maxRestarts < 0)
     values.refuse('max_restarts', 'max_restarts must be >= 0', 'an integer from 0');
@@ -44,7 +54,8 @@ export function resolve(command: CommandName, values: Values, env: Env): LaunchC
     );
   }
   const nodeRank = values.int('node_rank') ?? 0;
-  if (nodeRank !== 0 && meeting.backend !== 'static') {
+  const isUsed = meeting.backend === 'static' || (!isAlone && isHint(nodeRank));
+  if (nodeRank !== 0 && !isUsed) {
     warn(
       'node_rank is only used for static rdzv_backend. ' +
         `It will be ignored for rdzv_backend=${meeting.backend}.`,
@@ -67,14 +78,17 @@ export function resolve(command: CommandName, values: Values, env: Env): LaunchC
   const entrypoint = resolveEntrypoint(values);
   if (meeting.runId === '') warn('config has no run_id, generated a random run_id');
 
-  const address = resolveAddress(values, meeting);
+  checkBackend(values, meeting);
+  const endpoint = resolveEndpoint(values, meeting, isAlone);
   checkRdzvConf(values, meeting.backend, rdzvConf);
   const monitorInterval = values.float('monitor_interval') ?? 0.1;
   if (!(monitorInterval > 0)) {
     values.refuse('monitor_interval', 'monitor_interval must be > 0', 'seconds above 0');
   }
   const signals = parseSignals(values, warn);
-  refuseWhatIsNotThereYet(values, maxNodes, meeting, nodeRank);
+  refuseWhatIsNotThereYet(values, counts, meeting, nodeRank);
+  const place = { counts, meeting, endpoint, conf: rdzvConf, nodeRank };
+  const nodes = nodesOptions(values, place, warn);
   if (env.TORCHELASTIC_ENABLE_FILE_TIMER === '1') {
     warn(
       'TORCHELASTIC_ENABLE_FILE_TIMER=1: the watchdog is not available yet; workers run without it',
@@ -95,7 +109,8 @@ export function resolve(command: CommandName, values: Values, env: Env): LaunchC
     maxRestarts: Math.min(maxRestarts, Number.MAX_SAFE_INTEGER),
     role: values.text('role') ?? 'default',
     ...(meeting.runId === '' || meeting.runId === undefined ? {} : { runId: meeting.runId }),
-    ...address,
+    ...masterOf(values, meeting, counts, endpoint),
+    ...nodes,
     // torchrun's static backend meets at that very port, and serves it whatever the variable says.
     ...(meeting.backend === 'static' ? { agentStore: 'on' as const } : {}),
     env: { ...env, TORCHELASTIC_SIGNALS_TO_HANDLE: values.text('signals_to_handle') },
@@ -129,27 +144,53 @@ export function resolve(command: CommandName, values: Values, env: Env): LaunchC
     logLevel: parseLogLevel(command, env),
     notices,
     given: values.given(),
-    banner: [
-      ['entrypoint', nameOf(entrypoint)],
-      ['min_nodes', String(minNodes)],
-      ['max_nodes', String(maxNodes)],
-      ['nproc_per_node', String(nprocPerNode)],
-      ['run_id', meeting.runId ?? ''],
-      ['rdzv_backend', meeting.backend],
-      ['rdzv_endpoint', meeting.endpoint],
-      ['rdzv_configs', describeConf(rdzvConf, meeting.backend === 'static' ? nodeRank : undefined)],
-      ['max_restarts', String(maxRestarts)],
-      ['monitor_interval', String(monitorInterval)],
-      ['log_dir', logDir ?? ''],
-      ['metrics_cfg', '{}'],
-      ['event_log_handler', values.text('event_log_handler') ?? 'null'],
-      ['numa_options', describeNuma(values.text('numa_binding'))],
-      ['signals_to_handle', values.text('signals_to_handle') ?? ''],
-      ['duplicate_stdout_filters', describeList(stdoutFilters)],
-      ['duplicate_stderr_filters', describeList(stderrFilters)],
-    ],
+    banner: bannerOf(values, options, {
+      counts,
+      meeting,
+      conf: describeConf(rdzvConf, meeting.backend === 'static' ? nodeRank : undefined),
+      maxRestarts,
+      monitorInterval,
+    }),
   };
   return { do: values.flag('dry_run') ? 'dry-run' : 'run', options, settings };
+}
+
+/** torchrun's words for what is launched. */
+function bannerOf(
+  values: Values,
+  { entrypoint, nprocPerNode, logDir, ...options }: LaunchOptions,
+  {
+    counts,
+    meeting,
+    conf,
+    ...numbers
+  }: {
+    readonly counts: NodeCounts;
+    readonly meeting: Meeting;
+    readonly conf: string;
+    readonly maxRestarts: number;
+    readonly monitorInterval: number;
+  },
+): CliSettings['banner'] {
+  return [
+    ['entrypoint', nameOf(entrypoint)],
+    ['min_nodes', String(counts.minNodes)],
+    ['max_nodes', String(counts.maxNodes)],
+    ['nproc_per_node', String(nprocPerNode)],
+    ['run_id', meeting.runId ?? ''],
+    ['rdzv_backend', meeting.backend],
+    ['rdzv_endpoint', meeting.endpoint],
+    ['rdzv_configs', conf],
+    ['max_restarts', String(numbers.maxRestarts)],
+    ['monitor_interval', String(numbers.monitorInterval)],
+    ['log_dir', logDir ?? ''],
+    ['metrics_cfg', '{}'],
+    ['event_log_handler', values.text('event_log_handler') ?? 'null'],
+    ['numa_options', describeNuma(values.text('numa_binding'))],
+    ['signals_to_handle', values.text('signals_to_handle') ?? ''],
+    ['duplicate_stdout_filters', describeList(options.duplicateStdoutFilters ?? [])],
+    ['duplicate_stderr_filters', describeList(options.duplicateStderrFilters ?? [])],
+  ];
 }
 
 function parseNproc(values: Values): number | 'auto' | 'cpu' | 'gpu' | 'xpu' {
@@ -263,12 +304,14 @@ function nameOf(entrypoint: Entrypoint): string {
 
 function refuseWhatIsNotThereYet(
   values: Values,
-  maxNodes: number,
+  { minNodes, isAlone }: NodeCounts,
   meeting: Meeting,
   nodeRank: number,
 ): void {
-  if (maxNodes > 1) values.refuse('nnodes', 'more than one node is not available yet', '1');
-  if (meeting.backend === 'static' && nodeRank !== 0) {
+  if (isAlone && minNodes > 1) {
+    values.refuse('nnodes', '--standalone meets nobody', '1, or --rdzv-endpoint in its place');
+  }
+  if (isAlone && meeting.backend === 'static' && nodeRank !== 0) {
     values.refuse('node_rank', 'the only node of a job has number 0', '0');
   }
   if (meeting.backend.startsWith('etcd')) {

@@ -35,6 +35,12 @@ export function describeConf(conf: ReadonlyMap<string, string>, rank: number | u
 }
 
 const booleans = /^(1|true|t|yes|y|0|false|f|no|n)$/i;
+/** A flag of a value that has been checked. */
+export function confFlag(conf: ReadonlyMap<string, string>, key: string): boolean | undefined {
+  const text = conf.get(key);
+  return text === undefined ? undefined : /^(1|t|y)/i.test(text);
+}
+
 const timeouts = ['join', 'last_call', 'close', 'heartbeat'];
 const others = ['keep_alive_interval', 'keep_alive_max_attempt'];
 

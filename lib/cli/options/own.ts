@@ -5,6 +5,7 @@ import { grace } from './grace.js';
 import { hang } from './hangs.js';
 import { hooks } from './hooks.js';
 import { limits } from './limits.js';
+import { nodes } from './nodes.js';
 import { placement } from './placement.js';
 import { preemption } from './preemption.js';
 import { signalTarget } from './signal-target.js';
@@ -24,6 +25,7 @@ export const features: readonly Feature[] = [
   preemption,
   hooks,
   gpus,
+  nodes,
   store,
 ];
 

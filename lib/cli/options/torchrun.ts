@@ -15,7 +15,7 @@ export const torchrunOptions: readonly OptionSpec[] = [
     env: true,
     origin: 'torchrun',
     group: 'nodes',
-    help: 'Nodes of the job. More than one is not available yet.',
+    help: 'Nodes that take part: N, or any number from MIN to MAX.',
   },
   {
     names: both('--nproc-per-node'),
@@ -37,7 +37,7 @@ export const torchrunOptions: readonly OptionSpec[] = [
     env: true,
     origin: 'torchrun',
     group: 'nodes',
-    help: 'How nodes find each other. etcd is not available yet.',
+    help: 'How nodes find each other: c10d at a server that one of them has, static likewise with the numbers that --node-rank gives. etcd is not available yet.',
   },
   {
     names: both('--rdzv-endpoint'),
@@ -48,7 +48,7 @@ export const torchrunOptions: readonly OptionSpec[] = [
     env: true,
     origin: 'torchrun',
     group: 'nodes',
-    help: 'Where they meet. With one node nothing but a static endpoint is used.',
+    help: 'Where they meet, the same on all nodes; c10d takes port 29400 if none is given. With one node nothing but a static endpoint is used.',
   },
   {
     names: both('--rdzv-id'),
@@ -70,7 +70,7 @@ export const torchrunOptions: readonly OptionSpec[] = [
     env: true,
     origin: 'torchrun',
     group: 'nodes',
-    help: 'More settings of the rendezvous. Unknown keys are ignored; one node needs none.',
+    help: 'More settings of the rendezvous: join_timeout, last_call_timeout, is_host and others of torchrun. Unknown keys are ignored; one node needs none.',
   },
   {
     names: ['--standalone'],
@@ -235,7 +235,7 @@ export const torchrunOptions: readonly OptionSpec[] = [
     env: true,
     origin: 'torchrun',
     group: 'nodes',
-    help: 'Number of this node, for the static backend.',
+    help: 'Number of this node: its group rank with static, a hint for the first order of ranks with c10d.',
   },
   {
     names: both('--master-addr'),
@@ -246,7 +246,7 @@ export const torchrunOptions: readonly OptionSpec[] = [
     env: true,
     origin: 'torchrun',
     group: 'nodes',
-    help: 'Where workers meet, for the static backend; IPv6 in brackets.',
+    help: 'Where nodes and workers meet, for the static backend; IPv6 in brackets.',
   },
   {
     names: both('--master-port'),
@@ -256,7 +256,7 @@ export const torchrunOptions: readonly OptionSpec[] = [
     env: true,
     origin: 'torchrun',
     group: 'nodes',
-    help: 'The port there, the same in every round. Without it a free one, anew in each round.',
+    help: 'The port there, the same in every round. Without it 29500, or for one node a free one, anew in each round.',
   },
   {
     names: both('--local-addr'),
@@ -266,7 +266,7 @@ export const torchrunOptions: readonly OptionSpec[] = [
     env: true,
     origin: 'torchrun',
     group: 'nodes',
-    help: 'Address that this node is known by.',
+    help: 'Address that other nodes reach this one at. Without it the one from which it reaches the endpoint.',
   },
   {
     names: both('--logs-specs'),

@@ -626,13 +626,6 @@ const complaints: readonly [
     '--shutdown-timeout=-1: shutdown_timeout must be non-negative, got -1 (accepted: seconds from 0)',
   ],
   [
-    'more than one node',
-    '--nnodes=1:4 t.py',
-    {},
-    1,
-    '--nnodes=1:4: more than one node is not available yet (accepted: 1)',
-  ],
-  [
     'another node than the only one',
     '--node-rank=1 --master-port=1 t.py',
     {},

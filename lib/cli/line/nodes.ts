@@ -1,0 +1,132 @@
+import type { LaunchOptions } from '../../options/launch-options.js';
+import { minLeaseMs } from '../../options/nodes.js';
+import { type Address, addressOf } from '../../util/address.js';
+import { maxTimerMs } from '../../util/duration.js';
+import type { Values } from '../options/spec.js';
+import type { Meeting, NodeCounts } from './meeting.js';
+import { pythonInt } from './python-text.js';
+import { confFlag } from './rdzv-conf.js';
+
+/** torchrun's port for c10d. @source pytorch 2.13, torch/distributed/elastic/rendezvous/c10d_rendezvous_backend.py */
+const c10dPort = 29_400;
+
+/** torchrun's wait of static nodes for each other. @source pytorch 2.13, torch/distributed/run.py and launcher/api.py */
+const staticTimeoutSeconds = 900;
+
+/** What the command line says of how several nodes meet. */
+export interface Nodes {
+  readonly counts: NodeCounts;
+  readonly meeting: Meeting;
+  readonly endpoint: Address | undefined;
+  readonly conf: ReadonlyMap<string, string>;
+  readonly nodeRank: number;
+}
+
+/**
+ * Options for several nodes; a job of one has none.
+ *
+ * @throws CommandLineError
+ */
+export function nodesOptions(
+  values: Values,
+  { counts, meeting, endpoint, conf, nodeRank }: Nodes,
+  warn: (text: string) => void,
+): Partial<LaunchOptions> {
+  const { minNodes, maxNodes, isAlone } = counts;
+  if (isAlone) return {};
+  if (meeting.runId === '') {
+    values.refuse(
+      'rdzv_id',
+      "without an id nodes don't know that they belong together",
+      'a text, the same on all nodes',
+    );
+  }
+  const isStatic = meeting.backend === 'static';
+  return {
+    ...(isStatic
+      ? staticOptions(values, counts, conf, nodeRank, warn)
+      : c10dOptions(values, conf, nodeRank)),
+    minNodes: isStatic ? maxNodes : minNodes,
+    maxNodes,
+    rdzvBackend: isStatic ? 'static' : 'c10d',
+    rdzvEndpoint: placeOf(values, meeting, endpoint, warn),
+    ...localAddrOf(values),
+  };
+}
+
+function placeOf(
+  values: Values,
+  meeting: Meeting,
+  { host, port = c10dPort }: Address = { host: 'localhost' },
+  warn: (text: string) => void,
+): string {
+  const place = addressOf(host, port);
+  if (port === 0) {
+    const dest = values.text('rdzv_endpoint') ? 'rdzv_endpoint' : 'master_port';
+    values.refuse(dest, "the other nodes can't know a port that is chosen here", 'a port from 1');
+  }
+  if (meeting.endpoint.trim() === '')
+    warn(`without --rdzv-endpoint nodes meet at ${place}, where only this machine's can`);
+  return place;
+}
+
+function staticOptions(
+  values: Values,
+  { minNodes, maxNodes }: NodeCounts,
+  conf: ReadonlyMap<string, string>,
+  nodeRank: number,
+  warn: (text: string) => void,
+): Partial<LaunchOptions> {
+  if (!(nodeRank >= 0 && nodeRank < maxNodes)) {
+    const accepted = `0 to ${maxNodes - 1}, another on each node`;
+    values.refuse('node_rank', `there is no such node among ${maxNodes}`, accepted);
+  }
+  if (minNodes !== maxNodes) {
+    warn(
+      `the static rdzv_backend waits for all ${maxNodes} nodes; --rdzv-backend=c10d starts with ${minNodes}`,
+    );
+  }
+  const seconds = pythonInt(conf.get('timeout') ?? '') ?? staticTimeoutSeconds;
+  return { nodeRank, joinTimeoutMs: toMs(seconds) };
+}
+
+function c10dOptions(
+  values: Values,
+  conf: ReadonlyMap<string, string>,
+  nodeRank: number,
+): Partial<LaunchOptions> {
+  if (conf.get('store_type')?.trim().toLowerCase() === 'file') {
+    values.refuse('rdzv_conf', "nodes can't meet at a file", 'store_type=tcp');
+  }
+  const seconds = (key: string): number | undefined => pythonInt(conf.get(key) ?? '');
+  const isHost = confFlag(conf, 'is_host');
+  const joinTimeout = seconds('join_timeout');
+  const lastCall = seconds('last_call_timeout');
+  const leaseMs = toMs(
+    (seconds('keep_alive_interval') ?? 5) * (seconds('keep_alive_max_attempt') ?? 3),
+  );
+  // Whoever sets one of them knows how long a node of theirs may be silent.
+  const isLeaseGiven = conf.has('keep_alive_interval') || conf.has('keep_alive_max_attempt');
+  return {
+    ...(isHost === undefined ? {} : { isHost }),
+    ...(joinTimeout === undefined ? {} : { joinTimeoutMs: toMs(joinTimeout) }),
+    ...(lastCall === undefined ? {} : { lastCallMs: toMs(lastCall) }),
+    ...(isLeaseGiven && leaseMs >= minLeaseMs ? { leaseMs } : {}),
+    ...(values.isGiven('node_rank') && isHint(nodeRank) ? { nodeRank } : {}),
+  };
+}
+
+/** Whether a node's number says something about the order of several. */
+export function isHint(nodeRank: number): boolean {
+  return Number.isSafeInteger(nodeRank) && nodeRank >= 0;
+}
+
+function localAddrOf(values: Values): Partial<LaunchOptions> {
+  const localAddr = (values.text('local_addr') ?? '').trim().replace(/^\[(.*)\]$/, '$1');
+  return localAddr === '' ? {} : { localAddr };
+}
+
+/** Clamped to what a timer takes. */
+function toMs(seconds: number): number {
+  return Math.min(Math.max(seconds, 0) * 1000, maxTimerMs);
+}

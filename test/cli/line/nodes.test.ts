@@ -1,0 +1,221 @@
+import t from 'tap';
+import { type ParsedCommand, parseCommand } from '../../../lib/cli/line/args.js';
+import type { CommandName, Env } from '../../../lib/cli/options/spec.js';
+import { type LaunchOptions, withDefaults } from '../../../lib/options/launch-options.js';
+import { nodesChecks } from '../../../lib/options/nodes.js';
+
+function parse(line: string, env: Env = {}, command: CommandName = 'regroup'): ParsedCommand {
+  const words = `${line} t.py`.split(' ').filter(word => word !== '');
+  return parseCommand(command, words, env);
+}
+
+/** The options about nodes that a command line gives, beside those that chance or a default decides. */
+function nodesOf(line: string, env?: Env, command?: CommandName): Record<string, unknown> {
+  const parsed = parse(line, env, command);
+  if (!('options' in parsed)) throw new Error(JSON.stringify(parsed));
+  const names = [...Object.keys(nodesChecks), 'runId', 'masterAddr', 'masterPort'];
+  const given = Object.entries(parsed.options).filter(([name]) => names.includes(name));
+  // What the command line accepts must be good enough for whoever launches.
+  withDefaults(parsed.options);
+  return Object.fromEntries(given);
+}
+
+function noticesOf(line: string, env?: Env): readonly string[] {
+  const parsed = parse(line, env);
+  if (!('settings' in parsed)) throw new Error(JSON.stringify(parsed));
+  return parsed.settings.notices.map(({ text }) => text);
+}
+
+const c10d = '--nnodes=2:4 --rdzv-backend=c10d --rdzv-endpoint=node0 --rdzv-id=job';
+const elastic: LaunchOptions = {
+  entrypoint: { script: 't.py' },
+  minNodes: 2,
+  maxNodes: 4,
+  rdzvBackend: 'c10d',
+  rdzvEndpoint: 'node0:29400',
+  runId: 'job',
+};
+const { entrypoint: _, ...elasticNodes } = elastic;
+const fixed = {
+  minNodes: 2,
+  maxNodes: 2,
+  rdzvBackend: 'static',
+  rdzvEndpoint: '127.0.0.1:29500',
+  runId: 'none',
+  nodeRank: 0,
+  joinTimeoutMs: 900_000,
+};
+
+const meanings: readonly [title: string, line: string, env: Env, nodes: object][] = [
+  ['R-026: c10d without a port is at 29400', c10d, {}, elasticNodes],
+  [
+    'R-026: an endpoint may have blanks around it, and a port',
+    '--nnodes=2 --rdzv-backend=c10d',
+    { PET_RDZV_ENDPOINT: ' node0:7 ' },
+    { minNodes: 2, maxNodes: 2, rdzvBackend: 'c10d', rdzvEndpoint: 'node0:7', runId: 'none' },
+  ],
+  ...(
+    [
+      ['[::1]', '[::1]:29400'],
+      ['[::1]:5', '[::1]:5'],
+      ['::1', '[::1]:29400'],
+      ['fe80::1%eth0', '[fe80::1%eth0]:29400'],
+      ['[fe80::1%eth0]:5', '[fe80::1%eth0]:5'],
+    ] as const
+  ).map(([given, rdzvEndpoint]): (typeof meanings)[number] => [
+    `R-055: the endpoint ${given}`,
+    c10d.replace('node0', given),
+    {},
+    { ...elasticNodes, rdzvEndpoint },
+  ]),
+  ['L-049: static nodes meet at the master address', '--nnodes=2', {}, fixed],
+  [
+    'L-049: each has the rank that it is given',
+    '--nnodes 2 --node-rank 1 --master-addr=[fd00::1] --master-port=5 --rdzv-id=job',
+    {},
+    { ...fixed, nodeRank: 1, rdzvEndpoint: '[fd00::1]:5', runId: 'job' },
+  ],
+  [
+    'L-105: the variables of Kubeflow start a job of several nodes',
+    '',
+    {
+      PET_NNODES: '2',
+      PET_NPROC_PER_NODE: '8',
+      PET_NODE_RANK: '1',
+      PET_MASTER_ADDR: 'job-node-0-0.job',
+      PET_MASTER_PORT: '29500',
+    },
+    { ...fixed, nodeRank: 1, rdzvEndpoint: 'job-node-0-0.job:29500' },
+  ],
+  ['static waits for all', '--nnodes=1:2', {}, fixed],
+  [
+    'R-043: static has a time-out of its own',
+    '--nnodes=2 --rdzv-conf=timeout=60,join_timeout=5',
+    {},
+    { ...fixed, joinTimeoutMs: 60_000 },
+  ],
+  [
+    'R-026: keys of --rdzv-conf',
+    `${c10d} --rdzv-conf=join_timeout=60,last_call_timeout=5,is_host=0,timeout=7,read_timeout=9,what=ever`,
+    {},
+    { ...elasticNodes, joinTimeoutMs: 60_000, lastCallMs: 5_000, isHost: false },
+  ],
+  [
+    'R-013: as long as torchrun would have taken for a silent node',
+    `${c10d} --rdzv-conf=keep_alive_max_attempt=4,is_host=True`,
+    {},
+    { ...elasticNodes, leaseMs: 20_000, isHost: true },
+  ],
+  [
+    'an option of ours wins over a key of torchrun',
+    `${c10d} --lease=2s --rdzv-conf=keep_alive_interval=10`,
+    {},
+    { ...elasticNodes, leaseMs: 2_000 },
+  ],
+  [
+    'a keep-alive that cannot be meant is none',
+    `${c10d} --rdzv-conf=keep_alive_interval=0`,
+    {},
+    elasticNodes,
+  ],
+  [
+    'times that no timer takes are the longest that one does',
+    `${c10d} --rdzv-conf=join_timeout=99999999999`,
+    {},
+    { ...elasticNodes, joinTimeoutMs: 2 ** 31 - 1 },
+  ],
+  [
+    "options of ours, in times' one grammar",
+    `${c10d} --nnodes-unit=2 --lease=1500ms --grow-debounce=1m --return-grace=0`,
+    {},
+    { ...elasticNodes, nodesPerUnit: 2, leaseMs: 1500, growDebounceMs: 60_000, returnGraceMs: 0 },
+  ],
+  ['a rank is a hint for c10d', `${c10d} --node-rank=3`, {}, { ...elasticNodes, nodeRank: 3 }],
+  ['so is 0, where it is given', c10d, { PET_NODE_RANK: '0' }, { ...elasticNodes, nodeRank: 0 }],
+  ['a hint below 0 is none', `${c10d} --node-rank=-1`, {}, elasticNodes],
+  [
+    'the address that others reach this node at',
+    `${c10d} --local-addr=[fd00::7]`,
+    {},
+    { ...elasticNodes, localAddr: 'fd00::7' },
+  ],
+  [
+    'nodes of one machine need no endpoint',
+    '--nnodes=2 --rdzv-backend=c10d',
+    {},
+    {
+      minNodes: 2,
+      maxNodes: 2,
+      rdzvBackend: 'c10d',
+      rdzvEndpoint: 'localhost:29400',
+      runId: 'none',
+    },
+  ],
+];
+
+for (const [title, line, env, nodes] of meanings) {
+  t.test(`${title}: ${JSON.stringify(line)}`, t => {
+    t.strictSame(nodesOf(line, env), nodes);
+    t.strictSame(nodesOf(line, env, 'regroup-launch'), nodes);
+    t.end();
+  });
+}
+
+t.test('a job of one node is told nothing about nodes', t => {
+  const lines = [
+    '--rdzv-backend=c10d --rdzv-endpoint=node0 --rdzv-id=a --node-rank=1 --rdzv-conf=join_timeout=5',
+    '--lease=1s --grow-debounce=1s --return-grace=1s --nnodes-unit=1 --nnodes=1:1 --rdzv-id=a --master-port=5',
+    '--standalone --nnodes=1:4 --nnodes-unit=2 --rdzv-endpoint=node0',
+  ];
+  for (const line of lines) {
+    const given = Object.keys(nodesOf(line)).filter(name => name in nodesChecks);
+    t.strictSame(given, [], line);
+  }
+  t.end();
+});
+
+t.test('what has an effect that one may not expect is told', t => {
+  t.strictSame(noticesOf(`${c10d} --node-rank=3`), []);
+  t.match(noticesOf(`${c10d} --node-rank=-1`), [/^node_rank is only used for static/]);
+  t.match(noticesOf('--nnodes=1:2'), [/waits for all 2 nodes; --rdzv-backend=c10d starts with 1/]);
+  t.match(noticesOf('--nnodes=2 --rdzv-backend=c10d'), [
+    /^master_addr is only used for static/,
+    /^without --rdzv-endpoint nodes meet at localhost:29400/,
+  ]);
+  t.end();
+});
+
+const complaints: readonly [line: string, text: string][] = [
+  ['--nnodes=2 --standalone', '--nnodes=2: --standalone meets nobody'],
+  ['--nnodes=2 --rdzv-backend=etcd', 'rendezvous through etcd is not available yet'],
+  ['--nnodes=2 --node-rank=2', '--node-rank=2: there is no such node among 2 (accepted: 0 to 1'],
+  ['--nnodes=2 --node-rank=-1', '--node-rank=-1: there is no such node among 2'],
+  ['--nnodes=2 --master-port=0', '--master-port=0: the other nodes'],
+  ['--nnodes=2 --rdzv-endpoint=a', '--rdzv-endpoint=a: port is missing in endpoint: a'],
+  [c10d.replace('node0', 'a:0'), "--rdzv-endpoint=a:0: the other nodes can't know a port"],
+  [c10d.replace('node0', 'a:99999'), "The port number of the rendezvous endpoint 'a:99999'"],
+  [c10d.replace('node0', 'http://a:1'), "The hostname of the rendezvous endpoint 'http://a:1'"],
+  [c10d.replace('node0', 'fd00::1:7'), '(accepted: [fd00::1]:7 or [fd00::1:7])'],
+  [c10d.replace('=job', '='), "--rdzv-id=: without an id nodes don't know"],
+  [
+    `${c10d} --rdzv-conf=store_type=file`,
+    "--rdzv-conf=store_type=file: nodes can't meet at a file",
+  ],
+  [`${c10d} --rdzv-conf=is_host=maybe`, "'is_host' does not represent a valid boolean value"],
+  [`${c10d} --nnodes-unit=3`, '--nnodes-unit=3: it does not divide 4 nodes'],
+  [`${c10d} --nnodes-unit=0`, '--nnodes-unit=0: '],
+  [`${c10d} --lease=499ms`, '--lease=499ms: too short for a machine that is busy'],
+  [`${c10d} --lease=soon`, '--lease=soon: not a time'],
+  [`${c10d} --grow-debounce=-1`, '--grow-debounce=-1: not a time'],
+];
+
+for (const [line, text] of complaints) {
+  t.test(`${line} is refused in one line`, t => {
+    const parsed = parse(line);
+
+    if (parsed.do !== 'error') throw new Error('it is accepted');
+    t.equal(parsed.exitCode, 1);
+    t.ok(parsed.text.includes(text) && !parsed.text.includes('\n'), parsed.text);
+    t.end();
+  });
+}
