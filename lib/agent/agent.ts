@@ -143,7 +143,8 @@ export function createAgent(job: Job): Agent {
         return;
       }
       case 'release-round':
-        core?.closeTable(action.round);
+        // Workers of other nodes may outlive these.
+        if (!rendezvous.serves?.(action.round)) core?.closeTable(action.round);
         return;
       case 'tell':
         told.publish(action.event);

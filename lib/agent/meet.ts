@@ -1,56 +1,84 @@
+import { lookup } from 'node:dns';
 import { connect } from 'node:net';
 import { networkInterfaces } from 'node:os';
-import type { Coordination } from '../coordination/coordination.js';
-import { CoordinationError } from '../coordination/coordination.js';
+import { setTimeout as pause } from 'node:timers/promises';
+import { type Coordination, CoordinationError } from '../coordination/coordination.js';
 import { connectServer } from '../coordination/server.js';
-import { RegroupError } from '../errors.js';
+import { launchError, onMachine, RegroupError } from '../errors.js';
 import type { Settings } from '../options/launch-options.js';
+import { isHostOf, ownAddress } from '../rendezvous/endpoint.js';
 import type { Met } from '../rendezvous/together.js';
 import { hostname } from '../system/hostname.js';
-import { type Address, isLoopback } from '../util/address.js';
+import { needPool } from '../system/pool.js';
+import { type Address, addressOf, isLoopback } from '../util/address.js';
 import { codeOf } from '../util/errno.js';
 
 /** How long one attempt to reach the endpoint takes, and each call later on. */
 const attemptMs = 5_000;
 
-/** Reaches the endpoint that a job's nodes meet at, and serves it where this node is the one. */
+/**
+ * Reaches the endpoint that a job's nodes meet at, and serves it where this node is the one.
+ *
+ * @param serve throws ERR_PORT
+ * @param signal gives up
+ * @throws ERR_RENDEZVOUS where it can't be reached in time, or something else answers there; ERR_PORT, ERR_MACHINE
+ */
 export async function meet(
   settings: Settings,
   { host, port }: Required<Address>,
   serve: (port: number) => void,
   signal: AbortSignal,
 ): Promise<Met> {
-  const isHost = await isServed(settings, host, () => serve(port));
-  const coordination = await reach(host, port, settings.joinTimeoutMs, signal);
-  const address = settings.localAddr ?? (await localEnd(host, port));
-  return { coordination, address, isHost };
+  const { joinTimeoutMs, localAddr, isHost } = settings;
+  const late = AbortSignal.timeout(joinTimeoutMs);
+  const limit = AbortSignal.any([signal, late]);
+  onMachine("can't look up the endpoint", needPool);
+  const interfaces = networkInterfaces();
+  const isOurs = await isHostOf(host, {
+    isHost,
+    interfaces,
+    hostname: hostname(),
+    resolve,
+    pause: (ms, signal) => pause(ms, undefined, { signal }),
+    signal: limit,
+  });
+  const isServed = isOurs && tryToServe(() => serve(port), isHost === true);
+  try {
+    const coordination = await reach(host, port, limit);
+    const local = await localEnd(host, port);
+    const endpointIsLoopback = isLoopback(host);
+    const address = ownAddress(local, { localAddr, interfaces, endpointIsLoopback });
+    return { coordination, address, isHost: isServed };
+  } catch (error) {
+    if (!late.aborted && !(error instanceof CoordinationError)) throw error;
+    throw launchError('ERR_RENDEZVOUS', [unreached(settings, host, port, error)], error);
+  }
 }
 
-async function reach(
-  host: string,
-  port: number,
-  limitMs: number,
-  signal: AbortSignal,
-): Promise<Coordination> {
-  const endMs = performance.now() + limitMs;
+/** Another agent on this node may serve it already, unless it's said to be this one's. */
+function tryToServe(serve: () => void, isCertain: boolean): boolean {
+  try {
+    serve();
+    return true;
+  } catch (error) {
+    const isTaken = error instanceof RegroupError && codeOf(error.cause) === 'EADDRINUSE';
+    if (isTaken && !isCertain) return false;
+    throw error;
+  }
+}
+
+async function reach(host: string, port: number, limit: AbortSignal): Promise<Coordination> {
   for (;;) {
-    const leftMs = endMs - performance.now();
     try {
-      return await connectServer({
-        host,
-        port,
-        timeoutMs: Math.max(1, Math.min(attemptMs, leftMs)),
-      });
+      return await connectServer({ host, port, timeoutMs: attemptMs });
     } catch (error) {
-      const isLate = signal.aborted || performance.now() >= endMs;
       const mayCome = error instanceof CoordinationError && error.code === 'UNAVAILABLE';
-      if (mayCome && !isLate) continue;
-      throw error;
+      if (!mayCome || limit.aborted) throw error;
     }
   }
 }
 
-/** The local end of a connection to the endpoint: what others reach this node at. */
+/** The local end of a connection to the endpoint. */
 function localEnd(host: string, port: number): Promise<string> {
   return new Promise((resolve, reject) => {
     const socket = connect({ host, port, autoSelectFamily: true });
@@ -63,19 +91,19 @@ function localEnd(host: string, port: number): Promise<string> {
   });
 }
 
-async function isServed(settings: Settings, host: string, serve: () => void): Promise<boolean> {
-  const { isHost } = settings;
-  const own = Object.values(networkInterfaces()).flatMap(each => each?.map(one => one.address));
-  const isOurs = isHost ?? (isLoopback(host) || host === hostname() || own.includes(host));
-  if (!isOurs) return false;
-  try {
-    serve();
-    return true;
-  } catch (error) {
-    // Another agent on this node may serve it, unless it was said to be this one.
-    const isTaken =
-      error instanceof RegroupError && codeOf(error.cause) === 'EADDRINUSE' && isHost !== true;
-    if (isTaken) return false;
-    throw error;
-  }
+function resolve(name: string): Promise<readonly string[]> {
+  return new Promise((done, fail) => {
+    lookup(name, { all: true, order: 'verbatim' }, (error, found) => {
+      if (error === null) done(found.map(({ address }) => address));
+      else fail(error);
+    });
+  });
+}
+
+function unreached(settings: Settings, host: string, port: number, error: unknown): string {
+  const { joinTimeoutMs } = settings;
+  const why = error instanceof Error ? error.message : String(error);
+  if (error instanceof CoordinationError && error.code === 'PROTOCOL')
+    return `${why}; is --rdzv-endpoint the address and port of the node that serves it?`;
+  return `no node serves ${addressOf(host, port)}, tried for ${joinTimeoutMs / 1000} s: ${why}; it is served by the node whose name or address it is, or the one with --rdzv-conf is_host=1`;
 }

@@ -30,7 +30,7 @@ export interface NodeSurroundings {
 export function rendezvousOf(
   job: Job,
   around: NodeSurroundings,
-): Rendezvous & Partial<Pick<Together, 'close'>> {
+): Rendezvous & Partial<Pick<Together, 'close' | 'serves'>> {
   const policy = failurePolicyOf(job.settings);
   return job.settings.maxNodes > 1
     ? together(job, around)

@@ -1,29 +1,26 @@
-import { type Coordination, CoordinationError } from '../coordination/coordination.js';
+import { type Coordination, CoordinationError, type Lease } from '../coordination/coordination.js';
 import { launchError } from '../errors.js';
 import type { FailurePolicy } from '../options/failures.js';
 import { maxTimerMs } from '../util/duration.js';
 import { keepMembership, type Membership } from './membership.js';
-import {
-  type ParticipantEvent,
-  type ParticipantState,
-  step,
-  type Told,
-  type Write,
-} from './participant.js';
+import { type ParticipantEvent, type ParticipantState, step, type Told } from './participant.js';
 import type { LastVerdict, Place, Rendezvous, RendezvousEvent } from './rendezvous.js';
 import {
   type Ending,
   emptyView,
   type JobVerdict,
-  keys,
   type Settings,
   type SharedRound,
-  type StoreAddress,
 } from './shared.js';
+import { createStores, type Stores } from './stores.js';
 import { followTable, type Table } from './table.js';
+import { refusal, tooFew, unreachable } from './words.js';
+import { createWriter, type Writer } from './writer.js';
 
 /** The rendezvous of a job on several nodes: performs what `participant.ts` decides. */
 export interface Together extends Rendezvous {
+  /** Whether workers of other nodes may use this node's store of a round. */
+  serves(round: number): boolean;
   /**
    * Ends this node's part. Where others need this node to learn of the job's end, it waits for them, for some seconds.
    */
@@ -73,10 +70,9 @@ export interface Met {
 
 /** How long whoever serves the table waits at the job's end for the others to have read it. */
 const lingerMs = 10_000;
-/** Before a write is tried again whose outcome nobody knows. */
-const retryMs = 100;
 
 export function createTogether(options: TogetherOptions, around: TogetherSurroundings): Together {
+  const { settings, joinTimeoutMs } = options;
   const prefix = `/regroup/${options.runId}/`;
   const early: ParticipantEvent[] = [];
   const happenings: ParticipantEvent[] = [];
@@ -84,6 +80,8 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
   let met: Met | undefined;
   let table: Table | undefined;
   let membership: Membership | undefined;
+  let writer: Writer | undefined;
+  let stores: Stores | undefined;
   let busy = false;
   let wake: NodeJS.Timeout | undefined;
   let joinLimit: NodeJS.Timeout | undefined;
@@ -103,12 +101,25 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
       met = found;
       const { coordination, address } = found;
       state = initialState(options, address);
+      const lease = (): Lease | undefined => membership?.lease();
+      writer = createWriter({
+        coordination,
+        prefix,
+        lease,
+        revision: () => state?.view.revision ?? 0,
+        lost: ended => membership?.lost(ended),
+        written: revision => happen({ event: 'written', revision }),
+        failed: giveUp,
+      });
+      const { openStore: open, closeStore: close } = around;
+      stores = createStores({ coordination, prefix, address, lease, open, close });
       table = followTable(
         coordination,
         prefix,
         view => {
           happen({ event: 'seen', view });
           tellFormed();
+          stores?.endBefore(view.round?.value.number ?? 0);
           if (isAlone()) allGone?.();
         },
         giveUp,
@@ -141,7 +152,7 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
     for (let next = happenings.shift(); next !== undefined; next = happenings.shift()) {
       const after = step(state, next, around.nowMs(), Math.random());
       state = after.state;
-      if (after.write !== undefined) void perform(after.write);
+      if (after.write !== undefined) writer?.write(after.write);
       clearTimeout(wake);
       const { wakeAtMs } = after;
       if (wakeAtMs !== undefined) {
@@ -151,47 +162,6 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
       for (const told of after.told) hear(told);
     }
     busy = false;
-  }
-
-  async function perform({ compares, changes }: Write): Promise<void> {
-    const lease = membership?.lease();
-    try {
-      if (met === undefined || state === undefined) return;
-      const { isDone, revision, entries } = await met.coordination.txn(
-        compares.map(each => ({ ...each, key: prefix + each.key })),
-        changes.map(change => {
-          if ('delete' in change) return { delete: prefix + change.delete };
-          const { put, value, isLeased = false } = change;
-          if (isLeased && lease === undefined)
-            throw new CoordinationError('LEASE_LOST', 'no lease');
-          return { put: prefix + put, value, ...(isLeased && lease ? { lease } : {}) };
-        }),
-      );
-      if (isDone) {
-        happen({ event: 'written', revision });
-        return;
-      }
-      // Others were faster: it's decided again once that's seen. Keys that are gone tell nothing of when they went.
-      const newest = Math.max(0, ...entries.map(({ modified }) => modified));
-      if (newest > state.view.revision) happen({ event: 'written', revision: newest });
-      else writeLater();
-    } catch (error) {
-      if (isOver) return;
-      if (error instanceof CoordinationError && error.code === 'LEASE_LOST') {
-        if (lease !== undefined) membership?.lost(lease);
-        writeLater();
-      } else if (error instanceof CoordinationError && error.code !== 'INVALID') {
-        writeLater();
-      } else {
-        giveUp(error);
-      }
-    }
-  }
-
-  function writeLater(): void {
-    setTimeout(() => {
-      if (!isOver) happen({ event: 'written', revision: 0 });
-    }, retryMs);
   }
 
   function fenced(): void {
@@ -207,7 +177,11 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
     switch (told.tell) {
       case 'round-formed':
         forming = told;
-        if (told.groupRank === 0) serveStore(told.round.number);
+        try {
+          if (told.groupRank === 0) stores?.serve(told.round.number);
+        } catch (error) {
+          giveUp(error);
+        }
         tellFormed();
         return;
       case 'round-broken': {
@@ -232,30 +206,8 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
         around.tell({ event: 'verdict', round: 0, verdict: lastVerdict(told.verdict) });
         return;
       case 'refused':
-        giveUp(launchError('ERR_RENDEZVOUS', [refusal(told.theirs, options.settings)]));
+        giveUp(launchError('ERR_RENDEZVOUS', [refusal(told.theirs, settings)]));
         return;
-    }
-  }
-
-  /** What others need before they may start: where the round's store is. */
-  function serveStore(round: number): void {
-    try {
-      const address: StoreAddress = { host: met?.address ?? '', port: around.openStore(round) };
-      void publish(prefix + keys.store(round), JSON.stringify(address));
-    } catch (error) {
-      giveUp(error);
-    }
-  }
-
-  async function publish(key: string, value: string): Promise<void> {
-    const round = forming?.round.number;
-    const lease = membership?.lease();
-    try {
-      if (lease !== undefined) await met?.coordination.put(key, value, lease);
-    } catch {
-      // It's still wanted, unless the round is over.
-      if (isOver || round === undefined || forming?.round.number !== round) return;
-      setTimeout(() => void publish(key, value), retryMs);
     }
   }
 
@@ -277,9 +229,8 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
   /** @returns whether there was one */
   function dropForming(): boolean {
     if (forming === undefined) return false;
-    const { round, groupRank } = forming;
+    stores?.end(forming.round.number);
     forming = undefined;
-    if (groupRank === 0) around.closeStore(round.number);
     return true;
   }
 
@@ -333,21 +284,13 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
       // The first connection has a limit of its own.
       if (state === undefined) return limitJoin();
       if (membership?.lease() === undefined) {
-        const why = `the rendezvous could not be reached for ${options.joinTimeoutMs / 1000} s; is the node that serves it, or its process, gone?`;
-        return giveUp(launchError('ERR_RENDEZVOUS', [why]));
+        return giveUp(launchError('ERR_RENDEZVOUS', [unreachable(joinTimeoutMs)]));
       }
       // Whoever is more than a round takes waits for a vacancy, however long.
       const round = state.view.round?.value;
       if (round !== undefined && round.ending === undefined) limitJoin();
-      else giveUp(launchError('ERR_RENDEZVOUS', [tooFew()]));
-    }, options.joinTimeoutMs);
-  }
-
-  function tooFew(): string {
-    const { settings, joinTimeoutMs } = options;
-    const nodes = [...(state?.view.members.values() ?? [])].map(({ value }) => value.node).sort();
-    const came = nodes.length === 0 ? 'none' : `${nodes.length} (${nodes.join(', ')})`;
-    return `${settings.minNodes} nodes are needed, and ${came} came in ${joinTimeoutMs / 1000} s; start the others with the same --rdzv-id and --rdzv-endpoint, or give them more time with --rdzv-conf join_timeout=SECONDS`;
+      else giveUp(launchError('ERR_RENDEZVOUS', [tooFew(state.view, settings, joinTimeoutMs)]));
+    }, joinTimeoutMs);
   }
 
   async function linger(): Promise<void> {
@@ -362,6 +305,7 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
   }
 
   return {
+    serves: round => stores?.serves(round) === true,
     join() {
       limitJoin();
       if (!isBegun) void begin();
@@ -389,6 +333,7 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
       await linger();
       isOver = true;
       clearTimeout(wake);
+      writer?.close();
       table?.close();
       await closing;
       await met?.coordination.close();
@@ -428,12 +373,6 @@ function placeOf({ participants }: SharedRound, groupRank: number): Place {
     firstRank: sum(sizes.slice(0, groupRank)),
     worldSize: sum(sizes),
   };
-}
-
-function refusal(theirs: Settings, ours: Settings): string {
-  const say = ({ minNodes, maxNodes, nodesPerUnit }: Settings): string =>
-    `--nnodes ${minNodes}:${maxNodes}${nodesPerUnit === 1 ? '' : ` --nnodes-unit ${nodesPerUnit}`}`;
-  return `the job was started with ${say(theirs)}, and this node with ${say(ours)}; give all nodes the same, or another --rdzv-id`;
 }
 
 function asRendezvousError(error: unknown): unknown {

@@ -1,0 +1,23 @@
+import type { Settings, View } from './shared.js';
+
+/** What people are told of a rendezvous that doesn't come about. */
+
+export function refusal(theirs: Settings, ours: Settings): string {
+  return `the job was started with ${say(theirs)}, and this node with ${say(ours)}; give all nodes the same, or another --rdzv-id`;
+}
+
+function say({ minNodes, maxNodes, nodesPerUnit }: Settings): string {
+  const nodes = minNodes === maxNodes ? minNodes : `${minNodes}:${maxNodes}`;
+  return `--nnodes ${nodes}${nodesPerUnit === 1 ? '' : ` --nnodes-unit ${nodesPerUnit}`}`;
+}
+
+/** Who came, and that it wasn't enough. */
+export function tooFew(view: View, { minNodes }: Settings, afterMs: number): string {
+  const nodes = [...view.members.values()].map(({ value }) => value.node).sort();
+  const came = nodes.length === 0 ? 'none' : `${nodes.length} (${nodes.join(', ')})`;
+  return `${minNodes} nodes are needed, and ${came} came in ${afterMs / 1000} s; start the others with the same --rdzv-id and --rdzv-endpoint, or give them more time with --rdzv-conf join_timeout=SECONDS`;
+}
+
+export function unreachable(afterMs: number): string {
+  return `the server of the rendezvous could not be reached for ${afterMs / 1000} s; is the node that has it gone, or its process?`;
+}
