@@ -104,8 +104,9 @@ export interface LeftProcess {
 }
 
 /**
- * Why workers are stopped. With several nodes also `peer-failure`: another node's workers have failed; `membership`: a
- * node has come, left or been lost; `fenced`: this node couldn't prove in time that it takes part.
+ * Why workers are stopped. With several nodes also `peer-failure`: another node's workers have failed; `peer-lost`:
+ * another node is gone; `membership`: one has come, or is about to go; `fenced`: this node couldn't prove in time that it
+ * takes part.
  */
 export type StopReason =
   | 'failure'
@@ -114,6 +115,7 @@ export type StopReason =
   | 'caller'
   | 'preempt'
   | 'peer-failure'
+  | 'peer-lost'
   | 'membership'
   | 'fenced';
 

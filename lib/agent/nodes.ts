@@ -3,6 +3,7 @@ import { failurePolicyOf } from '../options/failures.js';
 import type { Settings } from '../options/launch-options.js';
 import { createAlone } from '../rendezvous/alone.js';
 import type { Rendezvous, RendezvousEvent } from '../rendezvous/rendezvous.js';
+import { tableVersion } from '../rendezvous/shared.js';
 import { createTogether, type Together } from '../rendezvous/together.js';
 import { everyHost, type Hosts, numericHosts } from '../store/master-hosts.js';
 import { hostname } from '../system/hostname.js';
@@ -48,7 +49,7 @@ function together(job: Job, { core, happen, tell, nowMs }: NodeSurroundings): To
     hostname: name,
     ...(nodeRank === undefined ? {} : { nodeRank }),
     localWorldSize,
-    settings: { minNodes, maxNodes, nodesPerUnit },
+    settings: { version: tableVersion, minNodes, maxNodes, nodesPerUnit },
     policy: failurePolicyOf(settings),
   };
   const closing = new AbortController();

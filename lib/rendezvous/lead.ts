@@ -216,9 +216,12 @@ function form(
       localWorldSize,
     }),
   );
+  // A table that came anew, after its server was lost, doesn't know the last round; its members do.
+  const known = [...view.members.values()].map(({ value }) => value.state.round);
+  const number = Math.max(round?.number ?? -1, ...known) + 1;
   const value: SharedRound = {
-    number: round === undefined ? 0 : round.number + 1,
-    restartCount: round === undefined ? 0 : round.restartCount + 1,
+    number,
+    restartCount: number,
     participants,
     ledger: round?.ledger ?? emptyLedger,
   };

@@ -251,7 +251,10 @@ function answered(
 
 function isSame(a: Settings, b: Settings): boolean {
   return (
-    a.minNodes === b.minNodes && a.maxNodes === b.maxNodes && a.nodesPerUnit === b.nodesPerUnit
+    a.version === b.version &&
+    a.minNodes === b.minNodes &&
+    a.maxNodes === b.maxNodes &&
+    a.nodesPerUnit === b.nodesPerUnit
   );
 }
 

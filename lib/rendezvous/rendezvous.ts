@@ -30,10 +30,13 @@ export type RendezvousEvent =
     };
 
 /**
- * Why a round is over although this node's workers are well: others have failed; nodes came, went or were lost; or this
- * node can't prove any more that it takes part, and its workers must be gone before others take their place.
+ * Why a round is over although this node's workers are well.
+ *
+ * - `peer-failure`, `peer-lost`: others have failed, or are gone; whoever waits for them waits in vain
+ * - `membership`: nodes have come, or are about to go; all are well, and may save together
+ * - `fenced`: this node can't prove any more that it takes part, and its workers must be gone before others take their place
  */
-export type BreakReason = 'peer-failure' | 'membership' | 'fenced';
+export type BreakReason = 'peer-failure' | 'peer-lost' | 'membership' | 'fenced';
 
 /** A round's numbers, and this node's place in it. */
 export interface RoundPlan {

@@ -18,11 +18,16 @@ import type { FailureReport } from './rendezvous.js';
 
 /** What all agents of a job have been started with; a mismatch is refused. */
 export interface Settings {
+  /** Of this table: `tableVersion`. */
+  readonly version: number;
   readonly minNodes: number;
   readonly maxNodes: number;
   /** Rounds have a multiple of so many nodes. */
   readonly nodesPerUnit: number;
 }
+
+/** Grows with each change that agents of another version wouldn't understand. */
+export const tableVersion = 1;
 
 /** One agent, as the others know it. */
 export interface Member {

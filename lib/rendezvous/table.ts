@@ -1,4 +1,5 @@
 import { type Coordination, CoordinationError, type Watch } from '../coordination/coordination.js';
+import { shown } from '../util/shown.js';
 import { emptyView, type View, withEntry, withEvents } from './shared.js';
 
 /** A job's table as it is, followed change by change. */
@@ -31,7 +32,7 @@ export function followTable(
       const { revision, entries } = await coordination.get(prefix);
       if (isOver) return;
       view = { ...emptyView, revision };
-      for (const entry of entries) view = withEntry(view, prefix, entry);
+      for (const entry of entries) view = parsed(entry.key, () => withEntry(view, prefix, entry));
       watch = coordination.watch(prefix, revision + 1, { changed, ended });
       seen(view);
     } catch (error) {
@@ -40,7 +41,12 @@ export function followTable(
   }
 
   function changed(events: Parameters<typeof withEvents>[2]): void {
-    view = withEvents(view, prefix, events);
+    try {
+      view = parsed(prefix, () => withEvents(view, prefix, events));
+    } catch (error) {
+      watch?.close();
+      return ended(error);
+    }
     seen(view);
   }
 
@@ -63,6 +69,28 @@ export function followTable(
       watch?.close();
     },
   };
+}
+
+/** What others have written must be JSON. @throws CoordinationError: PROTOCOL */
+function parsed(key: string, read: () => View): View {
+  try {
+    return read();
+  } catch (cause) {
+    const why = `${shown(key)} holds something else than an agent of regroup writes; give the job another --rdzv-id`;
+    throw new CoordinationError('PROTOCOL', why, { cause });
+  }
+}
+
+/** Removes what's left of a job that nobody takes part in any more. What somebody changes meanwhile stays. */
+export async function leaveNothing(coordination: Coordination, prefix: string): Promise<void> {
+  try {
+    const { entries } = await coordination.get(prefix);
+    if (entries.some(({ lease }) => lease !== undefined)) return;
+    for (const { key, modified } of entries)
+      await coordination.txn([{ key, modified }], [{ delete: key }]);
+  } catch {
+    // Nobody is there to be asked, or nothing is: it ended with its server.
+  }
 }
 
 /** Whether trying again is in vain. */

@@ -4,7 +4,7 @@ import type { FailurePolicy } from '../options/failures.js';
 import { maxTimerMs } from '../util/duration.js';
 import { keepMembership, type Membership } from './membership.js';
 import { type ParticipantEvent, type ParticipantState, step, type Told } from './participant.js';
-import type { LastVerdict, Place, Rendezvous, RendezvousEvent } from './rendezvous.js';
+import type { BreakReason, LastVerdict, Place, Rendezvous, RendezvousEvent } from './rendezvous.js';
 import {
   type Ending,
   emptyView,
@@ -13,7 +13,7 @@ import {
   type SharedRound,
 } from './shared.js';
 import { createStores, type Stores } from './stores.js';
-import { followTable, type Table } from './table.js';
+import { followTable, leaveNothing, type Table } from './table.js';
 import { refusal, tooFew, unreachable } from './words.js';
 import { createWriter, type Writer } from './writer.js';
 
@@ -70,6 +70,13 @@ export interface Met {
 
 /** How long whoever serves the table waits at the job's end for the others to have read it. */
 const lingerMs = 10_000;
+
+const breakReasons: Readonly<Record<Ending['because'], BreakReason>> = {
+  failed: 'peer-failure',
+  lost: 'peer-lost',
+  left: 'membership',
+  growth: 'membership',
+};
 
 export function createTogether(options: TogetherOptions, around: TogetherSurroundings): Together {
   const { settings, joinTimeoutMs } = options;
@@ -191,8 +198,7 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
           happen({ event: 'join' });
           return;
         }
-        const why = because === 'failed' ? 'peer-failure' : 'membership';
-        around.tell({ event: 'round-broken', round, because: why });
+        around.tell({ event: 'round-broken', round, because: breakReasons[because] });
         return;
       }
       case 'restart':
@@ -336,6 +342,7 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
       writer?.close();
       table?.close();
       await closing;
+      if (met !== undefined) await leaveNothing(met.coordination, prefix);
       await met?.coordination.close();
     },
   };

@@ -3,6 +3,8 @@ import type { Settings, View } from './shared.js';
 /** What people are told of a rendezvous that doesn't come about. */
 
 export function refusal(theirs: Settings, ours: Settings): string {
+  if (theirs.version !== ours.version)
+    return `the job was started by another version of regroup (table ${theirs.version}, and ours is ${ours.version}); give all nodes the same version`;
   return `the job was started with ${say(theirs)}, and this node with ${say(ours)}; give all nodes the same, or another --rdzv-id`;
 }
 

@@ -9,6 +9,7 @@ import {
 import {
   emptyView,
   type SharedRound,
+  tableVersion,
   type View,
   withEntry,
   withoutKey,
@@ -99,7 +100,7 @@ export class World {
       state: {
         self: { agent: name, node, localWorldSize: 1 },
         options: {
-          settings: { minNodes, maxNodes, nodesPerUnit: 1 },
+          settings: { version: tableVersion, minNodes, maxNodes, nodesPerUnit: 1 },
           policy,
           lastCallMs: 2_000,
           returnGraceMs: 1_000,

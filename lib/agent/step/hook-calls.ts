@@ -30,6 +30,7 @@ export function aboutEnd(
     case 'preempt':
       return { round, reason: 'preempted' };
     case 'peer-failure':
+    case 'peer-lost':
     case 'membership':
     case 'fenced':
       return { round, reason };

@@ -1,8 +1,8 @@
-import type { Verdict } from '../../rendezvous/rendezvous.js';
+import type { BreakReason, Verdict } from '../../rendezvous/rendezvous.js';
 import { discardNext, planOf } from './next-round.js';
 import { endPreparing, endWaiting } from './orders.js';
 import { endByVerdict, isAwaitingPeers, rejoin } from './round-end.js';
-import type { AgentState, Of, Step, Stopping } from './state.js';
+import type { AgentState, Of, Policy, Step, Stopping } from './state.js';
 import { endHold, signalActions, stopFor, unheld } from './stopping.js';
 import { join } from './transitions.js';
 
@@ -29,7 +29,7 @@ export function onRoundBroken(
     case 'running':
       // After a notice each worker saves and ends in its own time, unless it mustn't run any more.
       if (state.notice !== undefined && !isFenced) return [state, []];
-      return stopFor(state, { reason: because, signal: isFenced ? 'SIGKILL' : 'SIGTERM' }, sinceMs);
+      return stopFor(state, { reason: because, signal: signalFor(because, state.policy) }, sinceMs);
     case 'stopping':
       return isFenced ? kill(state, sinceMs) : [state, []];
     case 'describing':
@@ -37,6 +37,12 @@ export function onRoundBroken(
     default:
       return [state, []];
   }
+}
+
+/** Workers of a healthy round may save, as at a notice of preemption; they all come back. */
+function signalFor(because: BreakReason, { preemptSignal = 'SIGTERM' }: Policy): string {
+  if (because === 'fenced') return 'SIGKILL';
+  return because === 'membership' ? preemptSignal : 'SIGTERM';
 }
 
 function kill(state: Stopping, nowMs: number): Step {

@@ -83,7 +83,7 @@ function isDescribed({ exits, stop, verdict }: Describing): boolean {
 
 /** Whether a stop is for what has happened on other nodes. */
 function isBroken(reason: StopReason): boolean {
-  return reason === 'peer-failure' || reason === 'membership' || reason === 'fenced';
+  return ['peer-failure', 'peer-lost', 'membership', 'fenced'].includes(reason);
 }
 
 function stopOf({ reason, order, hang, sinceMs }: GroupStop): GroupStop {

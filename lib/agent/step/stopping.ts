@@ -116,7 +116,8 @@ export function sentWith(state: Stopping | undefined, signal: string): number[] 
 export function graceOf(policy: Policy, stop: StopReason): number {
   const { graceMs, graceByReasonMs } = policy;
   // A round that has failed elsewhere has failed; one that mustn't run is killed anyway.
-  const reason: GraceReason = stop === 'peer-failure' || stop === 'fenced' ? 'failure' : stop;
+  const reason: GraceReason =
+    stop === 'peer-failure' || stop === 'peer-lost' || stop === 'fenced' ? 'failure' : stop;
   const given = graceByReasonMs?.[reason];
   return given ?? (reason === 'hang' ? Math.min(hangGraceMs, graceMs) : graceMs);
 }

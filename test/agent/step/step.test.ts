@@ -124,7 +124,7 @@ const happening: fc.Arbitrary<Happening> = fc.oneof(
     {
       event: fc.constant('round-broken' as const),
       round: fc.nat(3),
-      because: fc.constantFrom<BreakReason>('peer-failure', 'membership', 'fenced'),
+      because: fc.constantFrom<BreakReason>('peer-failure', 'peer-lost', 'membership', 'fenced'),
       atMs: fc.nat(100),
     },
     { requiredKeys: ['event', 'round', 'because'] },
