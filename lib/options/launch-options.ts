@@ -17,7 +17,6 @@ import {
 import { environment } from './environment.js';
 import { type FailureOptions, failureChecks, failureDefaults } from './failures.js';
 import { type GpuOptions, gpuChecks, gpuDefaults } from './gpus.js';
-import { type GraceOptions, graceChecks, graceDefaults } from './grace.js';
 import { type HangOptions, hangCheck } from './hangs.js';
 import { type HookOptions, hookChecks } from './hooks.js';
 import { type LimitOptions, limitChecks } from './limits.js';
@@ -25,7 +24,7 @@ import { type LogOptions, logChecks, logDefaults } from './logs.js';
 import { type NodesOptions, nodesChecks, nodesDefaults, nodesTogether } from './nodes.js';
 import { type PlacementOptions, placementChecks, placementDefaults } from './placement.js';
 import { type PreemptionOptions, preemptionChecks, preemptionDefaults } from './preemption.js';
-import { type SignalTargetOptions, signalTargetChecks } from './signal-target.js';
+import { type StoppingOptions, stoppingChecks, stoppingDefaults } from './stopping.js';
 import { type StoreOptions, storeChecks, storeDefaults } from './store.js';
 import { type TidyUpOptions, tidyUpChecks, tidyUpDefaults } from './tidy-up.js';
 
@@ -49,13 +48,12 @@ export interface LaunchOptions
   extends FailureOptions,
     PreemptionOptions,
     GpuOptions,
-    GraceOptions,
     HookOptions,
     LimitOptions,
     LogOptions,
     NodesOptions,
     PlacementOptions,
-    SignalTargetOptions,
+    StoppingOptions,
     StoreOptions,
     TidyUpOptions {
   readonly entrypoint: Entrypoint;
@@ -124,7 +122,7 @@ const defaults = {
   startMethod: 'spawn',
   ...preemptionDefaults,
   ...gpuDefaults,
-  ...graceDefaults,
+  ...stoppingDefaults,
   ...nodesDefaults,
   ...placementDefaults,
   ...storeDefaults,
@@ -179,7 +177,7 @@ const checks: Readonly<Record<keyof LaunchOptions, Check>> = {
   stdin: oneOf('inherit', 'null'),
   ...logChecks,
   shutdownTimeoutMs: milliseconds,
-  ...signalTargetChecks,
+  ...stoppingChecks,
   hang: hangCheck,
   virtualLocalRank: flag,
   passLocalRankArg: flag,
@@ -188,7 +186,6 @@ const checks: Readonly<Record<keyof LaunchOptions, Check>> = {
   disable: texts,
   ...preemptionChecks,
   ...gpuChecks,
-  ...graceChecks,
   ...hookChecks,
   ...limitChecks,
   ...nodesChecks,

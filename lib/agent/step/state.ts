@@ -12,8 +12,8 @@ import type {
 } from '../../events.js';
 import type { GroupEnd } from '../../failures/describe.js';
 import type { SeenExit } from '../../failures/failure.js';
-import type { GraceReason } from '../../options/grace.js';
 import type { HookName } from '../../options/hooks.js';
+import type { GraceReason } from '../../options/stopping.js';
 import type {
   FailureReport,
   FormedRound,

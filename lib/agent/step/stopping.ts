@@ -1,5 +1,5 @@
 import type { Hang, StopReason } from '../../events.js';
-import type { GraceReason } from '../../options/grace.js';
+import type { GraceReason } from '../../options/stopping.js';
 import { signalNumber } from '../../util/signals.js';
 import { aboutStop, hookCalls } from './hook-calls.js';
 import { unwatch } from './notices.js';

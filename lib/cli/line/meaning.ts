@@ -6,13 +6,13 @@ import { readFeatures } from '../options/own.js';
 import { parseForwardSignals } from '../options/preemption.js';
 import type { CommandName, Env, Values } from '../options/spec.js';
 import { refusal } from './command-line-error.js';
-import { resolveEndpoint } from './endpoint.js';
 import {
   checkBackend,
   type Meeting,
   masterOf,
   type NodeCounts,
   parseNodes,
+  resolveEndpoint,
   resolveMeeting,
 } from './meeting.js';
 import { isHint, nodesOptions } from './nodes.js';

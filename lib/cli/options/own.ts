@@ -1,15 +1,14 @@
 import type { LaunchOptions } from '../../options/launch-options.js';
 import { failures } from './failures.js';
 import { gpus } from './gpus.js';
-import { grace } from './grace.js';
 import { hang } from './hangs.js';
 import { hooks } from './hooks.js';
 import { limits } from './limits.js';
 import { nodes } from './nodes.js';
 import { placement } from './placement.js';
 import { preemption } from './preemption.js';
-import { signalTarget } from './signal-target.js';
 import type { Env, Feature, Values } from './spec.js';
+import { stopping } from './stopping.js';
 import { store } from './store.js';
 import { tidyUp } from './tidy-up.js';
 
@@ -19,8 +18,7 @@ export const features: readonly Feature[] = [
   limits,
   failures,
   hang,
-  signalTarget,
-  grace,
+  stopping,
   tidyUp,
   preemption,
   hooks,
