@@ -278,6 +278,20 @@ export function startJob(launcher, { nproc, maxRestarts = 0, worker, flags = [],
   return start(argv, { env, stdout });
 }
 
+/** Starts one node of a job of several, which meet at a port of this machine. */
+export function startNode(launcher, { nnodes, port, ...job }) {
+  const flags = [
+    `--nnodes=${nnodes}`,
+    '--rdzv-backend=c10d',
+    `--rdzv-endpoint=127.0.0.1:${port}`,
+    '--rdzv-id=bench',
+    '--rdzv-conf=last_call_timeout=1',
+  ];
+  const argv = launcher.command({ flags: [], maxRestarts: 0, ...job });
+  const at = argv.indexOf('--standalone');
+  return start(argv.toSpliced(at, 1, ...flags), { env: job.env });
+}
+
 /** Runs a plain command to its end; milliseconds from start to end. */
 export async function timeCommand(argv, { code = 0, env } = {}) {
   const job = start(argv, { env });

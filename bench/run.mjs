@@ -23,6 +23,7 @@ const parts = [
       'early',
       'placement',
       'restarts',
+      'nodes',
     ],
     mark: 'bench',
     file: 'bench/results/latest.json',
