@@ -12,8 +12,19 @@ export function dryRunText(
   const guess = planned.interpreter?.warning;
   return {
     text: describePlan(planned, settings),
-    warnings: [...(guess === undefined ? [] : [guess]), ...planned.warnings],
+    warnings: [
+      ...(guess === undefined ? [] : [guess]),
+      ...unknownYet(options),
+      ...planned.warnings,
+    ],
   };
+}
+
+/** What nobody can know of a job of several nodes before they have met. Pure. */
+export function unknownYet({ minNodes = 1, maxNodes = minNodes }: LaunchOptions): string[] {
+  if (maxNodes === 1) return [];
+  const what = 'ranks, the world size and the master are known once the nodes have met';
+  return [`${what}; what is told here is for this node alone`];
 }
 
 /** Pure. */

@@ -2,7 +2,7 @@ import t from 'tap';
 import { parseCommand } from '../../../lib/cli/line/args.js';
 import type { CliSettings } from '../../../lib/cli/line/settings.js';
 import { optionsOf } from '../../../lib/cli/options/table.js';
-import { describePlan } from '../../../lib/cli/text/dry-run.js';
+import { describePlan, unknownYet } from '../../../lib/cli/text/dry-run.js';
 import type { LaunchPlan } from '../../../lib/launch.js';
 
 const settings: CliSettings = {
@@ -106,6 +106,15 @@ t.test('a port that the kernel will choose is said to be one', t => {
     describePlan({ ...plan, masterPort: 0 }, settings),
     /master +127.0.0.1:\(a free port, anew in each round\)/,
   );
+  t.end();
+});
+
+t.test('what several nodes agree on when they meet is said not to be known yet', t => {
+  const entrypoint = { script: 't.py' };
+
+  t.match(unknownYet({ entrypoint, minNodes: 2 }), [/^ranks, the world size and the master/]);
+  t.match(unknownYet({ entrypoint, maxNodes: 2 }), [/for this node alone$/]);
+  t.strictSame(unknownYet({ entrypoint }), []);
   t.end();
 });
 
