@@ -45,7 +45,8 @@ export function followTable(
       view = parsed(prefix, () => withEvents(view, prefix, events));
     } catch (error) {
       watch?.close();
-      return ended(error);
+      ended(error);
+      return;
     }
     seen(view);
   }

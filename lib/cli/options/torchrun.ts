@@ -256,7 +256,7 @@ export const torchrunOptions: readonly OptionSpec[] = [
     env: true,
     origin: 'torchrun',
     group: 'nodes',
-    help: 'The port there, the same in every round. Without it 29500, or for one node a free one, anew in each round.',
+    help: "The port there. With one node it's the workers' store's, the same in every round, and without it a free one, anew in each round; with several they meet there, at 29500 without it, and workers get another one.",
   },
   {
     names: both('--local-addr'),
