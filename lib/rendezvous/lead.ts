@@ -28,6 +28,8 @@ export interface LeaderOptions {
   readonly lastCallMs: number;
   /** For one that was lost to come back, before its place is another's or the job goes on without it. */
   readonly returnGraceMs: number;
+  /** After which whoever isn't heard of any more has killed its workers. */
+  readonly leaseMs: number;
   /** From a newcomer on, for others to come, before a live round ends for them. */
   readonly growDebounceMs: number;
 }
@@ -184,7 +186,7 @@ function form(
   view: View,
   round: SharedRound | undefined,
   memory: LeaderMemory,
-  { settings, lastCallMs, returnGraceMs }: LeaderOptions,
+  { settings, lastCallMs, returnGraceMs, leaseMs }: LeaderOptions,
   nowMs: number,
 ): Lead {
   const { enoughSinceMs = nowMs, ...rest } = memory;
@@ -203,8 +205,12 @@ function form(
   const isComplete =
     size === sizeOf(settings, settings.maxNodes) ||
     (before.length > 0 && size >= before.length && before.every(isBack));
+  // A table that came anew, after its server was lost, doesn't know the last round; its members do. Workers of others
+  // that were in it may run until their leases would have ended.
+  const known = Math.max(-1, ...[...view.members.values()].map(({ value }) => value.state.round));
+  const isLost = round === undefined && known >= 0;
   const patienceMs = round === undefined ? lastCallMs : returnGraceMs;
-  const pauseEndMs = memory.sinceMs + (round?.ending?.delayMs ?? 0);
+  const pauseEndMs = memory.sinceMs + (isLost ? leaseMs : (round?.ending?.delayMs ?? 0));
   const dueMs = Math.max(pauseEndMs, isComplete ? nowMs : enoughSinceMs + patienceMs);
   if (nowMs < dueMs) return { memory: { ...rest, enoughSinceMs }, wakeAtMs: dueMs };
 
@@ -216,9 +222,7 @@ function form(
       localWorldSize,
     }),
   );
-  // A table that came anew, after its server was lost, doesn't know the last round; its members do.
-  const known = [...view.members.values()].map(({ value }) => value.state.round);
-  const number = Math.max(round?.number ?? -1, ...known) + 1;
+  const number = Math.max(round?.number ?? -1, known) + 1;
   const value: SharedRound = {
     number,
     restartCount: number,

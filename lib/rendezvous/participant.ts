@@ -52,7 +52,8 @@ export type Local =
   | { readonly is: 'over' };
 
 export type ParticipantEvent =
-  | { readonly event: 'seen'; readonly view: View }
+  /** @param isAnew whether all of it was read anew, perhaps from another server, whose revisions are others */
+  | { readonly event: 'seen'; readonly view: View; readonly isAnew: boolean }
   | { readonly event: 'leased' }
   /** The lease ended, or can't be known to live: whatever ran has been killed by the fence. */
   | { readonly event: 'lease-lost' }
@@ -116,7 +117,8 @@ function heard(state: ParticipantState, event: ParticipantEvent): ParticipantSta
   const { local, view, self } = state;
   switch (event.event) {
     case 'seen':
-      return { ...state, view: event.view };
+      if (!event.isAnew) return { ...state, view: event.view };
+      return { ...withoutMemory(state), view: event.view, notBefore: 0 };
     case 'leased':
       return { ...state, hasLease: true, incarnation: state.incarnation + 1 };
     case 'lease-lost': {
@@ -160,6 +162,11 @@ function heard(state: ParticipantState, event: ParticipantEvent): ParticipantSta
       if (local.is === 'over') return state;
       return { ...state, local: { is: 'leaving', round: roundOf(local, view) } };
   }
+}
+
+/** What a leader remembers is of one table. */
+function withoutMemory({ memory: _, ...state }: ParticipantState): ParticipantState {
+  return state;
 }
 
 /** The round that it has been in; for one that comes, -1. */

@@ -13,13 +13,13 @@ const pauseMs = 200;
 /**
  * Reads what lies below a prefix, and goes on with each change.
  *
- * @param seen called with the whole of it, each time
+ * @param seen called with the whole of it, each time, and whether it was read anew: revisions may be another server's
  * @param failed called once, with what trying again won't mend
  */
 export function followTable(
   coordination: Coordination,
   prefix: string,
-  seen: (view: View) => void,
+  seen: (view: View, isAnew: boolean) => void,
   failed: (error: unknown) => void,
 ): Table {
   let view = emptyView;
@@ -34,7 +34,7 @@ export function followTable(
       view = { ...emptyView, revision };
       for (const entry of entries) view = parsed(entry.key, () => withEntry(view, prefix, entry));
       watch = coordination.watch(prefix, revision + 1, { changed, ended });
-      seen(view);
+      seen(view, true);
     } catch (error) {
       ended(error);
     }
@@ -48,7 +48,7 @@ export function followTable(
       ended(error);
       return;
     }
-    seen(view);
+    seen(view, false);
   }
 
   function ended(error: unknown): void {

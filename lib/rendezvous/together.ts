@@ -123,8 +123,8 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
       table = followTable(
         coordination,
         prefix,
-        view => {
-          happen({ event: 'seen', view });
+        (view, isAnew) => {
+          happen({ event: 'seen', view, isAnew });
           tellFormed();
           stores?.endBefore(view.round?.value.number ?? 0);
           if (isAlone()) allGone?.();
@@ -350,11 +350,11 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
 
 function initialState(options: TogetherOptions, address: string): ParticipantState {
   const { agent, hostname, nodeRank, localWorldSize, settings, policy } = options;
-  const { lastCallMs, returnGraceMs, growDebounceMs } = options;
+  const { lastCallMs, returnGraceMs, leaseMs, growDebounceMs } = options;
   const hint = nodeRank === undefined ? {} : { hint: nodeRank };
   return {
     self: { agent, node: `${hostname} (${address})`, localWorldSize, ...hint },
-    options: { settings, policy, lastCallMs, returnGraceMs, growDebounceMs },
+    options: { settings, policy, lastCallMs, returnGraceMs, leaseMs, growDebounceMs },
     view: emptyView,
     incarnation: 0,
     local: { is: 'idle' },

@@ -26,7 +26,7 @@ function play(options: WorldOptions): { outcome: Outcome; world: World } {
       world.turn();
       const ending = world.settled();
       if (ending !== undefined) return end({ ending });
-      if (world.live.filter(agent => !agent.isLeaving).length < options.minNodes) {
+      if (world.remaining() < options.minNodes) {
         return end({ ending: 'too few' });
       }
     }

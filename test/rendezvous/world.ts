@@ -46,10 +46,12 @@ interface Agent {
   state: ParticipantState;
   /** Changes of the log that it has seen. */
   seen: number;
+  /** The server that it has seen them of. */
+  epoch: number;
   lease: { readonly id: number; confirmedAtMs: number } | undefined;
   /** On its way to the server, or its answer on its way back. */
   flight: { readonly write: Write; answered?: number } | undefined;
-  workers: { readonly round: number; isStopping: boolean } | undefined;
+  workers: { readonly round: number; readonly epoch: number; isStopping: boolean } | undefined;
   /** What it was told and hasn't done. */
   wantsToJoin: boolean;
   isFrozen: boolean;
@@ -58,6 +60,8 @@ interface Agent {
   isLeaving: boolean;
   /** Its workers are being stopped for a failure of their own. */
   isFailing: boolean;
+  /** Whether it has ever been in a round. */
+  wasIn: boolean;
   wakeAtMs: number | undefined;
   ending: string | undefined;
 }
@@ -77,6 +81,8 @@ export class World {
   private readonly late: { readonly by: Agent; readonly write: Write; readonly lease: number }[] =
     [];
   private nextLease = 1;
+  /** Servers before this one, whose tables are lost. */
+  private epoch = 0;
   private made = 0;
   private random: number;
 
@@ -104,6 +110,7 @@ export class World {
           policy,
           lastCallMs: 2_000,
           returnGraceMs: 1_000,
+          leaseMs: ttlMs,
           growDebounceMs: 1_000,
         },
         view: emptyView,
@@ -114,6 +121,7 @@ export class World {
         notBefore: 0,
       },
       seen: 0,
+      epoch: this.epoch,
       lease: undefined,
       flight: undefined,
       workers: undefined,
@@ -123,6 +131,7 @@ export class World {
       isGone: false,
       isLeaving: false,
       isFailing: false,
+      wasIn: false,
       wakeAtMs: undefined,
       ending: undefined,
     });
@@ -153,7 +162,8 @@ export class World {
       } else {
         if (agent.lease === undefined) can(20, 'gets a lease', () => this.grant(agent));
         else can(10, 'renews', () => this.renew(agent));
-        if (agent.seen < this.changes.length) can(30, 'sees', () => this.see(agent));
+        if (agent.seen < this.changes.length || agent.epoch < this.epoch)
+          can(30, 'sees', () => this.see(agent));
         const { flight } = agent;
         if (flight !== undefined && flight.answered === undefined) {
           can(20, 'writes', () => this.write(agent));
@@ -226,6 +236,7 @@ export class World {
         all.push([1, `${node} comes back`, () => this.start(node)]);
       }
     }
+    if (!calm) all.push([0.1, 'the server is replaced', () => this.replaceServer()]);
     all.push([15, 'time passes', () => this.pass(this.isCalm ? 200 : 50 + this.choose(1500))]);
     return all;
   }
@@ -262,6 +273,17 @@ export class World {
       }
       for (const [id, end] of this.leases) if (this.nowMs >= end) this.endLease(id);
       if (next >= until) return;
+    }
+  }
+
+  /** By one that knows nothing. Writes that were on their way to the old one are lost, or reach the new one. */
+  private replaceServer(): void {
+    this.epoch++;
+    this.table.clear();
+    this.leases.clear();
+    this.changes.length = 0;
+    for (const agent of this.live) {
+      if (agent.flight?.answered !== undefined) this.hear(agent, { event: 'written', revision: 0 });
     }
   }
 
@@ -303,8 +325,16 @@ export class World {
   }
 
   private see(agent: Agent): void {
-    const upTo = agent.seen + 1 + this.choose(this.changes.length - agent.seen);
-    let view: View = agent.state.view;
+    const isAnew = agent.epoch < this.epoch;
+    if (isAnew) {
+      agent.epoch = this.epoch;
+      agent.seen = 0;
+    }
+    // What's read anew is all of it.
+    const upTo = isAnew
+      ? this.changes.length
+      : agent.seen + 1 + this.choose(this.changes.length - agent.seen);
+    let view: View = isAnew ? emptyView : agent.state.view;
     for (; agent.seen < upTo; agent.seen++) {
       const revision = agent.seen + 1;
       for (const { key, stored } of this.changes[agent.seen] ?? []) {
@@ -320,7 +350,7 @@ export class World {
       }
       view = { ...view, revision };
     }
-    this.happen(agent, { event: 'seen', view });
+    this.happen(agent, { event: 'seen', view, isAnew });
   }
 
   private write(agent: Agent): void {
@@ -357,7 +387,8 @@ export class World {
         modified: revision,
         lease: change.isLeased === true ? lease : undefined,
       };
-      if (change.put === 'round') checkRound(this.table.get('round')?.value, change.value);
+      if (change.put === 'round')
+        checkRound(this.table.get('round')?.value, change.value, this.epoch > 0);
       this.table.set(change.put, stored);
       made.push({ key: change.put, stored });
       this.log.push(`${this.nowMs}   ${change.put} = ${change.value}`);
@@ -445,7 +476,10 @@ export class World {
     if (names.size !== round.participants.length) throw new Error('an agent twice');
     const { minNodes, maxNodes } = this.options;
     if (names.size < minNodes || names.size > maxNodes) throw new Error('a round of another size');
+    // Who never was in a round can't know of one whose server was lost; its workers end with their fences.
+    const knew = this.agents.some(each => each.wasIn && names.has(each.name));
     for (const other of this.live) {
+      if (other.workers !== undefined && other.workers.epoch < this.epoch && !knew) continue;
       if (other.workers !== undefined && other.workers.round !== round.number) {
         throw new Error(
           `${agent.name} begins round ${round.number} while ${other.name} runs round ${other.workers.round}`,
@@ -453,22 +487,34 @@ export class World {
       }
     }
     this.rounds = Math.max(this.rounds, round.number + 1);
-    agent.workers = { round: round.number, isStopping: false };
+    agent.wasIn = true;
+    agent.workers = { round: round.number, isStopping: false, epoch: this.epoch };
+  }
+
+  /** Agents that may take part in a round still. */
+  remaining(): number {
+    // A verdict that its server didn't outlive has ended those whom it had reached.
+    const isIn = (agent: Agent): boolean => this.epoch === 0 || agent.ending === undefined;
+    return this.live.filter(agent => !agent.isLeaving && isIn(agent)).length;
   }
 
   /** The verdict that was given, and whether everybody who could know does. */
   settled(): string | undefined {
     const endings = new Set(this.live.map(agent => agent.ending));
-    if (endings.size > 1) return undefined;
-    return [...endings][0];
+    if (endings.size <= 1) return [...endings][0];
+    // A verdict that its server didn't outlive isn't known to those who come after it.
+    return this.epoch > 0 && !endings.has(undefined) ? 'several' : undefined;
   }
 }
 
 /** Rounds follow each other, and each has an end before the next one. */
-function checkRound(before: string | undefined, after: string): void {
+function checkRound(before: string | undefined, after: string, mayJump: boolean): void {
   const { number, restartCount, ending }: SharedRound = JSON.parse(after);
   const old: SharedRound | undefined = before === undefined ? undefined : JSON.parse(before);
-  const isNext = number === (old?.number ?? -1) + 1 && ending === undefined;
+  // A table that came anew may begin with any number, and learn of a higher one.
+  const isNext =
+    ending === undefined &&
+    (old === undefined || number === old.number + 1 || (mayJump && number > old.number));
   const isEnd = old !== undefined && number === old.number && ending !== undefined;
   if (
     isEnd ? old.ending !== undefined : !isNext || (old !== undefined && old.ending === undefined)
