@@ -236,7 +236,7 @@ export class World {
         all.push([1, `${node} comes back`, () => this.start(node)]);
       }
     }
-    if (!calm) all.push([0.1, 'the server is replaced', () => this.replaceServer()]);
+    if (!calm) all.push([0.6, 'the server is replaced', () => this.replaceServer()]);
     all.push([15, 'time passes', () => this.pass(this.isCalm ? 200 : 50 + this.choose(1500))]);
     return all;
   }
