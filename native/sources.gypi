@@ -37,6 +37,7 @@
       "native/core/process/stray_search.cc",
       "native/core/process/tidy.cc",
       "native/core/process/stray_sweep.cc",
+      "native/core/process/fence.cc",
       "native/core/process/guardian.cc",
       "native/core/process/remains.cc",
       "native/core/process/early_status.cc",

@@ -40,6 +40,7 @@ export function listenToCore(job: Job, around: CoreSurroundings): CoreListener {
   const { rounds, core, happen, tell, placing, asGuests, nowMs } = around;
 
   function onEvent(event: NativeEvent): void {
+    if (event.event === 'fenced') return; // its groups' ends follow
     const { group: round, atMs } = event;
     const record = rounds.get(round);
     if (record === undefined) return;

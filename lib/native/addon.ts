@@ -103,6 +103,8 @@ export interface NativeAddon {
   probeThreads(count: number): void;
   /** Clock of `atMs`. */
   monotonicMs(): number;
+  /** Clock of the fence, CLOCK_BOOTTIME: it goes on while the machine sleeps. */
+  boottimeMs(): number;
   /** Ends the process without Node's tear-down; its `exit` listeners don't run. Only for commands. */
   exitNow(code: number): never;
 }

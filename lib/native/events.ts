@@ -173,6 +173,8 @@ export type NativeEvent =
       readonly syscall: string;
       readonly errno: number;
     }
+  /** The fence has passed, and every worker was killed. Once, until it's moved. */
+  | { readonly event: 'fenced'; readonly atMs: number }
   /** The guardian couldn't be started. Told once, with the first group. */
   | {
       readonly event: 'unguarded';

@@ -34,6 +34,15 @@ export interface NativeSupervisor {
   beginGuest(cookie: string): void;
   /** Such a child has been waited for. */
   endGuest(cookie: string): void;
+  /**
+   * Moves the fence, forward or back, or removes it. When `boottimeMs` has come there every worker is killed, and what
+   * it has started, whatever JS does, and `fenced` is told. It stays passed until it's moved: a group that starts then
+   * is killed as soon as it has started. While this process is stopped, or a start holds up the supervisor, the guardian kills
+   * the workers. Doesn't wait for the supervisor.
+   *
+   * @throws with `code` and `syscall`, where the kernel has no such timer for us
+   */
+  setFence(atMs: number | undefined): void;
   /** Kills every group, now, and waits at most `boundMs`. For `process.on('exit')`; blocks. */
   killAll(boundMs: number): void;
   /**

@@ -82,6 +82,8 @@ class EventWriter {
     error(unguarded.error);
   }
 
+  void operator()(const Fenced&) { name("fenced"); }
+
   void operator()(const Ungrouped& ungrouped) {
     name("ungrouped");
     text("path", ungrouped.path);
@@ -184,7 +186,8 @@ Napi::Value toJs(Napi::Env env, std::vector<SupervisorEvent> events) {
   for (uint32_t i = 0; i < events.size(); i++) {
     Napi::HandleScope inner(env);
     Napi::Object object = Napi::Object::New(env);
-    object.Set("group", Napi::Number::New(env, static_cast<double>(events[i].group)));
+    if (!std::holds_alternative<Fenced>(events[i].what))
+      object.Set("group", Napi::Number::New(env, static_cast<double>(events[i].group)));
     object.Set("atMs", Napi::Number::New(env, toMs(events[i].at)));
     std::visit(EventWriter(env, object), events[i].what);
     batch.Set(i, object);

@@ -59,6 +59,14 @@ class JsSupervisor : public std::enable_shared_from_this<JsSupervisor> {
 
   Supervisor& supervisor() { return *supervisor_; }
 
+  /// Nothing happens once it's closed. A JS error may be pending.
+  void setFence(Napi::Env env, std::optional<BootTime> at) {
+    if (!self_) return;
+    auto fence = supervisor_->fence();
+    if (!fence) return throwError(env, fence.error());
+    (*fence)->set(at);
+  }
+
   void close() {
     if (!self_) return;
     (void)napi_remove_env_cleanup_hook(env_, onEnvironmentEnd, this);
@@ -79,6 +87,9 @@ class JsSupervisor : public std::enable_shared_from_this<JsSupervisor> {
   std::unique_ptr<Supervisor> supervisor_;
   std::shared_ptr<JsSupervisor> self_;  // until the end
 };
+
+/// A century.
+constexpr double kMaxBootMs = 3.2e12;
 
 /// createSupervisor(options, onEvents): NativeSupervisor
 Napi::Value createSupervisor(const Napi::CallbackInfo& info,
@@ -134,6 +145,17 @@ Napi::Value createSupervisor(const Napi::CallbackInfo& info,
          auto cookie = toString(call[0], "cookie");
          if (cookie) self.supervisor().endGuest(*std::move(cookie));
        }},
+      {"setFence",
+       [](JsSupervisor& self, const Napi::CallbackInfo& call) {
+         std::optional<BootTime> at;
+         if (!call[0].IsUndefined()) {
+           const auto ms = toNumber(call[0], "atMs", 0, kMaxBootMs, false);
+           if (!ms) return;
+           using Ms = std::chrono::duration<double, std::milli>;
+           at = BootTime(std::chrono::duration_cast<BootClock::duration>(Ms(*ms)));
+         }
+         self.setFence(call.Env(), at);
+       }},
       {"killAll",
        [](JsSupervisor& self, const Napi::CallbackInfo& call) {
          auto bound = toMilliseconds(call[0], "boundMs");
@@ -159,6 +181,12 @@ Napi::Value features(const Napi::CallbackInfo& info) {
 /// monotonicMs(): number
 Napi::Value monotonicMs(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), toMs(monotonicNow()));
+}
+
+/// boottimeMs(): number
+Napi::Value boottimeMs(const Napi::CallbackInfo& info) {
+  const std::chrono::duration<double, std::milli> ms = BootClock::now().time_since_epoch();
+  return Napi::Number::New(info.Env(), ms.count());
 }
 
 /// probeThreads(count: number): void
@@ -194,6 +222,7 @@ void initSupervisor(Napi::Object exports, std::shared_ptr<SharedPump> pump) {
       {"probeThreads", probeThreadsOf},
       {"utcOffset", utcOffsetOf},
       {"monotonicMs", monotonicMs},
+      {"boottimeMs", boottimeMs},
   };
   addMethods(exports, functions);
 }

@@ -196,10 +196,10 @@ void endCgroups(uint64_t group) {
   }
 }
 
-bool killCgroups() {
+bool killCgroups(bool (*isMeant)(uint64_t group)) {
   bool any = false;
   for (size_t i = 0; i < count; i++)
-    any = (hasTurn(cgroups[i].group) && killOne(cgroups[i].path)) || any;
+    any = (isMeant(cgroups[i].group) && killOne(cgroups[i].path)) || any;
   return any;
 }
 

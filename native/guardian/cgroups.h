@@ -9,10 +9,11 @@ namespace guardian {
 void addCgroup(uint64_t group, const char* path, size_t bytes);
 void endCgroups(uint64_t group);
 
+/// Kills whoever is in one of such a group, whatever it did to hide. @returns whether anybody was
+bool killCgroups(bool (*isMeant)(uint64_t group));
+
 // Of those whose groups have their turn: see groups.h.
 
-/// Kills whoever is in one, whatever it did to hide. @returns whether anybody was
-bool killCgroups();
 bool anyInCgroups();
 /// Removes those that are empty. @returns whether all are gone
 bool removeCgroups();

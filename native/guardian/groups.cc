@@ -166,6 +166,27 @@ void killLeaders() {
   }
 }
 
+/// One without a worker may have its first yet, once the fence was moved, and no cgroup is used
+/// again after a kill.
+bool hasWorker(uint64_t group) {
+  for (size_t i = 0; i < leaderCount; i++) {
+    if (leaders[i].group == group) return true;
+  }
+  return false;
+}
+
+void killWorkers() {
+  killLeaders();
+  for (size_t i = 0; i < leaderCount; i++) {
+    const Leader& leader = leaders[i];
+    // Fallback: kernel < 5.3 has no pidfds. A child of the agent is its own still.
+    if (leader.pidfd >= 0 || !procIsOurs() || parentOf(leader.pid) != agentPid()) continue;
+    rawCall(SYS_kill, -static_cast<long>(leader.pid), SIGKILL);
+    rawCall(SYS_kill, leader.pid, SIGKILL);
+  }
+  (void)killCgroups(hasWorker);
+}
+
 /// A session's number stays its leader's while anybody is in it. So one that the agent held when it
 /// ended is ours until there's another process of that number.
 bool isOurs(uint64_t session, uint32_t pid) {

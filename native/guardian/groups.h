@@ -33,6 +33,8 @@ bool anyLoose();
 
 /// SIGKILL to each worker and its process group.
 void killLeaders();
+/// The same while the agent lives, and to whoever is in the cgroups of a group that has workers.
+void killWorkers();
 
 /// Whether a session is one of a worker's. A number that the kernel has given to somebody else
 /// since then isn't. @param pid in that session

@@ -4,6 +4,9 @@
 // goodbye, the agent is gone: killed, crashed, out of memory. Then each process of a group that's
 // still there is killed: workers, what they forked, and what that hid behind a session of its own.
 //
+// Where the agent has a fence, its timer is at stdout. When that has passed, workers are killed
+// whatever the agent does: it may be frozen, or held up.
+//
 // Lines:
 //   G <group> <cookie>    before the group's first worker
 //   C <group> <path>      before a cgroup of it is made
@@ -18,7 +21,9 @@
 // It has no libc, so that it can be linked and run anywhere, and no heap. Its only process never
 // makes a call that anybody else can hold up: see search.h.
 
+#include <poll.h>
 #include <signal.h>
+#include <sys/timerfd.h>
 #include <time.h>
 
 #include "guardian/cgroups.h"
@@ -103,12 +108,38 @@ bool obey(const char* line, const char* end) {
   return true;
 }
 
+bool isFenced = false;
+
+bool hasFence() {
+  itimerspec left{};
+  // EINVAL: no timer, but /dev/null.
+  return rawCall(SYS_timerfd_gettime, 1, pointer(&left)) == 0;
+}
+
+/// Returns once there's something to read. Until then sees to the fence: what moves it is no line,
+/// so that none of those that wait here may say that it hasn't passed.
+void awaitLine() {
+  long pause = 1'000'000;
+  for (;;) {
+    pollfd polls[] = {{0, POLLIN, 0}, {1, POLLIN, 0}};
+    rawCall(SYS_ppoll, pointer(polls), isFenced ? 2 : 1, 0, 0);
+    if (polls[0].revents != 0) return;
+    if ((polls[1].revents & POLLIN) == 0) continue;
+    guardian::killWorkers();
+    // It stays readable. One may have forked while we looked.
+    const timespec atMost{0, pause};
+    rawCall(SYS_ppoll, pointer(polls), 1, pointer(&atMost), 0);
+    if (pause < 500'000'000) pause *= 2;
+  }
+}
+
 /// Reads lines until the agent says goodbye or is gone. @returns whether it's gone without one
 bool listen() {
   static char buffer[64 << 10];
   static char line[2048];
   size_t held = 0;
   for (;;) {
+    awaitLine();
     const long size = rawCall(SYS_read, 0, pointer(buffer), sizeof buffer);
     if (size == -4) continue;  // EINTR
     if (size <= 0) return true;
@@ -151,7 +182,7 @@ void avenge() {
   // has no environment for a moment.
   for (int quiet = 0; quiet < 2 && nowMs() < until;) {
     guardian::killLeaders();
-    const bool inCgroups = guardian::killCgroups();
+    const bool inCgroups = guardian::killCgroups(guardian::hasTurn);
     const bool isLeft = guardian::anyLoose() && guardian::killLeft();
     quiet = isLeft || inCgroups || !guardian::removeCgroups() ? 0 : quiet + 1;
     sleep(pause);
@@ -189,6 +220,7 @@ void outwaitStuck() {
   guardian::noteAgent();
   ignoreSignals();
   askToBeSpared();
+  isFenced = hasFence();
   if (listen()) {
     avengeAll();
     guardian::restoreHome();

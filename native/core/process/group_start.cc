@@ -101,7 +101,7 @@ void Supervisor::Impl::launch(Group& group, GroupPlan& plan, std::vector<SinkFil
     emit(group.id, loop_->now(), std::move(started));
     startEarly(group);
     if (group.live == 0) onAllGone(group);  // a group of none
-    return;
+    return onFence();
   }
   group.drain = 0ms;
   if (group.live == 0) return drain(group);
@@ -123,7 +123,8 @@ void Supervisor::Impl::guard(Group& group) {
 /// A guardian that somebody has killed is replaced, and told all that there is but `starting`.
 Result<void> Supervisor::Impl::needGuardian(const Group* starting) {
   if (guardian_ && guardian_->alive()) return {};
-  auto guardian = Guardian::start(spawner_, *loop_, options_.guardian);
+  auto guardian = Guardian::start(spawner_, *loop_, options_.guardian,
+                                  fence_ ? (*fence_).get() : nullptr);
   if (!guardian) {
     guardian_.reset();
     return guardian.error();

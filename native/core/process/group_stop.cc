@@ -45,6 +45,29 @@ void Supervisor::Impl::stop(GroupId id, const StopRequest& request) {
   setTimer(group, killAt, &Impl::kill);
 }
 
+/// Once more where it has passed long ago: a group has started since then.
+void Supervisor::Impl::onFence() {
+  if (!fence_ || !(*fence_)->hasPassed()) return;  // it was moved meanwhile
+  const TimePoint at = loop_->now();
+  std::vector<GroupId> ids;
+  for (const auto& [id, group] : groups_) ids.push_back(id);
+  for (const GroupId id : ids) {
+    if (Group* const group = find(id)) killAtOnce(*group);
+  }
+  if ((*fence_)->takePassage()) emit(0, at, Fenced{});
+}
+
+/// Its workers and what they have started, without waiting for the workers' ends in between.
+void Supervisor::Impl::killAtOnce(Group& group) {
+  if (group.phase == Phase::Opening) return;  // it has no worker yet
+  for (auto& worker : group.workers) {
+    if (group.phase != Phase::Running) break;
+    if (worker->live() || worker->held)
+      signalWorker(worker->process, SIGKILL, Target::Group, features_);
+  }
+  stop(group.id, {SIGKILL, Target::Group, 0ms, kKillWait});
+}
+
 void Supervisor::Impl::signal(GroupId id, int signal, Target target) {
   Group* const group = find(id);
   if (group == nullptr) return;

@@ -23,7 +23,8 @@ constexpr milliseconds kMostBehind = 1s;
 }  // namespace
 
 Result<std::unique_ptr<Guardian>> Guardian::start(Spawner& spawner, Loop& loop,
-                                                  const std::string& program) {
+                                                  const std::string& program,
+                                                  const Fence* fence) {
   int ends[2];
   // Not a pipe: writing to one whose reader is gone would send us a signal.
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
@@ -38,7 +39,8 @@ Result<std::unique_ptr<Guardian>> Guardian::start(Spawner& spawner, Loop& loop,
   command.argv = {"regroup-guardian"};
   command.cwd = std::string(1, '/');
   command.outlivesUs = true;
-  const int fds[] = {its.get(), null->get(), null->get()};
+  const int timer = fence == nullptr ? null->get() : fence->timer().get();
+  const int fds[] = {its.get(), timer, null->get()};
   auto prepared = PreparedCommand::prepare(command, fds);
   if (!prepared) return prepared.error();
   auto spawned = spawner.spawn(*prepared);

@@ -12,6 +12,7 @@
 #include "core/base/loop.h"
 #include "core/base/result.h"
 #include "core/cgroup/usage.h"
+#include "core/process/fence.h"
 #include "core/spawn/process.h"
 #include "core/spawn/spawn.h"
 
@@ -24,9 +25,11 @@ namespace regroup {
 /// take waits here until it does. Owner: Supervisor. Thread: supervisor.
 class Guardian final : private Loop::Watcher {
  public:
-  /// Starts it. @param program its executable's path
+  /// Starts it. @param program its executable's path. @param fence when it ends workers although
+  /// we live; null: never
   static Result<std::unique_ptr<Guardian>> start(Spawner& spawner, Loop& loop,
-                                                 const std::string& program);
+                                                 const std::string& program,
+                                                 const Fence* fence = nullptr);
   /// Says goodbye, and waits for its end, but not for long.
   ~Guardian();
   Guardian(const Guardian&) = delete;

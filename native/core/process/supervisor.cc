@@ -1,6 +1,7 @@
 #include "core/process/supervisor.h"
 
 #include <signal.h>
+#include <sys/epoll.h>
 #include <sys/prctl.h>
 
 #include <algorithm>
@@ -37,6 +38,7 @@ Supervisor::Impl::Impl(Options options, const Features& features, std::shared_pt
       spawner_(std::move(spawner)),
       starts_(spawner_, [this](const StartWatch::Hanging& hanging) { onStartHangs(hanging); }),
       search_(loop_, features),
+      fence_(Fence::create()),
       remains_(*loop_, features, [this] { return guardian_.get(); }) {
   const auto& [early, exitGuard] = options_.preloads;
   std::vector<std::string> libraries;
@@ -66,6 +68,14 @@ Result<void> Supervisor::Impl::startThread(const std::shared_ptr<Impl>& impl) {
   if (!thread) return thread.error();
   impl->thread_ = *std::move(thread);
   return {};
+}
+
+void Supervisor::Impl::watchFence() {
+  fenceWatcher_.owner = this;
+  if (!fence_) return;
+  // Its edge: it's readable for as long as it has passed.
+  auto watched = loop_->add((*fence_)->timer().get(), EPOLLIN | EPOLLET, &fenceWatcher_);
+  if (!watched) fence_ = watched.error();
 }
 
 /// The loop has ended.
@@ -166,6 +176,7 @@ Result<std::unique_ptr<Supervisor>> Supervisor::start(Options options) {
   if (!loop) return loop.error();
   auto impl = std::make_shared<Impl>(std::move(options), features,
                                      std::shared_ptr<Loop>(*std::move(loop)), *std::move(spawner));
+  impl->watchFence();
   auto started = Impl::startThread(impl);
   if (!started) return started.error();
   return std::unique_ptr<Supervisor>(new Supervisor(std::move(impl)));
@@ -215,6 +226,11 @@ void Supervisor::beginGuest(std::string cookie) {
 
 void Supervisor::endGuest(std::string cookie) {
   if (impl_) impl_->post([cookie = std::move(cookie)](Impl& self) { self.endGuest(cookie); });
+}
+
+Result<std::shared_ptr<Fence>> Supervisor::fence() const {
+  if (!impl_) return Error{"timerfd_create", EBADF};
+  return impl_->fence();
 }
 
 void Supervisor::killAll(milliseconds atMost) {

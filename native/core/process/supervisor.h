@@ -15,6 +15,7 @@
 #include "core/base/syscall.h"
 #include "core/cgroup/usage.h"
 #include "core/output/pump.h"
+#include "core/process/fence.h"
 #include "core/process/signals.h"
 #include "core/process/tidy.h"
 #include "core/spawn/plan.h"
@@ -138,11 +139,14 @@ struct Ungrouped {
   Error error;
 };
 
+/// The fence has passed, and every worker was sent SIGKILL. It's of no group.
+struct Fenced {};
+
 struct SupervisorEvent {
   GroupId group;
   TimePoint at;
   std::variant<Started, StartFailed, StartHangs, Dying, Exited, Ended, OutputFailed, Unguarded,
-               Ungrouped>
+               Ungrouped, Fenced>
       what;
 };
 
@@ -194,6 +198,10 @@ class Supervisor {
   void beginGuest(std::string cookie);
   /// Such a child has been waited for.
   void endGuest(std::string cookie);
+  /// What ends all workers when it passes, those of a group that starts later too, until it's
+  /// moved. The supervisor's thread sees to that, or, while it's held up, the guardian. Whoever has
+  /// a share may move it, and may keep it for longer than the supervisor.
+  Result<std::shared_ptr<Fence>> fence() const;
   /// Kills every group and waits for their ends, `atMost`.
   void killAll(std::chrono::milliseconds atMost);
   /// killAll, bounded, then ends the threads. One that hangs is left behind, and the guardian sees

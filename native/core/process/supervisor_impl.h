@@ -37,6 +37,8 @@ class Supervisor::Impl {
   Impl(Options options, const Features& features, std::shared_ptr<Loop> loop, Spawner spawner);
   ~Impl();
   static Result<void> startThread(const std::shared_ptr<Impl>& impl);
+  /// Before the thread starts. Without it there's no fence, for whoever wants one.
+  void watchFence();
 
   /// Thread: any.
   void post(std::function<void(Impl&)> task) {
@@ -44,6 +46,8 @@ class Supervisor::Impl {
   }
   /// Thread: any.
   StartWatch& starts() { return starts_; }
+  /// Thread: any.
+  const Result<std::shared_ptr<Fence>>& fence() const { return fence_; }
 
   /// Thread: any but the supervisor's. One that doesn't end is left behind, and nobody is told
   /// anything any more.
@@ -74,6 +78,11 @@ class Supervisor::Impl {
 
     bool live() const { return !status && !stuck; }
     void onReady(uint32_t) override { owner->onWorkerReady(*this); }
+  };
+
+  struct FenceWatcher final : Loop::Watcher {
+    Impl* owner;
+    void onReady(uint32_t) override { owner->onFence(); }
   };
 
   enum class Phase : uint8_t { Opening, Running, Sweeping, Draining };
@@ -212,6 +221,8 @@ class Supervisor::Impl {
   void awaitKilled(Group& group);
   void endTracers(Group& group);
   void giveUp(Group& group);
+  void onFence();
+  void killAtOnce(Group& group);
 
   // group_end.cc
   void onWorkerReady(Worker& worker);
@@ -239,6 +250,8 @@ class Supervisor::Impl {
   Spawner spawner_;
   StartWatch starts_;
   StraySearch search_;
+  Result<std::shared_ptr<Fence>> fence_;
+  FenceWatcher fenceWatcher_;
   std::shared_ptr<Pump> pump_;
   std::shared_ptr<Helpers> helpers_;  // for files; none before the first is opened
   std::unique_ptr<Guardian> guardian_;
