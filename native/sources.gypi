@@ -87,6 +87,8 @@
       "native/core/coordination/state.cc",
       "native/core/coordination/frames.cc",
       "native/core/coordination/service.cc",
+      "native/core/coordination/lease_step.cc",
+      "native/core/coordination/lease_keeper.cc",
       "native/core/gpu/holders.cc",
       "native/core/gpu/nvml_calls.cc",
       "native/core/gpu/nvml.cc"
@@ -120,6 +122,7 @@
       "native/addon/events.cc",
       "native/addon/fields.cc",
       "native/addon/gpu.cc",
+      "native/addon/lease.cc",
       "native/addon/output.cc",
       "native/addon/shared_store.cc",
       "native/addon/store.cc",

@@ -6,6 +6,7 @@ import { launchError, onMachine } from '../errors.js';
 import { adviceFor } from '../util/errno.js';
 import type { NativeEvent } from './events.js';
 import type { NativeDeviceHolders, NativeGpus } from './gpu.js';
+import type { NativeLease, NativeLeaseEvent, NativeLeaseOptions } from './lease.js';
 import type { NativeConsole, NativeFlushed } from './output.js';
 import type { NativeStart } from './plan.js';
 import type { NativeSharedStore } from './shared-store.js';
@@ -54,6 +55,19 @@ export interface NativeAddon {
     options: NativeStoreOptions,
     onReport: (report: NativeStoreReport) => void,
   ): NativeStore;
+  /**
+   * Keeps a lease that our own server has granted, on a thread of its own, and moves the supervisor's fence with each
+   * renewal that's confirmed.
+   *
+   * @param onEvent called once at most; nothing is renewed from then on, so that the fence passes unless
+   *   it's moved. It doesn't keep Node alive
+   * @throws with `code` (EINVAL: the host isn't numeric) and `syscall`
+   */
+  keepLease(
+    options: NativeLeaseOptions,
+    supervisor: NativeSupervisor,
+    onEvent: (event: NativeLeaseEvent) => void,
+  ): NativeLease;
   /**
    * Who listens at a TCP port, as far as we may see, and as it's found by then: other processes' files
    * may take for ever to be read. This waits for it.

@@ -3,6 +3,7 @@
 
 #include "addon/fields.h"
 #include "addon/gpu.h"
+#include "addon/lease.h"
 #include "addon/methods.h"
 #include "addon/option_reader.h"
 #include "addon/output.h"
@@ -69,6 +70,7 @@ Napi::Object init(Napi::Object exports) {
   initStore(exports);
   initSharedStore(exports);
   initGpu(exports);
+  initLease(exports);
   const Method<> functions[] = {
       {"raiseNofile", raiseOurNofile},
       {"startedWith", startedWith},

@@ -59,6 +59,8 @@ class JsSupervisor : public std::enable_shared_from_this<JsSupervisor> {
 
   Supervisor& supervisor() { return *supervisor_; }
 
+  Result<std::shared_ptr<Fence>> fence() const { return supervisor_->fence(); }
+
   /// Nothing happens once it's closed. A JS error may be pending.
   void setFence(Napi::Env env, std::optional<BootTime> at) {
     if (!self_) return;
@@ -87,6 +89,21 @@ class JsSupervisor : public std::enable_shared_from_this<JsSupervisor> {
   std::unique_ptr<Supervisor> supervisor_;
   std::shared_ptr<JsSupervisor> self_;  // until the end
 };
+
+/// Marks those objects that are supervisors.
+constexpr napi_type_tag kSupervisorTag{0x4b1f0c6e58a94d27, 0x9d3e62b7a1c8f054};
+
+/// So that other functions can be given one.
+void tag(Napi::Object object, const std::shared_ptr<JsSupervisor>& own) {
+  auto* share = new std::shared_ptr<JsSupervisor>(own);
+  const auto free = [](napi_env, void* data, void*) {
+    delete static_cast<std::shared_ptr<JsSupervisor>*>(data);
+  };
+  if (napi_wrap(object.Env(), object, share, free, nullptr, nullptr) == napi_ok)
+    (void)napi_type_tag_object(object.Env(), object, &kSupervisorTag);
+  else
+    delete share;
+}
 
 /// A century.
 constexpr double kMaxBootMs = 3.2e12;
@@ -164,6 +181,7 @@ Napi::Value createSupervisor(const Napi::CallbackInfo& info,
       {"close", [](JsSupervisor& self, const Napi::CallbackInfo&) { self.close(); }},
   };
   addMethods(object, own, methods);
+  tag(object, own);
   return object;
 }
 
@@ -211,6 +229,21 @@ Napi::Value utcOffsetOf(const Napi::CallbackInfo& info) {
 }
 
 }  // namespace
+
+std::optional<std::shared_ptr<Fence>> toFence(Napi::Value value, const std::string& what) {
+  const Napi::Env env = value.Env();
+  bool isOne = false;
+  void* share = nullptr;
+  const bool isFound =
+      value.IsObject() &&
+      napi_check_object_type_tag(env, value, &kSupervisorTag, &isOne) == napi_ok && isOne &&
+      napi_unwrap(env, value, &share) == napi_ok;
+  if (!isFound) return typeError(env, what + " must be one that createSupervisor has made");
+  auto fence = (*static_cast<std::shared_ptr<JsSupervisor>*>(share))->fence();
+  if (fence) return *std::move(fence);
+  throwError(env, fence.error());
+  return std::nullopt;
+}
 
 void initSupervisor(Napi::Object exports, std::shared_ptr<SharedPump> pump) {
   const Method<> functions[] = {

@@ -1,11 +1,17 @@
 import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import t, { type Test } from 'tap';
+import { connectServer } from '../../lib/coordination/server.js';
 import { guardianProgram, native } from '../../lib/native/addon.js';
 import type { NativeEvent } from '../../lib/native/events.js';
-import { guarded } from '../harness.js';
+import type { NativeLeaseEvent } from '../../lib/native/lease.js';
+import { guarded, serveStore } from '../harness.js';
 
-// Fences of the addon's supervisor, R-047.
+// Fences of the addon's supervisor, and the leases that move them, R-047.
+
+const host = '127.0.0.1';
+/** Longer than anything here takes, on whatever machine. */
+const patienceMs = 60_000;
 
 /** A supervisor and what it tells, in order. */
 function supervise(t: Test) {
@@ -65,9 +71,13 @@ function supervise(t: Test) {
   };
 }
 
-/** Whether a child of ours that nobody has reaped is dead. */
+/** Whether a child of ours is dead; the supervisor reaps it soon. */
 function isDead(pid: number): boolean {
-  return /^State:\s+[ZX]/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
+  try {
+    return /^State:\s+[ZX]/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
+  } catch {
+    return true; // reaped, before or while it was read
+  }
 }
 
 t.test('R-047 workers end when the fence passes, while JS is blocked', async t => {
@@ -94,4 +104,92 @@ t.test('what is no time is refused as a fence', async t => {
   }
   supervisor.close();
   t.equal(supervisor.setFence(1), undefined, 'a closed one has none');
+});
+
+/** A worker under a lease of a store of its own. */
+async function underLease(t: Test, options: { ttlMs: number; stallMs?: number }) {
+  const supervised = supervise(t);
+  const { supervisor, start } = supervised;
+  const pid = await start();
+  const { port, run } = await serveStore(t);
+  const agents = await connectServer({ host, port, timeoutMs: patienceMs });
+  t.teardown(() => agents.close());
+  const { ttlMs, stallMs = patienceMs } = options;
+  const marginMs = ttlMs / 10;
+  const since = native().boottimeMs();
+  const lease = await agents.lease(ttlMs);
+  supervisor.setFence(since + ttlMs - marginMs);
+  let hear: (event: NativeLeaseEvent) => void = () => {};
+  const told = new Promise<NativeLeaseEvent>(resolve => {
+    hear = resolve;
+  });
+  const keeping = { host, port, lease: lease.id, ttlMs, marginMs, stallMs };
+  const keeper = native().keepLease(keeping, supervisor, hear);
+  t.teardown(() => keeper.close());
+  return { ...supervised, pid, store: run, lease, keeper, told };
+}
+
+t.test('R-047 workers live while the lease is kept, though JS is blocked for longer', async t => {
+  const { pid, events, keeper, lease, supervisor, until } = await underLease(t, { ttlMs: 4000 });
+
+  const untilMs = native().monotonicMs() + 6000;
+  while (native().monotonicMs() < untilMs);
+
+  t.notOk(isDead(pid));
+  await lease.renew();
+  keeper.close();
+  await lease.renew();
+  supervisor.setFence(undefined);
+  supervisor.killAll(patienceMs);
+  await until('ended');
+  t.notOk(events.some(({ event }) => event === 'fenced'));
+});
+
+t.test('R-047 workers end when nobody answers for the lease any more', async t => {
+  const { store, until } = await underLease(t, { ttlMs: 2000 });
+
+  store.kill('SIGSTOP');
+
+  await until('fenced');
+  t.match(await until('exited'), { exit: { how: 'signaled', signal: constants.signals.SIGKILL } });
+  await until('ended');
+  store.kill('SIGCONT');
+});
+
+t.test('R-047 without a beat in time the lease is renewed no more', async t => {
+  const { told, until } = await underLease(t, { ttlMs: 1000, stallMs: 100 });
+
+  t.same(await told, { event: 'stalled' });
+
+  await until('fenced');
+  await until('ended');
+});
+
+t.test('a lease that is lost is told', async t => {
+  const { told, lease, until } = await underLease(t, { ttlMs: 1000 });
+
+  await lease.revoke();
+
+  t.same(await told, { event: 'lost' });
+  await until('fenced');
+  await until('ended');
+});
+
+t.test('what keeps no lease is refused', async t => {
+  const { supervisor } = supervise(t);
+  const options = { host, port: 1, lease: 'f', ttlMs: 100, marginMs: 10, stallMs: 100 };
+  const keep = (changed: object, of: unknown = supervisor) =>
+    native().keepLease({ ...options, ...changed }, of as typeof supervisor, () => {});
+
+  for (const wrong of [
+    { lease: '0' },
+    { lease: 'g' },
+    { lease: 15 },
+    { port: 0 },
+    { marginMs: 100 },
+  ]) {
+    t.throws(() => keep(wrong), TypeError, JSON.stringify(wrong));
+  }
+  for (const wrong of [{}, null, { ...supervisor }]) t.throws(() => keep({}, wrong), TypeError);
+  t.throws(() => keep({ host: 'localhost' }), { code: 'EINVAL' });
 });

@@ -159,6 +159,40 @@ std::variant<Parsed, std::string> parse(std::string_view input) {
   return Parsed{std::move(request), kLengthBytes + length};
 }
 
+std::optional<ParsedAnswer> parseAnswer(std::string_view input) {
+  /// Later versions may say more in a welcome.
+  constexpr size_t kMostBytes = 1024;
+  if (input.size() < kLengthBytes) return ParsedAnswer{};
+  const auto length = numberAt<uint32_t>(input.data());
+  if (length < kFrameHead - kLengthBytes || length > kMostBytes) return std::nullopt;
+  if (input.size() - kLengthBytes < length) return ParsedAnswer{};
+
+  Answer answer;
+  answer.id = numberAt<uint32_t>(input.data() + kLengthBytes + 1);
+  Reader body(input.substr(kFrameHead, length - (kFrameHead - kLengthBytes)));
+  bool isWhole = false;
+  switch (static_cast<Type>(static_cast<uint8_t>(input[kLengthBytes]))) {
+    case Type::Welcome:
+      answer.body = Welcome{body.number<uint16_t>()};
+      isWhole = body.isGood();
+      break;
+    case Type::Leased: {
+      const auto lease = body.number<uint64_t>();
+      answer.body = Leased{lease, std::chrono::milliseconds(body.number<uint32_t>())};
+      isWhole = body.isAtEnd();
+      break;
+    }
+    case Type::Refused:
+      answer.body = Refused{static_cast<Why>(body.number<uint8_t>())};
+      isWhole = body.isAtEnd();
+      break;
+    default:
+      break;
+  }
+  if (!isWhole) return std::nullopt;
+  return ParsedAnswer{answer, kLengthBytes + length};
+}
+
 Frame::Frame(std::string& out, Type type, uint32_t id) : out_(out), start_(out.size()) {
   u32(0).u8(static_cast<uint8_t>(type)).u32(id);
 }

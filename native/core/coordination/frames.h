@@ -107,6 +107,33 @@ struct Parsed {
 /// @returns a sentence if it's no request, and never will be
 std::variant<Parsed, std::string> parse(std::string_view input);
 
+// Answers, as far as one who keeps a lease gets them.
+
+struct Welcome {
+  uint16_t version;
+};
+struct Leased {
+  LeaseId lease;
+  std::chrono::milliseconds ttl;
+};
+struct Refused {
+  Why why;
+};
+
+struct Answer {
+  uint32_t id = 0;
+  std::variant<Welcome, Leased, Refused> body;
+};
+
+/// An answer at the start of what has come, and its bytes; no answer: more bytes must come.
+struct ParsedAnswer {
+  std::optional<Answer> answer;
+  size_t bytes = 0;
+};
+
+/// @returns nothing if it's none of these, and never will be
+std::optional<ParsedAnswer> parseAnswer(std::string_view input);
+
 /// Writes one frame at the end of `out`; its length is known when it goes.
 class Frame {
  public:

@@ -1,0 +1,27 @@
+export interface NativeLeaseOptions {
+  /** Numeric. */
+  readonly host: string;
+  readonly port: number;
+  /** The lease's id. */
+  readonly lease: string;
+  /** Of the lease. It's renewed five times in this time, but for pauses of 10 ms at least. */
+  readonly ttlMs: number;
+  /** Below `ttlMs`: the fence passes so long before the lease can end, at the earliest. */
+  readonly marginMs: number;
+  /** Without a `beat` for so long nothing is renewed any more. */
+  readonly stallMs: number;
+}
+
+export type NativeLeaseEvent =
+  /** The server knows of no such lease. */
+  | { readonly event: 'lost' }
+  /** There was no `beat` in time. */
+  | { readonly event: 'stalled' };
+
+/** The thread that keeps a lease. */
+export interface NativeLease {
+  /** JS is well. */
+  beat(): void;
+  /** Ends the thread, and leaves the lease the rest of its time; the fence stays where it is. Idempotent. */
+  close(): void;
+}

@@ -1,0 +1,132 @@
+#include "core/coordination/lease_step.h"
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+namespace regroup::coordination {
+
+using namespace std::chrono_literals;
+using std::chrono::milliseconds;
+
+namespace {
+
+/// Before each attempt to connect; the last one from then on. As in lib/coordination/server.ts.
+constexpr milliseconds kPauses[] = {0ms, 20ms, 50ms, 100ms, 200ms, 500ms, 1000ms};
+/// Renewals of a lease's time, so that some may be lost, and the pause between two at least.
+constexpr int kRenewals = 5;
+constexpr milliseconds kShortestInterval = 10ms;
+
+}  // namespace
+
+LeaseStep::LeaseStep(const Options& options, TimePoint now) : options_(options), lastBeat_(now) {}
+
+milliseconds LeaseStep::interval() const {
+  return std::max(options_.ttl / kRenewals, kShortestInterval);
+}
+
+LeaseStep::Next LeaseStep::next(const Moment& now, double chance) {
+  if (isOver_) return {Order::Wait};
+  if (isLost_) {
+    isOver_ = true;
+    return {Order::Lost};
+  }
+  const TimePoint stallsAt = lastBeat_ + options_.stall;
+  if (now.at >= stallsAt) {
+    isOver_ = true;
+    return {Order::Stalled};
+  }
+  if (isUseless_) {
+    onBroken(now.at);
+    return {Order::Drop};
+  }
+  if (!output_.empty()) return {Order::Send};
+  if (link_ == Link::None && !due_) {
+    const milliseconds pause = kPauses[std::min(attempt_++, std::size(kPauses) - 1)];
+    due_ = now.at + std::chrono::duration_cast<std::chrono::nanoseconds>(pause * (1 + chance) / 2);
+  }
+  if (due_ && now.at < *due_) return {Order::Wait, std::min(*due_, stallsAt)};
+
+  switch (link_) {
+    case Link::None:
+      link_ = Link::Connecting;
+      due_ = now.at + options_.ttl;
+      return {Order::Connect};
+    case Link::Connecting:
+    case Link::Greeting:
+      isUseless_ = true;
+      return next(now, chance);
+    case Link::Ready:
+      break;
+  }
+  if (sentAt_) {  // and no answer in all this time
+    isUseless_ = true;
+    return next(now, chance);
+  }
+  Frame(output_, Type::Renew, nextId_++).u64(options_.lease);
+  sentAt_ = now.boot;
+  due_ = now.at + options_.ttl;
+  return {Order::Send};
+}
+
+void LeaseStep::onConnected(TimePoint now) {
+  if (link_ != Link::Connecting) return;
+  link_ = Link::Greeting;
+  due_ = now + options_.ttl;
+  output_ = kPreface;
+  Frame(output_, Type::Hello, 0).u16(kVersion);
+}
+
+void LeaseStep::onBroken(TimePoint) {
+  link_ = Link::None;
+  isUseless_ = false;
+  due_.reset();
+  sentAt_.reset();
+  input_.clear();
+  output_.clear();
+}
+
+std::optional<BootTime> LeaseStep::onInput(std::string_view bytes, TimePoint now) {
+  if (isOver_ || isUseless_) return std::nullopt;
+  input_ += bytes;
+  std::optional<BootTime> fence;
+  for (;;) {
+    const auto parsed = parseAnswer(input_);
+    isUseless_ = isUseless_ || !parsed;
+    if (isUseless_ || isLost_ || !parsed->answer) return fence;
+    input_.erase(0, parsed->bytes);
+    if (const auto moved = onAnswer(*parsed->answer, now)) fence = moved;
+  }
+}
+
+/// Anything but what was asked for is of somebody who isn't our server.
+std::optional<BootTime> LeaseStep::onAnswer(const Answer& answer, TimePoint now) {
+  const auto* const welcome = std::get_if<Welcome>(&answer.body);
+  if (link_ == Link::Greeting && welcome != nullptr && welcome->version == kVersion) {
+    link_ = Link::Ready;
+    due_ = now;
+    return std::nullopt;
+  }
+  if (link_ != Link::Ready || !sentAt_ || answer.id != nextId_ - 1) {
+    isUseless_ = true;
+    return std::nullopt;
+  }
+  if (const auto* const refused = std::get_if<Refused>(&answer.body)) {
+    isLost_ = refused->why == Why::LeaseLost;
+    isUseless_ = !isLost_;
+    return std::nullopt;
+  }
+  const auto* const leased = std::get_if<Leased>(&answer.body);
+  if (leased == nullptr || leased->lease != options_.lease) {
+    isUseless_ = true;
+    return std::nullopt;
+  }
+  attempt_ = 0;
+  const BootTime sent = *std::exchange(sentAt_, std::nullopt);
+  // From the last one's sending, so that answers that take long cost no renewal.
+  const TimePoint sentThen = *due_ - options_.ttl;
+  due_ = std::max(sentThen + interval(), now);
+  return sent + std::min(leased->ttl, options_.ttl) - options_.margin;
+}
+
+}  // namespace regroup::coordination
