@@ -64,7 +64,8 @@ export function createAgent(job: Job): Agent {
   const rounds = createRounds(job, { tables, placing: placingNow, nowMs });
   const rendezvous = rendezvousOf(job, { core: coreNow, happen, tell: told.publish, nowMs });
   const around = { rounds, core: () => core, tell: told.publish, nowMs };
-  const listener = listenToCore(job, { ...around, happen, placing: placingNow, asGuests });
+  const fenced = (atMs: number): void => rendezvous.fenced?.(atMs);
+  const listener = listenToCore(job, { ...around, happen, placing: placingNow, asGuests, fenced });
   const leave = (): Promise<void> | undefined => rendezvous.close?.();
   const runEnd = createRunEnd(job, { ...around, close, leave });
   const lookUp = new AbortController();

@@ -32,15 +32,21 @@ export interface CoreSurroundings {
   /** Runs what starts children of Node's: the core takes no status of theirs meanwhile. */
   asGuests<T>(body: () => Promise<T>): Promise<T>;
   nowMs(): number;
+  /** The fence has passed, and all workers have been killed. */
+  fenced(atMs: number): void;
 }
 
 type Of<E extends NativeEvent['event']> = Extract<NativeEvent, { event: E }>;
 
 export function listenToCore(job: Job, around: CoreSurroundings): CoreListener {
-  const { rounds, core, happen, tell, placing, asGuests, nowMs } = around;
+  const { rounds, core, happen, tell, placing, asGuests, nowMs, fenced } = around;
 
   function onEvent(event: NativeEvent): void {
-    if (event.event === 'fenced') return; // its groups' ends follow
+    if (event.event === 'fenced') {
+      // Before the ends of its workers, which follow.
+      fenced(event.atMs);
+      return;
+    }
     const { group: round, atMs } = event;
     const record = rounds.get(round);
     if (record === undefined) return;

@@ -2,6 +2,7 @@ import { onMachine } from '../errors.js';
 import { type Console, openConsole } from '../logs/console.js';
 import { guardianProgram, native } from '../native/addon.js';
 import type { NativeEvent } from '../native/events.js';
+import type { NativeLeaseOptions } from '../native/lease.js';
 import type {
   NativeStore,
   NativeStoreAddress,
@@ -19,6 +20,10 @@ import type { Job } from '../workers/job.js';
 export const killAtOnceMs = 1000;
 /** How long the end of a run waits for a console that takes nothing of what workers have printed. */
 const consolePatienceMs = 5000;
+
+/** This thread's word that it's well, for whoever renews a lease meanwhile; and how long that does without. */
+const beatMs = 1000;
+const stallMs = 60_000;
 
 /** Descriptors that no client of the store gets: for the agent's next round, and for each of its workers. */
 const keptDescriptors = { agent: 64, worker: 16 } as const;
@@ -46,6 +51,12 @@ export interface Core {
   serve(port: number): void;
   /** Workers run no longer than that, by the clock of `bootMs`; absent: as long as they like. */
   setFence(atMs: number | undefined): void;
+  /**
+   * Renews a lease at our own server, and moves the fence with each confirmed renewal, whatever this thread does.
+   *
+   * @param lost it has ended, or was given up since this thread stood still for too long
+   */
+  keepLease(options: Omit<NativeLeaseOptions, 'stallMs'>, lost: () => void): { close(): void };
   /** Empties a table that an earlier round has used; its workers must be gone. */
   refreshTable(round: number): void;
   /** The highest step that a worker has told by its slot; 0 if none did. */
@@ -122,7 +133,17 @@ export function startCore(
     serve(port) {
       openTable(startStore(), hosts, settings.rdzvEndpoint ?? '', port, { coordination: true });
     },
-    setFence() {},
+    setFence: atMs => supervisor.setFence(atMs),
+    keepLease(options, lost) {
+      const kept = addon.keepLease({ ...options, stallMs }, supervisor, lost);
+      const beats = setInterval(() => kept.beat(), beatMs);
+      return {
+        close() {
+          clearInterval(beats);
+          kept.close();
+        },
+      };
+    },
     refreshTable() {
       const table = isFixed && used ? tables.get(0) : undefined;
       if (table !== undefined) store?.resetTable(table.table);

@@ -12,6 +12,7 @@ import { hostname } from '../system/hostname.js';
 import { needPool } from '../system/pool.js';
 import { type Address, addressOf, isLoopback } from '../util/address.js';
 import { codeOf } from '../util/errno.js';
+import type { Core } from './core.js';
 
 /** How long one attempt to reach the endpoint takes, and each call later on. */
 const attemptMs = 5_000;
@@ -19,14 +20,14 @@ const attemptMs = 5_000;
 /**
  * Reaches the endpoint that a job's nodes meet at, and serves it where this node is the one.
  *
- * @param serve throws ERR_PORT
+ * @param core what the addon does of it
  * @param signal gives up
  * @throws ERR_RENDEZVOUS where it can't be reached in time, or something else answers there; ERR_PORT, ERR_MACHINE
  */
 export async function meet(
   settings: Settings,
   { host, port }: Required<Address>,
-  serve: (port: number) => void,
+  core: Pick<Core, 'serve' | 'keepLease'>,
   signal: AbortSignal,
 ): Promise<Met> {
   const { joinTimeoutMs, localAddr, isHost } = settings;
@@ -42,13 +43,15 @@ export async function meet(
     pause: (ms, signal) => pause(ms, undefined, { signal }),
     signal: limit,
   });
-  const isServed = isOurs && tryToServe(() => serve(port), isHost === true);
+  const isServed = isOurs && tryToServe(() => core.serve(port), isHost === true);
   try {
     const coordination = await reach(host, port, limit);
-    const local = await localEnd(host, port);
+    const ends = await endsOf(host, port);
     const endpointIsLoopback = isLoopback(host);
-    const address = ownAddress(local, { localAddr, interfaces, endpointIsLoopback });
-    return { coordination, address, isHost: isServed };
+    const address = ownAddress(ends.local, { localAddr, interfaces, endpointIsLoopback });
+    const keep: Met['keep'] = ({ id, ttlMs }, marginMs, lost) =>
+      core.keepLease({ host: ends.remote, port, lease: id, ttlMs, marginMs }, lost);
+    return { coordination, address, isHost: isServed, keep };
   } catch (error) {
     if (!late.aborted && !(error instanceof CoordinationError)) throw error;
     throw launchError('ERR_RENDEZVOUS', [unreached(settings, host, port, error)], error);
@@ -78,14 +81,18 @@ async function reach(host: string, port: number, limit: AbortSignal): Promise<Co
   }
 }
 
-/** The local end of a connection to the endpoint. */
-function localEnd(host: string, port: number): Promise<string> {
+/** The ends of a connection to the endpoint, as numeric addresses. */
+function endsOf(
+  host: string,
+  port: number,
+): Promise<{ readonly local: string; readonly remote: string }> {
   return new Promise((resolve, reject) => {
     const socket = connect({ host, port, autoSelectFamily: true });
     socket.setTimeout(attemptMs, () => socket.destroy(new Error('it does not answer')));
     socket.once('error', reject);
     socket.once('connect', () => {
-      resolve(socket.localAddress ?? host);
+      const { localAddress: local = host, remoteAddress: remote = host } = socket;
+      resolve({ local, remote });
       socket.destroy();
     });
   });

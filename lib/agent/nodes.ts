@@ -1,4 +1,5 @@
 import type { AgentEvent } from '../events.js';
+import { native } from '../native/addon.js';
 import { failurePolicyOf } from '../options/failures.js';
 import type { Settings } from '../options/launch-options.js';
 import { createAlone } from '../rendezvous/alone.js';
@@ -28,10 +29,7 @@ export interface NodeSurroundings {
 }
 
 /** The rendezvous of a job: with nobody where it has one node. */
-export function rendezvousOf(
-  job: Job,
-  around: NodeSurroundings,
-): Rendezvous & Partial<Pick<Together, 'close' | 'serves'>> {
+export function rendezvousOf(job: Job, around: NodeSurroundings): Rendezvous & Partial<Together> {
   const policy = failurePolicyOf(job.settings);
   return job.settings.maxNodes > 1
     ? together(job, around)
@@ -57,12 +55,12 @@ function together(job: Job, { core, happen, tell, nowMs }: NodeSurroundings): To
     // It needs sockets, which one node doesn't.
     async meet() {
       const { meet } = await import('./meet.js');
-      return meet(settings, endpointOf(settings), port => core().serve(port), closing.signal);
+      return meet(settings, endpointOf(settings), core(), closing.signal);
     },
     openStore: round => core().openTable(round).port,
     closeStore: round => core().closeTable(round),
     setFence: atMs => core().setFence(atMs),
-    bootMs: nowMs,
+    bootMs: () => native().boottimeMs(),
     nowMs,
     tell: happen,
     notice: (round, because, nodes) =>

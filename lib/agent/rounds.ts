@@ -19,6 +19,7 @@ import type { Placing } from '../placement/placing.js';
 import type { Place, RoundPlan } from '../rendezvous/rendezvous.js';
 import { createDisk, type Disk } from '../system/disk.js';
 import { hostname, qualifiedHostname } from '../system/hostname.js';
+import { atMost } from '../util/at-most.js';
 import { randomName } from '../util/random.js';
 import { type Job, roundOf, workerPlans } from '../workers/job.js';
 import { openReturnGate, type ReturnGate } from '../workers/return-gate.js';
@@ -202,20 +203,11 @@ export function createRounds(job: Job, { tables, placing, nowMs }: RoundSurround
     runFolder: () => made?.path,
     async close(keepTemp) {
       for (const { gate } of records.values()) gate?.close();
+      // A dead disk may make folders some day, and a run's end doesn't wait for it.
       if (removals.length > 0) await atMost(closeMs, Promise.all(removals));
       if (made !== undefined && !keepTemp) await removeTempBase(made, logs);
     },
   };
-}
-
-/** Waits for some work no longer than this: a dead disk may make folders some day, and a run's end doesn't wait for it. */
-async function atMost(boundMs: number, work: Promise<unknown>): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const bound = new Promise(resolve => {
-    timer = setTimeout(resolve, boundMs);
-  });
-  await Promise.race([work, bound]);
-  clearTimeout(timer);
 }
 
 function witnessOf(record: RoundRecord, localRank: number): Witness | undefined {

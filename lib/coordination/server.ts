@@ -225,11 +225,12 @@ export async function connectServer(options: ServerOptions): Promise<Coordinatio
   }
 
   function leaseOf(id: string, ttlMs: number): Lease {
-    leases.add(id);
     return {
       id,
       ttlMs,
       async renew() {
+        // From now on it's this client that keeps it, over broken connections too.
+        leases.add(id);
         try {
           expect(await call({ ask: 'renew', lease: id }, true), 'leased');
         } catch (why) {

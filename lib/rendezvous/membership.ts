@@ -7,6 +7,8 @@ export interface Membership {
   lease(): Lease | undefined;
   /** The lease has ended, as somebody else learned. */
   lost(lease: Lease): void;
+  /** The fence has passed: all workers have been killed. */
+  fenced(): void;
   /** Ends it, and doesn't get another one. Resolves when the engine knows, or can't be told. */
   close(): Promise<void>;
 }
@@ -15,9 +17,14 @@ export interface MembershipOptions {
   readonly coordination: Coordination;
   readonly leaseMs: number;
   readonly around: {
-    /** Workers may run until then, by CLOCK_BOOTTIME; absent: as long as they like. */
+    /** Workers may run until then, by the clock of `bootMs`; absent: as long as they like. */
     setFence(atMs: number | undefined): void;
     bootMs(): number;
+    /**
+     * Renews a lease and moves the fence by itself, whatever this thread does; absent: nobody does. It tells once that
+     * the lease is lost, or given up.
+     */
+    keep?: ((lease: Lease, marginMs: number, lost: () => void) => Keeper) | undefined;
     leased(lease: Lease): void;
     /** It has ended, or its fence has passed. Whatever ran must be gone. */
     lost(): void;
@@ -25,15 +32,19 @@ export interface MembershipOptions {
   };
 }
 
-const pauseMs = 200;
+export interface Keeper {
+  close(): void;
+}
 
+const pauseMs = 200;
 /** Part of a lease's time by which workers are killed before others may take their place. */
 const marginPart = 0.2;
+const renewals = 5;
 
 export function keepMembership({ coordination, leaseMs, around }: MembershipOptions): Membership {
   let lease: Lease | undefined;
-  let renewal: NodeJS.Timeout | undefined;
-  let fence: NodeJS.Timeout | undefined;
+  let timer: NodeJS.Timeout | undefined;
+  let keeper: Keeper | undefined;
   let isOver = false;
 
   async function obtain(): Promise<void> {
@@ -47,61 +58,59 @@ export function keepMembership({ coordination, leaseMs, around }: MembershipOpti
       lease = granted;
       confirmed(granted, askedMs);
       around.leased(granted);
-      renewSoon(granted);
+      keeper = around.keep?.(granted, granted.ttlMs * marginPart, () => lose(granted));
+      if (keeper === undefined) renewSoon(granted);
     } catch (error) {
       if (isOver) return;
       if (isHopeless(error)) around.failed(error);
-      else renewal = setTimeout(() => void obtain(), pauseMs);
+      else timer = setTimeout(() => void obtain(), pauseMs);
     }
   }
 
   function renewSoon(current: Lease): void {
-    renewal = setTimeout(() => void renew(current), current.ttlMs / 5);
+    timer = setTimeout(() => void renew(current), current.ttlMs / renewals);
   }
 
   async function renew(current: Lease): Promise<void> {
     const askedMs = around.bootMs();
     try {
       await current.renew();
-      if (current !== lease) return;
-      confirmed(current, askedMs);
+      if (current === lease) confirmed(current, askedMs);
     } catch (error) {
-      if (current !== lease) return;
-      if (error instanceof CoordinationError && error.code === 'LEASE_LOST') {
-        lose(current);
-        return;
-      }
       // Any other failure says nothing of the lease: the fence does.
+      if (error instanceof CoordinationError && error.code === 'LEASE_LOST') lose(current);
     }
-    renewSoon(current);
+    if (current === lease) renewSoon(current);
   }
 
   /** @param askedMs before the engine can have counted from */
   function confirmed(current: Lease, askedMs: number): void {
-    const atMs = askedMs + current.ttlMs * (1 - marginPart);
-    around.setFence(atMs);
-    clearTimeout(fence);
-    fence = setTimeout(() => lose(current), atMs - around.bootMs());
+    around.setFence(askedMs + current.ttlMs * (1 - marginPart));
   }
 
-  function lose(current: Lease): void {
-    if (current !== lease || isOver) return;
+  function lose(current: Lease | undefined): void {
+    if (current === undefined || current !== lease || isOver) return;
     lease = undefined;
-    clearTimeout(renewal);
-    clearTimeout(fence);
+    end();
     around.lost();
     void obtain();
+  }
+
+  function end(): void {
+    clearTimeout(timer);
+    keeper?.close();
+    keeper = undefined;
   }
 
   void obtain();
   return {
     lease: () => lease,
     lost: lose,
+    fenced: () => lose(lease),
     async close() {
       if (isOver) return;
       isOver = true;
-      clearTimeout(renewal);
-      clearTimeout(fence);
+      end();
       const last = lease;
       lease = undefined;
       await last?.revoke().catch(() => {}); // then it ends by itself

@@ -27,6 +27,8 @@ export type RendezvousEvent =
       readonly event: 'round-broken';
       readonly round: number;
       readonly because: BreakReason;
+      /** When it took effect, where that's before now: by CLOCK_MONOTONIC. */
+      readonly atMs?: number;
     };
 
 /**

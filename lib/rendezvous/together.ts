@@ -1,8 +1,9 @@
 import { type Coordination, CoordinationError, type Lease } from '../coordination/coordination.js';
 import { launchError } from '../errors.js';
 import type { FailurePolicy } from '../options/failures.js';
+import { atMost } from '../util/at-most.js';
 import { maxTimerMs } from '../util/duration.js';
-import { keepMembership, type Membership } from './membership.js';
+import { keepMembership, type Membership, type MembershipOptions } from './membership.js';
 import { type ParticipantEvent, type ParticipantState, step, type Told } from './participant.js';
 import type { BreakReason, LastVerdict, Place, Rendezvous, RendezvousEvent } from './rendezvous.js';
 import {
@@ -19,6 +20,8 @@ import { createWriter, type Writer } from './writer.js';
 
 /** The rendezvous of a job on several nodes: performs what `participant.ts` decides. */
 export interface Together extends Rendezvous {
+  /** The fence has passed, and all workers have been killed. @param atMs when, by CLOCK_MONOTONIC */
+  fenced(atMs: number): void;
   /** Whether workers of other nodes may use this node's store of a round. */
   serves(round: number): boolean;
   /**
@@ -66,10 +69,14 @@ export interface Met {
   readonly address: string;
   /** Whether the engine ends with this process. */
   readonly isHost: boolean;
+  /** See MembershipOptions. */
+  readonly keep?: MembershipOptions['around']['keep'];
 }
 
 /** How long whoever serves the table waits at the job's end for the others to have read it. */
 const lingerMs = 10_000;
+/** How long it takes at most to tell others that this node goes. */
+const farewellMs = 2_000;
 
 const breakReasons: Readonly<Record<Ending['because'], BreakReason>> = {
   failed: 'peer-failure',
@@ -94,6 +101,8 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
   let joinLimit: NodeJS.Timeout | undefined;
   /** A round that this agent is in, and hasn't been told of, since nobody knows its store yet. */
   let forming: Extract<Told, { tell: 'round-formed' }> | undefined;
+  /** When the fence has passed; absent: it wasn't that. */
+  let killedAtMs: number | undefined;
   let isBegun = false;
   let isOver = false;
   let allGone: (() => void) | undefined;
@@ -137,8 +146,9 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
         around: {
           setFence: around.setFence,
           bootMs: around.bootMs,
+          keep: found.keep,
           leased: () => happen({ event: 'leased' }),
-          lost: fenced,
+          lost: () => fenced(),
           failed: giveUp,
         },
       });
@@ -172,10 +182,12 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
   }
 
   function fenced(): void {
+    const since = killedAtMs === undefined ? {} : { atMs: killedAtMs };
+    killedAtMs = undefined;
     const round = roundOf(state);
     const wasForming = dropForming();
     if (round !== undefined && !wasForming)
-      around.tell({ event: 'round-broken', round, because: 'fenced' });
+      around.tell({ event: 'round-broken', round, because: 'fenced', ...since });
     happen({ event: 'lease-lost' });
     if (wasForming) happen({ event: 'join' });
   }
@@ -311,6 +323,12 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
   }
 
   return {
+    fenced(atMs) {
+      killedAtMs = atMs;
+      if (membership?.lease() !== undefined) membership.fenced();
+      // It was passed on by the loss of the lease, or there's none to lose.
+      killedAtMs = undefined;
+    },
     serves: round => stores?.serves(round) === true,
     join() {
       limitJoin();
@@ -341,9 +359,14 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
       clearTimeout(wake);
       writer?.close();
       table?.close();
-      await closing;
-      if (met !== undefined) await leaveNothing(met.coordination, prefix);
-      await met?.coordination.close();
+      if (met === undefined) return;
+      const { coordination } = met;
+      // Nobody may be there to be told.
+      await atMost(
+        farewellMs,
+        Promise.resolve(closing).then(() => leaveNothing(coordination, prefix)),
+      );
+      await coordination.close();
     },
   };
 }

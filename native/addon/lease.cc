@@ -49,7 +49,7 @@ class JsLease {
     auto own = std::make_shared<JsLease>();
     own->channel_ = Channel<LeaseEvent>::create(env, onEvent);
     if (!own->channel_) return nullptr;
-    options.onConfirmed = [fence = std::move(fence)](BootTime at) { fence->set(at); };
+    options.onFence = [fence = std::move(fence)](BootTime at) { fence->set(at); };
     options.onEvent = [channel = own->channel_](LeaseKeeper::Event event) {
       channel->push(LeaseEvent{event});
     };

@@ -143,16 +143,41 @@ TEST("a connection that breaks is made anew, after pauses that grow, until a ren
     world.now += std::chrono::milliseconds(pause);
     world.step.beat(world.now);
     CHECK_EQ(world.next().order, Order::Connect);
-    world.step.onBroken(world.now);
+    world.step.onBroken({world.now, World::boot(world.now)});
   }
   CHECK_EQ(world.wait(), 1000);
   world.now += 1000ms;
   world.greet();
   world.renew();
   CHECK(world.hear(world.leased()));
-  world.step.onBroken(world.now);
+  world.step.onBroken({world.now, World::boot(world.now)});
   world.greet();
   world.renew();
+}
+
+TEST("a connection that breaks moves the fence back, since the server ends the lease soon") {
+  World world;
+  world.step = LeaseStep({kLease, 10s, kMargin, 60s}, TimePoint());
+  world.greet();
+  world.renew();
+  CHECK(!world.step.fence());
+  CHECK(world.hear(world.leased(10'000)));
+  CHECK(world.step.fence() == World::boot(world.now) + 10s - kMargin);
+
+  world.now += 1s;
+  world.step.onBroken({world.now, World::boot(world.now)});
+  const BootTime soon = World::boot(world.now) + kResumeWindow - 200ms;
+  CHECK(world.step.fence() == soon);
+  // Nothing that isn't confirmed moves it, another break included.
+  world.now += 100ms;
+  world.greet();
+  world.step.onBroken({world.now, World::boot(world.now)});
+  CHECK(world.step.fence() == soon);
+  world.now += 100ms;
+  world.greet();
+  world.renew();
+  CHECK(world.hear(world.leased(10'000)));
+  CHECK(world.step.fence() == World::boot(world.now) + 10s - kMargin);
 }
 
 TEST("a connection that isn't had, greeted or answered in the lease's time is dropped") {

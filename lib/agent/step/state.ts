@@ -185,9 +185,7 @@ export interface HookCall {
 
 export type Happening =
   | { readonly event: 'launch' }
-  | Exclude<RendezvousEvent, { event: 'round-broken' }>
-  /** `atMs`: when it took effect, where that's known. */
-  | (Extract<RendezvousEvent, { event: 'round-broken' }> & { readonly atMs?: number })
+  | RendezvousEvent
   /** What `prepare-round` asked for; with an error, why that round can't be had. */
   | { readonly event: 'prepared'; readonly round: number; readonly error?: unknown }
   /** Every worker has exec'd. */

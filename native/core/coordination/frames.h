@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -23,6 +24,10 @@ namespace regroup::coordination {
 /// 0xC7 and a name: outside TCPStore's first bytes (0 to 11), TLS's (0x16) and those of text.
 constexpr std::string_view kPreface("\xC7regroup", 8);
 constexpr uint16_t kVersion = 1;
+
+/// For a client whose connection broke without a goodbye, to come back and renew its leases before
+/// the server ends them.
+constexpr std::chrono::milliseconds kResumeWindow{1000};
 /// With its length.
 constexpr size_t kFrameHead = 9;
 /// Of a request. Past it the connection is closed.

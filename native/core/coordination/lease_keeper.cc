@@ -66,8 +66,9 @@ struct LeaseKeeper::Shared {
   void receive();
   void broke() {
     socket.reset();
-    step.onBroken(monotonicNow());
+    step.onBroken({monotonicNow(), BootClock::now()});
   }
+  void tellFence();
   void await(std::optional<TimePoint> until);
 
   const Options options;
@@ -83,6 +84,7 @@ struct LeaseKeeper::Shared {
   Fd socket;
   bool isConnecting = false;
   std::string unsent;
+  std::optional<BootTime> told;  // of the fence
 };
 
 void LeaseKeeper::Shared::run() {
@@ -91,6 +93,7 @@ void LeaseKeeper::Shared::run() {
     step.beat(TimePoint(std::chrono::nanoseconds(lastBeat.load())));
     const double chance = std::uniform_real_distribution<>()(random);
     const LeaseStep::Next next = step.next({now, BootClock::now()}, chance);
+    tellFence();
     if (next.order == LeaseStep::Order::Wait)
       await(next.until);
     else
@@ -156,8 +159,14 @@ void LeaseKeeper::Shared::receive() {
   const ssize_t size = ::recv(socket.get(), bytes, sizeof bytes, MSG_DONTWAIT);
   if (size < 0 && (errno == EINTR || errno == EAGAIN)) return;
   if (size <= 0) return broke();
-  const auto fence = step.onInput({bytes, static_cast<size_t>(size)}, monotonicNow());
-  if (fence) options.onConfirmed(*fence);
+  (void)step.onInput({bytes, static_cast<size_t>(size)}, monotonicNow());
+}
+
+void LeaseKeeper::Shared::tellFence() {
+  const auto fence = step.fence();
+  if (!fence || fence == told) return;
+  told = fence;
+  options.onFence(*fence);
 }
 
 /// Until something comes, or `until`.

@@ -27,9 +27,9 @@ class LeaseKeeper {
     std::string host;  // numeric
     uint16_t port = 0;
     LeaseStep::Options lease;
-    /// With the end of the lease, as far as it's confirmed, less the margin. Thread: the keeper's,
-    /// as for the next one.
-    std::function<void(BootTime)> onConfirmed;
+    /// With the end of the lease, as far as it's known, less the margin. Thread: the keeper's, as
+    /// for the next one.
+    std::function<void(BootTime)> onFence;
     /// At most once; nothing is renewed from then on.
     std::function<void(Event)> onEvent;
   };

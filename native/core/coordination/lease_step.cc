@@ -16,6 +16,8 @@ constexpr milliseconds kPauses[] = {0ms, 20ms, 50ms, 100ms, 200ms, 500ms, 1000ms
 /// Renewals of a lease's time, so that some may be lost, and the pause between two at least.
 constexpr int kRenewals = 5;
 constexpr milliseconds kShortestInterval = 10ms;
+/// What the server may have heard earlier of a broken connection, and what killing takes.
+constexpr milliseconds kResumeMargin = 200ms;
 
 }  // namespace
 
@@ -37,7 +39,7 @@ LeaseStep::Next LeaseStep::next(const Moment& now, double chance) {
     return {Order::Stalled};
   }
   if (isUseless_) {
-    onBroken(now.at);
+    onBroken(now);
     return {Order::Drop};
   }
   if (!output_.empty()) return {Order::Send};
@@ -77,7 +79,9 @@ void LeaseStep::onConnected(TimePoint now) {
   Frame(output_, Type::Hello, 0).u16(kVersion);
 }
 
-void LeaseStep::onBroken(TimePoint) {
+void LeaseStep::onBroken(const Moment& now) {
+  if (link_ == Link::Ready && fence_)
+    fence_ = std::min(*fence_, now.boot + kResumeWindow - kResumeMargin);
   link_ = Link::None;
   isUseless_ = false;
   due_.reset();
@@ -95,7 +99,7 @@ std::optional<BootTime> LeaseStep::onInput(std::string_view bytes, TimePoint now
     isUseless_ = isUseless_ || !parsed;
     if (isUseless_ || isLost_ || !parsed->answer) return fence;
     input_.erase(0, parsed->bytes);
-    if (const auto moved = onAnswer(*parsed->answer, now)) fence = moved;
+    if (const auto moved = onAnswer(*parsed->answer, now)) fence_ = fence = moved;
   }
 }
 

@@ -59,8 +59,11 @@ class LeaseStep {
   /// @param chance from 0 to 1: those who have lost a server don't come back all at once
   Next next(const Moment& now, double chance);
   void onConnected(TimePoint now);
-  /// Or it couldn't be had.
-  void onBroken(TimePoint now);
+  /// Or it couldn't be had. The server ends the lease soon where it has seen that, too: the fence
+  /// moves back.
+  void onBroken(const Moment& now);
+  /// Where the fence is; nothing: no renewal was confirmed yet.
+  std::optional<BootTime> fence() const { return fence_; }
   /// @returns where the fence is from now on, if a renewal was confirmed
   std::optional<BootTime> onInput(std::string_view bytes, TimePoint now);
   std::string takeOutput() { return std::exchange(output_, {}); }
@@ -82,6 +85,7 @@ class LeaseStep {
   size_t attempt_ = 0;
   uint32_t nextId_ = 1;
   std::optional<BootTime> sentAt_;  // the renewal that has no answer yet
+  std::optional<BootTime> fence_;
   std::string input_;
   std::string output_;
 };

@@ -24,8 +24,7 @@ class Service final : public store::Protocol {
  public:
   struct Options {
     Limits limits;
-    /// For a client whose connection broke without a goodbye, to come back and renew its leases.
-    std::chrono::milliseconds window{1000};
+    std::chrono::milliseconds window = kResumeWindow;
     size_t watchesPerClient = 64;
     /// Tells this server from the one before at the same port, and where ids of leases begin.
     /// By chance.
