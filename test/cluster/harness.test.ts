@@ -29,7 +29,7 @@ async function send(from: ClusterNode, to: ClusterNode, text: string): Promise<v
 }
 
 async function pair(cluster: Cluster) {
-  const [one, two] = cluster.nodes as [ClusterNode, ClusterNode];
+  const [one, two] = cluster.nodes;
   return { one, two, atOne: await listen(one), atTwo: await listen(two) };
 }
 
@@ -83,7 +83,7 @@ for (const way of ['out', 'in'] as const) {
 
 t.test('a wait that fails shows what all nodes have printed', async t => {
   const cluster = await startCluster(t, 2);
-  const [one, two] = cluster.nodes as [ClusterNode, ClusterNode];
+  const [one, two] = cluster.nodes;
   const other = two.run(['sh', '-c', 'echo something else; exec sleep 1000']);
   await other.line(/something/);
 
@@ -104,7 +104,7 @@ signal.pause()
 
 t.test('a program that is paused goes on where it was', async t => {
   const cluster = await startCluster(t, 1);
-  const [one] = cluster.nodes as [ClusterNode];
+  const [one] = cluster.nodes;
   const program = one.run(['python3', '-c', hears]);
   await program.line(/^up/);
 
@@ -119,7 +119,7 @@ t.test('a program that is paused goes on where it was', async t => {
 
 t.test('a worker says what it was told, and obeys', async t => {
   const cluster = await startCluster(t, 1);
-  const [one] = cluster.nodes as [ClusterNode];
+  const [one] = cluster.nodes;
   const env = {
     ...{ RANK: '3', LOCAL_RANK: '1', GROUP_RANK: '1', WORLD_SIZE: '4', REGROUP_ROUND: '2' },
     ...{ TORCHELASTIC_RESTART_COUNT: '1', MASTER_ADDR: 'node0', MASTER_PORT: '29500' },

@@ -56,7 +56,7 @@ export interface ClusterNode extends Place {
   start(args: readonly string[], options?: StartOptions): Agent;
   /** Starts any program there. */
   run(program: readonly string[], options?: StartOptions): Agent;
-  /** Kills an agent on the spot, its workers by its guardian, and starts another one with the same words. */
+  /** Kills an agent, or what else it was, on the spot, its workers by its guardian, and starts another one with the same words. */
   restart(agent: Agent): Promise<Agent>;
   /** Tells a worker there what to do, once it reads; workers read one line at a time. */
   tell(order: string, localRank?: number): void;
@@ -80,16 +80,16 @@ export interface Meeting {
 }
 
 export interface Cluster {
-  /** The N nodes, beginning with the first; nothing runs on them yet. */
-  readonly nodes: readonly ClusterNode[];
+  /** The N nodes; nothing runs on them yet. Their type lets tests name up to three. */
+  readonly nodes: readonly [ClusterNode, ClusterNode, ClusterNode];
   /** Outside of them, on the same network. */
   readonly hub: ClusterNode;
   /** Of the job's nodes: host and port at the first of them. */
   readonly endpoint: string;
   /** Starts an agent of one and the same job on a node. */
   join(node: ClusterNode, meeting: Meeting): Agent;
-  /** A server outside of the nodes. @returns its endpoint */
-  serve(): Promise<string>;
+  /** Starts a server outside of the nodes. */
+  serve(): Promise<{ readonly endpoint: string; readonly server: Agent }>;
   /** All that was printed on all nodes, for people. */
   log(): string;
 }
@@ -125,6 +125,7 @@ export async function startCluster(t: Test, count: number): Promise<Cluster> {
       if (network.links === undefined || index === undefined) throw new Error('no link to cut');
       return network.links;
     };
+    const again = new Map<Agent, () => Agent>();
     const run: ClusterNode['run'] = (program, options = {}) => {
       const started = startProgram(t, program, {
         under: place.under,
@@ -140,6 +141,7 @@ export async function startCluster(t: Test, count: number): Promise<Cluster> {
         },
       });
       const agent = agentOf(started, node, within);
+      again.set(agent, () => run(program, options));
       agents.push({ agent, words: program });
       t.teardown(async () => {
         agent.kill('SIGKILL');
@@ -147,15 +149,10 @@ export async function startCluster(t: Test, count: number): Promise<Cluster> {
       });
       return agent;
     };
-    const again = new Map<Agent, () => Agent>();
     const node: ClusterNode = {
       ...place,
       run,
-      start(args, options) {
-        const agent = run([commandPath(), ...args], options);
-        again.set(agent, () => node.start(args, options));
-        return agent;
-      },
+      start: (args, options) => run([commandPath(), ...args], options),
       async restart(agent) {
         agent.kill('SIGKILL');
         await agent.end();
@@ -170,11 +167,12 @@ export async function startCluster(t: Test, count: number): Promise<Cluster> {
     return node;
   }
 
-  const nodes = network.nodes.map(nodeAt);
+  // A test that names more than it has asked for fails at once.
+  const nodes = network.nodes.map(nodeAt) as unknown as Cluster['nodes'];
   const hub = nodeAt(network.hub);
   // In a namespace of one's own any port is free.
   const port = network.links === undefined ? 30_000 + (process.pid % 2_000) : meetingPort;
-  const endpoint = `${network.nodes[0]?.address}:${port}`;
+  const endpoint = `${nodes[0].address}:${port}`;
   return {
     nodes,
     hub,
@@ -193,12 +191,31 @@ export async function startCluster(t: Test, count: number): Promise<Cluster> {
       return node.start(args, meeting.env === undefined ? {} : { env: meeting.env });
     },
     async serve() {
-      const server = hub.run([commandPath('regroup-store'), `--host=${hub.address}`, '--port=0']);
-      const line = await server.line(/^ready /);
-      return `${hub.address}:${line.split(':').at(-1)}`;
+      const server = hub.run([
+        commandPath('regroup-store'),
+        `--host=${hub.address}`,
+        `--port=${port}`,
+      ]);
+      await server.line(/^ready /);
+      return { endpoint: `${hub.address}:${port}`, server };
     },
     log,
   };
+}
+
+/** What a worker of each agent says of itself, in the same round. */
+export function allStarted(agents: readonly Agent[], round?: number): Promise<Started[]> {
+  return Promise.all(agents.map(agent => agent.started(round)));
+}
+
+/** Lets a worker of each node end with 0. */
+export function succeed(nodes: readonly ClusterNode[]): void {
+  for (const node of nodes) node.tell('exit 0');
+}
+
+/** Exit codes of the agents, once all are gone. */
+export async function codes(agents: readonly Agent[]): Promise<(number | null)[]> {
+  return (await Promise.all(agents.map(agent => agent.end()))).map(({ code }) => code);
 }
 
 function agentOf(
