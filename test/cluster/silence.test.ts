@@ -1,0 +1,67 @@
+import t from 'tap';
+import { gone, isAlive } from '../harness.js';
+import { allStarted, codes, noLinks, startCluster, succeed } from './harness.js';
+
+// Nobody says a word: links that lose everything, servers and agents that stand still.
+
+const meeting = { nnodes: '1:2', options: ['--lease=2s'] };
+
+t.test(
+  'MN-01 MN-12 R-044 R-047 a node that is cut off has no worker any more when the others go on',
+  { skip: noLinks ?? false },
+  async t => {
+    const cluster = await startCluster(t, 2);
+    const [one, two] = cluster.nodes;
+    const [stays, lost] = [cluster.join(one, meeting), cluster.join(two, meeting)];
+    const [, cutOff] = await allStarted([stays, lost], 0);
+
+    two.cut();
+
+    t.match(await stays.started(1), { world: 1 });
+    t.notOk(isAlive(cutOff?.pid ?? 0), 'the fence has come before');
+    two.heal();
+    t.match(await allStarted([stays, lost], 2), [
+      { world: 2, rank: 0 },
+      { world: 2, rank: 1 },
+    ]);
+    succeed(cluster.nodes.slice(0, 2));
+    t.strictSame(await codes([stays, lost]), [0, 0]);
+  },
+);
+
+t.test('MN-12 R-047 a server that stands still ends the round everywhere, not the job', async t => {
+  const cluster = await startCluster(t, 2);
+  const { endpoint, server } = await cluster.serve();
+  const agents = cluster.nodes
+    .slice(0, 2)
+    .map(node => cluster.join(node, { ...meeting, nnodes: '2', endpoint }));
+  const before = await allStarted(agents, 0);
+
+  server.pause();
+  t.ok(await gone(before.map(({ pid }) => pid)));
+  server.resume();
+
+  const after = await allStarted(agents);
+  t.match(after, [{ world: 2 }, { world: 2 }]);
+  t.equal(after[0]?.round, after[1]?.round);
+  succeed(cluster.nodes.slice(0, 2));
+  t.strictSame(await codes(agents), [0, 0]);
+});
+
+t.test('R-047 an agent that stands still has no worker any more when the others go on', async t => {
+  const cluster = await startCluster(t, 2);
+  const [one, two] = cluster.nodes;
+  const [stays, frozen] = [cluster.join(one, meeting), cluster.join(two, meeting)];
+  const [, held] = await allStarted([stays, frozen], 0);
+
+  frozen.pause();
+
+  t.match(await stays.started(1), { world: 1 });
+  t.notOk(isAlive(held?.pid ?? 0), "its guardian's fence has come before", {
+    todo: 'issue 15: guardians hold no fence',
+  });
+  frozen.resume();
+  t.match(await allStarted([stays, frozen], 2), [{ world: 2 }, { world: 2 }]);
+  succeed(cluster.nodes.slice(0, 2));
+  t.strictSame(await codes([stays, frozen]), [0, 0]);
+});
