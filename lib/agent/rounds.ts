@@ -19,7 +19,7 @@ import type { Placing } from '../placement/placing.js';
 import type { Place, RoundPlan } from '../rendezvous/rendezvous.js';
 import { createDisk, type Disk } from '../system/disk.js';
 import { hostname, qualifiedHostname } from '../system/hostname.js';
-import { atMost } from '../util/at-most.js';
+import { atMost } from '../util/deferred.js';
 import { randomName } from '../util/random.js';
 import { type Job, roundOf, workerPlans } from '../workers/job.js';
 import { openReturnGate, type ReturnGate } from '../workers/return-gate.js';

@@ -1,7 +1,7 @@
 import type { Entry, Revision, WatchEvent } from '../coordination/coordination.js';
 import type { FailReason } from '../events.js';
 import type { Ledger } from '../failures/policy.js';
-import type { FailureReport } from './rendezvous.js';
+import type { FailureReport, Place } from './rendezvous.js';
 
 /**
  * What the agents of a job share: the table of a coordination engine below one prefix, a JSON text for each key.
@@ -219,4 +219,16 @@ export function failuresOf(view: View, round: number): readonly Failure[] {
 /** Whether an agent's workers of a round have all succeeded. */
 export function isDone(view: View, round: number, agent: string): boolean {
   return view.done.has(`${round}/${agent}`);
+}
+
+/** Where a participant's workers stand among all of its round. */
+export function placeOf({ participants }: SharedRound, groupRank: number): Place {
+  const sizes = participants.map(each => each.localWorldSize);
+  const sum = (some: readonly number[]): number => some.reduce((all, each) => all + each, 0);
+  return {
+    groupRank,
+    groupWorldSize: participants.length,
+    firstRank: sum(sizes.slice(0, groupRank)),
+    worldSize: sum(sizes),
+  };
 }

@@ -1,21 +1,22 @@
-import { type Coordination, CoordinationError, type Lease } from '../coordination/coordination.js';
+import type { Coordination, Lease } from '../coordination/coordination.js';
 import { launchError } from '../errors.js';
 import type { FailurePolicy } from '../options/failures.js';
-import { atMost } from '../util/at-most.js';
+import { atMost } from '../util/deferred.js';
 import { maxTimerMs } from '../util/duration.js';
 import { keepMembership, type Membership, type MembershipOptions } from './membership.js';
 import { type ParticipantEvent, type ParticipantState, step, type Told } from './participant.js';
-import type { BreakReason, LastVerdict, Place, Rendezvous, RendezvousEvent } from './rendezvous.js';
+import type { BreakReason, LastVerdict, Rendezvous, RendezvousEvent } from './rendezvous.js';
 import {
   type Ending,
   emptyView,
   type JobVerdict,
+  placeOf,
   type Settings,
   type SharedRound,
 } from './shared.js';
 import { createStores, type Stores } from './stores.js';
 import { followTable, leaveNothing, type Table } from './table.js';
-import { refusal, tooFew, unreachable } from './words.js';
+import { asRendezvousError, refusal, tooFew, unreachable } from './words.js';
 import { createWriter, type Writer } from './writer.js';
 
 /** The rendezvous of a job on several nodes: performs what `participant.ts` decides. */
@@ -392,20 +393,4 @@ function roundOf(state: ParticipantState | undefined): number | undefined {
   const { local } = state ?? {};
   if (local === undefined || local.is === 'waiting' || !('round' in local)) return undefined;
   return local.round;
-}
-
-function placeOf({ participants }: SharedRound, groupRank: number): Place {
-  const sizes = participants.map(each => each.localWorldSize);
-  const sum = (some: readonly number[]): number => some.reduce((all, each) => all + each, 0);
-  return {
-    groupRank,
-    groupWorldSize: participants.length,
-    firstRank: sum(sizes.slice(0, groupRank)),
-    worldSize: sum(sizes),
-  };
-}
-
-function asRendezvousError(error: unknown): unknown {
-  if (!(error instanceof CoordinationError)) return error;
-  return launchError('ERR_RENDEZVOUS', [error.message], error);
 }

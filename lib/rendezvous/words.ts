@@ -1,3 +1,5 @@
+import { CoordinationError } from '../coordination/coordination.js';
+import { launchError } from '../errors.js';
 import type { Settings, View } from './shared.js';
 
 /** What people are told of a rendezvous that doesn't come about. */
@@ -22,4 +24,10 @@ export function tooFew(view: View, { minNodes }: Settings, afterMs: number): str
 
 export function unreachable(afterMs: number): string {
   return `the server of the rendezvous could not be reached for ${afterMs / 1000} s; is the node that has it gone, or its process?`;
+}
+
+/** What an engine says, as people are told. */
+export function asRendezvousError(error: unknown): unknown {
+  if (!(error instanceof CoordinationError)) return error;
+  return launchError('ERR_RENDEZVOUS', [error.message], error);
 }
