@@ -12,7 +12,6 @@ import {
   type JobVerdict,
   placeOf,
   type Settings,
-  type SharedRound,
 } from './shared.js';
 import { createStores, type Stores } from './stores.js';
 import { followTable, leaveNothing, type Table } from './table.js';

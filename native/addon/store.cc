@@ -165,7 +165,7 @@ Napi::Value openTable(Store& store, const Napi::CallbackInfo& info) {
   if (!options.ok()) return {};
 
   std::vector<store::ProtocolFactory> protocols;
-  if (coordination) protocols.push_back(coordination::serving());
+  if (coordination) protocols.push_back(coordination::serviceFactory());
   auto address = fd ? store.server().adoptTable(*fd, port, std::move(protocols))
                     : store.server().openTable(hosts, port, std::move(protocols));
   if (!address) {

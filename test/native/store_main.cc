@@ -59,7 +59,7 @@ int main(int argc, char** argv) {
   };
   regroup::coordination::Service::Options coordination;
   if (argc > 2) coordination.limits.historyBytes = static_cast<size_t>(::atoll(argv[2]));
-  options.protocols.push_back(regroup::coordination::serving(coordination));
+  options.protocols.push_back(regroup::coordination::serviceFactory(coordination));
   auto server = StoreServer::create(std::move(options));
   if (!server) return 1;
   const std::string hosts[] = {"::"};

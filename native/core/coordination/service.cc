@@ -267,7 +267,7 @@ void Service::armTimer() {
   });
 }
 
-store::ProtocolFactory serving(Service::Options options) {
+store::ProtocolFactory serviceFactory(Service::Options options) {
   return [options](store::Table&, Loop& loop) mutable {
     // Not 0: that's no lease.
     options.incarnation = HashKey::random().low | 1;

@@ -62,6 +62,6 @@ class Service final : public store::Protocol {
 };
 
 /// Makes a service for a table, with an incarnation of its own in place of the options'.
-store::ProtocolFactory serving(Service::Options options = {});
+store::ProtocolFactory serviceFactory(Service::Options options = {});
 
 }  // namespace regroup::coordination
