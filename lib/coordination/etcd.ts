@@ -43,7 +43,8 @@ export async function connectEtcd(options: EtcdOptions): Promise<Coordination> {
     session.close();
     throw error;
   }
-  return overSession(session, options.watchCheckMs ?? 5_000);
+  const { watchCheckMs = 5_000, renewTimeoutMs = session.timeoutMs } = options;
+  return overSession(session, watchCheckMs, renewTimeoutMs);
 }
 
 /** Asks for a key that nobody has, so that wrong addresses, certificates and passwords are told of at once. */
@@ -58,7 +59,7 @@ async function greet(session: Session): Promise<void> {
   }
 }
 
-function overSession(session: Session, checkMs: number): Coordination {
+function overSession(session: Session, checkMs: number, renewTimeoutMs: number): Coordination {
   const watches = new Set<Watch>();
 
   return {
@@ -104,7 +105,7 @@ function overSession(session: Session, checkMs: number): Coordination {
         body: { TTL: wholeSeconds(ttlMs) },
         kind: 'repeatable change',
       });
-      return overLease(session, answer);
+      return overLease(session, renewTimeoutMs, answer);
     },
 
     watch(prefix, from, listener) {
@@ -143,7 +144,7 @@ interface LeaseAnswer extends Answer {
   readonly TTL?: string;
 }
 
-function overLease(session: Session, granted: LeaseAnswer): Lease {
+function overLease(session: Session, renewTimeoutMs: number, granted: LeaseAnswer): Lease {
   const id = granted.ID ?? '';
   let isLost = false;
   const lost = () => {
@@ -161,6 +162,7 @@ function overLease(session: Session, granted: LeaseAnswer): Lease {
         path: '/v3/lease/keepalive',
         body: { ID: id },
         kind: 'repeatable change',
+        timeoutMs: renewTimeoutMs,
       });
       // A lease that etcd doesn't know has no time left: that isn't an error there.
       if (!(Number(answer.TTL) > 0)) throw lost();

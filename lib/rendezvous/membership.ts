@@ -67,8 +67,8 @@ export function keepMembership({ coordination, leaseMs, around }: MembershipOpti
     }
   }
 
-  function renewSoon(current: Lease): void {
-    timer = setTimeout(() => void renew(current), current.ttlMs / renewals);
+  function renewSoon(current: Lease, afterMs = current.ttlMs / renewals): void {
+    timer = setTimeout(() => void renew(current), afterMs);
   }
 
   async function renew(current: Lease): Promise<void> {
@@ -77,8 +77,14 @@ export function keepMembership({ coordination, leaseMs, around }: MembershipOpti
       await current.renew();
       if (current === lease) confirmed(current, askedMs);
     } catch (error) {
-      // Any other failure says nothing of the lease: the fence does.
-      if (error instanceof CoordinationError && error.code === 'LEASE_LOST') lose(current);
+      if (current !== lease) return;
+      if (error instanceof CoordinationError && error.code === 'LEASE_LOST') {
+        lose(current);
+        return;
+      }
+      // Any other failure says nothing of the lease: the fence does, and comes nearer.
+      renewSoon(current, Math.min(pauseMs, current.ttlMs / renewals));
+      return;
     }
     if (current === lease) renewSoon(current);
   }

@@ -87,7 +87,7 @@ const breakReasons: Readonly<Record<Ending['because'], BreakReason>> = {
 
 export function createTogether(options: TogetherOptions, around: TogetherSurroundings): Together {
   const { settings, joinTimeoutMs } = options;
-  const prefix = `/regroup/${options.runId}/`;
+  const prefix = prefixOf(options.runId);
   const early: ParticipantEvent[] = [];
   const happenings: ParticipantEvent[] = [];
   let state: ParticipantState | undefined;
@@ -369,6 +369,11 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
       await coordination.close();
     },
   };
+}
+
+/** What all keys of a job begin with; those of no other one do, whatever slashes are in their ids. */
+function prefixOf(runId: string): string {
+  return `/regroup/${runId.replaceAll('%', '%25').replaceAll('/', '%2F')}/`;
 }
 
 function initialState(options: TogetherOptions, address: string): ParticipantState {

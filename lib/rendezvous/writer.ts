@@ -7,6 +7,7 @@ import {
   type Revision,
 } from '../coordination/coordination.js';
 import type { Write } from './participant.js';
+import { isHopeless } from './table.js';
 
 /** Makes the writes of one participant, whatever becomes of the answers. */
 export interface Writer {
@@ -51,9 +52,9 @@ export function createWriter(around: WriterSurroundings): Writer {
       else again();
     } catch (error) {
       if (isOver) return;
-      const { code } = error instanceof CoordinationError ? error : {};
-      if (code === undefined || code === 'INVALID') return around.failed(error);
-      if (code === 'LEASE_LOST' && lease !== undefined) around.lost(lease);
+      if (isHopeless(error)) return around.failed(error);
+      const isLost = error instanceof CoordinationError && error.code === 'LEASE_LOST';
+      if (isLost && lease !== undefined) around.lost(lease);
       again();
     }
   }

@@ -15,6 +15,11 @@ export interface EtcdOptions {
   readonly user?: { readonly name: string; readonly password: string } | undefined;
   /** For one member's answer; the members are asked in turn. @default 5_000 */
   readonly timeoutMs?: number | undefined;
+  /**
+   * The same for the renewal of a lease, which doesn't take a member long. Short ones leave the time to ask the others
+   * before the lease has ended. @default timeoutMs
+   */
+  readonly renewTimeoutMs?: number | undefined;
   /** Silence of a watch after which its member is asked whether it's there. @default 5_000 */
   readonly watchCheckMs?: number | undefined;
 }

@@ -16,6 +16,8 @@ export interface Ask {
   readonly body: unknown;
   /** Whether it asks for a change, and whether asking twice is as good as once. */
   readonly kind: 'read' | 'change' | 'repeatable change';
+  /** For one member's answer. @default the session's */
+  readonly timeoutMs?: number;
 }
 
 /** What is common to all that we ask of the members: tokens, time-outs, fail-over. */
@@ -143,7 +145,7 @@ export function openSession(
     token: string | undefined,
   ): Promise<{ readonly value: T } | { readonly refusal: Refusal }> {
     const controller = new AbortController();
-    const timer = setTimeout(() => controller.abort(new Expired()), timeoutMs);
+    const timer = setTimeout(() => controller.abort(new Expired()), limitOf(request));
     running.add(controller);
     try {
       throwIfClosed(request.what);
@@ -187,6 +189,10 @@ export function openSession(
     throw refusedBy(endpoint, request, answer.refusal);
   }
 
+  function limitOf(request: Ask): number {
+    return request.timeoutMs ?? timeoutMs;
+  }
+
   function explain(error: unknown, endpoint: Endpoint, request: Ask, signal: AbortSignal): unknown {
     if (error instanceof CoordinationError) return error;
     const isUndone = error instanceof NoAnswer && error.breakdown.isUndone;
@@ -194,7 +200,7 @@ export function openSession(
     if (signal.reason instanceof Closed) return closed(request.what, isUncertain);
     const { code, message } =
       signal.reason instanceof Expired
-        ? ({ code: 'TIMEOUT', message: `no answer within ${timeoutMs} ms` } as const)
+        ? ({ code: 'TIMEOUT', message: `no answer within ${limitOf(request)} ms` } as const)
         : reasonOf(error);
     return new CoordinationError(
       code,
