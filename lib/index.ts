@@ -25,6 +25,7 @@ export {
   type RunDescription,
   type WorkerPlan,
 } from './launch.js';
+export type { EtcdAccess } from './options/etcd.js';
 export type { FailureOptions, FailureRuleOption, RuleAction } from './options/failures.js';
 export type { HangOptions } from './options/hangs.js';
 export type { HookName, HookOptions, Hooks } from './options/hooks.js';

@@ -1,5 +1,4 @@
 import { lookup } from 'node:dns';
-import { connect } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { setTimeout as pause } from 'node:timers/promises';
 import { type Coordination, CoordinationError } from '../coordination/coordination.js';
@@ -12,6 +11,7 @@ import { hostname } from '../system/hostname.js';
 import { needPool } from '../system/pool.js';
 import { type Address, addressOf, isLoopback } from '../util/address.js';
 import { codeOf } from '../util/errno.js';
+import { connectionEnds } from './connection-ends.js';
 import type { Core } from './core.js';
 
 /** How long one attempt to reach the endpoint takes, and each call later on. */
@@ -46,7 +46,7 @@ export async function meet(
   const isServed = isOurs && tryToServe(() => core.serve(port), isHost === true);
   try {
     const coordination = await reach(host, port, limit);
-    const ends = await endsOf(host, port);
+    const ends = await connectionEnds({ host, port }, attemptMs);
     const endpointIsLoopback = isLoopback(host);
     const address = ownAddress(ends.local, { localAddr, interfaces, endpointIsLoopback });
     const keep: Met['keep'] = ({ id, ttlMs }, marginMs, lost) =>
@@ -79,23 +79,6 @@ async function reach(host: string, port: number, limit: AbortSignal): Promise<Co
       if (!mayCome || limit.aborted) throw error;
     }
   }
-}
-
-/** The ends of a connection to the endpoint, as numeric addresses. */
-function endsOf(
-  host: string,
-  port: number,
-): Promise<{ readonly local: string; readonly remote: string }> {
-  return new Promise((resolve, reject) => {
-    const socket = connect({ host, port, autoSelectFamily: true });
-    socket.setTimeout(attemptMs, () => socket.destroy(new Error('it does not answer')));
-    socket.once('error', reject);
-    socket.once('connect', () => {
-      const { localAddress: local = host, remoteAddress: remote = host } = socket;
-      resolve({ local, remote });
-      socket.destroy();
-    });
-  });
 }
 
 function resolve(name: string): Promise<readonly string[]> {

@@ -16,7 +16,9 @@ import type { Core } from './core.js';
 /** Where this node serves stores; absent: at a name that must be looked up. */
 export function servedHosts(settings: Settings): Hosts | undefined {
   if (settings.maxNodes === 1) return numericHosts(settings.masterAddr);
-  const { host } = endpointOf(settings);
+  // An etcd at a loopback address may have members on other machines.
+  const isEtcd = settings.rdzvBackend === 'etcd';
+  const host = isEtcd ? (settings.localAddr ?? '') : endpointOf(settings).host;
   return (isLoopback(host) ? numericHosts(host) : undefined) ?? everyHost;
 }
 
@@ -54,6 +56,10 @@ function together(job: Job, { core, happen, tell, nowMs }: NodeSurroundings): To
   const rendezvous = createTogether(options, {
     // It needs sockets, which one node doesn't.
     async meet() {
+      if (settings.rdzvBackend === 'etcd') {
+        const { meetAtEtcd } = await import('./meet-etcd.js');
+        return meetAtEtcd(settings, closing.signal);
+      }
       const { meet } = await import('./meet.js');
       return meet(settings, endpointOf(settings), core(), closing.signal);
     },
@@ -76,7 +82,7 @@ function together(job: Job, { core, happen, tell, nowMs }: NodeSurroundings): To
   };
 }
 
-/** Where a job's nodes meet. */
+/** Where the server is that one of a job's nodes has. */
 function endpointOf({ rdzvEndpoint = '' }: Settings): Required<Address> {
   const address = parseAddress(rdzvEndpoint);
   if (typeof address !== 'object' || address.port === undefined)

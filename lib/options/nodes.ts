@@ -1,8 +1,9 @@
 import { launchError } from '../errors.js';
-import { parseAddress } from '../util/address.js';
+import { parseAddresses } from '../util/address.js';
 import { maxTimerMs } from '../util/duration.js';
 import { shown } from '../util/shown.js';
 import { type Check, flag, isText, isWhole, milliseconds, oneOf, text } from './checks.js';
+import { type EtcdAccess, etcdAccess } from './etcd.js';
 
 /** How nodes find each other. */
 export type RdzvBackend = 'c10d' | 'static' | 'etcd';
@@ -20,8 +21,13 @@ export interface NodesOptions {
   readonly nodesPerUnit?: number;
   /** `c10d`: at one node's own server. `static`: so too, with group ranks that are given. `etcd`: at an etcd v3. @default 'c10d' */
   readonly rdzvBackend?: RdzvBackend;
-  /** HOST:PORT where nodes meet, the same on all of them. Several nodes need it, and a `runId`. @default none */
+  /**
+   * HOST:PORT where nodes meet, the same on all of them; with etcd several are possible, with commas between them: its
+   * members. Several nodes need it, and a `runId`. @default none
+   */
   readonly rdzvEndpoint?: string;
+  /** With `etcd`: how agents get into it. @default by HTTP, without a user */
+  readonly etcd?: EtcdAccess;
   /** Whether the server at the endpoint is this node's. @default with static: where nodeRank is 0; else by this machine's names and addresses */
   readonly isHost?: boolean;
   /** This node's number: its group rank with static, else a hint for the first order of ranks. @default none */
@@ -67,10 +73,11 @@ export const nodesChecks: Readonly<Record<keyof NodesOptions, Check>> = {
     isEndpoint,
     'HOST:PORT with a port from 1 to 65535, an IPv6 address in brackets',
     value =>
-      isText(value) && parseAddress(value) === 'unclear'
+      isText(value) && parseAddresses(value) === 'unclear'
         ? `${shown(value)} may end with a port or not; put the address in brackets`
         : undefined,
   ],
+  etcd: etcdAccess,
   isHost: flag,
   nodeRank: [value => isWhole(value, 0), 'a whole number from 0'],
   localAddr: text,
@@ -86,8 +93,8 @@ export const nodesChecks: Readonly<Record<keyof NodesOptions, Check>> = {
 
 function isEndpoint(value: unknown): boolean {
   if (!isText(value)) return false;
-  const address = parseAddress(value);
-  return typeof address === 'object' && (address.port ?? 0) > 0;
+  const addresses = parseAddresses(value);
+  return typeof addresses === 'object' && addresses.every(({ port = 0 }) => port > 0);
 }
 
 /** What remains of a job's options once those of one node have been checked and have their defaults. */
@@ -121,6 +128,10 @@ export function nodesTogether(given: Given): Pick<NodesOptions, 'isHost'> & { ma
     refuse('rdzvEndpoint', `several nodes need a place to meet; give HOST:PORT, ${same}`);
   if (runId === undefined)
     refuse('runId', `several nodes know by it that they belong together; give a text, ${same}`);
+  if (rdzvBackend !== 'etcd' && rdzvEndpoint?.includes(',')) {
+    const what = `${shown(rdzvEndpoint)} names several places, and only an etcd has them`;
+    refuse('rdzvEndpoint', `${what}; give one HOST:PORT`);
+  }
   if (rdzvBackend !== 'static') return { maxNodes, ...isHost };
 
   if (minNodes !== maxNodes) {

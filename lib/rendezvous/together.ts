@@ -6,13 +6,7 @@ import { maxTimerMs } from '../util/duration.js';
 import { keepMembership, type Membership, type MembershipOptions } from './membership.js';
 import { type ParticipantEvent, type ParticipantState, step, type Told } from './participant.js';
 import type { BreakReason, LastVerdict, Rendezvous, RendezvousEvent } from './rendezvous.js';
-import {
-  type Ending,
-  emptyView,
-  type JobVerdict,
-  placeOf,
-  type Settings,
-} from './shared.js';
+import { type Ending, emptyView, type JobVerdict, placeOf, type Settings } from './shared.js';
 import { createStores, type Stores } from './stores.js';
 import { followTable, leaveNothing, type Table } from './table.js';
 import { asRendezvousError, refusal, tooFew, unreachable } from './words.js';

@@ -36,6 +36,17 @@ export function parseAddress(text: string): Address | AddressProblem {
   return isHost(host) ? withPort(host, port) : 'bad-host';
 }
 
+/** The same for several, with commas between them. */
+export function parseAddresses(text: string): readonly Address[] | AddressProblem {
+  const addresses: Address[] = [];
+  for (const each of text.split(',')) {
+    const address = parseAddress(each.trim());
+    if (typeof address !== 'object') return address;
+    addresses.push(address);
+  }
+  return addresses;
+}
+
 function withPort(host: string, digits: string | undefined): Address | AddressProblem {
   if (digits === undefined) return { host };
   const port = /^\d{1,5}$/.test(digits) ? Number(digits) : Number.NaN;

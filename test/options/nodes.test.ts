@@ -42,6 +42,19 @@ t.test('R-026 R-055 every form of endpoint that has a port is accepted', t => {
   t.end();
 });
 
+t.test('R-053 an etcd may be named by several of its members, with what gets into it', t => {
+  const atEtcd: LaunchOptions = { ...two, rdzvBackend: 'etcd', rdzvEndpoint: 'a:1, [::1]:2' };
+  const user = { name: 'agent', password: 'secret' };
+  for (const etcd of [
+    {},
+    { protocol: 'https', ca: 'ca.pem' },
+    { protocol: 'https', cert: 'c.pem', key: 'k.pem', user },
+    { user },
+  ] as const)
+    t.match(withDefaults({ ...atEtcd, etcd }), { rdzvEndpoint: 'a:1, [::1]:2', etcd });
+  t.end();
+});
+
 t.test('what does not fit is refused with the option, what is wrong, and what to try', t => {
   const cases: [option: string, options: object, text: string][] = [
     ['minNodes', { ...two, minNodes: 0 }, 'give a whole number from 1'],
@@ -58,6 +71,15 @@ t.test('what does not fit is refused with the option, what is wrong, and what to
     ['rdzvEndpoint', { ...two, rdzvEndpoint: 'node0:0' }, 'HOST:PORT with a port from 1'],
     ['rdzvEndpoint', { ...two, rdzvEndpoint: 'http://node0:1' }, 'HOST:PORT with a port from 1'],
     ['rdzvEndpoint', { ...two, rdzvEndpoint: 'fd00::1:5000' }, 'put the address in brackets'],
+    ['rdzvEndpoint', { ...two, rdzvEndpoint: 'a:1,b:2' }, 'only an etcd has them; give one'],
+    ['rdzvEndpoint', { ...two, rdzvBackend: 'etcd', rdzvEndpoint: 'a:1,b' }, 'HOST:PORT with a'],
+    ['etcd', { ...two, etcd: 'http://root:s3cret@e0' }, 'a text is not accepted; give { protocol?'],
+    ['etcd', { ...two, etcd: { protocol: 'grpc' } }, 'protocol: "grpc" is not accepted'],
+    ['etcd', { ...two, etcd: { cert: 'c.pem' } }, 'with both cert and key or neither'],
+    ['etcd', { ...two, etcd: { user: { name: 'a', password: 1 } } }, 'user: password: a number'],
+    ['etcd', { ...two, etcd: { user: 'root:s3cret' } }, 'user: a text is not accepted; give'],
+    ['etcd', { ...two, etcd: { user: { password: 's3cret' } } }, 'user: an object is not acc'],
+    ['etcd', { ...two, etcd: { token: 's3cret' } }, 'it has no field "token"'],
     ['runId', { ...script, maxNodes: 2, rdzvEndpoint: 'a:1' }, 'give a text, the same on all'],
     [
       'minNodes',
@@ -80,7 +102,7 @@ t.test('what does not fit is refused with the option, what is wrong, and what to
     const { code, message = 'accepted' } = refusalOf(options);
     t.equal(code, 'ERR_OPTION', message);
     t.ok(message.startsWith(`${option}: `) && message.includes(text), message);
-    t.notMatch(message, /\n/);
+    t.notMatch(message, /\n|s3cret/);
   }
   t.end();
 });

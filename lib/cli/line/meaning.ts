@@ -6,13 +6,14 @@ import { readFeatures } from '../options/own.js';
 import { parseForwardSignals } from '../options/preemption.js';
 import type { CommandName, Env, Values } from '../options/spec.js';
 import { refusal } from './command-line-error.js';
+import { etcdAccessOf } from './etcd.js';
 import {
   checkBackend,
   type Meeting,
   masterOf,
   type NodeCounts,
   parseNodes,
-  resolveEndpoint,
+  resolveEndpoints,
   resolveMeeting,
 } from './meeting.js';
 import { isHint, nodesOptions } from './nodes.js';
@@ -79,7 +80,7 @@ export function resolve(command: CommandName, values: Values, env: Env): LaunchC
   if (meeting.runId === '') warn('config has no run_id, generated a random run_id');
 
   checkBackend(values, meeting);
-  const endpoint = resolveEndpoint(values, meeting, isAlone);
+  const endpoints = resolveEndpoints(values, meeting, isAlone);
   checkRdzvConf(values, meeting.backend, rdzvConf);
   const monitorInterval = values.float('monitor_interval') ?? 0.1;
   if (!(monitorInterval > 0)) {
@@ -87,8 +88,9 @@ export function resolve(command: CommandName, values: Values, env: Env): LaunchC
   }
   const signals = parseSignals(values, warn);
   refuseWhatIsNotThereYet(values, counts, meeting, nodeRank);
-  const place = { counts, meeting, endpoint, conf: rdzvConf, nodeRank };
-  const nodes = nodesOptions(values, place, warn);
+  const place = { counts, meeting, endpoints, conf: rdzvConf, nodeRank };
+  const access = () => etcdAccessOf(command, rdzvConf, env, warn);
+  const nodes = nodesOptions(values, place, access, warn);
   if (env.TORCHELASTIC_ENABLE_FILE_TIMER === '1') {
     warn(
       'TORCHELASTIC_ENABLE_FILE_TIMER=1: the watchdog is not available yet; workers run without it',
@@ -109,7 +111,7 @@ export function resolve(command: CommandName, values: Values, env: Env): LaunchC
     maxRestarts: Math.min(maxRestarts, Number.MAX_SAFE_INTEGER),
     role: values.text('role') ?? 'default',
     ...(meeting.runId === '' || meeting.runId === undefined ? {} : { runId: meeting.runId }),
-    ...masterOf(values, meeting, counts, endpoint),
+    ...masterOf(values, meeting, counts, endpoints),
     ...nodes,
     // torchrun's static backend meets at that very port, and serves it whatever the variable says.
     ...(meeting.backend === 'static' ? { agentStore: 'on' as const } : {}),
@@ -313,9 +315,6 @@ function refuseWhatIsNotThereYet(
   }
   if (isAlone && meeting.backend === 'static' && nodeRank !== 0) {
     values.refuse('node_rank', 'the only node of a job has number 0', '0');
-  }
-  if (meeting.backend.startsWith('etcd')) {
-    values.refuse('rdzv_backend', 'rendezvous through etcd is not available yet', 'static, c10d');
   }
   if (values.text('event_log_handler') !== 'null') {
     values.refuse('event_log_handler', 'event handlers are not available yet', 'null');

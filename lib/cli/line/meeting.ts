@@ -66,6 +66,11 @@ export function resolveMeeting(values: Values, { maxNodes }: NodeCounts): Meetin
 
 const backends = ['static', 'c10d', 'etcd-v2', 'etcd'];
 
+/** Both mean etcd v3, since etcd has no v2 any more. */
+export function isEtcd(backend: string): boolean {
+  return backend === 'etcd' || backend === 'etcd-v2';
+}
+
 /** @throws CommandLineError */
 export function checkBackend(values: Values, { backend }: Meeting): void {
   if (backends.includes(backend)) return;
@@ -80,7 +85,7 @@ export function masterOf(
   values: Values,
   { backend }: Meeting,
   { isAlone }: NodeCounts,
-  endpoint: Address | undefined,
+  [endpoint]: readonly Address[],
 ): { readonly masterAddr?: string; readonly masterPort?: number } {
   if (!isAlone) return {};
   if (backend === 'static' && endpoint !== undefined) {
@@ -92,18 +97,22 @@ export function masterOf(
 }
 
 /**
- * Where nodes meet, and where the workers of one static node do. Absent for etcd, whose endpoint nobody has a use for.
+ * Where nodes meet: at one place, or at the members of an etcd. And where the workers of one static node do. None for one
+ * node with etcd, whose endpoint nobody has a use for.
  *
  * @param isAlone whether there's one node, whose endpoint means what it does to torchrun
  * @throws CommandLineError
  */
-export function resolveEndpoint(
+export function resolveEndpoints(
   values: Values,
   { backend, endpoint }: Meeting,
   isAlone: boolean,
-): Address | undefined {
-  if (backend === 'c10d') return parseEndpoint(values, 'rdzv_endpoint', endpoint, isAlone);
-  if (backend !== 'static') return undefined;
+): readonly Address[] {
+  if (backend === 'c10d') return [parseEndpoint(values, 'rdzv_endpoint', endpoint, isAlone)];
+  if (isEtcd(backend)) {
+    const members = isAlone ? [] : endpoint.split(',');
+    return members.map(each => parseEndpoint(values, 'rdzv_endpoint', each, isAlone));
+  }
 
   const dest = values.text('rdzv_endpoint') ? 'rdzv_endpoint' : 'master_port';
   if (endpoint.trim() === '') {
@@ -115,7 +124,7 @@ export function resolveEndpoint(
     const why = `port is missing in endpoint: ${endpoint.trim()}. Try to specify --master-port`;
     values.refuse(dest, why, 'HOST:PORT');
   }
-  return address;
+  return [address];
 }
 
 function parseEndpoint(values: Values, dest: string, text: string, isAlone: boolean): Address {

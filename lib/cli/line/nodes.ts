@@ -1,14 +1,18 @@
+import type { EtcdAccess } from '../../options/etcd.js';
 import type { LaunchOptions } from '../../options/launch-options.js';
 import { minLeaseMs } from '../../options/nodes.js';
 import { type Address, addressOf } from '../../util/address.js';
 import { maxTimerMs } from '../../util/duration.js';
 import type { Values } from '../options/spec.js';
-import type { Meeting, NodeCounts } from './meeting.js';
+import { isEtcd, type Meeting, type NodeCounts } from './meeting.js';
 import { pythonInt } from './python-text.js';
 import { confFlag } from './rdzv-conf.js';
 
 /** torchrun's port for c10d. @source pytorch 2.13, torch/distributed/elastic/rendezvous/c10d_rendezvous_backend.py */
 const c10dPort = 29_400;
+
+/** @source pytorch 2.13, torch/distributed/elastic/rendezvous/etcd_rendezvous.py, etcd_rendezvous_backend.py */
+const etcdPort = 2379;
 
 /** torchrun's wait of static nodes for each other. @source pytorch 2.13, torch/distributed/run.py and launcher/api.py */
 const staticTimeoutSeconds = 900;
@@ -17,7 +21,7 @@ const staticTimeoutSeconds = 900;
 export interface Nodes {
   readonly counts: NodeCounts;
   readonly meeting: Meeting;
-  readonly endpoint: Address | undefined;
+  readonly endpoints: readonly Address[];
   readonly conf: ReadonlyMap<string, string>;
   readonly nodeRank: number;
 }
@@ -29,7 +33,8 @@ export interface Nodes {
  */
 export function nodesOptions(
   values: Values,
-  { counts, meeting, endpoint, conf, nodeRank }: Nodes,
+  { counts, meeting, endpoints, conf, nodeRank }: Nodes,
+  access: () => EtcdAccess,
   warn: (text: string) => void,
 ): Partial<LaunchOptions> {
   const { minNodes, maxNodes, isAlone } = counts;
@@ -42,14 +47,16 @@ export function nodesOptions(
     );
   }
   const isStatic = meeting.backend === 'static';
+  const isAtEtcd = isEtcd(meeting.backend);
   return {
     ...(isStatic
       ? staticOptions(values, counts, conf, nodeRank, warn)
-      : c10dOptions(values, conf, nodeRank)),
+      : elasticOptions(values, conf, nodeRank)),
+    ...(isAtEtcd ? etcdOptions(conf, access()) : {}),
     minNodes: isStatic ? maxNodes : minNodes,
     maxNodes,
-    rdzvBackend: isStatic ? 'static' : 'c10d',
-    rdzvEndpoint: placeOf(values, meeting, endpoint, warn),
+    rdzvBackend: isStatic ? 'static' : isAtEtcd ? 'etcd' : 'c10d',
+    rdzvEndpoint: placeOf(values, meeting, endpoints, warn),
     ...localAddrOf(values),
   };
 }
@@ -57,11 +64,12 @@ export function nodesOptions(
 function placeOf(
   values: Values,
   meeting: Meeting,
-  { host, port = c10dPort }: Address = { host: 'localhost' },
+  endpoints: readonly Address[],
   warn: (text: string) => void,
 ): string {
-  const place = addressOf(host, port);
-  if (port === 0) {
+  const usual = isEtcd(meeting.backend) ? etcdPort : c10dPort;
+  const place = endpoints.map(({ host, port = usual }) => addressOf(host, port)).join(',');
+  if (endpoints.some(({ port }) => port === 0)) {
     const dest = values.text('rdzv_endpoint') ? 'rdzv_endpoint' : 'master_port';
     values.refuse(dest, "the other nodes can't know a port that is chosen here", 'a port from 1');
   }
@@ -90,7 +98,16 @@ function staticOptions(
   return { nodeRank, joinTimeoutMs: toMs(seconds) };
 }
 
-function c10dOptions(
+/** What etcd has in its own way. torchrun's `etcd` says `timeout` for `join_timeout`. */
+function etcdOptions(conf: ReadonlyMap<string, string>, etcd: EtcdAccess): Partial<LaunchOptions> {
+  const seconds = pythonInt(conf.get('join_timeout') ?? conf.get('timeout') ?? '');
+  return {
+    ...(seconds === undefined ? {} : { joinTimeoutMs: toMs(seconds) }),
+    ...(Object.keys(etcd).length === 0 ? {} : { etcd }),
+  };
+}
+
+function elasticOptions(
   values: Values,
   conf: ReadonlyMap<string, string>,
   nodeRank: number,

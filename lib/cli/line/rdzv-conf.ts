@@ -1,10 +1,13 @@
 import type { Values } from '../options/spec.js';
+import { isEtcd } from './meeting.js';
 import { invalidInt, pythonInt, pythonTime, repr } from './python-text.js';
 
 /** `--rdzv-conf`: its grammar, and the keys whose values torchrun checks. */
 
+type Conf = ReadonlyMap<string, string>;
+
 /** @source pytorch 2.13, torch/distributed/elastic/rendezvous/utils.py, _parse_rendezvous_config */
-export function parseRdzvConf(values: Values): ReadonlyMap<string, string> {
+export function parseRdzvConf(values: Values): Conf {
   const accepted = '<key1>=<value1>,...,<keyN>=<valueN>';
   const conf = new Map<string, string>();
   const text = (values.text('rdzv_conf') ?? '').trim();
@@ -27,7 +30,7 @@ export function parseRdzvConf(values: Values): ReadonlyMap<string, string> {
   return conf;
 }
 
-export function describeConf(conf: ReadonlyMap<string, string>, rank: number | undefined): string {
+export function describeConf(conf: Conf, rank: number | undefined): string {
   const pairs = [...conf].map(([key, value]) => `${repr(key)}: ${repr(value)}`);
   if (rank !== undefined) pairs.push(`'rank': ${rank}`);
   if (!conf.has('timeout')) pairs.push("'timeout': 900");
@@ -36,7 +39,7 @@ export function describeConf(conf: ReadonlyMap<string, string>, rank: number | u
 
 const booleans = /^(1|true|t|yes|y|0|false|f|no|n)$/i;
 /** A flag of a value that has been checked. */
-export function confFlag(conf: ReadonlyMap<string, string>, key: string): boolean | undefined {
+export function confFlag(conf: Conf, key: string): boolean | undefined {
   const text = conf.get(key);
   return text === undefined ? undefined : /^(1|t|y)/i.test(text);
 }
@@ -49,49 +52,63 @@ const others = ['keep_alive_interval', 'keep_alive_max_attempt'];
  * backend doesn't look at, are nobody's business.
  *
  * @source pytorch v2.13.0, torch/distributed/elastic/rendezvous: api.py, get_as_bool and get_as_int;
- *   c10d_rendezvous_backend.py; dynamic_rendezvous.py, create_handler; static_tcp_rendezvous.py
+ *   c10d_rendezvous_backend.py; dynamic_rendezvous.py, create_handler; static_tcp_rendezvous.py;
+ *   etcd_rendezvous.py; etcd_rendezvous_backend.py
  */
-export function checkRdzvConf(
-  values: Values,
-  backend: string,
-  conf: ReadonlyMap<string, string>,
-): void {
-  const refuse = (key: string, why: string, accepted: string): never =>
-    values.refuse('rdzv_conf', why, `${key}=${accepted}`);
-  const integer = (key: string): number | undefined => {
-    const text = conf.get(key);
-    if (text === undefined) return undefined;
-    const why = `The rendezvous configuration option '${key}' does not represent a valid integer value.`;
-    return pythonInt(text) ?? refuse(key, why, 'an integer');
-  };
-
+export function checkRdzvConf(values: Values, backend: string, conf: Conf): void {
   if (backend === 'static') {
     const text = conf.get('timeout');
     if (text !== undefined && pythonInt(text) === undefined)
-      refuse('timeout', invalidInt(text), 'seconds');
-    return;
+      refuse(values, 'timeout', invalidInt(text), 'seconds');
+  } else if (backend === 'c10d') {
+    checkStore(values, conf);
+    checkTimes(values, conf);
+  } else if (isEtcd(backend)) {
+    const protocol = conf.get('protocol')?.trim().toLowerCase() ?? 'http';
+    if (protocol !== 'http' && protocol !== 'https') {
+      const which = backend === 'etcd' ? 'etcd protocol' : 'protocol';
+      refuse(values, 'protocol', `The ${which} must be HTTP or HTTPS.`, 'http or https');
+    }
+    integerOf(values, conf, 'timeout');
+    checkTimes(values, conf);
   }
-  if (backend !== 'c10d') return;
+}
 
+function checkStore(values: Values, conf: Conf): void {
   const storeType = (conf.get('store_type') ?? 'tcp').trim().toLowerCase();
   if (storeType !== 'tcp' && storeType !== 'file') {
     const why = 'Invalid store type given. Currently only supports file and tcp.';
-    refuse('store_type', why, 'tcp or file');
+    refuse(values, 'store_type', why, 'tcp or file');
   }
-  if (storeType === 'tcp') {
-    if (!booleans.test(conf.get('is_host') ?? '1')) {
-      const why =
-        "The rendezvous configuration option 'is_host' does not represent a valid boolean value.";
-      refuse('is_host', why, '1 or 0');
-    }
-    if ((integer('read_timeout') ?? 60) <= 0)
-      refuse('read_timeout', 'The read timeout must be a positive integer.', 'seconds from 1');
+  if (storeType === 'file') return;
+  if (!booleans.test(conf.get('is_host') ?? '1')) {
+    const why =
+      "The rendezvous configuration option 'is_host' does not represent a valid boolean value.";
+    refuse(values, 'is_host', why, '1 or 0');
   }
+  if ((integerOf(values, conf, 'read_timeout') ?? 60) <= 0) {
+    const why = 'The read timeout must be a positive integer.';
+    refuse(values, 'read_timeout', why, 'seconds from 1');
+  }
+}
+
+function checkTimes(values: Values, conf: Conf): void {
   for (const name of timeouts) {
-    const seconds = integer(`${name}_timeout`) ?? 1;
+    const seconds = integerOf(values, conf, `${name}_timeout`) ?? 1;
     if (seconds > 0) continue;
     const why = `The ${name} timeout (${pythonTime(seconds)}) must be positive.`;
-    refuse(`${name}_timeout`, why, 'seconds from 1');
+    refuse(values, `${name}_timeout`, why, 'seconds from 1');
   }
-  for (const key of others) integer(key);
+  for (const key of others) integerOf(values, conf, key);
+}
+
+function integerOf(values: Values, conf: Conf, key: string): number | undefined {
+  const text = conf.get(key);
+  if (text === undefined) return undefined;
+  const why = `The rendezvous configuration option '${key}' does not represent a valid integer value.`;
+  return pythonInt(text) ?? refuse(values, key, why, 'an integer');
+}
+
+function refuse(values: Values, key: string, why: string, accepted: string): never {
+  return values.refuse('rdzv_conf', why, `${key}=${accepted}`);
 }

@@ -37,7 +37,7 @@ export const torchrunOptions: readonly OptionSpec[] = [
     env: true,
     origin: 'torchrun',
     group: 'nodes',
-    help: 'How nodes find each other: c10d at a server that one of them has, static likewise with the numbers that --node-rank gives. etcd is not available yet.',
+    help: 'How nodes find each other: c10d at a server that one of them has, static likewise with the numbers that --node-rank gives, etcd and etcd-v2 at an etcd v3.',
   },
   {
     names: both('--rdzv-endpoint'),
@@ -48,7 +48,7 @@ export const torchrunOptions: readonly OptionSpec[] = [
     env: true,
     origin: 'torchrun',
     group: 'nodes',
-    help: 'Where they meet, the same on all nodes; c10d takes port 29400 if none is given. With one node nothing but a static endpoint is used.',
+    help: 'Where they meet, the same on all nodes; c10d takes port 29400 if none is given, etcd 2379, and several HOST[:PORT] with commas between them. With one node nothing but a static endpoint is used.',
   },
   {
     names: both('--rdzv-id'),
@@ -70,7 +70,7 @@ export const torchrunOptions: readonly OptionSpec[] = [
     env: true,
     origin: 'torchrun',
     group: 'nodes',
-    help: 'More settings of the rendezvous: join_timeout, last_call_timeout, is_host and others of torchrun. Unknown keys are ignored; one node needs none.',
+    help: 'More settings of the rendezvous: join_timeout, last_call_timeout, is_host and others of torchrun; protocol, cacert, cert and key of etcd, whose user is in REGROUP_ETCD_USER and REGROUP_ETCD_PASSWORD. Unknown keys are ignored; one node needs none.',
   },
   {
     names: ['--standalone'],
@@ -235,7 +235,7 @@ export const torchrunOptions: readonly OptionSpec[] = [
     env: true,
     origin: 'torchrun',
     group: 'nodes',
-    help: 'Number of this node: its group rank with static, a hint for the first order of ranks with c10d.',
+    help: 'Number of this node: its group rank with static, a hint for the first order of ranks with c10d and etcd.',
   },
   {
     names: both('--master-addr'),

@@ -633,13 +633,6 @@ const complaints: readonly [
     '--node-rank=1: the only node of a job has number 0 (accepted: 0)',
   ],
   [
-    'etcd',
-    '--rdzv-backend=etcd t.py',
-    {},
-    1,
-    '--rdzv-backend=etcd: rendezvous through etcd is not available yet (accepted: static, c10d)',
-  ],
-  [
     'a binding said twice',
     '--numa-binding=node --bind=auto t.py',
     {},

@@ -36,6 +36,8 @@ const elastic: LaunchOptions = {
   runId: 'job',
 };
 const { entrypoint: _, ...elasticNodes } = elastic;
+const etcd = '--nnodes=2:4 --rdzv-backend=etcd --rdzv-endpoint=e0 --rdzv-id=job';
+const etcdNodes = { ...elasticNodes, rdzvBackend: 'etcd', rdzvEndpoint: 'e0:2379' };
 const fixed = {
   minNodes: 2,
   maxNodes: 2,
@@ -140,6 +142,45 @@ const meanings: readonly [title: string, line: string, env: Env, nodes: object][
     { ...elasticNodes, localAddr: 'fd00::7' },
   ],
   [
+    'R-053: the members of an etcd, at its port unless they have another',
+    etcd.replace('e0', 'e0,[::1]:7,e2'),
+    {},
+    { ...etcdNodes, rdzvEndpoint: 'e0:2379,[::1]:7,e2:2379' },
+  ],
+  [
+    'R-026: what gets into an etcd, as the backend etcd has it',
+    `${etcd} --rdzv-conf=protocol=https,cert=c.pem,key=k.pem,cacert=a.pem,timeout=60,etcd_prefix=/x`,
+    {},
+    {
+      ...etcdNodes,
+      joinTimeoutMs: 60_000,
+      etcd: { protocol: 'https', ca: 'a.pem', cert: 'c.pem', key: 'k.pem' },
+    },
+  ],
+  [
+    'R-026: the same as etcd-v2 has it',
+    `${etcd.replace('=etcd', '=etcd-v2')} --rdzv-conf=protocol=HTTPS,ssl_cert=c.pem,ssl_cert_key=k.pem,ca_cert=a.pem,timeout=9,join_timeout=60,keep_alive_interval=2`,
+    {},
+    {
+      ...etcdNodes,
+      joinTimeoutMs: 60_000,
+      leaseMs: 6_000,
+      etcd: { protocol: 'https', ca: 'a.pem', cert: 'c.pem', key: 'k.pem' },
+    },
+  ],
+  [
+    'a certificate whose file has its key',
+    `${etcd} --rdzv-conf=protocol=https,cert=both.pem`,
+    {},
+    { ...etcdNodes, etcd: { protocol: 'https', cert: 'both.pem', key: 'both.pem' } },
+  ],
+  [
+    "etcd's user, from the environment",
+    `${etcd} --node-rank=3`,
+    { REGROUP_ETCD_USER: 'agent', REGROUP_ETCD_PASSWORD: 'secret' },
+    { ...etcdNodes, nodeRank: 3, etcd: { user: { name: 'agent', password: 'secret' } } },
+  ],
+  [
     'nodes of one machine need no endpoint',
     '--nnodes=2 --rdzv-backend=c10d',
     {},
@@ -166,6 +207,7 @@ t.test('a job of one node is told nothing about nodes', t => {
     '--rdzv-backend=c10d --rdzv-endpoint=node0 --rdzv-id=a --node-rank=1 --rdzv-conf=join_timeout=5',
     '--lease=1s --grow-debounce=1s --return-grace=1s --nnodes-unit=1 --nnodes=1:1 --rdzv-id=a --master-port=5',
     '--standalone --nnodes=1:4 --nnodes-unit=2 --rdzv-endpoint=node0',
+    '--rdzv-backend=etcd --rdzv-endpoint=e0,e1 --rdzv-id=a --rdzv-conf=protocol=https,cert=c.pem',
   ];
   for (const line of lines) {
     const given = Object.keys(nodesOf(line)).filter(name => name in nodesChecks);
@@ -182,12 +224,22 @@ t.test('what has an effect that one may not expect is told', t => {
     /^master_addr is only used for static/,
     /^without --rdzv-endpoint nodes meet at localhost:29400/,
   ]);
+  t.match(noticesOf(`${etcd} --rdzv-conf=cacert=a.pem`), [/^etcd is asked by HTTP, without cert/]);
   t.end();
 });
 
 const complaints: readonly [line: string, text: string][] = [
   ['--nnodes=2 --standalone', '--nnodes=2: --standalone meets nobody'],
-  ['--nnodes=2 --rdzv-backend=etcd', 'rendezvous through etcd is not available yet'],
+  [etcd.replace('e0', 'a,b:0'), "--rdzv-endpoint=a,b:0: the other nodes can't know a port"],
+  [etcd.replace('e0', 'a,b:x'), "The port number of the rendezvous endpoint 'b:x'"],
+  [etcd.replace('e0', 'https://a:1'), "The hostname of the rendezvous endpoint 'https://a:1'"],
+  [`${etcd} --rdzv-conf=protocol=grpc`, 'The etcd protocol must be HTTP or HTTPS. (accepted: p'],
+  [
+    `${etcd.replace('=etcd', '=etcd-v2')} --rdzv-conf=protocol=grpc`,
+    'The protocol must be HTTP or HTTPS. (accepted: protocol=http or https)',
+  ],
+  [`${etcd} --rdzv-conf=timeout=x`, "'timeout' does not represent a valid integer value"],
+  [`${etcd} --rdzv-conf=join_timeout=0`, 'The join timeout (0:00:00) must be positive.'],
   ['--nnodes=2 --node-rank=2', '--node-rank=2: there is no such node among 2 (accepted: 0 to 1'],
   ['--nnodes=2 --node-rank=-1', '--node-rank=-1: there is no such node among 2'],
   ['--nnodes=2 --master-port=0', '--master-port=0: the other nodes'],
@@ -219,3 +271,16 @@ for (const [line, text] of complaints) {
     t.end();
   });
 }
+
+t.test("etcd's user and password go together, and a password is never shown", t => {
+  for (const [env, text] of [
+    [{ REGROUP_ETCD_USER: 'agent' }, 'REGROUP_ETCD_USER: it goes with REGROUP_ETCD_PASSWORD, '],
+    [{ REGROUP_ETCD_PASSWORD: 's3cret' }, 'REGROUP_ETCD_PASSWORD: it goes with REGROUP_ETCD_USER'],
+  ] as const) {
+    const parsed = parse(etcd, env);
+
+    if (parsed.do !== 'error') throw new Error('it is accepted');
+    t.ok(parsed.text.includes(text) && !parsed.text.includes('s3cret'), parsed.text);
+  }
+  t.end();
+});
