@@ -45,6 +45,8 @@ export function keepMembership({ coordination, leaseMs, around }: MembershipOpti
   let lease: Lease | undefined;
   let timer: NodeJS.Timeout | undefined;
   let keeper: Keeper | undefined;
+  /** Those that can't be known to live, and may. */
+  const lapsed = new Set<Lease>();
   let isOver = false;
 
   async function obtain(): Promise<void> {
@@ -97,6 +99,7 @@ export function keepMembership({ coordination, leaseMs, around }: MembershipOpti
   function lose(current: Lease | undefined): void {
     if (current === undefined || current !== lease || isOver) return;
     lease = undefined;
+    lapsed.add(current);
     end();
     around.lost();
     void obtain();
@@ -117,9 +120,9 @@ export function keepMembership({ coordination, leaseMs, around }: MembershipOpti
       if (isOver) return;
       isOver = true;
       end();
-      const last = lease;
+      const held = lease === undefined ? lapsed : lapsed.add(lease);
       lease = undefined;
-      await last?.revoke().catch(() => {}); // then it ends by itself
+      await Promise.all([...held].map(each => each.revoke().catch(() => {}))); // then it ends by itself
       around.setFence(undefined);
     },
   };

@@ -134,11 +134,12 @@ interface Pair {
 }
 
 /**
- * A server's certificate, for 127.0.0.1, and one of a client, by the same authority; and a stranger's, by nobody we
+ * A server's certificate, for 127.0.0.1, the same past its time, and one of a client, by the same authority; and a stranger's, by nobody we
  * know.
  */
 export function writeCertificates(t: Test): {
   readonly server: Pair & { readonly ca: string };
+  readonly expired: Pair;
   readonly client: Pair & { readonly ca: string };
   readonly stranger: Pair;
 } {
@@ -151,26 +152,26 @@ export function writeCertificates(t: Test): {
       by === undefined ? [] : ['-CA', `${folder}/${by}.pem`, '-CAkey', `${folder}/${by}.key`];
     const kind = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
     const files = ['-keyout', key, '-out', cert, '-subj', `/CN=${name}`, '-days', '2'];
-    const { status, stderr } = spawnSync(
-      'openssl',
-      [
-        'req',
-        '-x509',
-        ...kind,
-        ...files,
-        ...signed,
-        ...use.split(' ').flatMap(ext => ['-addext', ext]),
-      ],
-      { encoding: 'utf8' },
-    );
-    if (status !== 0) throw new Error(`openssl: ${stderr}`);
+    const extensions = use.split(' ').flatMap(ext => ['-addext', ext]);
+    openssl(['req', '-x509', ...kind, ...files, ...signed, ...extensions]);
     return { cert, key };
   };
 
   make('ca', undefined, 'keyUsage=keyCertSign');
   const both = 'basicConstraints=critical,CA:FALSE extendedKeyUsage=serverAuth,clientAuth';
   const server = make('server', 'ca', `${both} subjectAltName=IP:127.0.0.1`);
+  const expired = { cert: join(folder, 'expired.pem'), key: server.key };
+  const byCa = ['-CA', join(folder, 'ca.pem'), '-CAkey', join(folder, 'ca.key')];
+  const asked = openssl(['req', '-new', '-key', server.key, '-subj', '/CN=server']);
+  openssl(['x509', '-req', ...byCa, '-days', '-1', '-out', expired.cert], asked);
   const client = make('client', 'ca', both);
   const stranger = make('stranger', undefined, 'keyUsage=digitalSignature');
-  return { server: { ...server, ca }, client: { ...client, ca }, stranger };
+  return { server: { ...server, ca }, expired, client: { ...client, ca }, stranger };
+}
+
+/** @returns what it prints */
+function openssl(args: readonly string[], input = ''): string {
+  const { status, stdout, stderr } = spawnSync('openssl', args, { encoding: 'utf8', input });
+  if (status !== 0) throw new Error(`openssl: ${stderr}`);
+  return stdout;
 }
