@@ -25,7 +25,6 @@ export {
   type RunDescription,
   type WorkerPlan,
 } from './launch.js';
-export type { EtcdAccess } from './options/etcd.js';
 export type { FailureOptions, FailureRuleOption, RuleAction } from './options/failures.js';
 export type { HangOptions } from './options/hangs.js';
 export type { HookName, HookOptions, Hooks } from './options/hooks.js';
@@ -38,7 +37,7 @@ export type {
   RlimitValue,
 } from './options/limits.js';
 export type { Streams, StreamsByRank } from './options/logs.js';
-export type { NodesOptions, RdzvBackend } from './options/nodes.js';
+export type { EtcdAccess, NodesOptions, RdzvBackend } from './options/nodes.js';
 export type { Placement, PlacementOptions } from './options/placement.js';
 export type { ConnectOptions } from './store/client.js';
 export { connectStore } from './store/lazy.js';

@@ -6,7 +6,6 @@ import { readFeatures } from '../options/own.js';
 import { parseForwardSignals } from '../options/preemption.js';
 import type { CommandName, Env, Values } from '../options/spec.js';
 import { refusal } from './command-line-error.js';
-import { etcdAccessOf } from './etcd.js';
 import {
   checkBackend,
   type Meeting,
@@ -18,7 +17,7 @@ import {
 } from './meeting.js';
 import { isHint, nodesOptions } from './nodes.js';
 import { invalidInt, pythonInt, repr } from './python-text.js';
-import { checkRdzvConf, describeConf, parseRdzvConf } from './rdzv-conf.js';
+import { checkRdzvConf, describeConf, etcdAccessOf, parseRdzvConf } from './rdzv-conf.js';
 import { type CliSettings, type Notice, parseLogLevel, parseSignals } from './settings.js';
 
 /** A command line that starts something, or would. */

@@ -1,5 +1,5 @@
-import type { EtcdAccess } from '../../options/etcd.js';
 import type { LaunchOptions } from '../../options/launch-options.js';
+import type { EtcdAccess } from '../../options/nodes.js';
 import { minLeaseMs } from '../../options/nodes.js';
 import { type Address, addressOf } from '../../util/address.js';
 import { maxTimerMs } from '../../util/duration.js';
