@@ -48,6 +48,7 @@ export function keepMembership({ coordination, leaseMs, around }: MembershipOpti
   /** Those that can't be known to live, and may. */
   const lapsed = new Set<Lease>();
   let isOver = false;
+  let closing: Promise<void> | undefined;
 
   async function obtain(): Promise<void> {
     const askedMs = around.bootMs();
@@ -100,15 +101,24 @@ export function keepMembership({ coordination, leaseMs, around }: MembershipOpti
     if (current === undefined || current !== lease || isOver) return;
     lease = undefined;
     lapsed.add(current);
-    end();
+    rest();
     around.lost();
     void obtain();
   }
 
-  function end(): void {
+  function rest(): void {
     clearTimeout(timer);
     keeper?.close();
     keeper = undefined;
+  }
+
+  async function end(): Promise<void> {
+    isOver = true;
+    rest();
+    const held = lease === undefined ? lapsed : lapsed.add(lease);
+    lease = undefined;
+    await Promise.all([...held].map(each => each.revoke().catch(() => {}))); // then it ends by itself
+    around.setFence(undefined);
   }
 
   void obtain();
@@ -116,14 +126,9 @@ export function keepMembership({ coordination, leaseMs, around }: MembershipOpti
     lease: () => lease,
     lost: lose,
     fenced: () => lose(lease),
-    async close() {
-      if (isOver) return;
-      isOver = true;
-      end();
-      const held = lease === undefined ? lapsed : lapsed.add(lease);
-      lease = undefined;
-      await Promise.all([...held].map(each => each.revoke().catch(() => {}))); // then it ends by itself
-      around.setFence(undefined);
+    close() {
+      closing ??= end();
+      return closing;
     },
   };
 }
