@@ -133,6 +133,11 @@ export type AgentEvent =
       readonly restartCount: number;
       readonly masterAddr: string;
       readonly masterPort: number;
+      /** This node's place among the round's. */
+      readonly groupRank: number;
+      readonly groupWorldSize: number;
+      /** Workers on all nodes. */
+      readonly worldSize: number;
       readonly workers: readonly WorkerIdentity[];
       readonly atMs: number;
     }

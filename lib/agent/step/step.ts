@@ -165,13 +165,17 @@ function onHookOver(state: Live, { pause, problem }: Of<'pause-over'>, nowMs: nu
 }
 
 function onStarted(state: Live, { workers, masterAddr, masterPort, atMs }: Of<'started'>): Step {
-  const { round, restartCount } = state;
+  const { round, restartCount, place } = state;
+  const { groupRank, groupWorldSize, worldSize } = place;
   const told: AgentEvent = {
     event: 'round-started',
     round,
     restartCount,
     masterAddr,
     masterPort,
+    groupRank,
+    groupWorldSize,
+    worldSize,
     workers: workers.map(worker => worker.identity),
     atMs,
   };

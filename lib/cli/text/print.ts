@@ -159,6 +159,10 @@ export function createPrinter(options: PrinterOptions): Printer {
 
   function onStopping({ signal, reason, graceMs }: Event<'stopping'>): void {
     if (reason === 'hang') named = culprit;
+    if (reason === 'fenced')
+      say(
+        'this node has not reached the others in time: its workers are killed before others may take their place',
+      );
     // A SIGKILL on top of another signal is told when it has hit.
     if (stopSignal !== undefined && signal === 'SIGKILL') return;
     if (reason === 'signal' && stopSignal === undefined && graceMs > 0) {

@@ -41,14 +41,14 @@ export function rendezvousResult(
   const { workers } = event;
   const list = (numbers: readonly number[]) => `[${numbers.join(', ')}]`;
   const ranks = list(workers.map(worker => worker.rank));
-  const sizes = list(workers.map(() => workers.length));
+  const sizes = list(workers.map(() => event.worldSize));
   return [
     `[${role}] Rendezvous complete for workers. Result:`,
     `  restart_count=${event.restartCount}`,
     `  master_addr=${event.masterAddr}`,
     `  master_port=${event.masterPort}`,
-    '  group_rank=0',
-    '  group_world_size=1',
+    `  group_rank=${event.groupRank}`,
+    `  group_world_size=${event.groupWorldSize}`,
     `  local_ranks=${list(workers.map(worker => worker.localRank))}`,
     `  role_ranks=${ranks}`,
     `  global_ranks=${ranks}`,

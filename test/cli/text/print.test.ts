@@ -558,6 +558,9 @@ function started(count: number, restartCount = 0): AgentEvent {
     restartCount,
     masterAddr: '127.0.0.1',
     masterPort: 29500,
+    groupRank: 0,
+    groupWorldSize: 1,
+    worldSize: count,
     workers: Array.from({ length: count }, (_, rank) => ({
       rank,
       localRank: rank,
