@@ -1,8 +1,8 @@
 import { lookup } from 'node:dns';
 import { networkInterfaces } from 'node:os';
 import { setTimeout as pause } from 'node:timers/promises';
-import { type Coordination, CoordinationError } from '../coordination/coordination.js';
-import { connectServer } from '../coordination/server.js';
+import { CoordinationError } from '../coordination/coordination.js';
+import { connectServer, type ServerCoordination } from '../coordination/server.js';
 import { launchError, onMachine, RegroupError } from '../errors.js';
 import type { Settings } from '../options/launch-options.js';
 import { isHostOf, ownAddress } from '../rendezvous/endpoint.js';
@@ -11,7 +11,6 @@ import { hostname } from '../system/hostname.js';
 import { needPool } from '../system/pool.js';
 import { type Address, addressOf, isLoopback } from '../util/address.js';
 import { codeOf } from '../util/errno.js';
-import { connectionEnds } from './connection-ends.js';
 import type { Core } from './core.js';
 
 /** How long one attempt to reach the endpoint takes, and each call later on. */
@@ -43,14 +42,16 @@ export async function meet(
     pause: (ms, signal) => pause(ms, undefined, { signal }),
     signal: limit,
   });
+  signal.throwIfAborted();
   const isServed = isOurs && tryToServe(() => core.serve(port), isHost === true);
   try {
     const coordination = await reach(host, port, limit);
-    const ends = await connectionEnds({ host, port }, attemptMs);
+    const { local } = coordination.ends();
     const endpointIsLoopback = isLoopback(host);
-    const address = ownAddress(ends.local, { localAddr, interfaces, endpointIsLoopback });
+    const address = ownAddress(local, { localAddr, interfaces, endpointIsLoopback });
+    // The name may lead to another machine by then.
     const keep: Met['keep'] = ({ id, ttlMs }, marginMs, lost) =>
-      core.keepLease({ host: ends.remote, port, lease: id, ttlMs, marginMs }, lost);
+      core.keepLease({ host: coordination.ends().remote, port, lease: id, ttlMs, marginMs }, lost);
     return { coordination, address, isHost: isServed, keep };
   } catch (error) {
     if (!late.aborted && !(error instanceof CoordinationError)) throw error;
@@ -70,7 +71,7 @@ function tryToServe(serve: () => void, isCertain: boolean): boolean {
   }
 }
 
-async function reach(host: string, port: number, limit: AbortSignal): Promise<Coordination> {
+async function reach(host: string, port: number, limit: AbortSignal): Promise<ServerCoordination> {
   for (;;) {
     try {
       return await connectServer({ host, port, timeoutMs: attemptMs });

@@ -61,6 +61,7 @@ function together(job: Job, { core, happen, tell, nowMs }: NodeSurroundings): To
         return meetAtEtcd(settings, closing.signal);
       }
       const { meet } = await import('./meet.js');
+      closing.signal.throwIfAborted();
       return meet(settings, endpointOf(settings), core(), closing.signal);
     },
     openStore: round => core().openTable(round).port,

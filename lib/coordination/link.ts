@@ -17,6 +17,11 @@ import {
 export interface Link {
   /** Tells this server from the one before it at the same address. */
   readonly incarnation: string;
+  /** Numeric addresses of this end and of the server's. */
+  readonly local: string;
+  readonly remote: string;
+  /** Gives it up, as if it had broken: whoever answers nothing may be gone without a word. */
+  drop(): void;
   /** Nothing happens where the link has ended. */
   send(id: number, request: FrameRequest): void;
   /** Ends it. `ended` isn't called. */
@@ -111,6 +116,9 @@ export function openLink(
       clearTimeout(timer);
       link = {
         incarnation: answer.incarnation,
+        local: socket.localAddress ?? host,
+        remote: socket.remoteAddress ?? host,
+        drop: () => end(new LinkEnded('it does not answer', {})),
         send(id, request) {
           if (!isOver) socket.write(encodeFrame(id, request));
         },

@@ -28,6 +28,12 @@ export interface ServerOptions {
   readonly timeoutMs?: number;
 }
 
+/** Our own server's. */
+export interface ServerCoordination extends Coordination {
+  /** Numeric addresses of the connection, the last one where it's broken: this end's, and the server's. */
+  ends(): { readonly local: string; readonly remote: string };
+}
+
 const defaultTimeoutMs = 5_000;
 /** Before each attempt to connect; the last one from then on. */
 const pausesMs = [0, 20, 50, 100, 200, 500, 1000];
@@ -65,7 +71,7 @@ interface Watching {
  *
  * @throws CoordinationError: UNAVAILABLE where there's no connection in time; PROTOCOL where something else answers
  */
-export async function connectServer(options: ServerOptions): Promise<Coordination> {
+export async function connectServer(options: ServerOptions): Promise<ServerCoordination> {
   const { host, port, timeoutMs = defaultTimeoutMs } = options;
   const address = addressOf(host, port);
   const calls = new Map<number, Call>();
@@ -77,6 +83,7 @@ export async function connectServer(options: ServerOptions): Promise<Coordinatio
   let link: Link | undefined;
   /** Why there's none. */
   let missing = new LinkEnded('it was not reached yet', {});
+  let ends = { local: '', remote: '' };
   /** Of the last server that was reached. */
   let incarnation: string | undefined;
   let failure: CoordinationError | undefined;
@@ -109,6 +116,7 @@ export async function connectServer(options: ServerOptions): Promise<Coordinatio
 
   function use(opened: Link): void {
     link = opened;
+    ends = { local: opened.local, remote: opened.remote };
     const isAnother = incarnation !== undefined && incarnation !== opened.incarnation;
     incarnation = opened.incarnation;
     if (isAnother) endWatches(error('COMPACTED', 'another server has taken the place of this one'));
@@ -200,6 +208,7 @@ export async function connectServer(options: ServerOptions): Promise<Coordinatio
           ? error('UNAVAILABLE', missing.message, { cause: missing, isUncertain })
           : error('TIMEOUT', `no answer in ${timeoutMs / 1000} s`, { isUncertain }),
       );
+      if (late.sentOver !== undefined && late.sentOver === link) link.drop();
     }, timeoutMs);
     const own: Call = { ...due, request, isRepeatable, sentOver: undefined, timer };
     calls.set(id, own);
@@ -254,6 +263,7 @@ export async function connectServer(options: ServerOptions): Promise<Coordinatio
   if (failure !== undefined) throw failure;
 
   return {
+    ends: () => ends,
     async get(prefix) {
       checkText(prefix);
       const { revision, entries } = expect(await call({ ask: 'get', prefix }, true), 'entries');

@@ -1,6 +1,5 @@
 import { launchError } from '../errors.js';
 import { parseAddresses } from '../util/address.js';
-import { maxTimerMs } from '../util/duration.js';
 import { shown } from '../util/shown.js';
 import {
   type Check,
@@ -109,6 +108,8 @@ export const nodesDefaults = {
 
 /** The shortest lease: a machine that's busy for a moment hasn't gone. */
 export const minLeaseMs = 500;
+/** The longest one: connections that are silent for five minutes are given up, and leases with them. */
+export const maxLeaseMs = 240_000;
 
 const nodes: Check = [value => isWhole(value, 1, 100_000), 'a whole number from 1 to 100000'];
 
@@ -134,8 +135,10 @@ export const nodesChecks: Readonly<Record<keyof NodesOptions, Check>> = {
   lastCallMs: milliseconds,
   joinTimeoutMs: milliseconds,
   leaseMs: [
-    value => isMilliseconds(value) && (value as number) >= minLeaseMs, // isMilliseconds has just told
-    `milliseconds from ${minLeaseMs} to ${maxTimerMs}`,
+    // isMilliseconds has just told
+    value =>
+      isMilliseconds(value) && (value as number) >= minLeaseMs && (value as number) <= maxLeaseMs,
+    `milliseconds from ${minLeaseMs} to ${maxLeaseMs}`,
   ],
   growDebounceMs: milliseconds,
   returnGraceMs: milliseconds,

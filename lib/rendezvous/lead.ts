@@ -22,6 +22,8 @@ import {
  */
 
 export interface LeaderOptions {
+  /** Who leads. */
+  readonly agent: string;
   readonly settings: Settings;
   readonly policy: FailurePolicy;
   /** For others to come, once there are enough for the first round. */
@@ -82,13 +84,18 @@ export function lead(
   );
   const root = rootOf(reports);
   if (root !== undefined) return { memory, write: answer(round, root, options, nowMs, chance) };
-  const gone = round.participants.filter(each => !isStillIn(view, each, round));
+  if (round.participants.every(({ agent }) => isDone(view, round.number, agent))) {
+    return { memory, write: { key: 'verdict', value: { is: 'succeeded' } } };
+  }
+  const gone = round.participants.filter(
+    (each, groupRank) =>
+      !isStillIn(view, each, round) ||
+      // The others' workers use its store.
+      (groupRank === 0 && memberOf(view, each) === undefined),
+  );
   if (gone.length > 0) {
     const isLost = gone.some(each => memberOf(view, each) === undefined);
     return { memory, write: end(round, isLost ? 'lost' : 'left', gone) };
-  }
-  if (round.participants.every(({ agent }) => isDone(view, round.number, agent))) {
-    return { memory, write: { key: 'verdict', value: { is: 'succeeded' } } };
   }
   return grow(view, round, memory, options, nowMs);
 }
@@ -131,27 +138,35 @@ export function rootOf<R extends Reported>(reports: readonly R[]): R | undefined
 function answer(
   round: SharedRound,
   { agent, report }: Reported,
-  { policy }: LeaderOptions,
+  { policy, agent: clock }: LeaderOptions,
   nowMs: number,
   chance: number,
 ): LeaderWrite {
   const [root] = report.failures;
-  const judgement = judge(policy, round.ledger, {
-    round: round.number,
-    exit: root?.exit ?? { how: 'unknown' },
-    words: root === undefined ? '' : wordsOf(root),
-    ranMs: report.ranMs,
-    atMs: nowMs,
-    step: report.progress,
-    chance,
-  });
+  // Another leader's clock says nothing here: what it has counted counts as of now.
+  const { ledger: counted } = round;
+  const restartedAtMs =
+    round.clock === clock ? counted.restartedAtMs : counted.restartedAtMs.map(() => nowMs);
+  const judgement = judge(
+    policy,
+    { ...counted, restartedAtMs },
+    {
+      round: round.number,
+      exit: root?.exit ?? { how: 'unknown' },
+      words: root === undefined ? '' : wordsOf(root),
+      ranMs: report.ranMs,
+      atMs: nowMs,
+      step: report.progress,
+      chance,
+    },
+  );
   if (judgement.do === 'fail') {
     const { do: _, ...why } = judgement;
     return { key: 'verdict', value: { is: 'failed', ...why, round: round.number, agent } };
   }
   const { do: _, ledger, ...rest } = judgement;
   const ending = { because: 'failed', agents: [agent], ...rest } as const;
-  return { key: 'round', value: { ...round, ledger, ending } };
+  return { key: 'round', value: { ...round, ledger, clock, ending } };
 }
 
 function end(
@@ -186,7 +201,7 @@ function form(
   view: View,
   round: SharedRound | undefined,
   memory: LeaderMemory,
-  { settings, lastCallMs, returnGraceMs, leaseMs }: LeaderOptions,
+  { agent, settings, lastCallMs, returnGraceMs, leaseMs }: LeaderOptions,
   nowMs: number,
 ): Lead {
   const { enoughSinceMs = nowMs, ...rest } = memory;
@@ -228,6 +243,7 @@ function form(
     restartCount: number,
     participants,
     ledger: round?.ledger ?? emptyLedger,
+    clock: round?.clock ?? agent,
   };
   return { memory: rest, write: { key: 'round', value } };
 }

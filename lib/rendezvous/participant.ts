@@ -1,8 +1,10 @@
 import type { Change, Compare, Revision } from '../coordination/coordination.js';
-import { type LeaderMemory, type LeaderOptions, lead } from './lead.js';
+import { type LeaderMemory, type LeaderOptions, type LeaderWrite, lead } from './lead.js';
 import type { FailureReport } from './rendezvous.js';
+import { forOthers } from './report.js';
 import {
   type Ending,
+  emptyView,
   type Failure,
   failuresOf,
   isDone,
@@ -103,6 +105,22 @@ export interface Step {
   readonly wakeAtMs?: number;
 }
 
+export function initialParticipant(
+  self: ParticipantState['self'],
+  options: LeaderOptions,
+): ParticipantState {
+  return {
+    self,
+    options,
+    view: emptyView,
+    incarnation: 0,
+    local: { is: 'idle' },
+    hasLease: false,
+    isWriting: false,
+    notBefore: 0,
+  };
+}
+
 export function step(
   before: ParticipantState,
   event: ParticipantEvent,
@@ -152,7 +170,7 @@ function heard(state: ParticipantState, event: ParticipantEvent): ParticipantSta
       const isOwn = state.failure?.round === round || view.failures.has(`${round}/${self.agent}`);
       if (local.is === 'leaving' || !('round' in local) || local.round !== round) return asked;
       if (local.is !== 'running' && !isOwn) return asked;
-      const failure = { agent: self.agent, round, report };
+      const failure = { agent: self.agent, round, report: forOthers(report) };
       return { ...asked, local: { is: 'stopping', round }, failure };
     }
     case 'succeeded':
@@ -194,7 +212,9 @@ function follow(state: ParticipantState): { state: ParticipantState; told: reado
   }
   const round = view.round?.value;
   const { asked } = state;
-  if (asked !== undefined && (round === undefined || isOver(round, asked))) {
+  // Without a lease nobody hears of it, perhaps for long: joining has a limit.
+  const isUnheard = !state.hasLease || round === undefined;
+  if (asked !== undefined && (isUnheard || isOver(round, asked))) {
     return answered(state, asked, round);
   }
   if (round === undefined) return { state, told: [] };
@@ -340,8 +360,21 @@ function decide(
           : { key: keys.round, modified: round.modified },
         { key: keys.verdict, is: 'absent' },
       ],
-      changes: [{ put: write.key, value: JSON.stringify(write.value) }],
+      changes: [{ put: write.key, value: JSON.stringify(write.value) }, ...removals(view, write)],
     },
     led,
   );
+}
+
+/** Of one write: engines take no more than 128 comparisons and changes. */
+const mostRemovals = 100;
+
+/** What nobody asks for any more, once a round has formed: what became of those before the last one. */
+function removals(view: View, { key, value }: LeaderWrite): readonly Change[] {
+  if (key !== 'round' || value.ending !== undefined) return [];
+  const isOld = (each: string): boolean => Number(each.split('/')[0]) < value.number - 1;
+  const old = (['failures', 'done'] as const).flatMap(kind =>
+    [...view[kind].keys()].filter(isOld).map(each => ({ delete: `${kind}/${each}` })),
+  );
+  return old.slice(0, mostRemovals);
 }

@@ -72,6 +72,8 @@ export interface SharedRound {
   readonly ending?: Ending;
   /** What failures have spent, this round's own included once it's ending. */
   readonly ledger: Ledger;
+  /** The agent whose clock its times are of. */
+  readonly clock: string;
 }
 
 /** Why a round is over before its end, and what follows. */

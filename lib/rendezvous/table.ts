@@ -1,6 +1,11 @@
-import { type Coordination, CoordinationError, type Watch } from '../coordination/coordination.js';
+import {
+  type Coordination,
+  CoordinationError,
+  type Entry,
+  type Watch,
+} from '../coordination/coordination.js';
 import { shown } from '../util/shown.js';
-import { emptyView, type View, withEntry, withEvents } from './shared.js';
+import { emptyView, keys, type View, withEntry, withEvents } from './shared.js';
 
 /** A job's table as it is, followed change by change. */
 export interface Table {
@@ -9,6 +14,8 @@ export interface Table {
 
 /** Before the table is read again that couldn't be. */
 const pauseMs = 200;
+/** Keys that are removed at once: engines take no more than 128 comparisons and changes. */
+const perTransaction = 60;
 
 /**
  * Reads what lies below a prefix, and goes on with each change.
@@ -42,7 +49,11 @@ export function followTable(
 
   function changed(events: Parameters<typeof withEvents>[2]): void {
     try {
-      view = parsed(prefix, () => withEvents(view, prefix, events));
+      // A verdict may be removed within the same batch, where the job has ended long ago.
+      for (const event of events) {
+        view = parsed(prefix, () => withEvents(view, prefix, [event]));
+        if (event.type === 'put' && event.entry.key === prefix + keys.verdict) seen(view, false);
+      }
     } catch (error) {
       watch?.close();
       ended(error);
@@ -87,8 +98,16 @@ export async function leaveNothing(coordination: Coordination, prefix: string): 
   try {
     const { entries } = await coordination.get(prefix);
     if (entries.some(({ lease }) => lease !== undefined)) return;
-    for (const { key, modified } of entries)
-      await coordination.txn([{ key, modified }], [{ delete: key }]);
+    // What another run of the same id would take for its own goes first.
+    const isOwn = ({ key }: Entry): boolean => !key.slice(prefix.length).includes('/');
+    const ordered = [...entries.filter(isOwn), ...entries.filter(entry => !isOwn(entry))];
+    for (let at = 0; at < ordered.length; at += perTransaction) {
+      const some = ordered.slice(at, at + perTransaction);
+      await coordination.txn(
+        some.map(({ key, modified }) => ({ key, modified })),
+        some.map(({ key }) => ({ delete: key })),
+      );
+    }
   } catch {
     // Nobody is there to be asked, or nothing is: it ended with its server.
   }

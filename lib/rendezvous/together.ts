@@ -1,12 +1,18 @@
 import type { Coordination, Lease } from '../coordination/coordination.js';
 import { launchError } from '../errors.js';
-import type { FailurePolicy } from '../options/failures.js';
 import { atMost } from '../util/deferred.js';
 import { maxTimerMs } from '../util/duration.js';
+import type { LeaderOptions } from './lead.js';
 import { keepMembership, type Membership, type MembershipOptions } from './membership.js';
-import { type ParticipantEvent, type ParticipantState, step, type Told } from './participant.js';
+import {
+  initialParticipant,
+  type ParticipantEvent,
+  type ParticipantState,
+  step,
+  type Told,
+} from './participant.js';
 import type { BreakReason, LastVerdict, Rendezvous, RendezvousEvent } from './rendezvous.js';
-import { type Ending, emptyView, type JobVerdict, placeOf, type Settings } from './shared.js';
+import { type Ending, type JobVerdict, placeOf } from './shared.js';
 import { createStores, type Stores } from './stores.js';
 import { followTable, leaveNothing, type Table } from './table.js';
 import { asRendezvousError, refusal, tooFew, unreachable } from './words.js';
@@ -24,20 +30,13 @@ export interface Together extends Rendezvous {
   close(): Promise<void>;
 }
 
-export interface TogetherOptions {
+/** `agent` is of this start of an agent. */
+export interface TogetherOptions extends LeaderOptions {
   readonly runId: string;
-  /** Of this start of an agent. */
-  readonly agent: string;
   readonly hostname: string;
   readonly nodeRank?: number;
   readonly localWorldSize: number;
-  readonly settings: Settings;
-  readonly policy: FailurePolicy;
-  readonly lastCallMs: number;
   readonly joinTimeoutMs: number;
-  readonly leaseMs: number;
-  readonly growDebounceMs: number;
-  readonly returnGraceMs: number;
 }
 
 /** What a rendezvous needs of the agent. */
@@ -110,7 +109,7 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
       }
       met = found;
       const { coordination, address } = found;
-      state = initialState(options, address);
+      state = beginningOf(options, address);
       const lease = (): Lease | undefined => membership?.lease();
       writer = createWriter({
         coordination,
@@ -160,7 +159,20 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
     happenings.push(event);
     if (busy) return;
     busy = true;
+    try {
+      follow();
+    } catch (error) {
+      // Somebody has written what no agent writes.
+      happenings.length = 0;
+      giveUp(error);
+    } finally {
+      busy = false;
+    }
+  }
+
+  function follow(): void {
     for (let next = happenings.shift(); next !== undefined; next = happenings.shift()) {
+      if (state === undefined) return;
       const after = step(state, next, around.nowMs(), Math.random());
       state = after.state;
       if (after.write !== undefined) writer?.write(after.write);
@@ -172,7 +184,6 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
       }
       for (const told of after.told) hear(told);
     }
-    busy = false;
   }
 
   function fenced(): void {
@@ -370,20 +381,13 @@ function prefixOf(runId: string): string {
   return `/regroup/${runId.replaceAll('%', '%25').replaceAll('/', '%2F')}/`;
 }
 
-function initialState(options: TogetherOptions, address: string): ParticipantState {
-  const { agent, hostname, nodeRank, localWorldSize, settings, policy } = options;
-  const { lastCallMs, returnGraceMs, leaseMs, growDebounceMs } = options;
+function beginningOf(options: TogetherOptions, address: string): ParticipantState {
+  const { agent, hostname, nodeRank, localWorldSize } = options;
   const hint = nodeRank === undefined ? {} : { hint: nodeRank };
-  return {
-    self: { agent, node: `${hostname} (${address})`, localWorldSize, ...hint },
-    options: { settings, policy, lastCallMs, returnGraceMs, leaseMs, growDebounceMs },
-    view: emptyView,
-    incarnation: 0,
-    local: { is: 'idle' },
-    hasLease: false,
-    isWriting: false,
-    notBefore: 0,
-  };
+  return initialParticipant(
+    { agent, node: `${hostname} (${address})`, localWorldSize, ...hint },
+    options,
+  );
 }
 
 /** The round that an agent's workers may be in. */

@@ -17,7 +17,11 @@ function say({ minNodes, maxNodes, nodesPerUnit }: Settings): string {
 
 /** Who came, and that it wasn't enough. */
 export function tooFew(view: View, { minNodes }: Settings, afterMs: number): string {
-  const nodes = [...view.members.values()].map(({ value }) => value.node).sort();
+  const members = [...view.members.values()].map(({ value }) => value);
+  const nodes = members.map(({ node }) => node).sort();
+  const busy = members.filter(({ state }) => state.is !== 'waiting').map(({ node }) => node);
+  if (busy.length > 0)
+    return `workers of ${busy.join(', ')} have not ended in ${afterMs / 1000} s, and a round can't begin beside them; a limit for what saves is --preempt-limit, and --shutdown-timeout for the rest`;
   const came = nodes.length === 0 ? 'none' : `${nodes.length} (${nodes.join(', ')})`;
   return `${minNodes} nodes are needed, and ${came} came in ${afterMs / 1000} s; start the others with the same --rdzv-id and --rdzv-endpoint, or give them more time with --rdzv-conf join_timeout=SECONDS`;
 }

@@ -3,6 +3,7 @@ import { lead } from '../../lib/rendezvous/lead.js';
 import { emptyView, type Member, tableVersion, type View } from '../../lib/rendezvous/shared.js';
 
 const options = {
+  agent: 'agent0',
   settings: { version: tableVersion, minNodes: 1, maxNodes: 2, nodesPerUnit: 1 },
   policy: { maxRestarts: 0, rules: [], resetOnProgress: false },
   lastCallMs: 100,
@@ -50,3 +51,84 @@ t.test('a table that was always empty waits for the last call alone', t => {
   t.match(lead(viewOf(-1, -1), undefined, options, 1_000, 0).write, { value: { number: 0 } });
   t.end();
 });
+
+/** A live round of two, of whom those of `done` have succeeded. */
+function liveRound(members: readonly number[], done: readonly number[], clock = 'agent0'): View {
+  const participants = [0, 1].map(index => ({
+    agent: `agent${index}`,
+    incarnation: 1,
+    node: `agent${index}`,
+    localWorldSize: 1,
+  }));
+  const running = viewOf(0, 0).members;
+  const kept = { created: 10, modified: 10 };
+  return {
+    ...emptyView,
+    members: new Map(
+      [...running]
+        .filter((_, index) => members.includes(index))
+        .map(([agent, { value, ...change }]) => [
+          agent,
+          { ...change, value: { ...value, state: { is: 'running', round: 0 } } },
+        ]),
+    ),
+    round: {
+      ...kept,
+      value: {
+        number: 0,
+        restartCount: 0,
+        participants,
+        ledger: { spent: 1, restartedAtMs: [90_000_000], fruitless: 0, step: 0 },
+        clock,
+      },
+    },
+    done: new Map(done.map(index => [`0/agent${index}`, { ...kept, value: true }])),
+  };
+}
+
+t.test('whoever is done may go, but not with the store that the others use', t => {
+  t.equal(lead(liveRound([0], [1]), undefined, options, 1_000, 0).write, undefined);
+  t.match(lead(liveRound([1], [0]), undefined, options, 1_000, 0).write, {
+    value: { ending: { because: 'lost', agents: ['agent0'] } },
+  });
+  t.match(lead(liveRound([1], [0, 1]), undefined, options, 1_000, 0).write, {
+    value: { is: 'succeeded' },
+  });
+  t.end();
+});
+
+t.test(
+  "a leader takes what another one has counted as of now: their clocks can't be compared",
+  t => {
+    const report = {
+      round: 0,
+      failures: [],
+      ranMs: 1,
+      atMs: 1,
+      progress: 0,
+      isStuck: false,
+      chance: 0,
+    };
+    const policy = {
+      ...options.policy,
+      maxRestarts: 9,
+      window: { restarts: 9, perMs: 10_000 },
+    };
+    const failure = { agent: 'agent1', round: 0, report };
+    for (const [clock, restartedAtMs] of [
+      ['agent0', [2_000]],
+      ['agent1', [2_000, 2_000]],
+    ] as const) {
+      const view = {
+        ...liveRound([0, 1], [], clock),
+        failures: new Map([['0/agent1', { value: failure, created: 11, modified: 12 }]]),
+      };
+      // By its own clock the one that was counted is an age away.
+      const nowMs = clock === 'agent0' ? 900_000_000 : 2_000;
+      const { write } = lead(view, undefined, { ...options, policy }, nowMs, 0);
+      const expected = clock === 'agent0' ? [900_000_000] : restartedAtMs;
+      t.match(write, { value: { clock: 'agent0', ledger: { restartedAtMs: expected } } });
+    }
+    t.end();
+  },
+);

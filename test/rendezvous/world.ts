@@ -106,6 +106,7 @@ export class World {
       state: {
         self: { agent: name, node, localWorldSize: 1 },
         options: {
+          agent: name,
           settings: { version: tableVersion, minNodes, maxNodes, nodesPerUnit: 1 },
           policy,
           lastCallMs: 2_000,
@@ -380,7 +381,10 @@ export class World {
     const revision = this.changes.length + 1;
     const made: Change[] = [];
     for (const change of changes) {
-      if (!('put' in change)) continue;
+      if (!('put' in change)) {
+        if (this.table.delete(change.delete)) made.push({ key: change.delete });
+        continue;
+      }
       const stored = {
         value: change.value,
         created: this.table.get(change.put)?.created ?? revision,

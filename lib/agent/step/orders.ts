@@ -39,8 +39,8 @@ export function onStop(state: AgentState, { by, signal }: Of<'stop'>, nowMs: num
     case 'idle':
       return finish(state.policy, { outcome: 'stopped', ...orderOf(order) });
     case 'running':
-      // They're all done and well; only their output is being written.
-      if (livingOf(state) === 0) return [state, []];
+      // They're all done and well; only their output is being written. But other nodes' may run for long.
+      if (livingOf(state) === 0 && state.place.groupWorldSize === 1) return [state, []];
       return stopFor(state, { reason: by, signal: order.signal, order }, nowMs);
     case 'starting':
       return stopFor(state, { reason: by, signal: order.signal, order }, nowMs);
@@ -110,9 +110,10 @@ export function onNotice(state: AgentState, notice: Notice): Step {
     case 'starting':
       return [{ ...state, notice }, []];
     case 'running':
-      return livingOf(state) === 0
+      if (livingOf(state) > 0) return [{ ...state, notice }, noticeActions(state, notice)];
+      return state.place.groupWorldSize === 1
         ? [state, []]
-        : [{ ...state, notice }, noticeActions(state, notice)];
+        : [{ ...state, notice }, [unheardNotice(notice)]];
     case 'describing':
     case 'stopping': {
       // All of this node's have succeeded, and the others' end was awaited.

@@ -109,7 +109,9 @@ export function onDescribed(state: Describing, { failures, chance = 0 }: Of<'des
   }
   if (verdict !== undefined) return onVerdict({ ...state, failures }, verdict);
   if (!isFailure(stop.reason)) {
-    const isEnd = stop.order !== undefined || notice !== undefined || !isBroken(stop.reason);
+    // No signal frees what a stuck process holds: the others go on without this node.
+    const isEnd =
+      stop.order !== undefined || notice !== undefined || !isBroken(stop.reason) || end.isStuck;
     return isEnd ? endByOrder(state, stop, failures) : rejoin(state);
   }
 

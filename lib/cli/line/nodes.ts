@@ -1,6 +1,6 @@
 import type { LaunchOptions } from '../../options/launch-options.js';
 import type { EtcdAccess } from '../../options/nodes.js';
-import { minLeaseMs } from '../../options/nodes.js';
+import { maxLeaseMs, minLeaseMs } from '../../options/nodes.js';
 import { type Address, addressOf } from '../../util/address.js';
 import { maxTimerMs } from '../../util/duration.js';
 import type { Values } from '../options/spec.js';
@@ -128,7 +128,7 @@ function elasticOptions(
     ...(isHost === undefined ? {} : { isHost }),
     ...(joinTimeout === undefined ? {} : { joinTimeoutMs: toMs(joinTimeout) }),
     ...(lastCall === undefined ? {} : { lastCallMs: toMs(lastCall) }),
-    ...(isLeaseGiven && leaseMs >= minLeaseMs ? { leaseMs } : {}),
+    ...(isLeaseGiven && leaseMs >= minLeaseMs ? { leaseMs: Math.min(leaseMs, maxLeaseMs) } : {}),
     ...(values.isGiven('node_rank') && isHint(nodeRank) ? { nodeRank } : {}),
   };
 }

@@ -1,4 +1,4 @@
-import { minLeaseMs } from '../../options/nodes.js';
+import { maxLeaseMs, minLeaseMs } from '../../options/nodes.js';
 import { durationOf } from '../line/durations.js';
 import { parseNodes } from '../line/meeting.js';
 import { readWhole } from '../line/whole.js';
@@ -41,8 +41,11 @@ export const nodes: Feature = {
     if (nodesPerUnit !== undefined && maxNodes % nodesPerUnit !== 0)
       values.refuse('nnodes_unit', `it does not divide ${maxNodes} nodes`, 'a divisor of MAX');
     const leaseMs = durationOf(values, 'lease');
+    const accepted = `a time from ${minLeaseMs}ms to ${maxLeaseMs / 1000}s`;
     if (leaseMs !== undefined && leaseMs < minLeaseMs)
-      values.refuse('lease', 'too short for a machine that is busy', `a time from ${minLeaseMs}ms`);
+      values.refuse('lease', 'too short for a machine that is busy', accepted);
+    if (leaseMs !== undefined && leaseMs > maxLeaseMs)
+      values.refuse('lease', 'longer than silent connections last', accepted);
     const growDebounceMs = durationOf(values, 'grow_debounce');
     const returnGraceMs = durationOf(values, 'return_grace');
     if (isAlone) return {};
