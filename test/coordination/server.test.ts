@@ -195,9 +195,16 @@ t.test('changes that are not kept any more end a watch', async t => {
 t.test('a server that does not answer is told from one that is not there', async t => {
   const server = await startOwnServer(t);
   const client = await connectTo(t, server.port, 500);
+  const other = await connectTo(t, server.port, 500);
   server.hold();
   t.equal(await failing(client.get('')), 'TIMEOUT');
-  t.equal(await failing(client.put('a', '')), 'TIMEOUT?');
+  t.equal(await failing(other.put('a', '')), 'TIMEOUT?');
+  // It's looked for anew, perhaps elsewhere, and asked nothing before it's there.
+  t.equal(await failing(client.put('b', '')), 'UNAVAILABLE');
+  server.release();
+  let back: unknown;
+  while (back === undefined) back = await client.get('').catch(() => undefined);
+  t.ok(back);
 
   const gone = await startOwnServer(t);
   const lonely = await connectTo(t, gone.port, 500);
