@@ -136,7 +136,12 @@ function heard(state: ParticipantState, event: ParticipantEvent): ParticipantSta
   switch (event.event) {
     case 'seen':
       if (!event.isAnew) return { ...state, view: event.view };
-      return { ...withoutMemory(state), view: event.view, notBefore: 0 };
+      return {
+        ...withoutMemory(state),
+        view: event.view,
+        notBefore: 0,
+        local: event.view.round === undefined ? afterRound(local, view) : local,
+      };
     case 'leased':
       return { ...state, hasLease: true, incarnation: state.incarnation + 1 };
     case 'lease-lost': {
@@ -180,6 +185,12 @@ function heard(state: ParticipantState, event: ParticipantEvent): ParticipantSta
       if (local.is === 'over') return state;
       return { ...state, local: { is: 'leaving', round: roundOf(local, view) } };
   }
+}
+
+/** One that waits, and has seen a round that the table doesn't know any more: its workers may run still. */
+function afterRound(local: Local, { round }: View): Local {
+  if (local.is !== 'waiting' || round === undefined) return local;
+  return { is: 'waiting', round: Math.max(local.round, round.value.number) };
 }
 
 /** What a leader remembers is of one table. */

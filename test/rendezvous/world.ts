@@ -60,8 +60,8 @@ interface Agent {
   isLeaving: boolean;
   /** Its workers are being stopped for a failure of their own. */
   isFailing: boolean;
-  /** Whether it has ever been in a round. */
-  wasIn: boolean;
+  /** The server at which it was in its first round. */
+  firstEpoch: number | undefined;
   wakeAtMs: number | undefined;
   ending: string | undefined;
 }
@@ -132,7 +132,7 @@ export class World {
       isGone: false,
       isLeaving: false,
       isFailing: false,
-      wasIn: false,
+      firstEpoch: undefined,
       wakeAtMs: undefined,
       ending: undefined,
     });
@@ -481,7 +481,9 @@ export class World {
     const { minNodes, maxNodes } = this.options;
     if (names.size < minNodes || names.size > maxNodes) throw new Error('a round of another size');
     // Who never was in a round can't know of one whose server was lost; its workers end with their fences.
-    const knew = this.agents.some(each => each.wasIn && names.has(each.name));
+    const knew = this.agents.some(
+      ({ name, firstEpoch = this.epoch }) => firstEpoch < this.epoch && names.has(name),
+    );
     for (const other of this.live) {
       if (other.workers !== undefined && other.workers.epoch < this.epoch && !knew) continue;
       if (other.workers !== undefined && other.workers.round !== round.number) {
@@ -491,7 +493,7 @@ export class World {
       }
     }
     this.rounds = Math.max(this.rounds, round.number + 1);
-    agent.wasIn = true;
+    agent.firstEpoch ??= this.epoch;
     agent.workers = { round: round.number, isStopping: false, epoch: this.epoch };
   }
 
