@@ -1,4 +1,3 @@
-import { lookup } from 'node:dns';
 import { networkInterfaces } from 'node:os';
 import { setTimeout as pause } from 'node:timers/promises';
 import { CoordinationError } from '../coordination/coordination.js';
@@ -8,6 +7,7 @@ import type { Settings } from '../options/launch-options.js';
 import { isHostOf, ownAddress } from '../rendezvous/endpoint.js';
 import type { Met } from '../rendezvous/together.js';
 import { hostname } from '../system/hostname.js';
+import { addressesOf } from '../system/names.js';
 import { needPool } from '../system/pool.js';
 import { type Address, addressOf, isLoopback } from '../util/address.js';
 import { codeOf } from '../util/errno.js';
@@ -38,7 +38,7 @@ export async function meet(
     isHost,
     interfaces,
     hostname: hostname(),
-    resolve,
+    resolve: addressesOf,
     pause: (ms, signal) => pause(ms, undefined, { signal }),
     signal: limit,
   });
@@ -80,15 +80,6 @@ async function reach(host: string, port: number, limit: AbortSignal): Promise<Se
       if (!mayCome || limit.aborted) throw error;
     }
   }
-}
-
-function resolve(name: string): Promise<readonly string[]> {
-  return new Promise((done, fail) => {
-    lookup(name, { all: true, order: 'verbatim' }, (error, found) => {
-      if (error === null) done(found.map(({ address }) => address));
-      else fail(error);
-    });
-  });
 }
 
 function unreached(settings: Settings, host: string, port: number, error: unknown): string {

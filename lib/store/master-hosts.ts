@@ -1,4 +1,5 @@
 import { launchError, onMachine } from '../errors.js';
+import { addressesOf } from '../system/names.js';
 import { needPool } from '../system/pool.js';
 import { codeOf } from '../util/errno.js';
 
@@ -75,7 +76,6 @@ async function resolve(
   signal: AbortSignal,
   timeoutMs: number,
 ): Promise<readonly string[]> {
-  const { lookup } = await import('node:dns');
   onMachine("can't look up the master address", needPool);
   return new Promise((done, fail) => {
     const end = (why: string, cause?: unknown): void => {
@@ -95,11 +95,13 @@ async function resolve(
     );
     const onAbort = (): void => end('given up');
     signal.addEventListener('abort', onAbort);
-    lookup(name, { all: true, order: 'verbatim' }, (error, addresses) => {
-      if (error !== null) return end(`the name can't be resolved here (${codeOf(error)})`, error);
-      clearTimeout(timer);
-      signal.removeEventListener('abort', onAbort);
-      done(addresses.map(each => each.address));
-    });
+    addressesOf(name).then(
+      addresses => {
+        clearTimeout(timer);
+        signal.removeEventListener('abort', onAbort);
+        done(addresses);
+      },
+      error => end(`the name can't be resolved here (${codeOf(error)})`, error),
+    );
   });
 }
