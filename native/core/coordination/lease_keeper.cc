@@ -1,12 +1,9 @@
 #include "core/coordination/lease_keeper.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 
@@ -16,31 +13,13 @@
 
 #include "core/base/siphash.h"
 #include "core/base/syscall.h"
+#include "core/store/address.h"
 
 namespace regroup::coordination {
 
 using std::chrono::milliseconds;
 
 namespace {
-
-struct Address {
-  sockaddr_storage bytes;
-  socklen_t size;
-};
-
-Result<Address> toAddress(const std::string& host, uint16_t port) {
-  addrinfo hints{};
-  hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV;
-  hints.ai_socktype = SOCK_STREAM;
-  addrinfo* found = nullptr;
-  if (::getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &found) != 0)
-    return Error{"getaddrinfo", EINVAL};
-  Address address{};
-  ::memcpy(&address.bytes, found->ai_addr, found->ai_addrlen);
-  address.size = found->ai_addrlen;
-  ::freeaddrinfo(found);
-  return address;
-}
 
 void setOption(const Fd& socket, int option, int value) {
   // A kernel that lacks one does without.
@@ -51,7 +30,7 @@ void setOption(const Fd& socket, int option, int value) {
 
 /// What the keeper's thread shares with those who call.
 struct LeaseKeeper::Shared {
-  Shared(Options given, Address to, Fd wakeup)
+  Shared(Options given, store::SocketAddress to, Fd wakeup)
       : options(std::move(given)),
         address(to),
         woken(std::move(wakeup)),
@@ -72,7 +51,7 @@ struct LeaseKeeper::Shared {
   void await(std::optional<TimePoint> until);
 
   const Options options;
-  const Address address;
+  const store::SocketAddress address;
   const Fd woken;  // eventfd
   std::atomic<int64_t> lastBeat;
   std::atomic<bool> isClosing{false};
@@ -132,13 +111,12 @@ void LeaseKeeper::Shared::obey(LeaseStep::Next next) {
 
 void LeaseKeeper::Shared::connect() {
   unsent.clear();
-  socket = Fd(
-      ::socket(address.bytes.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_TCP));
+  socket =
+      Fd(::socket(address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_TCP));
   if (!socket) return broke();
   setOption(socket, TCP_NODELAY, 1);
   setOption(socket, TCP_USER_TIMEOUT, static_cast<int>(options.lease.ttl.count()));
-  const auto* const to = reinterpret_cast<const sockaddr*>(&address.bytes);
-  isConnecting = ::connect(socket.get(), to, address.size) < 0;
+  isConnecting = ::connect(socket.get(), &address.any, address.size()) < 0;
   if (!isConnecting) return step.onConnected(monotonicNow());
   if (errno != EINPROGRESS && errno != EINTR) broke();
 }
@@ -177,9 +155,9 @@ void LeaseKeeper::Shared::await(std::optional<TimePoint> until) {
     timeoutMs = static_cast<int>(std::clamp<int64_t>(left, 0, 60'000));
   }
   const bool wantsRoom = isConnecting || !unsent.empty();
-  pollfd polls[] = {{woken.get(), POLLIN, 0},
-                    {socket ? socket.get() : -1,
-                     static_cast<short>(wantsRoom ? POLLIN | POLLOUT : POLLIN), 0}};
+  pollfd polls[] = {
+      {woken.get(), POLLIN, 0},
+      {socket ? socket.get() : -1, static_cast<short>(wantsRoom ? POLLIN | POLLOUT : POLLIN), 0}};
   if (::poll(polls, 2, timeoutMs) <= 0) return;
   if (polls[0].revents != 0) drainEvent(woken);
   if (polls[1].revents == 0) return;
@@ -194,8 +172,9 @@ void LeaseKeeper::Shared::await(std::optional<TimePoint> until) {
 }
 
 Result<std::unique_ptr<LeaseKeeper>> LeaseKeeper::start(Options options) {
-  auto address = toAddress(options.host, options.port);
+  auto address = store::parseHost(options.host);
   if (!address) return address.error();
+  address->setPort(options.port);
   auto woken = makeEventFd();
   if (!woken) return woken.error();
   auto shared = std::make_shared<Shared>(std::move(options), *address, *std::move(woken));
