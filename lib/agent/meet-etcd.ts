@@ -1,3 +1,4 @@
+import { connect } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { setTimeout as pause } from 'node:timers/promises';
 import { type Coordination, CoordinationError } from '../coordination/coordination.js';
@@ -9,7 +10,6 @@ import { isHopeless } from '../rendezvous/table.js';
 import type { Met } from '../rendezvous/together.js';
 import { needPool } from '../system/pool.js';
 import { type Address, addressOf, parseAddresses } from '../util/address.js';
-import { connectionEnds } from './connection-ends.js';
 
 /** Between attempts to reach an etcd that isn't there yet. */
 const retryMs = 500;
@@ -69,14 +69,26 @@ async function reach(
 ): Promise<{ readonly coordination: Coordination; readonly local: string }> {
   const coordination = await connectEtcd(options);
   try {
-    const ends = members.map(each => connectionEnds(each, options.timeoutMs ?? retryMs));
-    const { local } = await Promise.any(ends);
-    return { coordination, local };
+    const ends = members.map(each => localEnd(each, options.timeoutMs ?? retryMs));
+    return { coordination, local: await Promise.any(ends) };
   } catch (cause) {
     await coordination.close();
     const why = 'etcd answered once, and no member of it can be reached since';
     throw new CoordinationError('UNAVAILABLE', why, { cause });
   }
+}
+
+/** The local end of a connection to an address. Rejects where there's none in time. */
+function localEnd({ host, port }: Required<Address>, timeoutMs: number): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ host, port, autoSelectFamily: true });
+    socket.setTimeout(timeoutMs, () => socket.destroy(new Error('it does not answer')));
+    socket.once('error', reject);
+    socket.once('connect', () => {
+      resolve(socket.localAddress ?? host);
+      socket.destroy();
+    });
+  });
 }
 
 function membersOf(endpoint: string): readonly Required<Address>[] {

@@ -32,10 +32,10 @@ export interface NodeSurroundings {
 
 /** The rendezvous of a job: with nobody where it has one node. */
 export function rendezvousOf(job: Job, around: NodeSurroundings): Rendezvous & Partial<Together> {
-  const policy = failurePolicyOf(job.settings);
-  return job.settings.maxNodes > 1
+  const { settings, localWorldSize } = job;
+  return settings.maxNodes > 1
     ? together(job, around)
-    : createAlone(policy, job.localWorldSize, around.happen);
+    : createAlone(failurePolicyOf(settings), localWorldSize, around.happen);
 }
 
 function together(job: Job, { core, happen, tell, nowMs }: NodeSurroundings): Together {

@@ -1,4 +1,3 @@
-import { wordsOf } from '../failures/failure.js';
 import { emptyLedger, judge, type Ledger, mayRestart } from '../failures/policy.js';
 import type { FailurePolicy } from '../options/failures.js';
 import type {
@@ -10,6 +9,7 @@ import type {
   RoundPlan,
   Verdict,
 } from './rendezvous.js';
+import { failedRoundOf } from './report.js';
 
 /** This node's place in a job of which it is all. */
 export function wholeJob(localWorldSize: number): Place {
@@ -40,20 +40,14 @@ export function createAlone(
     return mayRestart(policy, ledger) ? { ...plan, following: planOf(coming + 1) } : plan;
   }
 
-  function verdictOn({ failures, isStuck, progress, ...failed }: FailureReport): Verdict {
+  function verdictOn(report: FailureReport): Verdict {
     // A stuck process holds what the next round needs, and no signal frees it.
-    if (isStuck) return { do: 'fail', because: 'node-unfit' };
-    const [root] = failures;
-    const judgement = judge(policy, ledger, {
-      ...failed,
-      exit: root?.exit ?? { how: 'unknown' },
-      words: root === undefined ? '' : wordsOf(root),
-      step: progress,
-    });
+    if (report.isStuck) return { do: 'fail', because: 'node-unfit' };
+    const judgement = judge(policy, ledger, failedRoundOf(report));
     if (judgement.do === 'fail') return judgement;
     const { ledger: after, ...restart } = judgement;
     ledger = after;
-    coming = failed.round + 1;
+    coming = report.round + 1;
     const { maxRestarts } = policy;
     return { ...restart, round: coming, restartsLeft: maxRestarts - after.spent, maxRestarts };
   }

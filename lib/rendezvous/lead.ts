@@ -1,9 +1,9 @@
-import { wordsOf } from '../failures/failure.js';
 import { emptyLedger, judge } from '../failures/policy.js';
 import { rootCauseOf } from '../failures/root-cause.js';
 import type { FailurePolicy } from '../options/failures.js';
 import { type Candidate, orderOf } from './order.js';
 import type { FailureReport } from './rendezvous.js';
+import { failedRoundOf } from './report.js';
 import {
   type Failure,
   failuresOf,
@@ -124,7 +124,7 @@ interface Reported {
  * The report that tells what came first: among equals the one that was told of first. A worker's own end beats what
  * signals did, and a hang or a lack of memory beats what they made others do.
  */
-export function rootOf<R extends Reported>(reports: readonly R[]): R | undefined {
+function rootOf(reports: readonly Reported[]): Reported | undefined {
   const clues = reports.map((each, index) => {
     const [first] = each.report.failures;
     const cause = first?.cause ?? 'own';
@@ -142,24 +142,12 @@ function answer(
   nowMs: number,
   chance: number,
 ): LeaderWrite {
-  const [root] = report.failures;
   // Another leader's clock says nothing here: what it has counted counts as of now.
   const { ledger: counted } = round;
   const restartedAtMs =
     round.clock === clock ? counted.restartedAtMs : counted.restartedAtMs.map(() => nowMs);
-  const judgement = judge(
-    policy,
-    { ...counted, restartedAtMs },
-    {
-      round: round.number,
-      exit: root?.exit ?? { how: 'unknown' },
-      words: root === undefined ? '' : wordsOf(root),
-      ranMs: report.ranMs,
-      atMs: nowMs,
-      step: report.progress,
-      chance,
-    },
-  );
+  const failed = { ...failedRoundOf(report), atMs: nowMs, chance };
+  const judgement = judge(policy, { ...counted, restartedAtMs }, failed);
   if (judgement.do === 'fail') {
     const { do: _, ...why } = judgement;
     return { key: 'verdict', value: { is: 'failed', ...why, round: round.number, agent } };
@@ -229,14 +217,7 @@ function form(
   const dueMs = Math.max(pauseEndMs, isComplete ? nowMs : enoughSinceMs + patienceMs);
   if (nowMs < dueMs) return { memory: { ...rest, enoughSinceMs }, wakeAtMs: dueMs };
 
-  const participants = orderOf(candidates, before, size).map(
-    ({ agent, incarnation, node, localWorldSize }) => ({
-      agent,
-      incarnation,
-      node,
-      localWorldSize,
-    }),
-  );
+  const participants = orderOf(candidates, before, size).map(participantOf);
   const number = Math.max(round?.number ?? -1, known) + 1;
   const value: SharedRound = {
     number,
@@ -252,20 +233,22 @@ function form(
 function waiting(view: View, round: SharedRound | undefined): readonly Candidate[] {
   const candidates: Candidate[] = [];
   for (const { value, created } of view.members.values()) {
-    const { agent, incarnation, node, localWorldSize, hint, state } = value;
+    const { hint, state } = value;
     if (state.is !== 'waiting') continue;
     const wasIn = round?.participants.some(each => memberOf(view, each) === value) ?? false;
     if (wasIn && state.round < (round?.number ?? 0)) continue;
     candidates.push({
-      agent,
-      incarnation,
-      node,
-      localWorldSize,
+      ...participantOf(value),
       since: created,
       ...(hint === undefined ? {} : { hint }),
     });
   }
   return candidates;
+}
+
+/** What's written of one that takes part. */
+function participantOf({ agent, incarnation, node, localWorldSize }: Participant): Participant {
+  return { agent, incarnation, node, localWorldSize };
 }
 
 /** Nodes of the largest round that so many can form; 0: none. */

@@ -7,8 +7,8 @@ export interface Membership {
   lease(): Lease | undefined;
   /** The lease has ended, as somebody else learned. */
   lost(lease: Lease): void;
-  /** The fence has passed: all workers have been killed. */
-  fenced(): void;
+  /** The fence has passed: all workers have been killed. @param atMs when, by CLOCK_MONOTONIC */
+  fenced(atMs: number): void;
   /** Ends it, and doesn't get another one. Resolves when the engine knows, or can't be told. */
   close(): Promise<void>;
 }
@@ -26,8 +26,8 @@ export interface MembershipOptions {
      */
     keep?: ((lease: Lease, marginMs: number, lost: () => void) => Keeper) | undefined;
     leased(lease: Lease): void;
-    /** It has ended, or its fence has passed. Whatever ran must be gone. */
-    lost(): void;
+    /** It has ended, or its fence has passed. Whatever ran must be gone. @param atMs of the fence, if it's that */
+    lost(atMs?: number): void;
     failed(error: unknown): void;
   };
 }
@@ -97,12 +97,12 @@ export function keepMembership({ coordination, leaseMs, around }: MembershipOpti
     around.setFence(askedMs + current.ttlMs * (1 - marginPart));
   }
 
-  function lose(current: Lease | undefined): void {
+  function lose(current: Lease | undefined, atMs?: number): void {
     if (current === undefined || current !== lease || isOver) return;
     lease = undefined;
     lapsed.add(current);
     rest();
-    around.lost();
+    around.lost(atMs);
     void obtain();
   }
 
@@ -125,7 +125,7 @@ export function keepMembership({ coordination, leaseMs, around }: MembershipOpti
   return {
     lease: () => lease,
     lost: lose,
-    fenced: () => lose(lease),
+    fenced: atMs => lose(lease, atMs),
     close() {
       closing ??= end();
       return closing;

@@ -145,7 +145,7 @@ function heard(state: ParticipantState, event: ParticipantEvent): ParticipantSta
     case 'leased':
       return { ...state, hasLease: true, incarnation: state.incarnation + 1 };
     case 'lease-lost': {
-      const { failure: _, memory: __, ...rest } = state;
+      const { failure: _, ...rest } = withoutMemory(state);
       return { ...rest, hasLease: false };
     }
     case 'written':
@@ -353,10 +353,7 @@ function decide(
       changes: [{ put: keys.leader, value: JSON.stringify({ agent: self.agent }), isLeased: true }],
     });
   }
-  if (view.leader?.value.agent !== self.agent) {
-    const { memory: _, ...rest } = state;
-    return { state: rest };
-  }
+  if (view.leader?.value.agent !== self.agent) return { state: withoutMemory(state) };
 
   const { memory, write, wakeAtMs } = lead(view, state.memory, options, nowMs, chance);
   const led = { ...state, memory };

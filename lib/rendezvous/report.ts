@@ -1,5 +1,23 @@
 import type { WorkerFailure } from '../events.js';
+import { wordsOf } from '../failures/failure.js';
+import type { FailedRound } from '../failures/policy.js';
 import type { FailureReport } from './rendezvous.js';
+
+/** What a failure policy looks at. */
+export function failedRoundOf({
+  failures,
+  isStuck: _,
+  progress,
+  ...failed
+}: FailureReport): FailedRound {
+  const [root] = failures;
+  return {
+    ...failed,
+    exit: root?.exit ?? { how: 'unknown' },
+    words: root === undefined ? '' : wordsOf(root),
+    step: progress,
+  };
+}
 
 /**
  * What of a report others get: an engine takes a megabyte at once, each agent reads it, and a text may be as long as

@@ -94,8 +94,6 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
   let joinLimit: NodeJS.Timeout | undefined;
   /** A round that this agent is in, and hasn't been told of, since nobody knows its store yet. */
   let forming: Extract<Told, { tell: 'round-formed' }> | undefined;
-  /** When the fence has passed; absent: it wasn't that. */
-  let killedAtMs: number | undefined;
   let isBegun = false;
   let isOver = false;
   let allGone: (() => void) | undefined;
@@ -141,7 +139,7 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
           bootMs: around.bootMs,
           keep: found.keep,
           leased: () => happen({ event: 'leased' }),
-          lost: () => fenced(),
+          lost: fenced,
           failed: giveUp,
         },
       });
@@ -186,9 +184,8 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
     }
   }
 
-  function fenced(): void {
-    const since = killedAtMs === undefined ? {} : { atMs: killedAtMs };
-    killedAtMs = undefined;
+  function fenced(atMs?: number): void {
+    const since = atMs === undefined ? {} : { atMs };
     const round = roundOf(state);
     const wasForming = dropForming();
     if (round !== undefined && !wasForming)
@@ -328,12 +325,7 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
   }
 
   return {
-    fenced(atMs) {
-      killedAtMs = atMs;
-      if (membership?.lease() !== undefined) membership.fenced();
-      // It was passed on by the loss of the lease, or there's none to lose.
-      killedAtMs = undefined;
-    },
+    fenced: atMs => membership?.fenced(atMs),
     serves: round => stores?.serves(round) === true,
     join() {
       limitJoin();

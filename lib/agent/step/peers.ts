@@ -1,4 +1,4 @@
-import type { BreakReason, Verdict } from '../../rendezvous/rendezvous.js';
+import type { BreakReason, LastVerdict } from '../../rendezvous/rendezvous.js';
 import { discardNext, planOf } from './next-round.js';
 import { endPreparing, endWaiting } from './orders.js';
 import { endByVerdict, isAwaitingPeers, rejoin } from './round-end.js';
@@ -52,11 +52,7 @@ function kill(state: Stopping, nowMs: number): Step {
 }
 
 /** The job is over, whatever this node is about. */
-export function onLastVerdict(
-  state: AgentState,
-  verdict: Exclude<Verdict, { do: 'restart' }>,
-  nowMs: number,
-): Step {
+export function onLastVerdict(state: AgentState, verdict: LastVerdict, nowMs: number): Step {
   switch (state.phase) {
     case 'starting':
     case 'running':

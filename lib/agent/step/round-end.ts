@@ -126,17 +126,13 @@ export function onDescribed(state: Describing, { failures, chance = 0 }: Of<'des
 export function onVerdict(state: Describing, verdict: Verdict): Step {
   const { stop, notice, failures } = state;
   if (failures === undefined) return [state, []];
-  if (stop === undefined)
-    return verdict.do === 'restart'
-      ? [state, []]
-      : endRun(state, endByVerdict(verdict, state.round, failures), aboutRound(state, failures));
+  const about = aboutRound(state, failures);
   // Without a restart left the failure had decided the outcome before anybody ordered a stop.
-  if (verdict.do !== 'restart') {
-    const ending = endByVerdict(verdict, state.round, failures);
-    return endRun(state, ending, aboutRound(state, failures));
-  }
+  if (verdict.do !== 'restart')
+    return endRun(state, endByVerdict(verdict, state.round, failures), about);
+  if (stop === undefined) return [state, []];
   if (stop.order !== undefined || notice !== undefined) return endByOrder(state, stop, failures);
-  return restart(state, failures, verdict, aboutRound(state, failures));
+  return restart(state, failures, verdict, about);
 }
 
 /**
