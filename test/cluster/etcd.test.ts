@@ -10,7 +10,9 @@ import t, { type Test } from 'tap';
 import {
   askEtcd,
   type EtcdMember,
+  enableUsers,
   hasty,
+  leaderOf,
   startEtcd,
   startEtcdCluster,
   writeCertificates,
@@ -280,32 +282,14 @@ t.test('what is wrong with an etcd is told in one sentence', { skip: noEtcd }, a
   });
 });
 
-/** Which of them it is, by its own word. */
-async function leaderOf(members: readonly EtcdMember[]): Promise<EtcdMember> {
-  for (const member of members) {
-    const status = (await askEtcd(member.url, '/v3/maintenance/status', {})) as {
-      leader: string;
-      header: { member_id: string };
-    };
-    if (status.leader === status.header.member_id) return member;
-  }
-  throw new Error('no leader');
-}
-
 /** Users `stranger`, who may do nothing, and `reader`, who may read everything, both with `s3cret`. */
 async function addUsers(url: string): Promise<void> {
   const all = { key: 'AA==', range_end: 'AA==' };
-  for (const [path, body] of [
-    ['user/add', { name: 'root', password: 'toor' }],
-    ['role/add', { name: 'root' }],
-    ['user/grant', { user: 'root', role: 'root' }],
+  await enableUsers(url, [
     ['user/add', { name: 'stranger', password: 's3cret' }],
     ['user/add', { name: 'reader', password: 's3cret' }],
     ['role/add', { name: 'readers' }],
     ['role/grant', { name: 'readers', perm: { permType: 'READ', ...all } }],
     ['user/grant', { user: 'reader', role: 'readers' }],
-    ['enable', {}],
-  ] as const) {
-    await askEtcd(url, `/v3/auth/${path}`, body);
-  }
+  ]);
 }

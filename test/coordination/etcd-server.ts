@@ -175,3 +175,33 @@ function openssl(args: readonly string[], input = ''): string {
   if (status !== 0) throw new Error(`openssl: ${stderr}`);
   return stdout;
 }
+
+/** Which of them it is, by its own word. */
+export async function leaderOf<Member extends { readonly url: string }>(
+  members: readonly Member[],
+): Promise<Member> {
+  for (const member of members) {
+    const status = (await askEtcd(member.url, '/v3/maintenance/status', {})) as {
+      leader: string;
+      header: { member_id: string };
+    };
+    if (status.leader === status.header.member_id) return member;
+  }
+  throw new Error('no leader');
+}
+
+/** From then on etcd asks for users: root, whose password is `toor`, and those whom the calls below `/v3/auth` add. */
+export async function enableUsers(
+  url: string,
+  calls: readonly (readonly [path: string, body: object])[],
+): Promise<void> {
+  for (const [path, body] of [
+    ['user/add', { name: 'root', password: 'toor' }],
+    ['role/add', { name: 'root' }],
+    ['user/grant', { user: 'root', role: 'root' }],
+    ...calls,
+    ['enable', {}],
+  ] as const) {
+    await askEtcd(url, `/v3/auth/${path}`, body);
+  }
+}

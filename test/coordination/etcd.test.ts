@@ -4,7 +4,15 @@ import type { Coordination } from '../../lib/coordination/coordination.js';
 import { connectEtcd, type EtcdOptions } from '../../lib/coordination/etcd.js';
 import { codeOf } from './conformance/begin.js';
 import { conformance } from './conformance.js';
-import { askEtcd, hasty, startEtcd, startEtcdCluster, writeCertificates } from './etcd-server.js';
+import {
+  askEtcd,
+  enableUsers,
+  hasty,
+  leaderOf,
+  startEtcd,
+  startEtcdCluster,
+  writeCertificates,
+} from './etcd-server.js';
 import { record, revisionOf, textOf } from './recorder.js';
 
 /** In CI it must be there. */
@@ -226,35 +234,15 @@ t.test('TLS where it speaks HTTP; a value too large; no room left', { skip: noEt
   t.match(error, { code: 'FULL', isUncertain: false, message: /defragment/ });
 });
 
-/** Which of them it is, by its own word. */
-async function leaderOf<Member extends { url: string }>(
-  members: readonly Member[],
-): Promise<Member> {
-  for (const member of members) {
-    const status = (await askEtcd(member.url, '/v3/maintenance/status', {})) as {
-      leader: string;
-      header: { member_id: string };
-    };
-    if (status.leader === status.header.member_id) return member;
-  }
-  throw new Error('no leader');
-}
-
 /** User `agent` with `secret` may read and write what begins with `a/`. */
 async function addUsers(url: string): Promise<void> {
   const range = { key: base64('a/'), range_end: base64('a0') };
-  for (const [path, body] of [
-    ['user/add', { name: 'root', password: 'toor' }],
-    ['role/add', { name: 'root' }],
-    ['user/grant', { user: 'root', role: 'root' }],
+  await enableUsers(url, [
     ['user/add', { name: 'agent', password: 'secret' }],
     ['role/add', { name: 'agents' }],
     ['role/grant', { name: 'agents', perm: { permType: 'READWRITE', ...range } }],
     ['user/grant', { user: 'agent', role: 'agents' }],
-    ['enable', {}],
-  ] as const) {
-    await askEtcd(url, `/v3/auth/${path}`, body);
-  }
+  ]);
 }
 
 function base64(text: string): string {

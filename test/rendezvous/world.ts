@@ -1,6 +1,7 @@
 import type { WorkerFailure } from '../../lib/events.js';
 import type { FailurePolicy } from '../../lib/options/failures.js';
 import {
+  initialParticipant,
   type ParticipantEvent,
   type ParticipantState,
   step,
@@ -103,9 +104,9 @@ export class World {
     const name = `${node}.${this.made++}`;
     this.agents.push({
       name,
-      state: {
-        self: { agent: name, node, localWorldSize: 1 },
-        options: {
+      state: initialParticipant(
+        { agent: name, node, localWorldSize: 1 },
+        {
           agent: name,
           settings: { version: tableVersion, minNodes, maxNodes, nodesPerUnit: 1 },
           policy,
@@ -114,13 +115,7 @@ export class World {
           leaseMs: ttlMs,
           growDebounceMs: 1_000,
         },
-        view: emptyView,
-        incarnation: 0,
-        local: { is: 'idle' },
-        hasLease: false,
-        isWriting: false,
-        notBefore: 0,
-      },
+      ),
       seen: 0,
       epoch: this.epoch,
       lease: undefined,
