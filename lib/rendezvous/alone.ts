@@ -1,5 +1,6 @@
 import { emptyLedger, judge, type Ledger, mayRestart } from '../failures/policy.js';
 import type { FailurePolicy } from '../options/failures.js';
+import { failedRoundOf } from './job/report.js';
 import type {
   FailureReport,
   FormedRound,
@@ -9,7 +10,6 @@ import type {
   RoundPlan,
   Verdict,
 } from './rendezvous.js';
-import { failedRoundOf } from './report.js';
 
 /** This node's place in a job of which it is all. */
 export function wholeJob(localWorldSize: number): Place {

@@ -1,5 +1,5 @@
 import type { Coordination, Lease } from '../coordination/coordination.js';
-import { keys, type StoreAddress } from './shared.js';
+import { keys, type StoreAddress } from './job/shared.js';
 
 /** The stores that a node serves to the workers of all nodes, one for each round in which it has rank 0. */
 export interface Stores {

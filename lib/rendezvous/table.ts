@@ -5,7 +5,7 @@ import {
   type Watch,
 } from '../coordination/coordination.js';
 import { shown } from '../util/shown.js';
-import { emptyView, keys, type View, withEntry, withEvents } from './shared.js';
+import { emptyView, keys, type View, withEntry, withEvents } from './job/shared.js';
 
 /** A job's table as it is, followed change by change. */
 export interface Table {

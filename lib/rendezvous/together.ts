@@ -2,17 +2,12 @@ import type { Coordination, Lease } from '../coordination/coordination.js';
 import { launchError } from '../errors.js';
 import { atMost } from '../util/deferred.js';
 import { maxTimerMs } from '../util/duration.js';
-import type { LeaderOptions } from './lead.js';
+import type { LeaderOptions } from './job/lead.js';
+import { type ParticipantEvent, step, type Told } from './job/participant.js';
+import { type Ending, type JobVerdict, placeOf } from './job/shared.js';
+import { initialParticipant, type ParticipantState } from './job/state.js';
 import { keepMembership, type Membership, type MembershipOptions } from './membership.js';
-import {
-  initialParticipant,
-  type ParticipantEvent,
-  type ParticipantState,
-  step,
-  type Told,
-} from './participant.js';
 import type { BreakReason, LastVerdict, Rendezvous, RendezvousEvent } from './rendezvous.js';
-import { type Ending, type JobVerdict, placeOf } from './shared.js';
 import { createStores, type Stores } from './stores.js';
 import { followTable, leaveNothing, type Table } from './table.js';
 import { asRendezvousError, refusal, tooFew, unreachable } from './words.js';

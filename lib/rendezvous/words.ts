@@ -1,6 +1,6 @@
 import { CoordinationError } from '../coordination/coordination.js';
 import { launchError } from '../errors.js';
-import type { Settings, View } from './shared.js';
+import type { Settings, View } from './job/shared.js';
 
 /** What people are told of a rendezvous that doesn't come about. */
 

@@ -1,6 +1,11 @@
 import t from 'tap';
-import { lead } from '../../lib/rendezvous/lead.js';
-import { emptyView, type Member, tableVersion, type View } from '../../lib/rendezvous/shared.js';
+import { lead } from '../../../lib/rendezvous/job/lead.js';
+import {
+  emptyView,
+  type Member,
+  tableVersion,
+  type View,
+} from '../../../lib/rendezvous/job/shared.js';
 
 const options = {
   agent: 'agent0',

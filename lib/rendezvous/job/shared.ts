@@ -1,7 +1,7 @@
-import type { Entry, Revision, WatchEvent } from '../coordination/coordination.js';
-import type { FailReason } from '../events.js';
-import type { Ledger } from '../failures/policy.js';
-import type { FailureReport, Place } from './rendezvous.js';
+import type { Entry, Revision, WatchEvent } from '../../coordination/coordination.js';
+import type { FailReason } from '../../events.js';
+import type { Ledger } from '../../failures/policy.js';
+import type { FailureReport, Place } from '../rendezvous.js';
 
 /**
  * What the agents of a job share: the table of a coordination engine below one prefix, a JSON text for each key.

@@ -1,12 +1,7 @@
 import t from 'tap';
-import {
-  initialParticipant,
-  type ParticipantEvent,
-  type ParticipantState,
-  step,
-  type Told,
-} from '../../lib/rendezvous/participant.js';
-import { emptyView, tableVersion, type View } from '../../lib/rendezvous/shared.js';
+import { type ParticipantEvent, step, type Told } from '../../../lib/rendezvous/job/participant.js';
+import { emptyView, tableVersion, type View } from '../../../lib/rendezvous/job/shared.js';
+import { initialParticipant, type ParticipantState } from '../../../lib/rendezvous/job/state.js';
 
 const options = {
   agent: 'a',

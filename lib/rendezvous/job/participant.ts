@@ -1,57 +1,17 @@
-import type { Change, Compare, Revision } from '../coordination/coordination.js';
-import { type LeaderMemory, type LeaderOptions, type LeaderWrite, lead } from './lead.js';
-import type { FailureReport } from './rendezvous.js';
+import type { Revision } from '../../coordination/coordination.js';
+import type { FailureReport } from '../rendezvous.js';
 import { forOthers } from './report.js';
 import {
   type Ending,
-  emptyView,
   type Failure,
   failuresOf,
-  isDone,
   type JobVerdict,
-  keys,
-  type Member,
-  type MemberState,
   type Settings,
   type SharedRound,
   type View,
 } from './shared.js';
-
-/**
- * One agent's part in the rendezvous, as leader too where it is the one. Pure: whoever performs it feeds it what
- * happens, makes the write that it asks for, one at a time, and tells the agent what it's told.
- */
-export interface ParticipantState {
-  readonly self: Omit<Member, 'state' | 'incarnation'>;
-  /** Leases that it has had. */
-  readonly incarnation: number;
-  readonly options: LeaderOptions;
-  readonly view: View;
-  /** This agent's own state, whether or not the others know it yet. */
-  readonly local: Local;
-  /** Whether members of this agent live with its lease. */
-  readonly hasLease: boolean;
-  /** A failure that isn't written yet, or not all of it. */
-  readonly failure?: Failure;
-  /** The round whose failure the agent has reported, as long as it isn't told what follows. */
-  readonly asked?: number;
-  readonly memory?: LeaderMemory;
-  /** A write is under way. */
-  readonly isWriting: boolean;
-  /** The view must be as new before the next write is decided. */
-  readonly notBefore: Revision;
-}
-
-/** What an agent is about, by what it said and what it was told. */
-export type Local =
-  | { readonly is: 'idle' }
-  | MemberState
-  /** Its workers of the round have all succeeded. */
-  | { readonly is: 'done'; readonly round: number }
-  /** In a round that is over: it was told so. */
-  | { readonly is: 'stopping'; readonly round: number }
-  /** It was told that the job is over, or that it can't take part. */
-  | { readonly is: 'over' };
+import { type Local, type ParticipantState, withoutMemory } from './state.js';
+import { decide, type Write } from './write.js';
 
 export type ParticipantEvent =
   /** @param isAnew whether all of it was read anew, perhaps from another server, whose revisions are others */
@@ -93,32 +53,11 @@ export type Told =
   /** Others have been started otherwise. */
   | { readonly tell: 'refused'; readonly theirs: Settings };
 
-export interface Write {
-  readonly compares: readonly Compare[];
-  readonly changes: readonly (Change & { readonly isLeased?: boolean })[];
-}
-
 export interface Step {
   readonly state: ParticipantState;
   readonly told: readonly Told[];
   readonly write?: Write;
   readonly wakeAtMs?: number;
-}
-
-export function initialParticipant(
-  self: ParticipantState['self'],
-  options: LeaderOptions,
-): ParticipantState {
-  return {
-    self,
-    options,
-    view: emptyView,
-    incarnation: 0,
-    local: { is: 'idle' },
-    hasLease: false,
-    isWriting: false,
-    notBefore: 0,
-  };
 }
 
 export function step(
@@ -193,11 +132,6 @@ function afterRound(local: Local, { round }: View): Local {
   return { is: 'waiting', round: Math.max(local.round, round.value.number) };
 }
 
-/** What a leader remembers is of one table. */
-function withoutMemory({ memory: _, ...state }: ParticipantState): ParticipantState {
-  return state;
-}
-
 /** The round that it has been in; for one that comes, -1. */
 function roundOf(local: Local, view: View): number {
   if ('round' in local) return local.round;
@@ -261,11 +195,6 @@ function follow(state: ParticipantState): { state: ParticipantState; told: reado
   return { state, told: [] };
 }
 
-/** Whether what's written tells all of a failure. */
-function isTold({ report }: Failure, written: Failure): boolean {
-  return report === undefined || written.report !== undefined;
-}
-
 /** Whether a round is over, now that `latest` is the last one. */
 function isOver(latest: SharedRound, round: number): boolean {
   return latest.number !== round || latest.ending !== undefined;
@@ -294,95 +223,4 @@ function isSame(a: Settings, b: Settings): boolean {
     a.maxNodes === b.maxNodes &&
     a.nodesPerUnit === b.nodesPerUnit
   );
-}
-
-/** The next write, if there's one to make. */
-function decide(
-  state: ParticipantState,
-  nowMs: number,
-  chance: number,
-): { state: ParticipantState; write?: Write; wakeAtMs?: number } {
-  const { view, self, local, failure, hasLease, options } = state;
-  const isReady = hasLease && !state.isWriting && view.revision >= state.notBefore;
-  if (!isReady || local.is === 'idle' || local.is === 'over') return { state };
-  const writing = (write: Write, from = state) => ({ state: { ...from, isWriting: true }, write });
-
-  if (view.settings === undefined) {
-    return writing({
-      compares: [{ key: keys.settings, is: 'absent' }],
-      changes: [{ put: keys.settings, value: JSON.stringify(options.settings) }],
-    });
-  }
-  // Before its own state, which frees the leader to go on.
-  if (failure !== undefined) {
-    const key = keys.failure(failure.round, self.agent);
-    const written = view.failures.get(`${failure.round}/${self.agent}`);
-    const { failure: _, ...rest } = state;
-    if (written !== undefined && isTold(failure, written.value)) return decide(rest, nowMs, chance);
-    return writing({
-      compares: [
-        written === undefined ? { key, is: 'absent' } : { key, modified: written.modified },
-      ],
-      changes: [{ put: key, value: JSON.stringify(failure) }],
-    });
-  }
-  if (local.is === 'done' && !isDone(view, local.round, self.agent)) {
-    const key = keys.done(local.round, self.agent);
-    return writing({
-      compares: [{ key, is: 'absent' }],
-      changes: [{ put: key, value: 'true' }],
-    });
-  }
-  const own = view.members.get(self.agent);
-  const isInRound = local.is === 'stopping' || local.is === 'done';
-  const wanted: Member = {
-    ...self,
-    incarnation: state.incarnation,
-    state: isInRound ? { is: 'running', round: local.round } : local,
-  };
-  if (own === undefined || JSON.stringify(own.value) !== JSON.stringify(wanted)) {
-    const key = keys.member(self.agent);
-    return writing({
-      compares: [own === undefined ? { key, is: 'absent' } : { key, modified: own.modified }],
-      changes: [{ put: key, value: JSON.stringify(wanted), isLeased: true }],
-    });
-  }
-  if (view.leader === undefined && local.is !== 'leaving') {
-    return writing({
-      compares: [{ key: keys.leader, is: 'absent' }],
-      changes: [{ put: keys.leader, value: JSON.stringify({ agent: self.agent }), isLeased: true }],
-    });
-  }
-  if (view.leader?.value.agent !== self.agent) return { state: withoutMemory(state) };
-
-  const { memory, write, wakeAtMs } = lead(view, state.memory, options, nowMs, chance);
-  const led = { ...state, memory };
-  if (write === undefined) return { state: led, ...(wakeAtMs === undefined ? {} : { wakeAtMs }) };
-  const { round } = view;
-  return writing(
-    {
-      compares: [
-        { key: keys.leader, modified: view.leader.modified },
-        round === undefined
-          ? { key: keys.round, is: 'absent' }
-          : { key: keys.round, modified: round.modified },
-        { key: keys.verdict, is: 'absent' },
-      ],
-      changes: [{ put: write.key, value: JSON.stringify(write.value) }, ...removals(view, write)],
-    },
-    led,
-  );
-}
-
-/** Of one write: engines take no more than 128 comparisons and changes. */
-const mostRemovals = 100;
-
-/** What nobody asks for any more, once a round has formed: what became of those before the last one. */
-function removals(view: View, { key, value }: LeaderWrite): readonly Change[] {
-  if (key !== 'round' || value.ending !== undefined) return [];
-  const isOld = (each: string): boolean => Number(each.split('/')[0]) < value.number - 1;
-  const old = (['failures', 'done'] as const).flatMap(kind =>
-    [...view[kind].keys()].filter(isOld).map(each => ({ delete: `${kind}/${each}` })),
-  );
-  return old.slice(0, mostRemovals);
 }

@@ -1,7 +1,7 @@
-import type { WorkerFailure } from '../events.js';
-import { wordsOf } from '../failures/failure.js';
-import type { FailedRound } from '../failures/policy.js';
-import type { FailureReport } from './rendezvous.js';
+import type { WorkerFailure } from '../../events.js';
+import { wordsOf } from '../../failures/failure.js';
+import type { FailedRound } from '../../failures/policy.js';
+import type { FailureReport } from '../rendezvous.js';
 
 /** What a failure policy looks at. */
 export function failedRoundOf({

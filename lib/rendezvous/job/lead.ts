@@ -1,8 +1,8 @@
-import { emptyLedger, judge } from '../failures/policy.js';
-import { rootCauseOf } from '../failures/root-cause.js';
-import type { FailurePolicy } from '../options/failures.js';
+import { emptyLedger, judge } from '../../failures/policy.js';
+import { rootCauseOf } from '../../failures/root-cause.js';
+import type { FailurePolicy } from '../../options/failures.js';
+import type { FailureReport } from '../rendezvous.js';
 import { type Candidate, orderOf } from './order.js';
-import type { FailureReport } from './rendezvous.js';
 import { failedRoundOf } from './report.js';
 import {
   type Failure,

@@ -1,6 +1,6 @@
 import t from 'tap';
-import type { WorkerFailure } from '../../lib/events.js';
-import { forOthers } from '../../lib/rendezvous/report.js';
+import type { WorkerFailure } from '../../../lib/events.js';
+import { forOthers } from '../../../lib/rendezvous/job/report.js';
 
 function failed(rank: number, text: string): WorkerFailure {
   return {

@@ -1,12 +1,6 @@
-import type { WorkerFailure } from '../../lib/events.js';
-import type { FailurePolicy } from '../../lib/options/failures.js';
-import {
-  initialParticipant,
-  type ParticipantEvent,
-  type ParticipantState,
-  step,
-  type Write,
-} from '../../lib/rendezvous/participant.js';
+import type { WorkerFailure } from '../../../lib/events.js';
+import type { FailurePolicy } from '../../../lib/options/failures.js';
+import { type ParticipantEvent, step } from '../../../lib/rendezvous/job/participant.js';
 import {
   emptyView,
   type SharedRound,
@@ -14,7 +8,9 @@ import {
   type View,
   withEntry,
   withoutKey,
-} from '../../lib/rendezvous/shared.js';
+} from '../../../lib/rendezvous/job/shared.js';
+import { initialParticipant, type ParticipantState } from '../../../lib/rendezvous/job/state.js';
+import type { Write } from '../../../lib/rendezvous/job/write.js';
 
 /**
  * A job of several agents in one process, with a clock of its own: a table with leases and revisions, agents that see it
@@ -272,14 +268,15 @@ export class World {
     }
   }
 
-  /** By one that knows nothing. Writes that were on their way to the old one are lost, or reach the new one. */
+  /** By one that knows nothing. Writes that were meant for the old one are lost, and their writers know. */
   private replaceServer(): void {
     this.epoch++;
+    this.late.length = 0;
     this.table.clear();
     this.leases.clear();
     this.changes.length = 0;
     for (const agent of this.live) {
-      if (agent.flight?.answered !== undefined) this.hear(agent, { event: 'written', revision: 0 });
+      if (agent.flight !== undefined) this.hear(agent, { event: 'written', revision: 0 });
     }
   }
 

@@ -1,0 +1,105 @@
+import type { Change, Compare } from '../../coordination/coordination.js';
+import { type LeaderWrite, lead } from './lead.js';
+import { type Failure, isDone, keys, type Member, type View } from './shared.js';
+import { type ParticipantState, withoutMemory } from './state.js';
+
+export interface Write {
+  readonly compares: readonly Compare[];
+  readonly changes: readonly (Change & { readonly isLeased?: boolean })[];
+}
+
+/** The next write, if there's one to make. */
+export function decide(
+  state: ParticipantState,
+  nowMs: number,
+  chance: number,
+): { state: ParticipantState; write?: Write; wakeAtMs?: number } {
+  const { view, self, local, failure, hasLease, options } = state;
+  const isReady = hasLease && !state.isWriting && view.revision >= state.notBefore;
+  if (!isReady || local.is === 'idle' || local.is === 'over') return { state };
+  const writing = (write: Write, from = state) => ({ state: { ...from, isWriting: true }, write });
+
+  if (view.settings === undefined) {
+    return writing({
+      compares: [{ key: keys.settings, is: 'absent' }],
+      changes: [{ put: keys.settings, value: JSON.stringify(options.settings) }],
+    });
+  }
+  // Before its own state, which frees the leader to go on.
+  if (failure !== undefined) {
+    const key = keys.failure(failure.round, self.agent);
+    const written = view.failures.get(`${failure.round}/${self.agent}`);
+    const { failure: _, ...rest } = state;
+    if (written !== undefined && isTold(failure, written.value)) return decide(rest, nowMs, chance);
+    return writing({
+      compares: [
+        written === undefined ? { key, is: 'absent' } : { key, modified: written.modified },
+      ],
+      changes: [{ put: key, value: JSON.stringify(failure) }],
+    });
+  }
+  if (local.is === 'done' && !isDone(view, local.round, self.agent)) {
+    const key = keys.done(local.round, self.agent);
+    return writing({
+      compares: [{ key, is: 'absent' }],
+      changes: [{ put: key, value: 'true' }],
+    });
+  }
+  const own = view.members.get(self.agent);
+  const isInRound = local.is === 'stopping' || local.is === 'done';
+  const wanted: Member = {
+    ...self,
+    incarnation: state.incarnation,
+    state: isInRound ? { is: 'running', round: local.round } : local,
+  };
+  if (own === undefined || JSON.stringify(own.value) !== JSON.stringify(wanted)) {
+    const key = keys.member(self.agent);
+    return writing({
+      compares: [own === undefined ? { key, is: 'absent' } : { key, modified: own.modified }],
+      changes: [{ put: key, value: JSON.stringify(wanted), isLeased: true }],
+    });
+  }
+  if (view.leader === undefined && local.is !== 'leaving') {
+    return writing({
+      compares: [{ key: keys.leader, is: 'absent' }],
+      changes: [{ put: keys.leader, value: JSON.stringify({ agent: self.agent }), isLeased: true }],
+    });
+  }
+  if (view.leader?.value.agent !== self.agent) return { state: withoutMemory(state) };
+
+  const { memory, write, wakeAtMs } = lead(view, state.memory, options, nowMs, chance);
+  const led = { ...state, memory };
+  if (write === undefined) return { state: led, ...(wakeAtMs === undefined ? {} : { wakeAtMs }) };
+  const { round } = view;
+  return writing(
+    {
+      compares: [
+        { key: keys.leader, modified: view.leader.modified },
+        round === undefined
+          ? { key: keys.round, is: 'absent' }
+          : { key: keys.round, modified: round.modified },
+        { key: keys.verdict, is: 'absent' },
+      ],
+      changes: [{ put: write.key, value: JSON.stringify(write.value) }, ...removals(view, write)],
+    },
+    led,
+  );
+}
+
+/** Of one write: engines take no more than 128 comparisons and changes. */
+const mostRemovals = 100;
+
+/** What nobody asks for any more, once a round has formed: what became of those before the last one. */
+function removals(view: View, { key, value }: LeaderWrite): readonly Change[] {
+  if (key !== 'round' || value.ending !== undefined) return [];
+  const isOld = (each: string): boolean => Number(each.split('/')[0]) < value.number - 1;
+  const old = (['failures', 'done'] as const).flatMap(kind =>
+    [...view[kind].keys()].filter(isOld).map(each => ({ delete: `${kind}/${each}` })),
+  );
+  return old.slice(0, mostRemovals);
+}
+
+/** Whether what's written tells all of a failure. */
+function isTold({ report }: Failure, written: Failure): boolean {
+  return report === undefined || written.report !== undefined;
+}
