@@ -119,7 +119,14 @@ export async function connectServer(options: ServerOptions): Promise<ServerCoord
     ends = { local: opened.local, remote: opened.remote };
     const isAnother = incarnation !== undefined && incarnation !== opened.incarnation;
     incarnation = opened.incarnation;
-    if (isAnother) endWatches(error('COMPACTED', 'another server has taken the place of this one'));
+    if (isAnother) {
+      endWatches(error('COMPACTED', 'another server has taken the place of this one'));
+      // What they compare with was another table's, whose revisions may be this one's by chance.
+      rejectCalls(
+        call => !call.isRepeatable,
+        new LinkEnded('another server has taken its place', {}),
+      );
+    }
     // The server ends soon what the broken connection held, unless it's held again.
     for (const lease of leases) opened.send(nextId++, { ask: 'renew', lease });
     for (const [id, call] of calls) sendCall(id, call);
@@ -133,11 +140,16 @@ export async function connectServer(options: ServerOptions): Promise<ServerCoord
       fail(error('PROTOCOL', why.message));
       return;
     }
-    for (const [id, call] of calls) {
-      if (call.sentOver === undefined || call.isRepeatable) continue;
-      settle(id)?.reject(error('UNAVAILABLE', why.message, { cause: why, isUncertain: true }));
-    }
+    rejectCalls(({ sentOver, isRepeatable }) => sentOver !== undefined && !isRepeatable, why);
     void reach();
+  }
+
+  function rejectCalls(which: (call: Call) => boolean, why: LinkEnded): void {
+    for (const [id, call] of calls) {
+      if (!which(call)) continue;
+      const isUncertain = call.sentOver !== undefined;
+      settle(id)?.reject(error('UNAVAILABLE', why.message, { cause: why, isUncertain }));
+    }
   }
 
   /** For good. */

@@ -181,6 +181,26 @@ t.test('a server in the place of another one has nothing of it, and says so', as
   t.equal(await client.put('a', '2'), 1);
 });
 
+t.test('what was meant for one server is not done by another that has taken its place', async t => {
+  const server = await startOwnServer(t);
+  const client = await connectTo(t, server.port);
+  const modified = await client.put('a', '1');
+  const seen = watchAll(client, '', modified + 1);
+  server.close();
+  await failing(client.put('b', '')); // by then it knows
+  // While nobody is there; the other table has the same key at the same revision by then.
+  const late = failing(client.txn([{ key: 'a', modified }], [{ put: 'a', value: 'late' }]));
+  await server.replace();
+  const first = await connectTo(t, server.ownPort);
+  t.equal(await first.put('a', 'first'), modified);
+
+  server.open();
+
+  t.equal(await late, 'UNAVAILABLE');
+  t.equal((await seen.ended).code, 'COMPACTED');
+  t.match(await client.get(''), { entries: [{ value: 'first' }] });
+});
+
 t.test('changes that are not kept any more end a watch', async t => {
   const server = await startOwnServer(t, 2000);
   const client = await connectTo(t, server.ownPort);
