@@ -11,9 +11,10 @@ import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Parser } from 'tap-parser';
 import { ownCgroup } from './own-cgroup.mjs';
+import { inOwnNetwork } from './own-network.mjs';
 import { root } from './test-build.mjs';
 
-/** For one file, on a machine that others use as well. The longest takes four minutes there. */
+/** For one file, on a machine that others use as well. The longest takes four minutes alone. */
 const defaultTimeoutMs = 900_000;
 /** For each of a file's tests: tap's own limit, in seconds. */
 const testTimeout = 480;
@@ -28,12 +29,21 @@ const closeMs = 20_000;
  * @param args for each of them
  * @param timeoutMs for each of them
  * @param again a file that fails runs once more, alone; what it does then counts
+ * @param isInOwnNetwork each runs in one, where that can be had
  * @returns counts of assertions, what was skipped with its reason, and the files that failed first
  *   and passed then
  */
 export async function runTap(
   files,
-  { jobs = 2, env = {}, args, label, timeoutMs = defaultTimeoutMs, again = false } = {},
+  {
+    jobs = 2,
+    env = {},
+    args,
+    label,
+    timeoutMs = defaultTimeoutMs,
+    again = false,
+    isInOwnNetwork = false,
+  } = {},
 ) {
   const total = { passed: 0, failed: 0, skipped: [], flaky: [] };
   const waiting = [...files];
@@ -57,7 +67,7 @@ export async function runTap(
   return total;
 
   function run(file) {
-    return runFile(file, { env, args: args?.(file) ?? [], timeoutMs });
+    return runFile(file, { env, args: args?.(file) ?? [], timeoutMs, isInOwnNetwork });
   }
 
   function add({ passed, failed, skipped }) {
@@ -92,7 +102,7 @@ function isNodes(file) {
   return /\.m?js$/.test(file);
 }
 
-async function runFile(file, { env, args, timeoutMs }) {
+async function runFile(file, { env, args, timeoutMs, isInOwnNetwork }) {
   const start = performance.now();
   const temp = mkdtempSync(join(tmpdir(), 'regroup-file-'));
   const before = new Set(readdirSync(root));
@@ -100,7 +110,8 @@ async function runFile(file, { env, args, timeoutMs }) {
   const [program, own] = isNodes(file)
     ? [[process.execPath, '--enable-source-maps', file], { TAP_TIMEOUT: String(testTimeout) }]
     : [[file], { TAP_TIMEOUT: undefined }];
-  const [command, ...rest] = cgroup.within([...program, ...args]);
+  const whole = [...program, ...args];
+  const [command, ...rest] = cgroup.within(isInOwnNetwork ? inOwnNetwork(whole) : whole);
   const child = spawn(command, rest, {
     cwd: root,
     env: { ...process.env, ...own, TMPDIR: temp, ...env },

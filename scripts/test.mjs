@@ -9,6 +9,7 @@ import { basename, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { buildTs } from './build-ts.mjs';
 import { besideSickNeighbours, noNeighbours } from './neighbours.mjs';
+import { hasOwnNetwork } from './own-network.mjs';
 import { findPythons, preparePythons } from './python.mjs';
 import { main, StepFailed, say } from './steps.mjs';
 import { runTap } from './tap.mjs';
@@ -26,7 +27,11 @@ const parts = {
   native: { about: 'the core, without Node', run: native, always: true },
   unit: { about: 'pure code', run: () => runFiles(named(testFiles().unit)), always: true },
   process: { about: 'real processes', run: processes, always: true },
-  interop: { about: 'real PyTorch', run: () => alone(testFiles().interop), always: true },
+  interop: {
+    about: 'real PyTorch',
+    run: () => apart(named(soonest(testFiles().interop))),
+    always: true,
+  },
   fallbacks: { about: 'native and process tests without the newer system calls', run: fallbacks },
   sanitizers: {
     about: 'native tests under ASan, UBSan and TSan; the addon under ASan',
@@ -107,7 +112,7 @@ async function build(chosen) {
   buildTests();
 }
 
-/** Compiled test files, by how they run. A file that starts processes runs alone, since it times them. */
+/** Compiled test files, by how they run. */
 function testFiles() {
   const files = { unit: [], process: [], interop: [], vm: [] };
   const folder = join(root, 'build/js/test');
@@ -133,8 +138,32 @@ function runFiles(files, options) {
   return runTap(files, { again: Boolean(process.env.CI), ...options });
 }
 
+/** One after the other, in the machine's own network. */
 function alone(files, env) {
   return runFiles(named(files), { jobs: 1, env });
+}
+
+/** As many at a time as a small machine runs, each in a network of its own; where there's none, one. */
+function apart(files, options) {
+  return runFiles(files, { jobs: hasOwnNetwork ? 2 : 1, isInOwnNetwork: true, ...options });
+}
+
+/** Those that start processes. How a package is installed takes the network outside. */
+async function running(files, env) {
+  const isInstalling = file => /\/package\.test\.js$/.test(file);
+  return sum(
+    await alone(files.filter(isInstalling), env),
+    await apart(named(soonest(files.filter(file => !isInstalling(file)))), { env }),
+  );
+}
+
+/** The longest first, so that none of them runs beside nothing at the end. */
+function soonest(files) {
+  const longest = ['torture', 'gloo', 'store-conformance', 'shm-store', 'hang', 'start-failures'];
+  const at = file => longest.findLastIndex(name => file.endsWith(`/${name}.test.js`));
+  return [...files].sort(
+    (a, b) => (at(a) < 0 ? longest.length : at(a)) - (at(b) < 0 ? longest.length : at(b)),
+  );
 }
 
 function native() {
@@ -143,7 +172,7 @@ function native() {
 
 /** The native tests of build/FOLDER. */
 function runNative(folder, options) {
-  return runFiles(named(programs(folder, '_test')), { jobs: 1, ...options });
+  return apart(named(programs(folder, '_test')), options);
 }
 
 /** Of build/FOLDER, by the ending of their names. @throws if there are none */
@@ -156,7 +185,7 @@ function programs(folder, ending) {
 
 /** On a machine as others leave it, where that can be had; `fallbacks` run without. */
 async function processes() {
-  const result = await besideSickNeighbours(() => alone(testFiles().process));
+  const result = await besideSickNeighbours(() => running(testFiles().process));
   const skip = noNeighbours === undefined ? [] : [{ title: 'process', reason: noNeighbours }];
   return { ...result, skipped: [...result.skipped, ...skip] };
 }
@@ -170,8 +199,8 @@ async function fallbacks() {
   const env = { REGROUP_DISABLE: names.join(',') };
   const files = testFiles();
   // How it's packed and installed depends on no kernel, and neither does what etcd and gloo do.
-  const running = files.process.filter(file => !/\/(package|etcd|gloo)\.test\.js$/.test(file));
-  return sum(await runNative('native-tests', { env }), await alone(running, env));
+  const dependent = files.process.filter(file => !/\/(package|etcd|gloo)\.test\.js$/.test(file));
+  return sum(await runNative('native-tests', { env }), await running(dependent, env));
 }
 
 async function sanitizers() {
