@@ -29,16 +29,16 @@ export type { FailureOptions, FailureRuleOption, RuleAction } from './options/fa
 export type { HangOptions } from './options/hangs.js';
 export type { HookName, HookOptions, Hooks } from './options/hooks.js';
 export type { Entrypoint, LaunchOptions } from './options/launch-options.js';
+export type { Streams, StreamsByRank } from './options/logs.js';
 export type {
   IoPriority,
   LimitOptions,
   Rlimit,
   RlimitName,
   RlimitValue,
-} from './options/limits.js';
-export type { Streams, StreamsByRank } from './options/logs.js';
+} from './options/machine/limits.js';
+export type { Placement, PlacementOptions } from './options/machine/placement.js';
 export type { EtcdAccess, NodesOptions, RdzvBackend } from './options/nodes.js';
-export type { Placement, PlacementOptions } from './options/placement.js';
 export type { ConnectOptions } from './store/client.js';
 export { connectStore } from './store/lazy.js';
 export { openSharedStore, type SharedStore } from './store/shared.js';

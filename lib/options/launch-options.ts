@@ -16,13 +16,13 @@ import {
 } from './checks.js';
 import { environment } from './environment.js';
 import { type FailureOptions, failureChecks, failureDefaults } from './failures.js';
-import { type GpuOptions, gpuChecks, gpuDefaults } from './gpus.js';
 import { type HangOptions, hangCheck } from './hangs.js';
 import { type HookOptions, hookChecks } from './hooks.js';
-import { type LimitOptions, limitChecks } from './limits.js';
 import { type LogOptions, logChecks, logDefaults } from './logs.js';
+import { type GpuOptions, gpuChecks, gpuDefaults } from './machine/gpus.js';
+import { type LimitOptions, limitChecks } from './machine/limits.js';
+import { type PlacementOptions, placementChecks, placementDefaults } from './machine/placement.js';
 import { type NodesOptions, nodesChecks, nodesDefaults, nodesTogether } from './nodes.js';
-import { type PlacementOptions, placementChecks, placementDefaults } from './placement.js';
 import { type PreemptionOptions, preemptionChecks, preemptionDefaults } from './preemption.js';
 import { type StoppingOptions, stoppingChecks, stoppingDefaults } from './stopping.js';
 import { type StoreOptions, storeChecks, storeDefaults } from './store.js';

@@ -3,7 +3,7 @@ import { workerGpus } from '../gpu/present.js';
 import { cutTopology } from '../machine/cut.js';
 import type { TopologySource } from '../machine/source.js';
 import { nodeOfPci, readTopology, type Topology } from '../machine/topology.js';
-import type { Placement } from '../options/placement.js';
+import type { Placement } from '../options/machine/placement.js';
 import { formatList, parseList } from '../util/cpu-list.js';
 import { ompEnv } from './env.js';
 import { type Binding, type BindingRequest, type Bound, bind, bindingOf } from './policy.js';

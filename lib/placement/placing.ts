@@ -1,6 +1,6 @@
 import { lacksNvml, workerGpus } from '../gpu/present.js';
 import type { TopologySource } from '../machine/source.js';
-import type { PlacementOptions } from '../options/placement.js';
+import type { PlacementOptions } from '../options/machine/placement.js';
 import { ownDevice } from './env.js';
 import { type Placed, place } from './place.js';
 

@@ -1,7 +1,7 @@
 import { coresOf, groupsOf } from '../machine/cut.js';
 import type { MachineNode, Topology } from '../machine/topology.js';
 import type { NativeMemoryPolicy } from '../native/plan.js';
-import type { BindingMode, MemoryMode } from '../options/placement.js';
+import type { BindingMode, MemoryMode } from '../options/machine/placement.js';
 
 export interface BindingRequest {
   readonly mode: BindingMode;

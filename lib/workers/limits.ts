@@ -4,7 +4,7 @@ import {
   ioPriorityNumber,
   type LimitOptions,
   type Rlimit,
-} from '../options/limits.js';
+} from '../options/machine/limits.js';
 
 /** The limits of a worker, as the core takes them. Pure. */
 export function limitFields(

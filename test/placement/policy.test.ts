@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import t from 'tap';
 import { nodeOfPci, readTopology } from '../../lib/machine/topology.js';
-import type { BindingMode } from '../../lib/options/placement.js';
+import type { BindingMode } from '../../lib/options/machine/placement.js';
 import { bind } from '../../lib/placement/policy.js';
 import { formatList } from '../../lib/util/cpu-list.js';
 import { allowedOf, filesOf, type Machine, machines, pciOf, sourceOf } from './machine.js';

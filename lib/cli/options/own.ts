@@ -1,11 +1,11 @@
 import type { LaunchOptions } from '../../options/launch-options.js';
 import { failures } from './failures.js';
-import { gpus } from './gpus.js';
 import { hang } from './hangs.js';
 import { hooks } from './hooks.js';
-import { limits } from './limits.js';
+import { gpus } from './machine/gpus.js';
+import { limits } from './machine/limits.js';
+import { placement } from './machine/placement.js';
 import { nodes } from './nodes.js';
-import { placement } from './placement.js';
 import { preemption } from './preemption.js';
 import type { Env, Feature, Values } from './spec.js';
 import { stopping } from './stopping.js';

@@ -9,11 +9,11 @@ import {
   type RlimitName,
   type RlimitValue,
   rlimitNames,
-} from '../../options/limits.js';
-import { didYouMean } from '../../util/nearest.js';
-import { acceptedSize, parseSize } from '../line/sizes.js';
-import { readWhole } from '../line/whole.js';
-import type { Feature, Values } from './spec.js';
+} from '../../../options/machine/limits.js';
+import { didYouMean } from '../../../util/nearest.js';
+import { acceptedSize, parseSize } from '../../line/sizes.js';
+import { readWhole } from '../../line/whole.js';
+import type { Feature, Values } from '../spec.js';
 
 const ours = { takes: 'text', env: false, origin: 'regroup', group: 'limits' } as const;
 

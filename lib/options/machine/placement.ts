@@ -1,5 +1,5 @@
-import { maxListed, parseList } from '../util/cpu-list.js';
-import { type Check, fieldsOf, flag, isRecord, isWhole, oneOf } from './checks.js';
+import { maxListed, parseList } from '../../util/cpu-list.js';
+import { type Check, fieldsOf, flag, isRecord, isWhole, oneOf } from '../checks.js';
 
 /** torchrun's four, and `auto`: the GPU's node, else an even spread over nodes, else nothing. */
 export type BindingMode = 'node' | 'socket' | 'exclusive' | 'core-complex' | 'auto';

@@ -1,5 +1,5 @@
-import { durationOf } from '../line/durations.js';
-import type { Feature } from './spec.js';
+import { durationOf } from '../../line/durations.js';
+import type { Feature } from '../spec.js';
 
 export const gpus: Feature = {
   options: [

@@ -1,4 +1,4 @@
-import { type Check, isRecord, isWhole } from './checks.js';
+import { type Check, isRecord, isWhole } from '../checks.js';
 
 /**
  * Resources as prlimit(1) spells them; setrlimit(2) tells their units.

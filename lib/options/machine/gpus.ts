@@ -1,4 +1,4 @@
-import { type Check, milliseconds } from './checks.js';
+import { type Check, milliseconds } from '../checks.js';
 
 export interface GpuOptions {
   /**

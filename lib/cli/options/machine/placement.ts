@@ -1,7 +1,7 @@
-import { bindingModes, memoryModes, type Placement } from '../../options/placement.js';
-import { maxListed, parseList } from '../../util/cpu-list.js';
-import { readWhole } from '../line/whole.js';
-import type { Feature, OptionSpec, Values } from './spec.js';
+import { bindingModes, memoryModes, type Placement } from '../../../options/machine/placement.js';
+import { maxListed, parseList } from '../../../util/cpu-list.js';
+import { readWhole } from '../../line/whole.js';
+import type { Feature, OptionSpec, Values } from '../spec.js';
 
 const own = { env: false, origin: 'regroup', group: 'placement' } as const;
 const acceptedBind = 'auto, or CPUs by local rank, like 0:0-7,1:8-15';
