@@ -21,9 +21,8 @@ export const killAtOnceMs = 1000;
 /** How long the end of a run waits for a console that takes nothing of what workers have printed. */
 const consolePatienceMs = 5000;
 
-/** This thread's word that it's well, for whoever renews a lease meanwhile; and how long that does without. */
+/** Between two words of this thread that it's well, for whoever renews a lease meanwhile. */
 const beatMs = 1000;
-const stallMs = 60_000;
 
 /** Descriptors that no client of the store gets: for the agent's next round, and for each of its workers. */
 const keptDescriptors = { agent: 64, worker: 16 } as const;
@@ -54,7 +53,7 @@ export interface Core {
   /**
    * Renews a lease at our own server, and moves the fence with each confirmed renewal, whatever this thread does.
    *
-   * @param lost it has ended, or was given up since this thread stood still for too long
+   * @param lost it has ended, or was given up since this thread stood still for `agentStallMs`
    */
   keepLease(options: Omit<NativeLeaseOptions, 'stallMs'>, lost: () => void): { close(): void };
   /** Empties a table that an earlier round has used; its workers must be gone. */
@@ -81,7 +80,7 @@ export interface Core {
  * @throws ERR_NATIVE_MISSING, ERR_MACHINE
  */
 export function startCore(
-  job: Job,
+  job: Pick<Job, 'settings' | 'localWorldSize' | 'agentStore'>,
   hosts: Hosts,
   onEvents: (events: readonly NativeEvent[]) => void,
   onStoreReport: (report: NativeStoreReport) => void,
@@ -135,6 +134,7 @@ export function startCore(
     },
     setFence: atMs => supervisor.setFence(atMs),
     keepLease(options, lost) {
+      const stallMs = settings.agentStallMs;
       const kept = addon.keepLease({ ...options, stallMs }, supervisor, lost);
       const beats = setInterval(() => kept.beat(), beatMs);
       return {

@@ -89,6 +89,11 @@ export interface NodesOptions {
   readonly joinTimeoutMs?: number;
   /** From a node's last sign of life until the others go on without it; it has killed its workers by then. From 500. @default 5_000 */
   readonly leaseMs?: number;
+  /**
+   * An event loop that stands still for longer costs an agent its lease: a program that hangs has its node replaced. From
+   * 5_000; with etcd the lease itself decides, since that loop renews it. @default 60_000
+   */
+  readonly agentStallMs?: number;
   /** For more nodes to come, before a live round ends for one that did. @default 2_000 */
   readonly growDebounceMs?: number;
   /** For a node that was lost to come back, before others go on without it or take its place. @default 100 */
@@ -102,6 +107,7 @@ export const nodesDefaults = {
   lastCallMs: 30_000,
   joinTimeoutMs: 600_000,
   leaseMs: 5_000,
+  agentStallMs: 60_000,
   growDebounceMs: 2_000,
   returnGraceMs: 100,
 } as const;
@@ -110,6 +116,8 @@ export const nodesDefaults = {
 export const minLeaseMs = 500;
 /** The longest one: connections that are silent for five minutes are given up, and leases with them. */
 export const maxLeaseMs = 240_000;
+/** The shortest stall of an agent: its loop says once a second that it's well, later while it is busy. */
+export const minAgentStallMs = 5_000;
 
 const nodes: Check = [value => isWhole(value, 1, 100_000), 'a whole number from 1 to 100000'];
 
@@ -139,6 +147,10 @@ export const nodesChecks: Readonly<Record<keyof NodesOptions, Check>> = {
     value =>
       isMilliseconds(value) && (value as number) >= minLeaseMs && (value as number) <= maxLeaseMs,
     `milliseconds from ${minLeaseMs} to ${maxLeaseMs}`,
+  ],
+  agentStallMs: [
+    value => isMilliseconds(value) && (value as number) >= minAgentStallMs, // isMilliseconds has just told
+    `milliseconds from ${minAgentStallMs}`,
   ],
   growDebounceMs: milliseconds,
   returnGraceMs: milliseconds,

@@ -38,6 +38,7 @@ t.test('every option but the entrypoint has a default', t => {
     lastCallMs: 30_000,
     joinTimeoutMs: 600_000,
     leaseMs: 5000,
+    agentStallMs: 60_000,
     growDebounceMs: 2000,
     returnGraceMs: 100,
     gpuPerRank: false,

@@ -93,6 +93,8 @@ t.test('what does not fit is refused with the option, what is wrong, and what to
     ['localAddr', { ...two, localAddr: '' }, 'a text'],
     ['leaseMs', { ...two, leaseMs: 499 }, 'milliseconds from 500'],
     ['leaseMs', { ...two, leaseMs: '5s' }, 'milliseconds from 500'],
+    ['agentStallMs', { ...two, agentStallMs: 4999 }, 'milliseconds from 5000'],
+    ['agentStallMs', { ...two, agentStallMs: '1m' }, 'milliseconds from 5000'],
     ['lastCallMs', { ...two, lastCallMs: -1 }, 'milliseconds from 0'],
     ['joinTimeoutMs', { ...two, joinTimeoutMs: Number.NaN }, 'milliseconds from 0'],
     ['growDebounceMs', { ...two, growDebounceMs: -1 }, 'milliseconds from 0'],

@@ -1,4 +1,4 @@
-import { maxLeaseMs, minLeaseMs } from '../../options/nodes.js';
+import { maxLeaseMs, minAgentStallMs, minLeaseMs } from '../../options/nodes.js';
 import { durationOf } from '../line/durations.js';
 import { parseNodes } from '../line/meeting.js';
 import { readWhole } from '../line/whole.js';
@@ -25,6 +25,11 @@ export const nodes: Feature = {
       'A node that the others have not heard of for so long is gone, and its workers have been killed by then. Default: 5s.',
     ),
     option(
+      '--agent-stall',
+      'TIME',
+      'An agent whose own event loop stands still for longer gives up its lease. Not with etcd. Default: 1m.',
+    ),
+    option(
       '--grow-debounce',
       'TIME',
       'From a newcomer on, for others to come, before a live round ends for them. Default: 2s.',
@@ -46,12 +51,18 @@ export const nodes: Feature = {
       values.refuse('lease', 'too short for a machine that is busy', accepted);
     if (leaseMs !== undefined && leaseMs > maxLeaseMs)
       values.refuse('lease', 'longer than silent connections last', accepted);
+    const agentStallMs = durationOf(values, 'agent_stall');
+    if (agentStallMs !== undefined && agentStallMs < minAgentStallMs) {
+      const why = 'too short for an agent that is busy';
+      values.refuse('agent_stall', why, `a time from ${minAgentStallMs / 1000}s`);
+    }
     const growDebounceMs = durationOf(values, 'grow_debounce');
     const returnGraceMs = durationOf(values, 'return_grace');
     if (isAlone) return {};
     return {
       ...(nodesPerUnit === undefined ? {} : { nodesPerUnit }),
       ...(leaseMs === undefined ? {} : { leaseMs }),
+      ...(agentStallMs === undefined ? {} : { agentStallMs }),
       ...(growDebounceMs === undefined ? {} : { growDebounceMs }),
       ...(returnGraceMs === undefined ? {} : { returnGraceMs }),
     };

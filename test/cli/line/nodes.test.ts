@@ -128,9 +128,16 @@ const meanings: readonly [title: string, line: string, env: Env, nodes: object][
   ],
   [
     "options of ours, in times' one grammar",
-    `${c10d} --nnodes-unit=2 --lease=1500ms --grow-debounce=1m --return-grace=0`,
+    `${c10d} --nnodes-unit=2 --lease=1500ms --agent-stall=2m --grow-debounce=1m --return-grace=0`,
     {},
-    { ...elasticNodes, nodesPerUnit: 2, leaseMs: 1500, growDebounceMs: 60_000, returnGraceMs: 0 },
+    {
+      ...elasticNodes,
+      nodesPerUnit: 2,
+      leaseMs: 1500,
+      agentStallMs: 120_000,
+      growDebounceMs: 60_000,
+      returnGraceMs: 0,
+    },
   ],
   ['a rank is a hint for c10d', `${c10d} --node-rank=3`, {}, { ...elasticNodes, nodeRank: 3 }],
   ['so is 0, where it is given', c10d, { PET_NODE_RANK: '0' }, { ...elasticNodes, nodeRank: 0 }],
@@ -205,7 +212,7 @@ for (const [title, line, env, nodes] of meanings) {
 t.test('a job of one node is told nothing about nodes', t => {
   const lines = [
     '--rdzv-backend=c10d --rdzv-endpoint=node0 --rdzv-id=a --node-rank=1 --rdzv-conf=join_timeout=5',
-    '--lease=1s --grow-debounce=1s --return-grace=1s --nnodes-unit=1 --nnodes=1:1 --rdzv-id=a --master-port=5',
+    '--lease=1s --agent-stall=9s --grow-debounce=1s --return-grace=1s --nnodes-unit=1 --nnodes=1:1 --rdzv-id=a --master-port=5',
     '--standalone --nnodes=1:4 --nnodes-unit=2 --rdzv-endpoint=node0',
     '--rdzv-backend=etcd --rdzv-endpoint=e0,e1 --rdzv-id=a --rdzv-conf=protocol=https,cert=c.pem',
   ];
@@ -257,6 +264,7 @@ const complaints: readonly [line: string, text: string][] = [
   [`${c10d} --nnodes-unit=3`, '--nnodes-unit=3: it does not divide 4 nodes'],
   [`${c10d} --nnodes-unit=0`, '--nnodes-unit=0: '],
   [`${c10d} --lease=499ms`, '--lease=499ms: too short for a machine that is busy'],
+  [`${c10d} --agent-stall=4s`, '--agent-stall=4s: too short for an agent that is busy'],
   [`${c10d} --lease=soon`, '--lease=soon: not a time'],
   [`${c10d} --grow-debounce=-1`, '--grow-debounce=-1: not a time'],
 ];

@@ -175,6 +175,7 @@ const samples: Readonly<Record<string, { value?: string; beside?: string[] }>> =
   expect_rule: { value: 'grows', beside: ['--expect=step', '--every=1m'] },
   on_hang: { value: 'dump', beside: ['--hang-silence=1m'] },
   dump_signal: { value: 'USR1', beside: ['--hang-silence=1m'] },
+  agent_stall: { value: '10s' },
   agent_store: { value: 'on' },
   signal_target: { value: 'group' },
   grace: { value: 'failure=5s' },
