@@ -16,6 +16,7 @@ export type {
 export { exitCodes } from './exit-codes.js';
 export {
   type Interpreter,
+  inspectMachine,
   type LaunchPlan,
   type LogFiles,
   type LoggedWorker,
@@ -25,6 +26,7 @@ export {
   type RunDescription,
   type WorkerPlan,
 } from './launch.js';
+export type { DeviceOverview, MachineOverview, NodeOverview } from './machine/overview.js';
 export type { FailureOptions, FailureRuleOption, RuleAction } from './options/failures.js';
 export type { HangOptions } from './options/hangs.js';
 export type { HookName, HookOptions, Hooks } from './options/hooks.js';
@@ -43,3 +45,4 @@ export type { ConnectOptions } from './store/client.js';
 export { connectStore } from './store/lazy.js';
 export { openSharedStore, type SharedStore } from './store/shared.js';
 export type { CallOptions, Store, StoreClient, StoreValue } from './store/store.js';
+export { describeExit } from './worker-exit.js';

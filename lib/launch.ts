@@ -6,7 +6,8 @@ import type { AgentEvent, RunResult } from './events.js';
 import { workerGpus } from './gpu/present.js';
 import { attemptFolder, plannedRunFolder, workerFiles } from './logs/layout.js';
 import { streamsOf } from './logs/streams.js';
-import { thisMachine } from './machine/this-machine.js';
+import type { MachineOverview } from './machine/overview.js';
+import { learnGpus, thisMachine } from './machine/this-machine.js';
 import { loadedNative, native } from './native/addon.js';
 import type { NativeStart, NativeStream } from './native/plan.js';
 import { problemOf, signalName } from './options/checks.js';
@@ -274,6 +275,20 @@ export function plan(options: LaunchOptions): LaunchPlan {
   };
 }
 
+/**
+ * What this machine has, as far as this process may use it. A `plan` that follows knows the same of its GPUs.
+ *
+ * @param env whose devices are looked for: NVIDIA's library is asked where it names MIG devices by UUID. @default process.env
+ * @throws ERR_NATIVE_MISSING
+ */
+export async function inspectMachine(
+  env: Readonly<Record<string, string | undefined>> = exactEnv(),
+): Promise<MachineOverview> {
+  const { overviewOf } = await import('./machine/overview.js');
+  await learnGpus(env);
+  return overviewOf(thisMachine);
+}
+
 /** What a command's process was started with and Node has changed since. */
 export type StartedWith = NativeStart;
 
@@ -288,6 +303,8 @@ export function startedWith(start: StartedWith): void {
 
 /** Reaps what has ended, for process 1 whose only children are one run's workers and orphans. */
 export { reapOrphans } from './agent/core.js';
+/** Has a `plan` that follows know GPUs that only NVIDIA's library knows. */
+export { learnGpus } from './machine/this-machine.js';
 
 /**
  * Ends the process without Node's tear-down; its `exit` listeners don't run. For our commands only,

@@ -20,6 +20,18 @@ t.test('importing regroup loads no sockets', async t => {
   t.equal(await printed(t, `await import('regroup'); print(${isNetLoaded});`), 'false');
 });
 
+t.test(
+  'a program sees the machine, and tells how a worker has ended, as the command does',
+  async t => {
+    const source = `
+    const { describeExit, inspectMachine } = await import('regroup');
+    const { cpus, nodes } = await inspectMachine();
+    print(cpus !== '' && nodes.length > 0 && describeExit({ how: 'exited', code: 3 }));`;
+
+    t.equal(await printed(t, source), 'exited with code 3');
+  },
+);
+
 for (const name of ['regroup', 'regroup/store']) {
   t.test(`connectStore of ${name} connects, and fails as both do`, async t => {
     const connect = `

@@ -99,7 +99,7 @@ const layers: readonly (readonly string[])[] = [
   ['native'],
   ['system'],
   ['options'],
-  ['events'],
+  ['events', 'worker-exit'],
   ['machine', 'gpu'],
   ['failures', 'hangs', 'logs', 'placement', 'preload', 'store', 'coordination'],
   ['rendezvous'],
@@ -110,13 +110,14 @@ const layers: readonly (readonly string[])[] = [
   ['index', 'store-index', 'cli'],
 ];
 
-/** The imports of each module of lib/, by paths without `lib/` and `.ts`. */
-function imports(): ReadonlyMap<string, readonly string[]> {
+/** The imports of each module of lib/, by paths without `lib/` and `.ts`. @param typesToo whether those of types count */
+function imports({ typesToo = true } = {}): ReadonlyMap<string, readonly string[]> {
   const paths = readdirSync('lib', { recursive: true, encoding: 'utf8' });
   const modules = paths.filter(path => path.endsWith('.ts'));
   return new Map(
     modules.map(path => {
-      const source = readFileSync(join('lib', path), 'utf8');
+      const whole = readFileSync(join('lib', path), 'utf8');
+      const source = typesToo ? whole : whole.replace(/^import type [^;]*;/gm, '');
       const found = source.matchAll(/(?:from |import\()'(\.[^']+)\.js'/g);
       const imported = [...found].map(([, to = '']) => join(dirname(path), to));
       return [path.slice(0, -'.ts'.length), imported];
@@ -134,6 +135,29 @@ t.test('imports of lib/ never go up', async t => {
     t.not(layerOf(module), -1, `${module} is in a layer`);
     const above = imported.filter(other => layerOf(other) > layerOf(module));
     t.strictSame(above, [], `${module} imports nothing from above`);
+  }
+});
+
+/** What the commands need of the layers below `launch()`, and a program that calls it doesn't. */
+const belowLaunch = [
+  // launch() has thrown, and torchrun's main is recorded even so
+  'failures/own-error-file',
+  // our own words, in turn with the workers'
+  'logs/console',
+  // regroup-store, which launches nothing
+  'store/master-hosts',
+  'store/open-table',
+  // how we were started, and the time of day: of the process, not of a run
+  'system/exact',
+  'system/local-time',
+];
+
+t.test('the command line is a caller of launch(), as any program', async t => {
+  const isBelow = (module: string): boolean =>
+    /^(?!cli|options|util)\w+\//.test(module) && !belowLaunch.includes(module);
+  for (const [module, imported] of imports({ typesToo: false })) {
+    if (!module.startsWith('cli/')) continue;
+    t.strictSame(imported.filter(isBelow), [], module);
   }
 });
 

@@ -1,5 +1,6 @@
 import type { Hang, WorkerExit, WorkerFailure, WorkerIdentity } from '../events.js';
 import { signalName } from '../util/signals.js';
+import { describeExit, exitcodeOf, isSuccess } from '../worker-exit.js';
 import type { ErrorFileRead } from './error-file.js';
 
 /** An end as the agent saw it. */
@@ -69,34 +70,6 @@ export function wordsOf({ recorded = '', tail = '' }: WorkerFailure): string {
 /** Whether an end is a failure, or belongs to one. */
 export function isFailed({ exit, cause }: Pick<SeenExit, 'exit' | 'cause'>): boolean {
   return cause === 'hang' || !isSuccess(exit);
-}
-
-export function isSuccess(exit: WorkerExit): boolean {
-  return exit.how === 'exited' && exit.code === 0;
-}
-
-/** @returns as Python's subprocess has it. 255 for a status that somebody else took: it's no success. */
-export function exitcodeOf(exit: WorkerExit): number {
-  switch (exit.how) {
-    case 'exited':
-      return exit.code;
-    case 'signaled':
-      return -exit.signalNumber;
-    case 'unknown':
-      return 255;
-  }
-}
-
-/** `exited with code 3`, `was killed by SIGSEGV (core dumped)`: completes "worker 3 …". */
-export function describeExit(exit: WorkerExit): string {
-  switch (exit.how) {
-    case 'exited':
-      return `exited with code ${exit.code}`;
-    case 'signaled':
-      return `was killed by ${exit.signal}${exit.coreDumped ? ' (core dumped)' : ''}`;
-    case 'unknown':
-      return 'ended with a status that another part of this process has taken';
-  }
 }
 
 function generatedMessage(exit: WorkerExit, pid: number): string {

@@ -1,13 +1,9 @@
 import t from 'tap';
 import type { WorkerExit } from '../../lib/events.js';
 import { parseErrorFile } from '../../lib/failures/error-file.js';
-import {
-  describeFailure,
-  exitcodeOf,
-  type Remains,
-  type SeenExit,
-} from '../../lib/failures/failure.js';
+import { describeFailure, type Remains, type SeenExit } from '../../lib/failures/failure.js';
 import { withErrorCode } from '../../lib/failures/own-error-file.js';
+import { exitcodeOf } from '../../lib/worker-exit.js';
 
 const seen: SeenExit = {
   worker: { rank: 3, localRank: 1, pid: 18011 },

@@ -1,6 +1,6 @@
 import type { WorkerExit } from '../../events.js';
-import { isSuccess } from '../../failures/failure.js';
 import { unreachable } from '../../util/unreachable.js';
+import { isSuccess } from '../../worker-exit.js';
 import type { Exit, Live, Round, Stopping } from './state.js';
 
 /** What `step` makes of the ends that it hears of. */

@@ -1,6 +1,6 @@
 import type { AgentEvent, Hang } from '../../events.js';
-import { isSuccess } from '../../failures/failure.js';
 import { unreachable } from '../../util/unreachable.js';
+import { isSuccess } from '../../worker-exit.js';
 import { confirmed, exitOf, seenExit, withExit } from './exits.js';
 import { hookCalls, hookFailed } from './hook-calls.js';
 import { onFormed, onPrepared } from './next-round.js';

@@ -1,8 +1,14 @@
 import { shortageError } from '../../errors.js';
 import type { RunResult } from '../../events.js';
 import { exitCodes } from '../../exit-codes.js';
-import { exitNow, launch, type Run, type RunDescription, reapOrphans } from '../../launch.js';
-import { learnGpus } from '../../machine/this-machine.js';
+import {
+  exitNow,
+  launch,
+  learnGpus,
+  type Run,
+  type RunDescription,
+  reapOrphans,
+} from '../../launch.js';
 import { failureChecks } from '../../options/failures.js';
 import type { LaunchOptions } from '../../options/launch-options.js';
 import { signalNumber } from '../../util/signals.js';
@@ -31,7 +37,6 @@ export async function runCommand(command: CommandName): Promise<void> {
 
   if (command === 'regroup' && args[0] === 'topology') {
     const { runTopology } = await import('./topology.js');
-    await learnGpus(env);
     return report(command, answer, () => runTopology(args.slice(1), env));
   }
   const parsed = parseCommand(command, args, env);

@@ -1,6 +1,5 @@
-import { plan } from '../../launch.js';
-import { type MachineOverview, overviewOf } from '../../machine/overview.js';
-import { thisMachine } from '../../machine/this-machine.js';
+import { inspectMachine, plan } from '../../launch.js';
+import type { MachineOverview } from '../../machine/overview.js';
 import type { LaunchOptions } from '../../options/launch-options.js';
 import { parseCommand } from '../line/args.js';
 import type { Env } from '../options/spec.js';
@@ -25,7 +24,7 @@ A script of this name is started by \`regroup ./topology\`.
 export async function runTopology(argv: readonly string[], env: Env): Promise<void> {
   const isJson = argv.includes('--json');
   const rest = argv.filter(each => each !== '--json');
-  const machine = overviewOf(thisMachine);
+  const machine = await inspectMachine(env);
   const workers = String(machine.gpus.length || machine.nodes.filter(({ cpus }) => cpus).length);
   // The last one said wins, and so does the variable.
   const before = 'PET_NPROC_PER_NODE' in env ? [] : [`--nproc-per-node=${workers}`];

@@ -1,5 +1,5 @@
 import type { AgentEvent, WorkerFailure } from '../../events.js';
-import { describeExit } from '../../failures/failure.js';
+import { describeExit } from '../../worker-exit.js';
 
 /** Who is to blame, in words for people; pure. */
 

@@ -1,9 +1,9 @@
 import type { AgentEvent, RunResult, WorkerFailure, WorkerIdentity } from '../../events.js';
-import { isSuccess } from '../../failures/failure.js';
 import type { Interpreter, LogFiles, LoggedWorker } from '../../launch.js';
 import { duration } from '../../util/duration.js';
 import { signalNumber } from '../../util/signals.js';
 import { unreachable } from '../../util/unreachable.js';
+import { isSuccess } from '../../worker-exit.js';
 import { type LogLevel, logLevels } from '../line/settings.js';
 import {
   attempts,

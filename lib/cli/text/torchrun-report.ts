@@ -1,8 +1,8 @@
 import type { WorkerFailure } from '../../events.js';
-import { describeExit } from '../../failures/failure.js';
 import { localTime } from '../../system/local-time.js';
 import { duration } from '../../util/duration.js';
 import { signalName } from '../../util/signals.js';
+import { describeExit } from '../../worker-exit.js';
 
 /** Width of the report's rules at most, however long its lines are. */
 const maxRuleWidth = 60;
