@@ -6,29 +6,33 @@
 #include <linux/netlink.h>
 #include <linux/sock_diag.h>
 #include <linux/tcp.h>
-#include <net/if.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <thread>
+#include <map>
+#include <numeric>
 
+#include "core/base/syscall.h"
 #include "core/store/proc_sockets.h"
+#include "test/native/namespace.h"
 #include "test/native/tap.h"
 
 using namespace regroup;
 using namespace regroup::store;
+using namespace support;
 
 namespace {
 
-constexpr std::chrono::seconds kLong{30};
+constexpr char kNeedsCookies[] =
+    "needs messages of sockets and their cookies: Linux 5.6, and a filter that lets pidfd_getfd "
+    "pass";
 
 TimePoint at(int ms) {
   return TimePoint(std::chrono::milliseconds(1'000'000 + ms));
@@ -43,6 +47,8 @@ std::string message(uint16_t port, uint64_t acked, uint32_t segmentsIn,
   gone.idiag_state = 7;
   gone.id.idiag_dport = htons(port);
   gone.id.idiag_dst[0] = htonl(INADDR_LOOPBACK);
+  gone.id.idiag_cookie[0] = 7;
+  gone.id.idiag_cookie[1] = 5;
   tcp_info info{};
   info.tcpi_bytes_acked = acked;
   info.tcpi_segs_in = segmentsIn;
@@ -59,16 +65,27 @@ std::string message(uint16_t port, uint64_t acked, uint32_t segmentsIn,
   return bytes;
 }
 
-/// Where nobody else is refused: whoever is at the same time may be taken for the one who tries.
-/// Without the privilege it's where we are.
-void enterNetworkOfOwn() {
-  if (::unshare(CLONE_NEWNET) < 0) return;
-  const Fd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  ifreq loopback{};
-  ::strcpy(loopback.ifr_name, "lo");
-  loopback.ifr_flags = IFF_UP;
-  CHECK(::ioctl(socket.get(), SIOCSIFFLAGS, &loopback) == 0);
-}
+/// A process that ends with the test, or with us.
+class Forked {
+ public:
+  template <typename Body>
+  explicit Forked(Body body) : pid_(::fork()) {
+    if (pid_ != 0) return;
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    body();
+    ::_exit(0);
+  }
+  ~Forked() {
+    ::kill(pid_, SIGKILL);
+    (void)::waitpid(pid_, nullptr, 0);
+  }
+  Forked(const Forked&) = delete;
+  Forked& operator=(const Forked&) = delete;
+  pid_t pid() const { return pid_; }
+
+ private:
+  const pid_t pid_;
+};
 
 /// A port of loopback that nobody listens at, since it's bound by `holder` and no more.
 uint16_t closedPort(Fd& holder) {
@@ -84,8 +101,9 @@ uint16_t closedPort(Fd& holder) {
 
 /// Tries as PyTorch does: without blocking, a new socket before the old one is closed, and a pause
 /// with the refused one still open.
-[[noreturn]] void tryForever(uint16_t port) {
-  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+///
+/// @param ready where it's told that the first try was refused
+[[noreturn]] void tryForever(uint16_t port, const Fd& ready) {
   int before = -1;
   for (;;) {
     const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
@@ -96,8 +114,9 @@ uint16_t closedPort(Fd& holder) {
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     address.sin_port = htons(port);
     (void)::connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address);
-    pollfd ready{fd, POLLOUT, 0};
-    ::poll(&ready, 1, -1);
+    pollfd refused{fd, POLLOUT, 0};
+    ::poll(&refused, 1, -1);
+    (void)!::write(ready.get(), "r", 1);
     ::poll(nullptr, 0, 400);
   }
 }
@@ -109,6 +128,7 @@ TEST("F-F15 a message of a refused socket is told from one of a socket that was 
   REQUIRE(refused);
   CHECK(refused->wasRefused);
   CHECK_EQ(PeerName(refused->peer).text(), "127.0.0.1:29777");
+  CHECK_EQ(refused->cookie, 0x500000007u);
 
   CHECK(!parseGoneSocket(message(29777, 2, 3))->wasRefused);  // it has connected
   CHECK(!parseGoneSocket(message(29777, 0, 3))->wasRefused);  // it was accepted
@@ -126,73 +146,109 @@ TEST("a message that's cut or nonsense is no socket") {
 }
 
 TEST("F-F15 an address is suspected once it has refused for a while, and looked at now and then") {
+  using enum RefusalTally::Verdict;
   RefusalTally tally;
-  CHECK(!tally.note("here", at(0)));
-  CHECK(!tally.note("here", at(500)));
-  CHECK(!tally.note("there", at(600)));
-  CHECK(tally.note("here", at(1600)));
-  CHECK(!tally.note("here", at(1700)));
-  CHECK(tally.note("here", at(2000)));
+  CHECK(tally.note("here", at(0)) == Nothing);
+  CHECK(tally.note("here", at(500)) == Nothing);
+  CHECK(tally.note("there", at(600)) == Nothing);
+  CHECK(tally.note("here", at(1600)) == Look);
+  CHECK(tally.note("here", at(1700)) == Suspect);
+  CHECK(tally.note("here", at(2000)) == Look);
   tally.settle("here");
-  CHECK(!tally.note("here", at(9000)));
-  CHECK(tally.note("there", at(9000)));
+  CHECK(tally.note("here", at(9000)) == Nothing);
+  CHECK(tally.note("there", at(9000)) == Look);
 }
 
 TEST("an address that nobody of ours tries isn't looked at for ever") {
   RefusalTally tally;
   (void)tally.note("here", at(0));
   int looks = 0;
-  for (int i = 1; i < 1000; i++) looks += tally.note("here", at(i * 1000));
+  for (int i = 1; i < 1000; i++)
+    looks += tally.note("here", at(i * 1000)) == RefusalTally::Verdict::Look;
   CHECK_EQ(looks, 20);
 }
 
-TEST("who has a new unconnected socket tries again; who keeps one doesn't") {
-  const Unconnected before{{1, {10}}, {2, {20}}, {4, {}}};
-  const Unconnected now{{1, {11}}, {2, {20}}, {3, {30}}, {4, {40}}};
-  CHECK(whoTriesAgain(before, now) == std::vector<pid_t>{1});
+TEST("F-F15 a worker's sockets that aren't connected are found by their cookies, and no others") {
+  if (!probeCookies()) return tap::skip(kNeedsCookies);
+  Fd listener;
+  (void)closedPort(listener);
+  ::listen(listener.get(), 1);
+  const Fd idle(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  uint64_t cookie = 0;
+  socklen_t size = sizeof cookie;
+  REQUIRE(::getsockopt(idle.get(), SOL_SOCKET, SO_COOKIE, &cookie, &size) == 0);
+
+  const Owners owners = findOwners({::getpid()});
+
+  CHECK((owners == Owners{{cookie, ::getpid()}}));
+}
+
+TEST("a process of another network has none of our sockets") {
+  if (!probeCookies()) return tap::skip(kNeedsCookies);
+  auto ready = makePipe();
+  REQUIRE(ready);
+  const Forked elsewhere([&] {
+    const bool isElsewhere = ::unshare(CLONE_NEWNET) == 0;
+    const Fd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    (void)!::write(ready->write.get(), isElsewhere ? "y" : "n", 1);
+    for (;;) ::pause();
+  });
+  char isElsewhere = 0;
+  (void)!::read(ready->read.get(), &isElsewhere, 1);
+  if (isElsewhere != 'y') return tap::skip("needs a network of its own: root");
+
+  CHECK(findOwners({elsewhere.pid()}).empty());
+}
+
+TEST("F-N12 where /proc numbers processes as somebody else does, no socket is anybody's") {
+  const auto result = inPidNamespace(Proc::Parents, [] {
+    const Fd idle(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    std::vector<pid_t> pids(32768);
+    std::iota(pids.begin(), pids.end(), 1);
+    return findOwners(pids).empty() ? 0 : 1;
+  });
+  if (!result) return tap::skip("needs a pid namespace of its own: root");
+
+  CHECK_EQ(*result, 0);
 }
 
 TEST(
-    "F-F15 a process whose child keeps connecting where nobody listens is found, with the "
-    "address") {
-  enterNetworkOfOwn();
+    "F-F15 of two addresses that refuse at once a worker's is the one that its child tries, never "
+    "a stranger's") {
   auto created = Loop::create();
   REQUIRE(created);
   Loop& loop = **created;
-  Fd holder;
-  const uint16_t port = closedPort(holder);
+  Fd ofStranger;
+  Fd ofWorker;
+  const uint16_t foreign = closedPort(ofStranger);
+  const uint16_t port = closedPort(ofWorker);
+  auto ready = makePipe();
+  REQUIRE(ready);
+  const Forked stranger([&] { tryForever(foreign, ready->write); });
+  char byte;
+  // So the stranger's is the one that's suspected, and looked for, first.
+  REQUIRE(::read(ready->read.get(), &byte, 1) == 1);
+  const Forked idle([] {
+    for (;;) ::pause();
+  });
   // The worker itself does nothing; a child of its own tries.
-  const pid_t worker = ::fork();
-  if (worker == 0) {
-    if (::fork() == 0) tryForever(port);
-    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  const Forked worker([&] {
+    const Forked child([&] { tryForever(port, ready->write); });
     for (;;) ::pause();
-  }
-  const pid_t other = ::fork();
-  if (other == 0) {
-    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-    for (;;) ::pause();
-  }
-  pid_t found = 0;
-  std::string where;
-  auto watch =
-      RefusalWatch::create(loop, {other, worker}, [&](pid_t pid, const std::string& address) {
-        found = pid;
-        where = address;
-        loop.stop();
-      });
-  if (!watch) {
-    tap::skip(std::string("no messages of sockets here: ") + watch.error().op);
-  } else {
-    (void)loop.setTimer(loop.now() + kLong, [&] { loop.stop(); });
-    loop.run();
-    CHECK_EQ(found, worker);
-    CHECK_EQ(where, "127.0.0.1:" + std::to_string(port));
-  }
-  for (const pid_t pid : {worker, other}) {
-    ::kill(pid, SIGKILL);
-    (void)::waitpid(pid, nullptr, 0);
-  }
+  });
+  std::map<std::string, pid_t> found;
+
+  auto watch = RefusalWatch::create(loop, {idle.pid(), worker.pid()},
+                                    [&](pid_t pid, const std::string& address) {
+                                      found[address] = pid;
+                                      loop.stop();
+                                    });
+  if (!watch) return tap::skip(kNeedsCookies);
+  (void)loop.setTimer(loop.now() + kLong, [&] { loop.stop(); });
+  loop.run();
+
+  const std::string own = "127.0.0.1:" + std::to_string(port);
+  CHECK((found == std::map<std::string, pid_t>{{own, worker.pid()}}));
 }
 
 TEST("a watch may be ended at any moment") {

@@ -23,6 +23,9 @@
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open 434
 #endif
+#ifndef SYS_pidfd_getfd
+#define SYS_pidfd_getfd 438
+#endif
 
 namespace regroup {
 
@@ -60,6 +63,12 @@ Result<Fd> openPidfd(pid_t pid) {
   const long fd = ::syscall(SYS_pidfd_open, pid, 0);  // close-on-exec by definition
   if (fd < 0) return Error{"pidfd_open", errno};
   return Fd(static_cast<int>(fd));
+}
+
+Result<Fd> copyFd(const Fd& pidfd, int fd) {
+  const long copy = ::syscall(SYS_pidfd_getfd, pidfd.get(), fd, 0);  // close-on-exec by definition
+  if (copy < 0) return Error{"pidfd_getfd", errno};
+  return Fd(static_cast<int>(copy));
 }
 
 Result<void> sendSignal(const Fd& pidfd, int signal) {

@@ -20,6 +20,10 @@ namespace regroup {
 /// pidfd_open(2). ESRCH: no such process (or thread: pid must lead its thread group).
 Result<Fd> openPidfd(pid_t pid);
 
+/// pidfd_getfd(2): a copy of a process' descriptor. EPERM: it may not be looked into, or a filter
+/// forbids the call. May wait for the process.
+Result<Fd> copyFd(const Fd& pidfd, int fd);
+
 /// pidfd_send_signal(2). ESRCH means that the process is gone *and reaped*; callers that only
 /// want it gone treat that as done. To a zombie it succeeds. Signal 0 only asks.
 Result<void> sendSignal(const Fd& pidfd, int signal);

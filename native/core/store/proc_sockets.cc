@@ -1,18 +1,23 @@
 #include "core/store/proc_sockets.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string_view>
 #include <utility>
 
+#include "core/base/own_proc.h"
 #include "core/base/proc.h"
 #include "core/base/syscall.h"
 #include "core/base/thread.h"
@@ -79,6 +84,39 @@ bool isTcp(const std::string& path) {
   return size > 0 && ::strncmp(protocol, "TCP", 3) == 0;
 }
 
+struct OpenSocket {
+  pid_t worker;  // whose it is, or whose descendant's
+  pid_t pid;
+  uint64_t inode;
+  int fd;
+};
+
+/// The number at the end of a path.
+int numberIn(const std::string& path) {
+  return std::atoi(path.c_str() + path.rfind('/') + 1);
+}
+
+/// The network namespace of a process or thread, by the path of its folder; 0: it can't be told.
+ino_t networkOf(const std::string& folder) {
+  struct stat info {};
+  return ::stat((folder + "/ns/net").c_str(), &info) == 0 ? info.st_ino : 0;
+}
+
+/// Nothing: it has been closed, or may not be asked.
+std::optional<uint64_t> cookieOf(const OpenSocket& socket) {
+  auto pidfd = openPidfd(socket.pid);
+  if (!pidfd) return std::nullopt;
+  auto copy = copyFd(*pidfd, socket.fd);
+  if (!copy) return std::nullopt;
+  // Its number may be another file's by now.
+  struct stat info {};
+  if (::fstat(copy->get(), &info) < 0 || info.st_ino != socket.inode) return std::nullopt;
+  uint64_t cookie = 0;
+  socklen_t size = sizeof cookie;
+  if (::getsockopt(copy->get(), SOL_SOCKET, SO_COOKIE, &cookie, &size) < 0) return std::nullopt;
+  return cookie;
+}
+
 /// The process and those it has started, down to the last.
 std::vector<pid_t> familyOf(pid_t pid) {
   std::vector<pid_t> family{pid};
@@ -133,21 +171,39 @@ struct PortSearch {
 
 }  // namespace
 
-Unconnected findUnconnected(const std::vector<pid_t>& pids) {
-  Unconnected found;
+Owners findOwners(const std::vector<pid_t>& pids) {
+  Owners owners;
+  // Under the workers' numbers it may list others.
+  if (!procIsOurs()) return owners;
+  const auto network = networkOf("/proc/thread-self");
+  std::vector<OpenSocket> open;
   for (const pid_t worker : pids) {
     for (const pid_t pid : familyOf(worker)) {
+      // Before Linux 5.10 cookies are counted by each network.
+      if (networkOf(procPath(pid, "")) != network) continue;
       forEachSocket(pid, [&](uint64_t inode, const std::string& path) {
-        if (isTcp(path)) found[worker].insert(inode);
+        if (isTcp(path)) open.push_back({worker, pid, inode, numberIn(path)});
       });
     }
   }
-  // Afterwards: what has been connected meanwhile isn't unconnected.
+  // Afterwards: what has been connected meanwhile isn't unconnected, and is left alone.
   std::set<uint64_t> connected;
   for (const TcpSocket& socket : tcpSockets()) connected.insert(socket.inode);
-  for (auto& [pid, inodes] : found)
-    std::erase_if(inodes, [&](uint64_t inode) { return connected.contains(inode); });
-  return found;
+  for (const OpenSocket& socket : open) {
+    if (connected.contains(socket.inode)) continue;
+    if (const auto cookie = cookieOf(socket)) owners[*cookie] = socket.worker;
+  }
+  return owners;
+}
+
+Result<void> probeCookies() {
+  const Fd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!socket) return Error{"socket", errno};
+  auto self = openPidfd(::getpid());
+  if (!self) return self.error();
+  auto copy = copyFd(*self, socket.get());
+  if (!copy) return copy.error();
+  return {};
 }
 
 std::optional<PortHolder> findPortHolder(uint16_t port, std::chrono::milliseconds limit) {

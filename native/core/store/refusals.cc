@@ -88,6 +88,7 @@ std::optional<GoneSocket> parseGoneSocket(std::string_view message) {
   if (gone.idiag_state != kTcpClose || gone.id.idiag_dport == 0) return std::nullopt;
 
   GoneSocket found{};
+  found.cookie = uint64_t{gone.id.idiag_cookie[1]} << 32 | gone.id.idiag_cookie[0];
   if (gone.idiag_family == AF_INET) {
     found.peer.v4.sin_family = AF_INET;
     found.peer.v4.sin_port = gone.id.idiag_dport;
@@ -119,32 +120,19 @@ std::optional<GoneSocket> parseGoneSocket(std::string_view message) {
   return found;
 }
 
-std::vector<pid_t> whoTriesAgain(const Unconnected& before, const Unconnected& now) {
-  std::vector<pid_t> who;
-  for (const auto& [pid, inodes] : now) {
-    const auto earlier = before.find(pid);
-    if (earlier == before.end() || earlier->second.empty()) continue;
-    const bool hasNew = std::any_of(inodes.begin(), inodes.end(), [&](uint64_t inode) {
-      return !earlier->second.contains(inode);
-    });
-    if (hasNew) who.push_back(pid);
-  }
-  return who;
-}
-
-bool RefusalTally::note(const std::string& address, TimePoint at) {
+RefusalTally::Verdict RefusalTally::note(const std::string& address, TimePoint at) {
   const auto found = addresses_.find(address);
   if (found == addresses_.end()) {
     if (addresses_.size() < kAddresses) addresses_.emplace(address, Address{at});
-    return false;
+    return Verdict::Nothing;
   }
   Address& known = found->second;
-  if (known.settled || at - known.first < kSuspect || at - known.looked < kBetweenLooks)
-    return false;
+  if (known.settled || at - known.first < kSuspect) return Verdict::Nothing;
+  if (at - known.looked < kBetweenLooks) return Verdict::Suspect;
   known.looked = at;
   // Whoever it is, it's none of ours.
   if (++known.looks > kLooks) known.settled = true;
-  return !known.settled;
+  return known.settled ? Verdict::Nothing : Verdict::Look;
 }
 
 void RefusalTally::settle(const std::string& address) {
@@ -157,18 +145,21 @@ struct RefusalWatch::Mailbox {
   std::mutex watchMutex;
   RefusalWatch* watch;  // null: nobody's interested any more
 
-  void deliver(const std::shared_ptr<Mailbox>& self, const std::string& address, Unconnected now) {
+  void deliver(const std::shared_ptr<Mailbox>& self, Owners owners) {
     const std::lock_guard lock(watchMutex);
     if (watch == nullptr) return;
-    watch->loop_.post([self, address, now = std::move(now)]() mutable {
+    watch->loop_.post([self, owners = std::move(owners)]() mutable {
       // On the store's thread, which alone sets it to null.
-      if (self->watch != nullptr) self->watch->onLooked(address, std::move(now));
+      if (self->watch == nullptr) return;
+      self->watch->looking_ = false;
+      self->watch->owners_ = std::move(owners);
     });
   }
 };
 
 Result<std::unique_ptr<RefusalWatch>> RefusalWatch::create(Loop& loop, std::vector<pid_t> pids,
                                                            OnFound onFound) {
+  if (auto told = probeCookies(); !told) return told.error();
   auto socket = openMessages();
   if (!socket) return socket.error();
   auto watch = std::unique_ptr<RefusalWatch>(
@@ -212,34 +203,29 @@ void RefusalWatch::onReady(uint32_t) {
     if (size < 0) return;
     if (++messages_ == kMessages) return stop();
     const auto gone = parseGoneSocket({buffer, static_cast<size_t>(size)});
-    if (gone && gone->wasRefused) onRefused(gone->peer);
+    if (gone && gone->wasRefused) onRefused(*gone);
   }
 }
 
-void RefusalWatch::onRefused(const SocketAddress& peer) {
-  const std::string address = PeerName(peer).text();
-  if (!tally_.note(address, loop_.now())) return;
-  if (!isHere(peer)) return tally_.settle(address);
-  look(address);
+void RefusalWatch::onRefused(const GoneSocket& gone) {
+  const std::string address = PeerName(gone.peer).text();
+  const auto verdict = tally_.note(address, loop_.now());
+  if (verdict == RefusalTally::Verdict::Nothing) return;
+  const auto owner = owners_.find(gone.cookie);
+  if (owner == owners_.end() && verdict != RefusalTally::Verdict::Look) return;
+  if (!isHere(gone.peer)) return tally_.settle(address);
+  if (owner == owners_.end()) return look();
+  tally_.settle(address);
+  onFound_(owner->second, address);
 }
 
-void RefusalWatch::look(const std::string& address) {
+void RefusalWatch::look() {
   if (looking_) return;
-  auto thread = Thread::start([mailbox = mailbox_, address, pids = pids_] {
-    mailbox->deliver(mailbox, address, findUnconnected(pids));
-  });
+  auto thread = Thread::start(
+      [mailbox = mailbox_, pids = pids_] { mailbox->deliver(mailbox, findOwners(pids)); });
   if (!thread) return;
   looking_ = true;
   thread->leave();
-}
-
-void RefusalWatch::onLooked(const std::string& address, Unconnected now) {
-  looking_ = false;
-  const auto who = whoTriesAgain(looked_[address], now);
-  looked_[address] = std::move(now);
-  if (who.empty()) return;
-  tally_.settle(address);
-  onFound_(who.front(), address);
 }
 
 }  // namespace regroup::store

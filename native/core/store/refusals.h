@@ -7,7 +7,6 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,23 +21,27 @@ namespace regroup::store {
 /// A TCP socket that's gone, as the kernel tells of it.
 struct GoneSocket {
   SocketAddress peer;
+  uint64_t cookie;  // SO_COOKIE's: no other socket has, or ever had, the same
   bool wasRefused;  // it has sent a SYN, and nothing was ever acknowledged
 };
 /// One message of sock_diag(7)'s group of destroyed sockets; nothing where it isn't one.
 std::optional<GoneSocket> parseGoneSocket(std::string_view message);
 
-/// What a look at some processes has found: TCP sockets that are neither connected nor listen, by
-/// inode.
-using Unconnected = std::map<pid_t, std::set<uint64_t>>;
-
-/// Those whose unconnected socket isn't the one of the look before: they have tried anew meanwhile.
-std::vector<pid_t> whoTriesAgain(const Unconnected& before, const Unconnected& now);
+/// What a look at some processes has found: whose each TCP socket is that is neither connected nor
+/// listens, by its cookie.
+using Owners = std::map<uint64_t, pid_t>;
 
 /// Addresses at which connections are refused again and again. Pure.
 class RefusalTally {
  public:
-  /// Notes one. True: it's worth a look who tries, for the first time or again.
-  bool note(const std::string& address, TimePoint at);
+  enum class Verdict : uint8_t {
+    Nothing,
+    Suspect,  // somebody tries again and again
+    Look,     // the same, and it's time to look who, for the first time or again
+  };
+
+  /// Notes one.
+  Verdict note(const std::string& address, TimePoint at);
   /// There's no more to find out.
   void settle(const std::string& address);
 
@@ -56,8 +59,9 @@ class RefusalTally {
 /// PyTorch does for minutes if it takes the agent for the host of a script's own store.
 ///
 /// The kernel tells whoever asks of each TCP socket that's destroyed, and the refused one is, at
-/// each new try. It doesn't tell whose it was. That's found in /proc, by a thread of its own: the
-/// files there may wait for their owner. A thread that does is left behind.
+/// each new try. It doesn't tell whose it was, but its cookie. Which of our workers holds which is
+/// found beforehand, by a thread of its own: what it asks may wait for the owner. A thread that
+/// does is left behind. Whoever closes a refused socket at once isn't found.
 ///
 /// Owner: Engine. Thread: store.
 class RefusalWatch final : public Loop::Watcher {
@@ -65,7 +69,7 @@ class RefusalWatch final : public Loop::Watcher {
   /// `pid`: that of `pids` which tries, itself or by one that it has started.
   using OnFound = std::function<void(pid_t pid, const std::string& address)>;
 
-  /// Fails where the kernel or a filter has no such messages.
+  /// Fails where the kernel or a filter has no such messages, or hides whose a socket is.
   static Result<std::unique_ptr<RefusalWatch>> create(Loop& loop, std::vector<pid_t> pids,
                                                       OnFound onFound);
   ~RefusalWatch() override;
@@ -76,9 +80,8 @@ class RefusalWatch final : public Loop::Watcher {
   struct Mailbox;
 
   RefusalWatch(Loop& loop, Fd socket, std::vector<pid_t> pids, OnFound onFound);
-  void onRefused(const SocketAddress& peer);
-  void look(const std::string& address);
-  void onLooked(const std::string& address, Unconnected now);
+  void onRefused(const GoneSocket& gone);
+  void look();
   void stop();
 
   Loop& loop_;
@@ -86,8 +89,8 @@ class RefusalWatch final : public Loop::Watcher {
   const std::vector<pid_t> pids_;
   const OnFound onFound_;
   RefusalTally tally_;
-  std::map<std::string, Unconnected> looked_;  // the last look's, by address
-  std::shared_ptr<Mailbox> mailbox_;           // what a look tells us through
+  Owners owners_;                     // as the last look has found them
+  std::shared_ptr<Mailbox> mailbox_;  // what a look tells us through
   bool looking_ = false;
   int messages_ = 0;
   Loop::TimerId end_ = 0;
