@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <string>
 
 #include "test/native/support.h"
@@ -67,6 +68,19 @@ inline pid_t numberInParent(pid_t inner) {
     if (status && status->find(line) != std::string::npos) return outer;
   }
   return 0;
+}
+
+/// A number that /proc knows nobody by, nor by the next ones.
+inline pid_t absentNumber() {
+  constexpr pid_t kRoom = 64;
+  pid_t number = 1000;
+  auto numbers = allProcesses();
+  std::sort(numbers.begin(), numbers.end());
+  for (const pid_t taken : numbers) {
+    if (taken >= number + kRoom) break;
+    number = std::max(number, taken + 1);
+  }
+  return number;
 }
 
 }  // namespace support

@@ -183,6 +183,27 @@ TEST("F-N12 where /proc numbers processes as somebody else does, nobody is taken
   CHECK_EQ(*result, 0);
 }
 
+TEST("F-N12 whether a stray has ended is its pidfd's to tell, whatever /proc shows by its number") {
+  const auto result = inPidNamespace(Proc::Parents, [] {
+    // Of us, who live on, and of nobody.
+    for (const pid_t number : {numberInParent(::getpid()), absentNumber()}) {
+      Stray stray;
+      stray.pid = strangerWithNumber(number);
+      auto pidfd = openPidfd(stray.pid);
+      if (stray.pid == 0 || !pidfd) return 3;
+      stray.pidfd = *std::move(pidfd);
+      if (hasEnded(stray)) return 1;
+      (void)::kill(stray.pid, SIGKILL);
+      if (!waitReadable(stray.pidfd, kLong)) return 4;
+      if (!hasEnded(stray)) return 2;
+    }
+    return 0;
+  });
+  if (!result) return tap::skip("needs a pid namespace of its own: root");
+
+  CHECK_EQ(*result, 0);
+}
+
 TEST("who is in a session that began outside of the namespace is found, too") {
   const auto result = inPidNamespace(Proc::Own, [] {
     if (::getsid(0) != 0) return 2;

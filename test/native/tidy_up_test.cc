@@ -8,6 +8,7 @@
 #include "core/process/supervisor.h"
 #include "test/native/dead_disk.h"
 #include "test/native/group_harness.h"
+#include "test/native/namespace.h"
 
 using namespace regroup;
 using namespace support;
@@ -324,6 +325,38 @@ TEST("F-N10 a worker that is stuck in execve is given up, and its group ends") {
   REQUIRE_EQ(ended.stuck.size(), 1u);
   CHECK_EQ(ended.stuck[0].pid, started.pids[0]);
   CHECK(ended.stuck[0].state == 'S' || ended.stuck[0].state == 'D');
+}
+
+TEST(
+    "F-N12 where /proc shows another namespace's numbers, whom the cgroup holds is signalled and "
+    "told, and nobody else") {
+  if (!canMakeCgroups()) return tap::skip("needs a cgroup of its own");
+  for (const auto& way : {std::vector<std::string>{}, {"cgroup-kill"}}) {
+    const auto result = inPidNamespace(Proc::Parents, [&way] {
+      // The workers' numbers are those of nobody in /proc.
+      writeFile("/proc/sys/kernel/ns_last_pid", std::to_string(absentNumber()));
+      TempDir folder;
+      Witness witness(folder);
+      Harness harness(way);
+      GroupPlan plan = group(1, witness, {{"stubborn-daemon"}});
+      plan.tidyUp.grace = 200ms;
+      harness->startGroup(std::move(plan));
+      (void)harness.next<Started>();
+      const pid_t daemon = await(witness, "daemon");
+      const pid_t stranger = strangerWithNumber(numberInParent(daemon));
+      if (daemon == 0 || stranger == 0) return 3;
+
+      harness->stopGroup(1, kKill);
+      (void)harness.next<Exited>();
+      const Ended ended = harness.next<Ended>();
+
+      if (!witness.reader().ended()) return 4;
+      if (ended.strays.size() != 1 || ended.strays[0].pid != daemon) return 1;
+      return ::waitpid(stranger, nullptr, WNOHANG) == 0 ? 0 : 2;
+    });
+    if (!result) return tap::skip("needs a pid namespace of its own: root");
+    CHECK_EQ(*result, 0);
+  }
 }
 
 TAP_MAIN

@@ -26,13 +26,18 @@ constexpr int kMostGraces = 5;
 /// Between two looks where no pidfd tells of an end.
 constexpr milliseconds kNoPidfdPause = 10ms;
 
+/// What /proc shows of one. Nothing: it's gone, or the number is somebody else's there.
+std::optional<ProcessStatus> shownOf(pid_t pid) {
+  return procIsOurs() ? statusOf(pid) : std::nullopt;
+}
+
 bool isRunning(const ProcessStatus& status) {
   return status.state == 'R' || status.state == 'D';
 }
 
 /// Whoever ignores SIGTERM and works on has something to finish, such as Python's resource tracker.
 bool isTidying(pid_t pid) {
-  const auto status = statusOf(pid);
+  const auto status = shownOf(pid);
   return status && isRunning(*status) && (status->ignored & signalBit(SIGTERM)) != 0;
 }
 
@@ -200,7 +205,7 @@ void StraySweep::act() {
 
 /// Whether it runs, waits for the disk, or has run lately.
 bool StraySweep::isBusy(Known& known, TimePoint now) {
-  const auto status = statusOf(known.stray.pid);
+  const auto status = shownOf(known.stray.pid);
   if (!status) return false;
   if (!known.lastRun || isRunning(*status) || known.switches != status->switches) {
     known.switches = status->switches;
