@@ -87,7 +87,7 @@ export function resolve(command: CommandName, values: Values, env: Env): LaunchC
   }
   const signals = parseSignals(values, warn);
   refuseWhatIsNotThereYet(values, counts, meeting, nodeRank);
-  const place = { counts, meeting, endpoints, conf: rdzvConf, nodeRank };
+  const place = { counts, meeting, endpoints, conf: rdzvConf, nodeRank, env };
   const access = () => etcdAccessOf(command, rdzvConf, env, warn);
   const nodes = nodesOptions(values, place, access, warn);
   if (env.TORCHELASTIC_ENABLE_FILE_TIMER === '1') {

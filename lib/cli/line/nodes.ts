@@ -3,7 +3,7 @@ import type { EtcdAccess } from '../../options/nodes.js';
 import { maxLeaseMs, minLeaseMs } from '../../options/nodes.js';
 import { type Address, addressOf } from '../../util/address.js';
 import { maxTimerMs } from '../../util/duration.js';
-import type { Values } from '../options/spec.js';
+import type { Env, Values } from '../options/spec.js';
 import { isEtcd, type Meeting, type NodeCounts } from './meeting.js';
 import { pythonInt } from './python-text.js';
 import { confFlag } from './rdzv-conf.js';
@@ -24,6 +24,7 @@ export interface Nodes {
   readonly endpoints: readonly Address[];
   readonly conf: ReadonlyMap<string, string>;
   readonly nodeRank: number;
+  readonly env: Env;
 }
 
 /**
@@ -33,7 +34,7 @@ export interface Nodes {
  */
 export function nodesOptions(
   values: Values,
-  { counts, meeting, endpoints, conf, nodeRank }: Nodes,
+  { counts, meeting, endpoints, conf, nodeRank, env }: Nodes,
   access: () => EtcdAccess,
   warn: (text: string) => void,
 ): Partial<LaunchOptions> {
@@ -51,7 +52,7 @@ export function nodesOptions(
   return {
     ...(isStatic
       ? staticOptions(values, counts, conf, nodeRank, warn)
-      : elasticOptions(values, conf, nodeRank)),
+      : elasticOptions(values, conf, nodeRank, env)),
     ...(isAtEtcd ? etcdOptions(conf, access()) : {}),
     minNodes: isStatic ? maxNodes : minNodes,
     maxNodes,
@@ -111,12 +112,14 @@ function elasticOptions(
   values: Values,
   conf: ReadonlyMap<string, string>,
   nodeRank: number,
+  env: Env,
 ): Partial<LaunchOptions> {
   if (conf.get('store_type')?.trim().toLowerCase() === 'file') {
     values.refuse('rdzv_conf', "nodes can't meet at a file", 'store_type=tcp');
   }
   const seconds = (key: string): number | undefined => pythonInt(conf.get(key) ?? '');
   const isHost = confFlag(conf, 'is_host');
+  const hint = values.isGiven('node_rank') ? nodeRank : schedulersRank(env);
   const joinTimeout = seconds('join_timeout');
   const lastCall = seconds('last_call_timeout');
   const leaseMs = toMs(
@@ -129,13 +132,25 @@ function elasticOptions(
     ...(joinTimeout === undefined ? {} : { joinTimeoutMs: toMs(joinTimeout) }),
     ...(lastCall === undefined ? {} : { lastCallMs: toMs(lastCall) }),
     ...(isLeaseGiven && leaseMs >= minLeaseMs ? { leaseMs: Math.min(leaseMs, maxLeaseMs) } : {}),
-    ...(values.isGiven('node_rank') && isHint(nodeRank) ? { nodeRank } : {}),
+    ...(hint !== undefined && isHint(hint) ? { nodeRank: hint } : {}),
   };
 }
 
 /** Whether a node's number says something about the order of several. */
 export function isHint(nodeRank: number): boolean {
   return Number.isSafeInteger(nodeRank) && nodeRank >= 0;
+}
+
+/**
+ * This node's number among those of the scheduler's job: of a Slurm step, or of an Indexed Job of Kubernetes.
+ *
+ * @source Slurm 25.05, srun, output environment variables; Kubernetes 1.34, Job, completion mode
+ */
+function schedulersRank(env: Env): number | undefined {
+  const numbers = [env.SLURM_NODEID, env.JOB_COMPLETION_INDEX].filter(text =>
+    /^\d+$/.test(text ?? ''),
+  );
+  return numbers[0] === undefined ? undefined : Number(numbers[0]);
 }
 
 function localAddrOf(values: Values): Partial<LaunchOptions> {

@@ -143,6 +143,26 @@ const meanings: readonly [title: string, line: string, env: Env, nodes: object][
   ['so is 0, where it is given', c10d, { PET_NODE_RANK: '0' }, { ...elasticNodes, nodeRank: 0 }],
   ['a hint below 0 is none', `${c10d} --node-rank=-1`, {}, elasticNodes],
   [
+    "without one it's the node's number in its Slurm step",
+    c10d,
+    { SLURM_NODEID: '0', JOB_COMPLETION_INDEX: '7' },
+    { ...elasticNodes, nodeRank: 0 },
+  ],
+  [
+    "or the pod's in its Indexed Job",
+    etcd,
+    { SLURM_NODEID: '', JOB_COMPLETION_INDEX: '7' },
+    { ...etcdNodes, nodeRank: 7 },
+  ],
+  [
+    'an option wins over the scheduler',
+    `${c10d} --node-rank=-1`,
+    { SLURM_NODEID: '3' },
+    elasticNodes,
+  ],
+  ['a number that is none says nothing', c10d, { SLURM_NODEID: '-1' }, elasticNodes],
+  ['static ranks are told, and not guessed', '--nnodes=2', { SLURM_NODEID: '1' }, fixed],
+  [
     'the address that others reach this node at',
     `${c10d} --local-addr=[fd00::7]`,
     {},
