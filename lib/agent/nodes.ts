@@ -40,16 +40,24 @@ export function rendezvousOf(job: Job, around: NodeSurroundings): Rendezvous & P
 
 function together(job: Job, { core, happen, tell, nowMs }: NodeSurroundings): Together {
   const { settings, localWorldSize, runId } = job;
-  const { minNodes, maxNodes, nodesPerUnit, nodeRank } = settings;
+  const { minNodes, maxNodes, nodesPerUnit, nodesSet, groupSize, spares } = settings;
   const name = hostname();
   const options = {
     ...settings,
     runId,
     agent: `${name}.${randomName(8)}`,
     hostname: name,
-    ...(nodeRank === undefined ? {} : { nodeRank }),
     localWorldSize,
-    settings: { version: tableVersion, minNodes, maxNodes, nodesPerUnit },
+    // In one order for all, as they are compared as a whole.
+    settings: {
+      version: tableVersion,
+      minNodes,
+      maxNodes,
+      nodesPerUnit,
+      nodesSet: [...new Set(nodesSet)].sort((a, b) => a - b),
+      groupSize,
+      ...(spares === undefined ? {} : { spares }),
+    },
     policy: failurePolicyOf(settings),
   };
   const closing = new AbortController();

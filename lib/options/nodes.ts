@@ -5,6 +5,7 @@ import {
   type Check,
   fieldsOf,
   flag,
+  isList,
   isText,
   isWhole,
   milliseconds,
@@ -68,6 +69,14 @@ export interface NodesOptions {
   readonly maxNodes?: number;
   /** Rounds have a multiple of so many nodes. It divides `maxNodes`. @default 1 */
   readonly nodesPerUnit?: number;
+  /** The numbers of nodes that a round may have, each from `minNodes` to `maxNodes`. @default []: any of them */
+  readonly nodesSet?: readonly number[];
+  /** Nodes that may wait beyond `maxNodes` for one of them to be gone; one more ends after the join time-out. @default any number */
+  readonly spares?: number;
+  /** Nodes with one name (a rack's, an NVLink domain's) have group ranks that follow each other. @default none */
+  readonly nodeGroup?: string;
+  /** Rounds have a multiple of so many nodes of each group. It divides `maxNodes`, and needs a `nodeGroup`. @default 1 */
+  readonly groupSize?: number;
   /** `c10d`: at one node's own server. `static`: so too, with group ranks that are given. `etcd`: at an etcd v3. @default 'c10d' */
   readonly rdzvBackend?: RdzvBackend;
   /**
@@ -103,6 +112,8 @@ export interface NodesOptions {
 export const nodesDefaults = {
   minNodes: 1,
   nodesPerUnit: 1,
+  nodesSet: [] as readonly number[],
+  groupSize: 1,
   rdzvBackend: 'c10d',
   lastCallMs: 30_000,
   joinTimeoutMs: 600_000,
@@ -127,6 +138,13 @@ export const nodesChecks: Readonly<Record<keyof NodesOptions, Check>> = {
   minNodes: nodes,
   maxNodes: nodes,
   nodesPerUnit: nodes,
+  nodesSet: [
+    value => isList(value) && value.every(each => nodes[0](each)),
+    'a list of whole numbers from 1 to 100000',
+  ],
+  spares: [value => isWhole(value, 0, 100_000), 'a whole number from 0 to 100000'],
+  nodeGroup: text,
+  groupSize: nodes,
   rdzvBackend: oneOf('c10d', 'static', 'etcd'),
   rdzvEndpoint: [
     isEndpoint,
@@ -162,6 +180,42 @@ function isEndpoint(value: unknown): boolean {
   return typeof addresses === 'object' && addresses.every(({ port = 0 }) => port > 0);
 }
 
+/** Numbers of nodes that a job is given. */
+export interface Sizes {
+  readonly minNodes: number;
+  readonly maxNodes: number;
+  readonly nodesPerUnit: number;
+  readonly nodesSet: readonly number[];
+  readonly groupSize: number;
+}
+
+/** What of them doesn't fit together: nothing, or the first such option, why, and what would. */
+export function sizesProblem(
+  sizes: Sizes,
+):
+  | { readonly option: 'nodesPerUnit' | 'groupSize' | 'nodesSet'; why: string; accepted: string }
+  | undefined {
+  const { minNodes, maxNodes, nodesPerUnit, nodesSet, groupSize } = sizes;
+  for (const [option, size] of [
+    ['nodesPerUnit', nodesPerUnit],
+    ['groupSize', groupSize],
+  ] as const) {
+    const why = `${size} does not divide the most nodes, ${maxNodes}`;
+    if (maxNodes % size !== 0) return { option, why, accepted: 'a divisor of it' };
+  }
+  const isLegal = (each: number): boolean =>
+    each >= minNodes && each <= maxNodes && each % nodesPerUnit === 0 && each % groupSize === 0;
+  const wrong = nodesSet.find(each => !isLegal(each));
+  if (wrong === undefined) return undefined;
+  const multiples = [nodesPerUnit, groupSize].filter(each => each > 1);
+  const what = multiples.length === 0 ? 'numbers' : `multiples of ${multiples.join(' and ')}`;
+  return {
+    option: 'nodesSet',
+    why: `a round can't have ${wrong} nodes`,
+    accepted: `${what} from ${minNodes} to ${maxNodes}`,
+  };
+}
+
 /** What remains of a job's options once those of one node have been checked and have their defaults. */
 type Given = Readonly<Pick<Required<NodesOptions>, keyof typeof nodesDefaults>> &
   Omit<NodesOptions, keyof typeof nodesDefaults> & { readonly runId?: string };
@@ -172,7 +226,7 @@ type Given = Readonly<Pick<Required<NodesOptions>, keyof typeof nodesDefaults>> 
  * @throws ERR_OPTION
  */
 export function nodesTogether(given: Given): Pick<NodesOptions, 'isHost'> & { maxNodes: number } {
-  const { minNodes, nodesPerUnit, rdzvBackend, rdzvEndpoint, nodeRank, runId } = given;
+  const { minNodes, rdzvBackend, rdzvEndpoint, nodeRank, runId } = given;
   const { maxNodes = minNodes } = given;
   const refuse = (option: keyof NodesOptions | 'runId', problem: string): never => {
     throw launchError('ERR_OPTION', [option, problem]);
@@ -181,13 +235,15 @@ export function nodesTogether(given: Given): Pick<NodesOptions, 'isHost'> & { ma
   if (maxNodes < minNodes) {
     refuse('maxNodes', `${maxNodes} is below minNodes, ${minNodes}; give as many at least`);
   }
-  if (maxNodes % nodesPerUnit !== 0) {
-    const problem = `${nodesPerUnit} does not divide maxNodes, ${maxNodes}; give a divisor of it`;
-    refuse('nodesPerUnit', problem);
-  }
+  const sizes = sizesProblem({ ...given, maxNodes });
+  if (sizes !== undefined) refuse(sizes.option, `${sizes.why}; give ${sizes.accepted}`);
   const isHost = given.isHost === undefined ? {} : { isHost: given.isHost };
   if (maxNodes === 1) return { maxNodes, ...isHost };
 
+  if (rdzvBackend === 'static' && given.nodeGroup !== undefined)
+    refuse('nodeGroup', 'with static the ranks are given; give another backend, or no group');
+  if (given.groupSize > 1 && given.nodeGroup === undefined)
+    refuse('nodeGroup', `groups of ${given.groupSize} nodes need it; give the name of this node's`);
   const same = 'the same on all nodes';
   if (rdzvEndpoint === undefined)
     refuse('rdzvEndpoint', `several nodes need a place to meet; give HOST:PORT, ${same}`);

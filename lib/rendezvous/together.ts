@@ -5,12 +5,13 @@ import { maxTimerMs } from '../util/duration.js';
 import type { LeaderOptions } from './job/lead.js';
 import { type ParticipantEvent, step, type Told } from './job/participant.js';
 import { type Ending, type JobVerdict, placeOf } from './job/shared.js';
+import { isTooMany } from './job/spares.js';
 import { initialParticipant, type ParticipantState } from './job/state.js';
 import { keepMembership, type Membership, type MembershipOptions } from './membership.js';
 import type { BreakReason, LastVerdict, Rendezvous, RendezvousEvent } from './rendezvous.js';
 import { createStores, type Stores } from './stores.js';
 import { followTable, leaveNothing, type Table } from './table.js';
-import { asRendezvousError, refusal, tooFew, unreachable } from './words.js';
+import { asRendezvousError, refusal, tooFew, tooMany, unreachable } from './words.js';
 import { createWriter, type Writer } from './writer.js';
 
 /** The rendezvous of a job on several nodes: performs what `participant.ts` decides. */
@@ -30,6 +31,7 @@ export interface TogetherOptions extends LeaderOptions {
   readonly runId: string;
   readonly hostname: string;
   readonly nodeRank?: number;
+  readonly nodeGroup?: string;
   readonly localWorldSize: number;
   readonly joinTimeoutMs: number;
 }
@@ -301,8 +303,11 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
       if (membership?.lease() === undefined) {
         return giveUp(launchError('ERR_RENDEZVOUS', [unreachable(joinTimeoutMs)]));
       }
-      // Whoever is more than a round takes waits for a vacancy, however long.
+      // Whoever is more than a round takes waits for a vacancy, however long, unless it's one too many for that, too.
       const round = state.view.round?.value;
+      if (isTooMany(state.view, options.agent, settings)) {
+        return giveUp(launchError('ERR_RENDEZVOUS', [tooMany(settings, joinTimeoutMs)]));
+      }
       if (round !== undefined && round.ending === undefined) limitJoin();
       else giveUp(launchError('ERR_RENDEZVOUS', [tooFew(state.view, settings, joinTimeoutMs)]));
     }, joinTimeoutMs);
@@ -369,10 +374,11 @@ function prefixOf(runId: string): string {
 }
 
 function beginningOf(options: TogetherOptions, address: string): ParticipantState {
-  const { agent, hostname, nodeRank, localWorldSize } = options;
+  const { agent, hostname, nodeRank, nodeGroup, localWorldSize } = options;
   const hint = nodeRank === undefined ? {} : { hint: nodeRank };
+  const group = nodeGroup === undefined ? {} : { group: nodeGroup };
   return initialParticipant(
-    { agent, node: `${hostname} (${address})`, localWorldSize, ...hint },
+    { agent, node: `${hostname} (${address})`, localWorldSize, ...group, ...hint },
     options,
   );
 }

@@ -10,9 +10,14 @@ export function refusal(theirs: Settings, ours: Settings): string {
   return `the job was started with ${say(theirs)}, and this node with ${say(ours)}; give all nodes the same, or another --rdzv-id`;
 }
 
-function say({ minNodes, maxNodes, nodesPerUnit }: Settings): string {
-  const nodes = minNodes === maxNodes ? minNodes : `${minNodes}:${maxNodes}`;
-  return `--nnodes ${nodes}${nodesPerUnit === 1 ? '' : ` --nnodes-unit ${nodesPerUnit}`}`;
+function say({ minNodes, maxNodes, nodesPerUnit, nodesSet, groupSize, spares }: Settings): string {
+  return [
+    `--nnodes ${minNodes === maxNodes ? minNodes : `${minNodes}:${maxNodes}`}`,
+    ...(nodesPerUnit === 1 ? [] : [`--nnodes-unit ${nodesPerUnit}`]),
+    ...(nodesSet.length === 0 ? [] : [`--nnodes-set ${nodesSet.join(',')}`]),
+    ...(groupSize === 1 ? [] : [`--group-size ${groupSize}`]),
+    ...(spares === undefined ? [] : [`--spares ${spares}`]),
+  ].join(' ');
 }
 
 /** Who came, and that it wasn't enough. */
@@ -24,6 +29,11 @@ export function tooFew(view: View, { minNodes }: Settings, afterMs: number): str
     return `workers of ${busy.join(', ')} have not ended in ${afterMs / 1000} s, and a round can't begin beside them; a limit for what saves is --preempt-limit, and --shutdown-timeout for the rest`;
   const came = nodes.length === 0 ? 'none' : `${nodes.length} (${nodes.join(', ')})`;
   return `${minNodes} nodes are needed, and ${came} came in ${afterMs / 1000} s; start the others with the same --rdzv-id and --rdzv-endpoint, or give them more time with --rdzv-conf join_timeout=SECONDS`;
+}
+
+/** What one is told that waits beside a round and all its spares. */
+export function tooMany({ maxNodes, spares = 0 }: Settings, afterMs: number): string {
+  return `the job has had its ${maxNodes} nodes and ${spares} spares for ${afterMs / 1000} s, and this node is one too many; give all nodes a higher --spares, or start fewer of them`;
 }
 
 export function unreachable(afterMs: number): string {

@@ -34,6 +34,8 @@ t.test('every option but the entrypoint has a default', t => {
     minNodes: 1,
     maxNodes: 1,
     nodesPerUnit: 1,
+    nodesSet: [],
+    groupSize: 1,
     rdzvBackend: 'c10d',
     lastCallMs: 30_000,
     joinTimeoutMs: 600_000,

@@ -18,6 +18,9 @@ t.test('as many nodes may come as are needed, unless more may', t => {
   t.match(withDefaults(two), { minNodes: 2, maxNodes: 2 });
   t.match(withDefaults({ ...two, maxNodes: 4 }), { minNodes: 2, maxNodes: 4 });
   t.match(withDefaults({ ...two, maxNodes: 6, nodesPerUnit: 3 }), { nodesPerUnit: 3 });
+  t.match(withDefaults({ ...two, maxNodes: 8, nodesSet: [8, 2, 4] }), { nodesSet: [8, 2, 4] });
+  t.match(withDefaults({ ...two, spares: 0 }), { spares: 0 });
+  t.match(withDefaults({ ...two, groupSize: 2, nodeGroup: 'rack1' }), { nodeGroup: 'rack1' });
   t.end();
 });
 
@@ -62,9 +65,31 @@ t.test('what does not fit is refused with the option, what is wrong, and what to
     [
       'nodesPerUnit',
       { ...two, maxNodes: 7, nodesPerUnit: 2 },
-      '2 does not divide maxNodes, 7; give a divisor of it',
+      '2 does not divide the most nodes, 7; give a divisor of it',
     ],
-    ['nodesPerUnit', { ...script, nodesPerUnit: 2 }, '2 does not divide maxNodes, 1'],
+    ['nodesPerUnit', { ...script, nodesPerUnit: 2 }, '2 does not divide the most nodes, 1'],
+    ['groupSize', { ...two, maxNodes: 4, groupSize: 3 }, '3 does not divide the most nodes, 4'],
+    ['nodeGroup', { ...two, groupSize: 2 }, 'groups of 2 nodes need it; give the name of this'],
+    ['nodeGroup', { ...two, nodeGroup: '' }, 'a text'],
+    [
+      'nodeGroup',
+      { ...two, rdzvBackend: 'static', nodeRank: 0, nodeGroup: 'rack1' },
+      'with static the ranks are given; give another backend',
+    ],
+    ['nodesSet', { ...two, nodesSet: 2 }, 'a list of whole numbers from 1'],
+    ['nodesSet', { ...two, nodesSet: [0] }, 'a list of whole numbers from 1'],
+    [
+      'nodesSet',
+      { ...two, maxNodes: 4, nodesSet: [2, 4, 8] },
+      "a round can't have 8 nodes; give numbers from 2 to 4",
+    ],
+    ['nodesSet', { ...two, maxNodes: 4, nodesSet: [1, 2] }, "a round can't have 1 nodes"],
+    [
+      'nodesSet',
+      { ...two, maxNodes: 8, nodesPerUnit: 4, groupSize: 2, nodeGroup: 'a', nodesSet: [8, 6] },
+      "a round can't have 6 nodes; give multiples of 4 and 2 from 2 to 8",
+    ],
+    ['spares', { ...two, spares: -1 }, 'a whole number from 0'],
     ['rdzvBackend', { ...two, rdzvBackend: 'etcd-v2' }, "'c10d' or 'static' or 'etcd'"],
     ['rdzvEndpoint', { ...script, maxNodes: 2, runId: 'job' }, 'several nodes need a place'],
     ['rdzvEndpoint', { ...two, rdzvEndpoint: 'node0' }, 'HOST:PORT with a port from 1'],

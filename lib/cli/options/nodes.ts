@@ -1,8 +1,15 @@
-import { maxLeaseMs, minAgentStallMs, minLeaseMs } from '../../options/nodes.js';
+import type { LaunchOptions } from '../../options/launch-options.js';
+import {
+  maxLeaseMs,
+  minAgentStallMs,
+  minLeaseMs,
+  nodesDefaults,
+  sizesProblem,
+} from '../../options/nodes.js';
 import { durationOf } from '../line/durations.js';
-import { parseNodes } from '../line/meeting.js';
+import { type NodeCounts, parseNodes } from '../line/meeting.js';
 import { readWhole } from '../line/whole.js';
-import type { Feature, OptionSpec } from './spec.js';
+import type { Env, Feature, OptionSpec, Values } from './spec.js';
 
 const option = (name: string, metavar: string, help: string): OptionSpec => ({
   names: [name],
@@ -19,6 +26,26 @@ const option = (name: string, metavar: string, help: string): OptionSpec => ({
 export const nodes: Feature = {
   options: [
     option('--nnodes-unit', 'N', 'Rounds have a multiple of N nodes. It divides MAX. Default: 1.'),
+    option(
+      '--nnodes-set',
+      'N,…',
+      'The only numbers of nodes that rounds may have, each from MIN to MAX.',
+    ),
+    option(
+      '--spares',
+      'N',
+      'Nodes that may wait beyond MAX, for one that is lost. Default: any number.',
+    ),
+    option(
+      '--node-group',
+      'NAME',
+      "What this node is near to, like a rack: the group's nodes have ranks that follow each other. Default: by SLURM_TOPOLOGY_ADDR.",
+    ),
+    option(
+      '--group-size',
+      'N',
+      'Rounds have a multiple of N nodes of each group, and lose N of one that loses a node. It divides MAX. Default: 1.',
+    ),
     option(
       '--lease',
       'TIME',
@@ -40,11 +67,22 @@ export const nodes: Feature = {
       'For a lost node to come back, before the others go on without it. Default: 100ms.',
     ),
   ],
-  read(values) {
-    const { maxNodes, isAlone } = parseNodes(values);
-    const nodesPerUnit = readWhole(values, 'nnodes_unit', 1, 100_000);
-    if (nodesPerUnit !== undefined && maxNodes % nodesPerUnit !== 0)
-      values.refuse('nnodes_unit', `it does not divide ${maxNodes} nodes`, 'a divisor of MAX');
+  read(values, env) {
+    const counts = parseNodes(values);
+    const sizes = sizesOf(values, counts);
+    const spares = readWhole(values, 'spares', 0, 100_000);
+    const isStatic = (values.text('rdzv_backend') ?? 'static') === 'static';
+    const ownGroup = values.text('node_group');
+    const nodeGroup = ownGroup ?? (isStatic ? undefined : groupBySlurm(env));
+    if (nodeGroup === '') values.refuse('node_group', 'it has no name', 'a text');
+    if (isStatic && ownGroup !== undefined && !counts.isAlone)
+      values.refuse(
+        'node_group',
+        'static ranks are given',
+        '--rdzv-backend=c10d beside it, or etcd',
+      );
+    if ((sizes.groupSize ?? 1) > 1 && nodeGroup === undefined && !counts.isAlone)
+      values.refuse('group_size', "this node's group isn't known", '--node-group=NAME beside it');
     const leaseMs = durationOf(values, 'lease');
     const accepted = `a time from ${minLeaseMs}ms to ${maxLeaseMs / 1000}s`;
     if (leaseMs !== undefined && leaseMs < minLeaseMs)
@@ -58,9 +96,11 @@ export const nodes: Feature = {
     }
     const growDebounceMs = durationOf(values, 'grow_debounce');
     const returnGraceMs = durationOf(values, 'return_grace');
-    if (isAlone) return {};
+    if (counts.isAlone) return {};
     return {
-      ...(nodesPerUnit === undefined ? {} : { nodesPerUnit }),
+      ...sizes,
+      ...(spares === undefined ? {} : { spares }),
+      ...(nodeGroup === undefined ? {} : { nodeGroup }),
       ...(leaseMs === undefined ? {} : { leaseMs }),
       ...(agentStallMs === undefined ? {} : { agentStallMs }),
       ...(growDebounceMs === undefined ? {} : { growDebounceMs }),
@@ -68,3 +108,43 @@ export const nodes: Feature = {
     };
   },
 };
+
+const sizeOptions = {
+  nodesPerUnit: 'nnodes_unit',
+  nodesSet: 'nnodes_set',
+  groupSize: 'group_size',
+} as const;
+
+/** @throws CommandLineError */
+function sizesOf(values: Values, { minNodes, maxNodes }: NodeCounts): Partial<LaunchOptions> {
+  const nodesPerUnit = readWhole(values, 'nnodes_unit', 1, 100_000);
+  const groupSize = readWhole(values, 'group_size', 1, 100_000);
+  const set = values.text('nnodes_set');
+  if (set !== undefined && !/^\s*\d+\s*(,\s*\d+\s*)*$/.test(set))
+    values.refuse('nnodes_set', 'it is no list of numbers', 'N,…, like 2,4,8');
+  const given = {
+    ...(nodesPerUnit === undefined ? {} : { nodesPerUnit }),
+    ...(groupSize === undefined ? {} : { groupSize }),
+    ...(set === undefined ? {} : { nodesSet: set.split(',').map(Number) }),
+  };
+  const problem = sizesProblem({ ...nodesDefaults, ...given, minNodes, maxNodes });
+  if (problem !== undefined)
+    values.refuse(sizeOptions[problem.option], problem.why, problem.accepted);
+  return given;
+}
+
+/**
+ * The switch or block that Slurm says this node is at: all but the last part of its address. Without a plugin for the
+ * topology that has one part, the node's name.
+ *
+ * @source Slurm 25.05, srun, output environment variables
+ */
+function groupBySlurm({
+  SLURM_TOPOLOGY_ADDR,
+  SLURM_TOPOLOGY_ADDR_PATTERN,
+}: Env): string | undefined {
+  const parts = (SLURM_TOPOLOGY_ADDR ?? '').split('.');
+  // Dots of the node's name make no parts.
+  const above = (SLURM_TOPOLOGY_ADDR_PATTERN ?? '').split('.').length - 1;
+  return parts.slice(0, above).join('.') || undefined;
+}

@@ -2,7 +2,8 @@ import { emptyLedger, judge } from '../../failures/policy.js';
 import { rootCauseOf } from '../../failures/root-cause.js';
 import type { FailurePolicy } from '../../options/failures.js';
 import type { FailureReport } from '../rendezvous.js';
-import { type Candidate, orderOf } from './order.js';
+import { type Candidate, chosenOf, sizeOf } from './choose.js';
+import { orderOf } from './order.js';
 import { failedRoundOf } from './report.js';
 import {
   type Failure,
@@ -175,10 +176,13 @@ function grow(
   nowMs: number,
 ): Lead {
   const { settings, growDebounceMs } = options;
-  const newcomers = waiting(view, round);
-  const size = sizeOf(settings, round.participants.length + newcomers.length);
   const { enoughSinceMs = nowMs, ...rest } = memory;
-  if (size <= round.participants.length) return { memory: rest };
+  const { participants } = round;
+  const newcomers = waiting(view, round);
+  if (newcomers.length === 0) return { memory: rest };
+  const all = [...participants.map(each => ({ ...each, since: 0 })), ...newcomers];
+  const size = chosenOf(all, participants, settings).length;
+  if (size <= participants.length) return { memory: rest };
   const dueMs =
     size === sizeOf(settings, settings.maxNodes) ? nowMs : enoughSinceMs + growDebounceMs;
   if (nowMs >= dueMs) return { memory: rest, write: end(round, 'growth', newcomers) };
@@ -201,13 +205,17 @@ function form(
   };
   if (!before.every(isOut)) return { memory: rest };
   const candidates = waiting(view, round);
-  const size = sizeOf(settings, candidates.length);
+  const chosen = chosenOf(candidates, before, settings);
+  const size = chosen.length;
   if (size === 0) return { memory: rest };
 
-  const isBack = ({ node }: Participant) => candidates.some(each => each.node === node);
+  // A spare takes the place of one that has said that it goes, and of another one only if that doesn't come back.
+  const { because, agents: gone = [] } = round?.ending ?? {};
+  const isBack = ({ agent, node }: Participant): boolean =>
+    candidates.some(each => each.node === node) || (because === 'left' && gone.includes(agent));
   const isComplete =
-    size === sizeOf(settings, settings.maxNodes) ||
-    (before.length > 0 && size >= before.length && before.every(isBack));
+    before.every(isBack) &&
+    (size === sizeOf(settings, settings.maxNodes) || (before.length > 0 && size >= before.length));
   // A table that came anew, after its server was lost, doesn't know the last round; its members do. Workers of others
   // that were in it may run until their leases would have ended.
   const known = Math.max(-1, ...[...view.members.values()].map(({ value }) => value.state.round));
@@ -217,7 +225,7 @@ function form(
   const dueMs = Math.max(pauseEndMs, isComplete ? nowMs : enoughSinceMs + patienceMs);
   if (nowMs < dueMs) return { memory: { ...rest, enoughSinceMs }, wakeAtMs: dueMs };
 
-  const participants = orderOf(candidates, before, size).map(participantOf);
+  const participants = orderOf(chosen, before).map(participantOf);
   const number = Math.max(round?.number ?? -1, known) + 1;
   const value: SharedRound = {
     number,
@@ -247,13 +255,7 @@ function waiting(view: View, round: SharedRound | undefined): readonly Candidate
 }
 
 /** What's written of one that takes part. */
-function participantOf({ agent, incarnation, node, localWorldSize }: Participant): Participant {
-  return { agent, incarnation, node, localWorldSize };
-}
-
-/** Nodes of the largest round that so many can form; 0: none. */
-function sizeOf({ minNodes, maxNodes, nodesPerUnit }: Settings, nodes: number): number {
-  const most = Math.min(nodes, maxNodes);
-  const size = most - (most % nodesPerUnit);
-  return size < minNodes ? 0 : size;
+function participantOf(member: Participant): Participant {
+  const { agent, incarnation, node, localWorldSize, group } = member;
+  return { agent, incarnation, node, localWorldSize, ...(group === undefined ? {} : { group }) };
 }

@@ -1,54 +1,50 @@
+import { type Candidate, firstOrder, ranksOf } from './choose.js';
 import type { Participant } from './shared.js';
 
-/** A node that may take part in the next round. */
-export interface Candidate extends Participant {
-  readonly hint?: number;
-  /** When it came, in whatever unit. */
-  readonly since: number;
-}
-
 /**
- * Who takes part in the next round, in the order of their group ranks. Those who took part in the last one come first,
- * and keep their ranks where these still are; the others fill the holes, in their first order.
+ * The next round's nodes in the order of their group ranks. Those who took part in the last one keep their ranks where
+ * these still are; the others fill the holes, beside nodes of their group if they can, else in their first order. Nodes
+ * of a group follow each other, whatever rank that costs.
  *
  * @param before of the last round
- * @param count how many take part
  */
 export function orderOf(
-  candidates: readonly Candidate[],
+  chosen: readonly Candidate[],
   before: readonly Participant[],
-  count: number,
 ): readonly Candidate[] {
-  const rankBefore = (candidate: Candidate): number =>
-    before.findIndex(({ node }) => node === candidate.node);
-  const wasIn = (candidate: Candidate): boolean => rankBefore(candidate) >= 0;
-  const chosen = [...candidates]
-    .sort(
-      (a, b) =>
-        Number(wasIn(b)) - Number(wasIn(a)) ||
-        (wasIn(a) ? rankBefore(a) - rankBefore(b) : a.since - b.since || firstOrder(a, b)),
-    )
-    .slice(0, count);
-
   const places: (Candidate | undefined)[] = chosen.map(() => undefined);
   const others: Candidate[] = [];
+  const ranks = ranksOf(before);
   for (const candidate of chosen) {
-    const rank = rankBefore(candidate);
+    const rank = ranks.get(candidate.node) ?? chosen.length;
     // Two agents of one node can't both have its place.
-    if (rank >= 0 && rank < count && places[rank] === undefined) places[rank] = candidate;
+    if (rank < chosen.length && places[rank] === undefined) places[rank] = candidate;
     else others.push(candidate);
   }
   others.sort(firstOrder);
-  return places.map(placed => placed ?? (others.shift() as Candidate)); // as many as holes
+  const order: Candidate[] = [];
+  for (const [rank, placed] of places.entries()) {
+    order.push(placed ?? (takeBeside(others, order.at(-1), places[rank + 1]) as Candidate)); // as many as holes
+  }
+  return together(order);
 }
 
-const natural = new Intl.Collator('en', { numeric: true });
+/** Takes the first one of a neighbour's group, else the first one. */
+function takeBeside(
+  others: Candidate[],
+  ...neighbours: readonly (Candidate | undefined)[]
+): Candidate | undefined {
+  const groups = neighbours.map(each => each?.group);
+  const found = others.findIndex(({ group }) => group !== undefined && groups.includes(group));
+  return others.splice(Math.max(found, 0), 1)[0];
+}
 
-/** By hints, else by names: node2 before node10. */
-function firstOrder(a: Candidate, b: Candidate): number {
-  return (
-    (a.hint ?? Number.MAX_SAFE_INTEGER) - (b.hint ?? Number.MAX_SAFE_INTEGER) ||
-    natural.compare(a.node, b.node) ||
-    (a.agent < b.agent ? -1 : Number(a.agent > b.agent))
-  );
+/** Moves nodes of a group to the first one of them. */
+function together(order: readonly Candidate[]): readonly Candidate[] {
+  const groupOf = (each: Candidate): unknown => each.group ?? each;
+  const first = new Map<unknown, number>();
+  for (const [rank, each] of order.entries())
+    if (!first.has(groupOf(each))) first.set(groupOf(each), rank);
+  const firstOf = (each: Candidate): number => first.get(groupOf(each)) ?? 0;
+  return [...order].sort((a, b) => firstOf(a) - firstOf(b));
 }

@@ -216,11 +216,7 @@ function answered(
   return { state, told: [told] };
 }
 
+/** Both have been written by one version, or their first field differs. */
 function isSame(a: Settings, b: Settings): boolean {
-  return (
-    a.version === b.version &&
-    a.minNodes === b.minNodes &&
-    a.maxNodes === b.maxNodes &&
-    a.nodesPerUnit === b.nodesPerUnit
-  );
+  return JSON.stringify(a) === JSON.stringify(b);
 }

@@ -24,10 +24,16 @@ export interface Settings {
   readonly maxNodes: number;
   /** Rounds have a multiple of so many nodes. */
   readonly nodesPerUnit: number;
+  /** The numbers of nodes that a round may have; empty: any between. */
+  readonly nodesSet: readonly number[];
+  /** Rounds have a multiple of so many nodes of each group. */
+  readonly groupSize: number;
+  /** How many nodes may wait beyond `maxNodes`. Absent: any number. */
+  readonly spares?: number;
 }
 
 /** Grows with each change that agents of another version wouldn't understand. */
-export const tableVersion = 1;
+export const tableVersion = 2;
 
 /** One agent, as the others know it. */
 export interface Member {
@@ -38,6 +44,8 @@ export interface Member {
   /** Of the node: an agent that comes back has the same. */
   readonly node: string;
   readonly localWorldSize: number;
+  /** Of nodes that are near each other. */
+  readonly group?: string;
   /** Its place in the first order, where the user or the scheduler gave one. */
   readonly hint?: number;
   readonly state: MemberState;
@@ -61,6 +69,7 @@ export interface Participant {
   readonly incarnation: number;
   readonly node: string;
   readonly localWorldSize: number;
+  readonly group?: string;
 }
 
 export interface SharedRound {

@@ -1,15 +1,11 @@
 import t from 'tap';
 import { lead } from '../../../lib/rendezvous/job/lead.js';
-import {
-  emptyView,
-  type Member,
-  tableVersion,
-  type View,
-} from '../../../lib/rendezvous/job/shared.js';
+import { emptyView, type Member, type View } from '../../../lib/rendezvous/job/shared.js';
+import { settingsOf } from './settings.js';
 
 const options = {
   agent: 'agent0',
-  settings: { version: tableVersion, minNodes: 1, maxNodes: 2, nodesPerUnit: 1 },
+  settings: settingsOf({ minNodes: 1, maxNodes: 2 }),
   policy: { maxRestarts: 0, rules: [], resetOnProgress: false },
   lastCallMs: 100,
   returnGraceMs: 100,
@@ -134,6 +130,53 @@ t.test(
       const expected = clock === 'agent0' ? [900_000_000] : restartedAtMs;
       t.match(write, { value: { clock: 'agent0', ledger: { restartedAtMs: expected } } });
     }
+    t.end();
+  },
+);
+
+t.test('MN-32 a spare takes the place of a lost node when that has not come back in time', t => {
+  const lost = { because: 'lost', agents: ['agent1'], delayMs: 0 } as const;
+  const left = { ...lost, because: 'left' } as const;
+  /** A round of agent0 and agent1 that's over; those of `waiting` are ready for another one. */
+  const over = (ending: typeof lost | typeof left, waiting: readonly string[]): View => {
+    const { round, ...view } = liveRound([], []);
+    const all = viewOf(0, 0, 0).members;
+    const members = new Map([...all].filter(([agent]) => waiting.includes(agent)));
+    if (round === undefined) throw new Error('there is one');
+    return { ...view, members, round: { ...round, value: { ...round.value, ending } } };
+  };
+  const isFormedOf = (agents: readonly string[]) => ({
+    value: { number: 1, participants: agents.map(agent => ({ agent })) },
+  });
+
+  const first = lead(over(lost, ['agent0', 'agent2']), undefined, options, 1_000, 0);
+  t.equal(first.write, undefined);
+  t.equal(first.wakeAtMs, 1_100, 'the return grace');
+  const back = over(lost, ['agent0', 'agent1', 'agent2']);
+  t.match(lead(back, first.memory, options, 1_050, 0).write, isFormedOf(['agent0', 'agent1']));
+  const after = lead(over(lost, ['agent0', 'agent2']), first.memory, options, 1_100, 0);
+  t.match(after.write, isFormedOf(['agent0', 'agent2']));
+  const gone = lead(over(left, ['agent0', 'agent2']), undefined, options, 1_000, 0);
+  t.match(gone.write, isFormedOf(['agent0', 'agent2']), 'one that left is not awaited');
+  t.end();
+});
+
+t.test(
+  'MN-46 a live round ends for newcomers that make it a larger legal one, and no others',
+  t => {
+    const settings = settingsOf({ minNodes: 1, maxNodes: 4, nodesSet: [2, 4] });
+    const view = (newcomers: number): View => {
+      const live = liveRound([0, 1], []);
+      const all = [...viewOf(0, 0, ...Array.from({ length: newcomers }, () => -1)).members];
+      return { ...live, members: new Map([...live.members, ...all.slice(2)]) };
+    };
+
+    const third = lead(view(1), undefined, { ...options, settings }, 1_000, 0);
+    t.strictSame([third.write, third.wakeAtMs], [undefined, undefined]);
+    const fourth = lead(view(2), undefined, { ...options, settings }, 1_000, 0);
+    t.match(fourth.write, {
+      value: { ending: { because: 'growth', agents: ['agent2', 'agent3'] } },
+    });
     t.end();
   },
 );

@@ -26,14 +26,29 @@ function play(options: WorldOptions): { outcome: Outcome; world: World } {
       world.turn();
       const ending = world.settled();
       if (ending !== undefined) return end({ ending });
-      if (world.remaining() < options.minNodes) {
-        return end({ ending: 'too few' });
-      }
+      if (!world.isEnough()) return end({ ending: 'too few' });
     }
   } catch (error) {
     return end({ problem: (error as Error).message });
   }
   return end({ problem: 'it never ends' });
+}
+
+/** Which numbers of nodes are legal: of many jobs any, of others some, or what whole groups make up. */
+function sizesOf(seed: number, agents: number, minNodes: number, maxNodes: number) {
+  const any = { nodesSet: [], nodesPerGroup: 0, groupSize: 1 };
+  switch (Math.floor(seed / 20) % 5) {
+    case 0:
+      return { ...any, nodesSet: [...new Set([minNodes, maxNodes])] };
+    case 1:
+      return { ...any, nodesPerGroup: 1 + (seed % 3) };
+    case 2:
+      // Of the last group a node may be missing.
+      if (agents < 2 || maxNodes % 2 !== 0) return { ...any, nodesPerGroup: 2 };
+      return { ...any, nodesPerGroup: 2 + (seed % 2), groupSize: 2 };
+    default:
+      return any;
+  }
 }
 
 t.test('whatever fails in whatever order, there is one world at a time, and an end', async t => {
@@ -43,7 +58,10 @@ t.test('whatever fails in whatever order, there is one world at a time, and an e
     const agents = 1 + (seed % 5);
     const minNodes = 1 + (seed % agents);
     const maxNodes = Math.max(minNodes, agents - (seed % 2));
-    const options = { seed, agents, minNodes, maxNodes, maxRestarts: seed % 4 };
+    const options = {
+      ...{ seed, agents, minNodes, maxNodes, maxRestarts: seed % 4 },
+      ...sizesOf(seed, agents, minNodes, maxNodes),
+    };
     const { outcome, world } = play(options);
     if (outcome.problem !== undefined) {
       t.fail(`seed ${seed}: ${outcome.problem}`, { options, log: world.log.slice(-60) });

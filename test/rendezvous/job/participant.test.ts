@@ -1,11 +1,12 @@
 import t from 'tap';
 import { type ParticipantEvent, step, type Told } from '../../../lib/rendezvous/job/participant.js';
-import { emptyView, tableVersion, type View } from '../../../lib/rendezvous/job/shared.js';
+import { emptyView, type View } from '../../../lib/rendezvous/job/shared.js';
 import { initialParticipant, type ParticipantState } from '../../../lib/rendezvous/job/state.js';
+import { settingsOf } from './settings.js';
 
 const options = {
   agent: 'a',
-  settings: { version: tableVersion, minNodes: 1, maxNodes: 2, nodesPerUnit: 1 },
+  settings: settingsOf({ minNodes: 1, maxNodes: 2 }),
   policy: { maxRestarts: 0, rules: [], resetOnProgress: false },
   lastCallMs: 100,
   returnGraceMs: 100,

@@ -4,13 +4,13 @@ import { type ParticipantEvent, step } from '../../../lib/rendezvous/job/partici
 import {
   emptyView,
   type SharedRound,
-  tableVersion,
   type View,
   withEntry,
   withoutKey,
 } from '../../../lib/rendezvous/job/shared.js';
 import { initialParticipant, type ParticipantState } from '../../../lib/rendezvous/job/state.js';
 import type { Write } from '../../../lib/rendezvous/job/write.js';
+import { settingsOf } from './settings.js';
 
 /**
  * A job of several agents in one process, with a clock of its own: a table with leases and revisions, agents that see it
@@ -26,6 +26,10 @@ export interface WorldOptions {
   readonly minNodes: number;
   readonly maxNodes: number;
   readonly maxRestarts: number;
+  readonly nodesSet: readonly number[];
+  /** Nodes follow each other in groups of so many; 0: they are in none. */
+  readonly nodesPerGroup: number;
+  readonly groupSize: number;
   /** The seed of all that's chosen. */
   readonly seed: number;
 }
@@ -95,16 +99,16 @@ export class World {
   }
 
   start(node: string): void {
-    const { minNodes, maxNodes, maxRestarts } = this.options;
+    const { maxRestarts } = this.options;
     const policy: FailurePolicy = { maxRestarts, rules: [], resetOnProgress: false };
     const name = `${node}.${this.made++}`;
     this.agents.push({
       name,
       state: initialParticipant(
-        { agent: name, node, localWorldSize: 1 },
+        { agent: name, node, localWorldSize: 1, ...this.groupOf(node) },
         {
           agent: name,
-          settings: { version: tableVersion, minNodes, maxNodes, nodesPerUnit: 1 },
+          settings: settingsOf(pick(this.options)),
           policy,
           lastCallMs: 2_000,
           returnGraceMs: 1_000,
@@ -127,6 +131,12 @@ export class World {
       wakeAtMs: undefined,
       ending: undefined,
     });
+  }
+
+  private groupOf(node: string): { group?: string } {
+    const { nodesPerGroup } = this.options;
+    if (nodesPerGroup === 0) return {};
+    return { group: `rack${Math.floor(Number(node.slice(4)) / nodesPerGroup)}` };
   }
 
   get live(): readonly Agent[] {
@@ -470,8 +480,7 @@ export class World {
     if (round.participants[groupRank]?.agent !== agent.name) throw new Error('a rank of another');
     const names = new Set(round.participants.map(each => each.agent));
     if (names.size !== round.participants.length) throw new Error('an agent twice');
-    const { minNodes, maxNodes } = this.options;
-    if (names.size < minNodes || names.size > maxNodes) throw new Error('a round of another size');
+    this.checkSize(round.participants);
     // Who never was in a round can't know of one whose server was lost; its workers end with their fences.
     const knew = this.agents.some(
       ({ name, firstEpoch = this.epoch }) => firstEpoch < this.epoch && names.has(name),
@@ -489,11 +498,44 @@ export class World {
     agent.workers = { round: round.number, isStopping: false, epoch: this.epoch };
   }
 
+  private checkSize(participants: SharedRound['participants']): void {
+    const { minNodes, maxNodes, nodesSet, groupSize } = this.options;
+    const size = participants.length;
+    const isLegal = nodesSet.length === 0 || nodesSet.includes(size);
+    if (size < minNodes || size > maxNodes || !isLegal) throw new Error(`a round of ${size}`);
+    const groups = participants.map(({ node, group }) => {
+      if (group !== this.groupOf(node).group) throw new Error(`${node} in group ${group}`);
+      return group ?? '';
+    });
+    for (const group of new Set(groups)) {
+      const [first, last] = [groups.indexOf(group), groups.lastIndexOf(group)];
+      const count = groups.filter(each => each === group).length;
+      if (count % groupSize !== 0) throw new Error(`${count} of group ${group}`);
+      if (group !== '' && last - first + 1 !== count) throw new Error(`${group} is torn apart`);
+    }
+  }
+
+  /** Whether those who may take part still are enough for a round. */
+  isEnough(): boolean {
+    const { minNodes, maxNodes, nodesSet, groupSize } = this.options;
+    const groups = new Map<string | undefined, number>();
+    for (const agent of this.remaining()) {
+      const { group } = this.groupOf(agent.state.self.node);
+      groups.set(group, (groups.get(group) ?? 0) + 1);
+    }
+    const whole = [...groups.values()].reduce((sum, n) => sum + n - (n % groupSize), 0);
+    for (let size = minNodes; size <= Math.min(whole, maxNodes); size++) {
+      const isLegal = nodesSet.length === 0 || nodesSet.includes(size);
+      if (isLegal && size % groupSize === 0) return true;
+    }
+    return false;
+  }
+
   /** Agents that may take part in a round still. */
-  remaining(): number {
+  private remaining(): readonly Agent[] {
     // A verdict that its server didn't outlive has ended those whom it had reached.
     const isIn = (agent: Agent): boolean => this.epoch === 0 || agent.ending === undefined;
-    return this.live.filter(agent => !agent.isLeaving && isIn(agent)).length;
+    return this.live.filter(agent => !agent.isLeaving && isIn(agent));
   }
 
   /** The verdict that was given, and whether everybody who could know does. */
@@ -503,6 +545,10 @@ export class World {
     // A verdict that its server didn't outlive isn't known to those who come after it.
     return this.epoch > 0 && !endings.has(undefined) ? 'several' : undefined;
   }
+}
+
+function pick({ minNodes, maxNodes, nodesSet, groupSize }: WorldOptions) {
+  return { minNodes, maxNodes, nodesSet, groupSize };
 }
 
 /** Rounds follow each other, and each has an end before the next one. */
