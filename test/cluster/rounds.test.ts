@@ -107,3 +107,53 @@ t.test('MN-29 R-019 R-020 a node too many takes over a vacancy', async t => {
   succeed([one, three]);
   t.strictSame(await codes([first, spare]), [0, 0]);
 });
+
+t.test(
+  'MN-32 a node that comes back in time has its place again, and a spare that of one that leaves',
+  async t => {
+    const cluster = await startCluster(t, 3);
+    const { endpoint } = await cluster.serve();
+    // Far longer than it takes: only one that is back, or isn't awaited, ends it.
+    const meeting = { nnodes: '2', endpoint, options: ['--spares=1', '--return-grace=10m'] };
+    const [one, two, three] = cluster.nodes;
+    const stays = cluster.join(one, meeting);
+    const returns = cluster.join(two, meeting);
+    await allStarted([stays, returns], 0);
+    const spare = cluster.join(three, meeting);
+
+    const back = await two.restart(returns);
+    t.match(await allStarted([stays, back], 1), [
+      { world: 2, rank: 0 },
+      { world: 2, rank: 1 },
+    ]);
+    back.kill('SIGTERM');
+    t.match(await allStarted([stays, spare], 2), [
+      { world: 2, rank: 0 },
+      { world: 2, rank: 1 },
+    ]);
+
+    succeed([one, three]);
+    t.strictSame(await codes([stays, spare]), [0, 0]);
+  },
+);
+
+t.test(
+  'MN-31 MN-46 R-042 rounds have a legal number of nodes, and one that waits ends with the job',
+  async t => {
+    const cluster = await startCluster(t, 4);
+    const { endpoint } = await cluster.serve();
+    const options = ['--nnodes-set=2,4', '--rdzv-conf=last_call_timeout=1'];
+    const meeting = { nnodes: '2:4', endpoint, options };
+    const [one, two, ...others] = cluster.nodes;
+    const first = [one, two].map(node => cluster.join(node, meeting));
+    await allStarted(first, 0);
+
+    const late = others.map(node => cluster.join(node, meeting));
+    for (const { world } of await allStarted([...first, ...late], 1)) t.equal(world, 4);
+    late.at(-1)?.kill('SIGKILL');
+    for (const { world } of await allStarted(first, 2)) t.equal(world, 2, 'and not 3');
+
+    succeed([one, two]);
+    t.strictSame(await codes([...first, ...late.slice(0, 1)]), [0, 0, 0]);
+  },
+);
