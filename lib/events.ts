@@ -213,6 +213,16 @@ export type AgentEvent =
       readonly nodes: readonly string[];
       readonly atMs: number;
     }
+  /** With several nodes: one has failed too often, see `strikes`, and is left out where the others are enough. */
+  | {
+      readonly event: 'node-left-out';
+      /** NAME (ADDRESS). */
+      readonly node: string;
+      readonly failures: number;
+      /** The time within which it has failed so often, and for which it's left out. */
+      readonly perMs: number;
+      readonly atMs: number;
+    }
   /** A hang rule has found a worker. Told again only after the worker has moved. */
   | {
       readonly event: 'hung';

@@ -40,10 +40,13 @@ export function rendezvousOf(job: Job, around: NodeSurroundings): Rendezvous & P
 
 function together(job: Job, { core, happen, tell, nowMs }: NodeSurroundings): Together {
   const { settings, localWorldSize, runId } = job;
+  const { strikes, ...others } = settings;
+  const rule = strikes === 'off' ? undefined : strikes;
   const { minNodes, maxNodes, nodesPerUnit, nodesSet, groupSize, spares } = settings;
   const name = hostname();
   const options = {
-    ...settings,
+    ...others,
+    ...(rule === undefined ? {} : { strikes: rule }),
     runId,
     agent: `${name}.${randomName(8)}`,
     hostname: name,
@@ -80,6 +83,9 @@ function together(job: Job, { core, happen, tell, nowMs }: NodeSurroundings): To
     tell: happen,
     notice: (round, because, nodes) =>
       tell({ event: 'round-broken', round, because, nodes, atMs: nowMs() }),
+    leftOut: node => {
+      if (rule !== undefined) tell({ event: 'node-left-out', node, ...rule, atMs: nowMs() });
+    },
     failed: error => happen({ event: 'broken', error }),
   });
   return {

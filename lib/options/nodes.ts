@@ -6,6 +6,7 @@ import {
   fieldsOf,
   flag,
   isList,
+  isRecord,
   isText,
   isWhole,
   milliseconds,
@@ -77,6 +78,11 @@ export interface NodesOptions {
   readonly nodeGroup?: string;
   /** Rounds have a multiple of so many nodes of each group. It divides `maxNodes`, and needs a `nodeGroup`. @default 1 */
   readonly groupSize?: number;
+  /**
+   * A node whose workers were the root cause of so many failures within any such time is left out for as long, where the
+   * others are enough; or no node is. @default 3 within 600_000
+   */
+  readonly strikes?: { readonly failures: number; readonly perMs: number } | 'off';
   /** `c10d`: at one node's own server. `static`: so too, with group ranks that are given. `etcd`: at an etcd v3. @default 'c10d' */
   readonly rdzvBackend?: RdzvBackend;
   /**
@@ -114,6 +120,7 @@ export const nodesDefaults = {
   nodesPerUnit: 1,
   nodesSet: [] as readonly number[],
   groupSize: 1,
+  strikes: { failures: 3, perMs: 600_000 } as Required<NodesOptions>['strikes'],
   rdzvBackend: 'c10d',
   lastCallMs: 30_000,
   joinTimeoutMs: 600_000,
@@ -145,6 +152,12 @@ export const nodesChecks: Readonly<Record<keyof NodesOptions, Check>> = {
   spares: [value => isWhole(value, 0, 100_000), 'a whole number from 0 to 100000'],
   nodeGroup: text,
   groupSize: nodes,
+  strikes: [
+    value =>
+      value === 'off' ||
+      (isRecord(value) && isWhole(value.failures, 1) && milliseconds[0](value.perMs)),
+    "{ failures, perMs } or 'off'",
+  ],
   rdzvBackend: oneOf('c10d', 'static', 'etcd'),
   rdzvEndpoint: [
     isEndpoint,

@@ -7,6 +7,7 @@ import { type ParticipantEvent, step, type Told } from './job/participant.js';
 import { type Ending, type JobVerdict, placeOf } from './job/shared.js';
 import { isTooMany } from './job/spares.js';
 import { initialParticipant, type ParticipantState } from './job/state.js';
+import { newlyLeftOut } from './job/strikes.js';
 import { keepMembership, type Membership, type MembershipOptions } from './membership.js';
 import type { BreakReason, LastVerdict, Rendezvous, RendezvousEvent } from './rendezvous.js';
 import { createStores, type Stores } from './stores.js';
@@ -49,6 +50,8 @@ export interface TogetherSurroundings {
   tell(event: RendezvousEvent): void;
   /** A round is over for what has happened elsewhere. @param nodes that it's because of */
   notice(round: number, because: Ending['because'], nodes: readonly string[]): void;
+  /** A node has failed too often. */
+  leftOut(node: string): void;
   /** Going on is in vain. */
   failed(error: unknown): void;
 }
@@ -121,6 +124,8 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
         coordination,
         prefix,
         (view, isAnew) => {
+          const strikes = state?.view.round?.value.strikes;
+          for (const node of newlyLeftOut(strikes, view.round?.value.strikes)) around.leftOut(node);
           happen({ event: 'seen', view, isAnew });
           tellFormed();
           stores?.endBefore(view.round?.value.number ?? 0);

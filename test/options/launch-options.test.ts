@@ -36,6 +36,7 @@ t.test('every option but the entrypoint has a default', t => {
     nodesPerUnit: 1,
     nodesSet: [],
     groupSize: 1,
+    strikes: { failures: 3, perMs: 600_000 },
     rdzvBackend: 'c10d',
     lastCallMs: 30_000,
     joinTimeoutMs: 600_000,

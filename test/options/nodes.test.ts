@@ -89,6 +89,8 @@ t.test('what does not fit is refused with the option, what is wrong, and what to
       { ...two, maxNodes: 8, nodesPerUnit: 4, groupSize: 2, nodeGroup: 'a', nodesSet: [8, 6] },
       "a round can't have 6 nodes; give multiples of 4 and 2 from 2 to 8",
     ],
+    ['strikes', { ...two, strikes: 3 }, "{ failures, perMs } or 'off'"],
+    ['strikes', { ...two, strikes: { failures: 0, perMs: 1 } }, "{ failures, perMs } or 'off'"],
     ['spares', { ...two, spares: -1 }, 'a whole number from 0'],
     ['rdzvBackend', { ...two, rdzvBackend: 'etcd-v2' }, "'c10d' or 'static' or 'etcd'"],
     ['rdzvEndpoint', { ...script, maxNodes: 2, runId: 'job' }, 'several nodes need a place'],

@@ -4,10 +4,9 @@ import {
   type RuleAction,
   ruleActions,
 } from '../../options/failures.js';
-import { parseDuration } from '../../util/duration.js';
 import { didYouMean } from '../../util/nearest.js';
 import { signalNamed } from '../../util/signals.js';
-import { durationIn, durationOf } from '../line/durations.js';
+import { durationIn, durationOf, perTimeOf } from '../line/durations.js';
 import type { Feature, OptionSpec, Values } from './spec.js';
 
 const own = { env: false, origin: 'regroup', group: 'failures' } as const;
@@ -147,13 +146,9 @@ function codesOf(
 }
 
 function windowOf(values: Values): { restartWindow?: { restarts: number; perMs: number } } {
-  const text = values.text('restart_window');
-  if (text === undefined) return {};
-  const [, restarts, time = ''] = /^([1-9]\d{0,8})\/(.*)$/.exec(text) ?? [];
-  const perMs = parseDuration(time);
-  if (restarts === undefined || perMs === undefined)
-    return values.refuse('restart_window', `${text} is no window`, 'N/TIME, like 3/10m');
-  return { restartWindow: { restarts: Number(restarts), perMs } };
+  const window = perTimeOf(values, 'restart_window');
+  if (window === undefined) return {};
+  return { restartWindow: { restarts: window.count, perMs: window.perMs } };
 }
 
 function backOffOf(values: Values): { backOff?: { firstMs: number; maxMs: number } } {

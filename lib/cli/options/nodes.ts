@@ -6,7 +6,7 @@ import {
   nodesDefaults,
   sizesProblem,
 } from '../../options/nodes.js';
-import { durationOf } from '../line/durations.js';
+import { durationOf, perTimeOf } from '../line/durations.js';
 import { type NodeCounts, parseNodes } from '../line/meeting.js';
 import { readWhole } from '../line/whole.js';
 import type { Env, Feature, OptionSpec, Values } from './spec.js';
@@ -45,6 +45,11 @@ export const nodes: Feature = {
       '--group-size',
       'N',
       'Rounds have a multiple of N nodes of each group, and lose N of one that loses a node. It divides MAX. Default: 1.',
+    ),
+    option(
+      '--strikes',
+      'N/TIME',
+      'A node whose workers were the root cause of N failures within the time is left out for as long, where the others are enough; or off. Default: 3/10m.',
     ),
     option(
       '--lease',
@@ -96,11 +101,13 @@ export const nodes: Feature = {
     }
     const growDebounceMs = durationOf(values, 'grow_debounce');
     const returnGraceMs = durationOf(values, 'return_grace');
+    const strikes = strikesOf(values);
     if (counts.isAlone) return {};
     return {
       ...sizes,
       ...(spares === undefined ? {} : { spares }),
       ...(nodeGroup === undefined ? {} : { nodeGroup }),
+      ...(strikes === undefined ? {} : { strikes }),
       ...(leaseMs === undefined ? {} : { leaseMs }),
       ...(agentStallMs === undefined ? {} : { agentStallMs }),
       ...(growDebounceMs === undefined ? {} : { growDebounceMs }),
@@ -108,6 +115,12 @@ export const nodes: Feature = {
     };
   },
 };
+
+function strikesOf(values: Values): LaunchOptions['strikes'] {
+  if (values.text('strikes') === 'off') return 'off';
+  const strikes = perTimeOf(values, 'strikes', { orOff: true });
+  return strikes === undefined ? undefined : { failures: strikes.count, perMs: strikes.perMs };
+}
 
 const sizeOptions = {
   nodesPerUnit: 'nnodes_unit',

@@ -69,6 +69,12 @@ export function describeBreak({ round, because, nodes }: Event<'round-broken'>):
   return `round ${round} is over: ${what}`;
 }
 
+/** Why a node takes no part for a while. */
+export function describeLeftOut({ node, failures, perMs }: Event<'node-left-out'>): string {
+  const time = duration(perMs);
+  return `${node} was the root cause of ${failures} failures within ${time}: it's left out for ${time}, where the others are enough (--strikes)`;
+}
+
 export function describePreemption({ by, reaches, signal, limitMs }: Event<'preempting'>): string {
   if (reaches === 'nobody') return `preemption, says ${sources[by]}: nothing is started any more`;
   const told = signal === undefined ? 'are told by the store' : `get ${signal}`;

@@ -10,6 +10,7 @@ import {
   by,
   describeBreak,
   describeHolder,
+  describeLeftOut,
   describePreemption,
   describeProcesses,
   describeRefusal,
@@ -261,6 +262,9 @@ export function createPrinter(options: PrinterOptions): Printer {
         break;
       case 'round-broken':
         say(describeBreak(event));
+        break;
+      case 'node-left-out':
+        log('WARNING', describeLeftOut(event));
         break;
       case 'placement-trouble':
       case 'error-file-trouble':

@@ -5,6 +5,8 @@ export interface Candidate extends Participant {
   readonly hint?: number;
   /** When it came, in whatever unit. */
   readonly since: number;
+  /** Its workers have failed too often: it comes last. */
+  readonly isStruck?: boolean;
 }
 
 /** Group ranks of the last round, by node. */
@@ -17,7 +19,7 @@ export function ranksOf(before: readonly Participant[]): ReadonlyMap<string, num
 
 /**
  * Who takes part in the next round, of all who are ready for it; nobody, where they are too few. Those who took part in
- * the last one come first, then those who have waited longest.
+ * the last one come first, then those who have waited longest; and struck ones only where the others are too few.
  *
  * @param before of the last round
  */
@@ -26,8 +28,21 @@ export function chosenOf(
   before: readonly Participant[],
   settings: Settings,
 ): readonly Candidate[] {
+  const unstruck = candidates.filter(({ isStruck }) => isStruck !== true);
+  const chosen = mostOf(unstruck, before, settings);
+  if (chosen.length > 0 || unstruck.length === candidates.length) return chosen;
+  return mostOf(candidates, before, settings);
+}
+
+function mostOf(
+  candidates: readonly Candidate[],
+  before: readonly Participant[],
+  settings: Settings,
+): readonly Candidate[] {
   const ranks = ranksOf(before);
   const preferred = [...candidates].sort((a, b) => {
+    const struck = Number(a.isStruck === true) - Number(b.isStruck === true);
+    if (struck !== 0) return struck;
     const [rankA, rankB] = [ranks.get(a.node), ranks.get(b.node)];
     if (rankA === undefined && rankB === undefined) return a.since - b.since || firstOrder(a, b);
     return (rankA ?? ranks.size) - (rankB ?? ranks.size);

@@ -16,6 +16,7 @@ import {
   type SharedRound,
   type View,
 } from './shared.js';
+import { asOf, leftOutUntil, noStrikes, type StrikeRule, struck } from './strikes.js';
 
 /**
  * What the leader decides: the next change of the round, or the verdict. It looks at nothing but the view and its own
@@ -35,6 +36,8 @@ export interface LeaderOptions {
   readonly leaseMs: number;
   /** From a newcomer on, for others to come, before a live round ends for them. */
   readonly growDebounceMs: number;
+  /** Absent: no node is left out, however often its workers fail. */
+  readonly strikes?: StrikeRule;
 }
 
 /** Times that the view doesn't tell, as this leader saw them. They begin anew with a new leader. */
@@ -139,23 +142,37 @@ function rootOf(reports: readonly Reported[]): Reported | undefined {
 function answer(
   round: SharedRound,
   { agent, report }: Reported,
-  { policy, agent: clock }: LeaderOptions,
+  options: LeaderOptions,
   nowMs: number,
   chance: number,
 ): LeaderWrite {
-  // Another leader's clock says nothing here: what it has counted counts as of now.
-  const { ledger: counted } = round;
-  const restartedAtMs =
-    round.clock === clock ? counted.restartedAtMs : counted.restartedAtMs.map(() => nowMs);
+  const counted = counts(round, options, nowMs);
   const failed = { ...failedRoundOf(report), atMs: nowMs, chance };
-  const judgement = judge(policy, { ...counted, restartedAtMs }, failed);
+  const judgement = judge(options.policy, counted.ledger, failed);
   if (judgement.do === 'fail') {
     const { do: _, ...why } = judgement;
     return { key: 'verdict', value: { is: 'failed', ...why, round: round.number, agent } };
   }
   const { do: _, ledger, ...rest } = judgement;
+  const node = round.participants.find(each => each.agent === agent)?.node ?? agent;
+  const strikes = struck(counted.strikes, node, options.strikes, nowMs);
   const ending = { because: 'failed', agents: [agent], ...rest } as const;
-  return { key: 'round', value: { ...round, ledger, clock, ending } };
+  return { key: 'round', value: { ...round, ...counted, ledger, strikes, ending } };
+}
+
+/**
+ * What failures have cost so far. Another leader's clock says nothing here: what it has counted counts as of a time of
+ * this one's.
+ */
+function counts(
+  round: SharedRound | undefined,
+  { agent, strikes: rule }: LeaderOptions,
+  atMs: number,
+): Required<Pick<SharedRound, 'ledger' | 'strikes' | 'clock'>> {
+  const { ledger, strikes = noStrikes, clock } = round ?? { ledger: emptyLedger, clock: agent };
+  if (clock === agent) return { ledger, strikes, clock };
+  const restartedAtMs = ledger.restartedAtMs.map(() => atMs);
+  return { ledger: { ...ledger, restartedAtMs }, strikes: asOf(strikes, rule, atMs), clock: agent };
 }
 
 function end(
@@ -178,24 +195,30 @@ function grow(
   const { settings, growDebounceMs } = options;
   const { enoughSinceMs = nowMs, ...rest } = memory;
   const { participants } = round;
-  const newcomers = waiting(view, round);
-  if (newcomers.length === 0) return { memory: rest };
-  const all = [...participants.map(each => ({ ...each, since: 0 })), ...newcomers];
-  const size = chosenOf(all, participants, settings).length;
-  if (size <= participants.length) return { memory: rest };
+  const { strikes } = counts(round, options, memory.sinceMs);
+  const all = waiting(view, round);
+  const untilMs = all.map(({ node }) => leftOutUntil(strikes, node, nowMs));
+  const newcomers = all.filter((_, index) => untilMs[index] === undefined);
+  const struckMs = Math.min(...untilMs.flatMap(each => each ?? []));
+  const wait = Number.isFinite(struckMs) ? { wakeAtMs: struckMs } : {};
+  if (newcomers.length === 0) return { memory: rest, ...wait };
+  const present = participants.map(each => ({ ...each, since: 0 }));
+  const size = chosenOf([...present, ...newcomers], participants, settings).length;
+  if (size <= participants.length) return { memory: rest, ...wait };
   const dueMs =
     size === sizeOf(settings, settings.maxNodes) ? nowMs : enoughSinceMs + growDebounceMs;
   if (nowMs >= dueMs) return { memory: rest, write: end(round, 'growth', newcomers) };
-  return { memory: { ...rest, enoughSinceMs }, wakeAtMs: dueMs };
+  return { memory: { ...rest, enoughSinceMs }, wakeAtMs: Math.min(dueMs, struckMs) };
 }
 
 function form(
   view: View,
   round: SharedRound | undefined,
   memory: LeaderMemory,
-  { agent, settings, lastCallMs, returnGraceMs, leaseMs }: LeaderOptions,
+  options: LeaderOptions,
   nowMs: number,
 ): Lead {
+  const { settings, lastCallMs, returnGraceMs, leaseMs } = options;
   const { enoughSinceMs = nowMs, ...rest } = memory;
   const before = round?.participants ?? [];
   // Nobody starts while workers of the round before may run.
@@ -204,7 +227,11 @@ function form(
     return state === undefined || (state.is === 'waiting' && state.round >= (round?.number ?? 0));
   };
   if (!before.every(isOut)) return { memory: rest };
-  const candidates = waiting(view, round);
+  const counted = counts(round, options, memory.sinceMs);
+  const candidates = waiting(view, round).map(each => ({
+    ...each,
+    isStruck: leftOutUntil(counted.strikes, each.node, nowMs) !== undefined,
+  }));
   const chosen = chosenOf(candidates, before, settings);
   const size = chosen.length;
   if (size === 0) return { memory: rest };
@@ -231,8 +258,7 @@ function form(
     number,
     restartCount: number,
     participants,
-    ledger: round?.ledger ?? emptyLedger,
-    clock: round?.clock ?? agent,
+    ...counted,
   };
   return { memory: rest, write: { key: 'round', value } };
 }

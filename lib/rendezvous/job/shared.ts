@@ -2,6 +2,7 @@ import type { Entry, Revision, WatchEvent } from '../../coordination/coordinatio
 import type { FailReason } from '../../events.js';
 import type { Ledger } from '../../failures/policy.js';
 import type { FailureReport, Place } from '../rendezvous.js';
+import type { Strikes } from './strikes.js';
 
 /**
  * What the agents of a job share: the table of a coordination engine below one prefix, a JSON text for each key.
@@ -81,6 +82,8 @@ export interface SharedRound {
   readonly ending?: Ending;
   /** What failures have spent, this round's own included once it's ending. */
   readonly ledger: Ledger;
+  /** Nodes whose workers have failed; absent: none has. */
+  readonly strikes?: Strikes;
   /** The agent whose clock its times are of. */
   readonly clock: string;
 }

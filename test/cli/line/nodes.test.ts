@@ -163,6 +163,13 @@ const meanings: readonly [title: string, line: string, env: Env, nodes: object][
     { SLURM_TOPOLOGY_ADDR: 'leaf.node', SLURM_TOPOLOGY_ADDR_PATTERN: 'switch.node' },
     fixed,
   ],
+  [
+    'failures that are too many for a node',
+    `${c10d} --strikes=2/90s`,
+    {},
+    { ...elasticNodes, strikes: { failures: 2, perMs: 90_000 } },
+  ],
+  ['or none is', `${c10d} --strikes=off`, {}, { ...elasticNodes, strikes: 'off' }],
   ['a rank is a hint for c10d', `${c10d} --node-rank=3`, {}, { ...elasticNodes, nodeRank: 3 }],
   ['so is 0, where it is given', c10d, { PET_NODE_RANK: '0' }, { ...elasticNodes, nodeRank: 0 }],
   ['a hint below 0 is none', `${c10d} --node-rank=-1`, {}, elasticNodes],
@@ -258,7 +265,7 @@ t.test('a job of one node is told nothing about nodes', t => {
     '--rdzv-backend=c10d --rdzv-endpoint=node0 --rdzv-id=a --node-rank=1 --rdzv-conf=join_timeout=5',
     '--lease=1s --agent-stall=9s --grow-debounce=1s --return-grace=1s --nnodes-unit=1 --nnodes=1:1 --rdzv-id=a --master-port=5',
     '--standalone --nnodes=1:4 --nnodes-unit=2 --rdzv-endpoint=node0',
-    '--nnodes-set=1 --spares=2 --node-group=a',
+    '--nnodes-set=1 --spares=2 --node-group=a --strikes=1/1s',
     '--rdzv-backend=etcd --rdzv-endpoint=e0,e1 --rdzv-id=a --rdzv-conf=protocol=https,cert=c.pem',
   ];
   for (const line of lines) {
@@ -316,6 +323,11 @@ const complaints: readonly [line: string, text: string][] = [
   ],
   [`${c10d} --nnodes-set=2:4`, '--nnodes-set=2:4: it is no list of numbers (accepted: N,…, like'],
   [`${c10d} --nnodes-set=2 --nnodes-unit=4`, '(accepted: multiples of 4 from 2 to 4)'],
+  [
+    `${c10d} --strikes=3`,
+    '--strikes=3: 3 is no number per time (accepted: N/TIME, like 3/10m, or off)',
+  ],
+  [`${c10d} --strikes=0/1m`, '--strikes=0/1m: 0/1m is no number per time'],
   [`${c10d} --spares=-1`, "--spares=-1: '-1' is out of range"],
   [`${c10d} --group-size=3`, '--group-size=3: 3 does not divide the most nodes, 4'],
   [`${c10d} --group-size=2`, "this node's group isn't known (accepted: --node-group=NAME beside"],

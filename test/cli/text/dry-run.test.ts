@@ -169,6 +169,7 @@ const samples: Readonly<Record<string, { value?: string; beside?: string[] }>> =
   on_exit: { value: '3=fail' },
   on_pattern: { value: 'boom=fail' },
   restart_window: { value: '3/10m' },
+  strikes: { value: '3/10m' },
   back_off: { value: '1s:60s' },
   expect: { value: 'step', beside: ['--every=1m'] },
   every: { value: '1m', beside: ['--expect=step'] },

@@ -277,6 +277,10 @@ t.test('the rarer events are one line each', t => {
       `W${log}output of worker 1 can't be written to /l: it takes nothing\n`,
     ],
     [
+      { event: 'node-left-out', node: 'n1 (10.0.0.1)', failures: 3, perMs: 600_000, atMs: 0 },
+      `W${log}n1 (10.0.0.1) was the root cause of 3 failures within 10 min 00 s: it's left out for 10 min 00 s, where the others are enough (--strikes)\n`,
+    ],
+    [
       { event: 'error-file-trouble', reason: 'Unable to write error to file. EACCES', atMs: 0 },
       `W${log}Unable to write error to file. EACCES\n`,
     ],

@@ -180,3 +180,49 @@ t.test(
     t.end();
   },
 );
+
+t.test(
+  'a node that has failed too often is left out, and may come back when its time is over',
+  t => {
+    const strict = { ...options, policy: { ...options.policy, maxRestarts: 9 } };
+    const rule = { ...strict, strikes: { failures: 1, perMs: 500 } };
+    const report = {
+      ...{ round: 0, failures: [], ranMs: 1, atMs: 1, progress: 0, isStuck: false, chance: 0 },
+    };
+    const failure = { value: { agent: 'agent1', round: 0, report }, created: 11, modified: 12 };
+    const live = liveRound([0, 1], []);
+    const view: View = { ...live, failures: new Map([['0/agent1', failure]]) };
+
+    const { write } = lead(view, undefined, rule, 2_000, 0);
+    t.match(write, { value: { strikes: { leftOut: [{ node: 'agent1', untilMs: 2_500 }] } } });
+    t.match(lead(view, undefined, strict, 2_000, 0).write, { value: { strikes: { leftOut: [] } } });
+    if (write?.key !== 'round') throw new Error('a round');
+    const over = { value: write.value, created: 10, modified: 13 };
+    const waits: View = { ...live, members: viewOf(0, 0).members, round: over };
+    const seen = lead(waits, undefined, rule, 2_000, 0);
+    const formed = lead(waits, seen.memory, rule, 2_100, 0).write;
+    t.match(formed, { value: { number: 1, participants: [{ agent: 'agent0' }] } });
+    if (formed?.key !== 'round') throw new Error('a round');
+    t.equal(formed.value.participants.length, 1);
+    const two = { ...rule, settings: settingsOf({ minNodes: 2, maxNodes: 2 }) };
+    t.match(lead(waits, undefined, two, 2_000, 0).write, {
+      value: { participants: [{ agent: 'agent0' }, { agent: 'agent1' }] },
+    });
+
+    const [zero, one] = viewOf(0, 0).members;
+    if (zero === undefined || one === undefined) throw new Error('there are two');
+    const state = { is: 'running', round: 1 } as const;
+    const running = { ...zero[1], value: { ...zero[1].value, state } };
+    const alone = {
+      ...waits,
+      members: new Map([[zero[0], running], one]),
+      round: { value: formed.value, created: 10, modified: 14 },
+    } as const;
+    const left = lead(alone, undefined, rule, 2_200, 0);
+    t.strictSame([left.write, left.wakeAtMs], [undefined, 2_500]);
+    t.match(lead(alone, left.memory, rule, 2_500, 0).write, {
+      value: { ending: { because: 'growth' } },
+    });
+    t.end();
+  },
+);

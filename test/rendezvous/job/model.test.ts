@@ -59,7 +59,7 @@ t.test('whatever fails in whatever order, there is one world at a time, and an e
     const minNodes = 1 + (seed % agents);
     const maxNodes = Math.max(minNodes, agents - (seed % 2));
     const options = {
-      ...{ seed, agents, minNodes, maxNodes, maxRestarts: seed % 4 },
+      ...{ seed, agents, minNodes, maxNodes, maxRestarts: seed % 4, strikes: seed % 3 },
       ...sizesOf(seed, agents, minNodes, maxNodes),
     };
     const { outcome, world } = play(options);

@@ -30,6 +30,7 @@ export interface WorldOptions {
   /** Nodes follow each other in groups of so many; 0: they are in none. */
   readonly nodesPerGroup: number;
   readonly groupSize: number;
+  readonly strikes: number;
   /** The seed of all that's chosen. */
   readonly seed: number;
 }
@@ -99,7 +100,7 @@ export class World {
   }
 
   start(node: string): void {
-    const { maxRestarts } = this.options;
+    const { maxRestarts, strikes } = this.options;
     const policy: FailurePolicy = { maxRestarts, rules: [], resetOnProgress: false };
     const name = `${node}.${this.made++}`;
     this.agents.push({
@@ -114,6 +115,7 @@ export class World {
           returnGraceMs: 1_000,
           leaseMs: ttlMs,
           growDebounceMs: 1_000,
+          ...(strikes === 0 ? {} : { strikes: { failures: strikes, perMs: 10_000 } }),
         },
       ),
       seen: 0,
