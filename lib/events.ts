@@ -1,3 +1,4 @@
+import type { NodesWait } from './events/nodes.js';
 import type { HookName } from './options/hooks.js';
 
 /** The public words for what happens to a run. */
@@ -223,6 +224,8 @@ export type AgentEvent =
       readonly perMs: number;
       readonly atMs: number;
     }
+  /** With several nodes: what this node has waited for, from a second on; again for what changes of it, ever more seldom. */
+  | ({ readonly event: 'waiting-for-nodes'; readonly atMs: number } & NodesWait)
   /** A hang rule has found a worker. Told again only after the worker has moved. */
   | {
       readonly event: 'hung';

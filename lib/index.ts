@@ -1,4 +1,5 @@
 export { type ErrorCode, RegroupError } from './errors.js';
+export type { NodesWait } from './events/nodes.js';
 export type {
   AgentEvent,
   DumpFile,

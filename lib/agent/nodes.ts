@@ -6,6 +6,8 @@ import { createAlone } from '../rendezvous/alone.js';
 import { tableVersion } from '../rendezvous/job/shared.js';
 import type { Rendezvous, RendezvousEvent } from '../rendezvous/rendezvous.js';
 import { createTogether, type Together } from '../rendezvous/together.js';
+import { waitOf } from '../rendezvous/wait.js';
+import { createWaits } from '../rendezvous/waits.js';
 import { everyHost, type Hosts, numericHosts } from '../store/master-hosts.js';
 import { hostname } from '../system/hostname.js';
 import { type Address, isLoopback, parseAddress } from '../util/address.js';
@@ -64,9 +66,12 @@ function together(job: Job, { core, happen, tell, nowMs }: NodeSurroundings): To
     policy: failurePolicyOf(settings),
   };
   const closing = new AbortController();
+  const { joinTimeoutMs, lastCallMs, rdzvEndpoint: endpoint = '' } = settings;
+  const waits = createWaits(wait => tell({ event: 'waiting-for-nodes', ...wait, atMs: nowMs() }));
   const rendezvous = createTogether(options, {
     // It needs sockets, which one node doesn't.
     async meet() {
+      waits.now({ waitsFor: 'endpoint', endpoint, limitMs: joinTimeoutMs });
       if (settings.rdzvBackend === 'etcd') {
         const { meetAtEtcd } = await import('./meet-etcd.js');
         return meetAtEtcd(settings, closing.signal);
@@ -81,6 +86,7 @@ function together(job: Job, { core, happen, tell, nowMs }: NodeSurroundings): To
     bootMs: () => native().boottimeMs(),
     nowMs,
     tell: happen,
+    stepped: state => waits.now(waitOf(state, { endpoint, joinTimeoutMs, lastCallMs })),
     notice: (round, because, nodes) =>
       tell({ event: 'round-broken', round, because, nodes, atMs: nowMs() }),
     leftOut: node => {
@@ -92,6 +98,7 @@ function together(job: Job, { core, happen, tell, nowMs }: NodeSurroundings): To
     ...rendezvous,
     close() {
       closing.abort();
+      waits.close();
       return rendezvous.close();
     },
   };

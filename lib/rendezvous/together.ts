@@ -48,6 +48,8 @@ export interface TogetherSurroundings {
   bootMs(): number;
   nowMs(): number;
   tell(event: RendezvousEvent): void;
+  /** What this node knows of the job, or what it's about, may have changed. */
+  stepped(state: ParticipantState): void;
   /** A round is over for what has happened elsewhere. @param nodes that it's because of */
   notice(round: number, because: Ending['because'], nodes: readonly string[]): void;
   /** A node has failed too often. */
@@ -183,6 +185,7 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
         wake = setTimeout(() => happen({ event: 'time' }), delayMs);
       }
       for (const told of after.told) hear(told);
+      around.stepped(state);
     }
   }
 

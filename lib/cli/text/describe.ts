@@ -1,5 +1,6 @@
 import type { AgentEvent, GpuHolder, LeftProcess, RunResult } from '../../events.js';
 import { duration } from '../../util/duration.js';
+import { unreachable } from '../../util/unreachable.js';
 import { restartsLine } from './torchrun-report.js';
 
 /** Events in our own words, each in one line unless it's a stack. */
@@ -73,6 +74,48 @@ export function describeBreak({ round, because, nodes }: Event<'round-broken'>):
 export function describeLeftOut({ node, failures, perMs }: Event<'node-left-out'>): string {
   const time = duration(perMs);
   return `${node} was the root cause of ${failures} failures within ${time}: it's left out for ${time}, where the others are enough (--strikes)`;
+}
+
+/** Nodes that are named in one line, at most. */
+const maxNodesNamed = 16;
+
+/** What this node waits for before its workers start. */
+export function describeWait(wait: Event<'waiting-for-nodes'>): string {
+  switch (wait.waitsFor) {
+    case 'endpoint':
+      return `waiting for ${wait.endpoint}, where nobody answers; up to ${duration(wait.limitMs)}`;
+    case 'place': {
+      const { round, nodes, maxNodes } = wait;
+      return nodes >= maxNodes
+        ? `the round is full: waiting for a place among its ${nodes} nodes`
+        : `waiting for round ${round}, which has ${nodes} of ${maxNodes} nodes, to end for more of them`;
+    }
+    case 'nodes': {
+      const { endpoint, minNodes, maxNodes, here, ending, limitMs } = wait;
+      const limit = `up to ${duration(limitMs)}`;
+      if (ending.length > 0) return `waiting for workers of ${named(ending)} to end; ${limit}`;
+      const isEnough = here.length >= minNodes;
+      const what = isEnough ? 'more nodes' : 'nodes';
+      const most = isEnough ? `at most ${maxNodes}` : minNodes;
+      const who = here.length === 0 ? '' : ` (${named(here)})`;
+      const verb = here.length === 1 ? 'is' : 'are';
+      return `waiting for ${what}: ${here.length} of ${most} ${verb} here${who}, at ${endpoint}, ${limit}`;
+    }
+    default:
+      return unreachable(wait);
+  }
+}
+
+function named(nodes: readonly string[]): string {
+  const more = nodes.length - maxNodesNamed;
+  const some = nodes.slice(0, maxNodesNamed).join(', ');
+  return more > 0 ? `${some} and ${more} more` : some;
+}
+
+/** The end of a wait. */
+export function describePlace({ round, ...place }: Event<'round-started'>): string {
+  const { groupRank, groupWorldSize } = place;
+  return `round ${round} starts with ${groupWorldSize} nodes; this one has group rank ${groupRank}`;
 }
 
 export function describePreemption({ by, reaches, signal, limitMs }: Event<'preempting'>): string {

@@ -11,12 +11,14 @@ import {
   describeBreak,
   describeHolder,
   describeLeftOut,
+  describePlace,
   describePreemption,
   describeProcesses,
   describeRefusal,
   describeRestart,
   describeStuck,
   describeTrouble,
+  describeWait,
   type Event,
   outlook,
   reasons,
@@ -87,6 +89,8 @@ export function createPrinter(options: PrinterOptions): Printer {
   /** Rank of the culprit of the hang that was found last. */
   let culprit: number | undefined;
   let isPreempted = false;
+  /** Whether people know that this node waits for others. */
+  let isWaiting = false;
 
   function log(level: LevelName, text: string): void {
     if (logLevels[level] < options.logLevel) return;
@@ -104,6 +108,8 @@ export function createPrinter(options: PrinterOptions): Printer {
     living = new Map(event.workers.map(worker => [worker.pid, worker]));
     stopSignal = undefined;
     named = undefined;
+    if (isWaiting) say(describePlace(event));
+    isWaiting = false;
     if (isFirst && options.ompIsUnset && event.workers.length > 1) log('WARNING', ompWarning);
     const folder = isFirst ? logsOf(0)?.folder : undefined;
     if (folder !== undefined && options.logsInTemp) say(`logs: ${folder}`);
@@ -265,6 +271,10 @@ export function createPrinter(options: PrinterOptions): Printer {
         break;
       case 'node-left-out':
         log('WARNING', describeLeftOut(event));
+        break;
+      case 'waiting-for-nodes':
+        isWaiting = true;
+        say(describeWait(event));
         break;
       case 'placement-trouble':
       case 'error-file-trouble':

@@ -1,0 +1,35 @@
+import type { NodesWait } from '../events/nodes.js';
+import type { ParticipantState } from './job/state.js';
+
+/** What a wait is limited by. */
+export interface WaitLimits {
+  readonly endpoint: string;
+  readonly joinTimeoutMs: number;
+  readonly lastCallMs: number;
+}
+
+/** What this node waits for, by what it knows of the others; absent: it doesn't, or only for a moment. Pure. */
+export function waitOf(
+  { view, local, hasLease, options }: ParticipantState,
+  { endpoint, joinTimeoutMs, lastCallMs }: WaitLimits,
+): NodesWait | undefined {
+  if (local.is !== 'waiting') return undefined;
+  if (!hasLease) return { waitsFor: 'endpoint', endpoint, limitMs: joinTimeoutMs };
+  const { minNodes, maxNodes } = options.settings;
+  const round = view.round?.value;
+  if (round !== undefined && round.ending === undefined) {
+    // It has just left that one itself, and the others do the same.
+    if (local.round >= round.number) return undefined;
+    const nodes = round.participants.length;
+    return { waitsFor: 'place', round: round.number, nodes, maxNodes };
+  }
+  const members = [...view.members.values()].map(({ value }) => value);
+  const names = (some: typeof members): string[] => some.map(({ node }) => node).sort();
+  const here = names(members.filter(({ state }) => state.is === 'waiting'));
+  const ending = names(members.filter(({ state }) => state.is !== 'waiting'));
+  const isLastCall = round === undefined && here.length >= minNodes;
+  const mayStart = here.length >= minNodes && (round !== undefined || here.length >= maxNodes);
+  if (mayStart && ending.length === 0) return undefined;
+  const limitMs = isLastCall ? lastCallMs : joinTimeoutMs;
+  return { waitsFor: 'nodes', endpoint, minNodes, maxNodes, here, ending, limitMs };
+}

@@ -1,0 +1,46 @@
+import t from 'tap';
+import { describeWait } from '../../../lib/cli/text/describe.js';
+import type { NodesWait } from '../../../lib/events/nodes.js';
+
+const nodes = { waitsFor: 'nodes', endpoint: 'a:1', minNodes: 2, maxNodes: 9 } as const;
+const many = Array.from({ length: 20 }, (_, i) => `n${i}`);
+
+const waits: readonly (readonly [NodesWait, string])[] = [
+  [
+    { ...nodes, here: ['x (1.2.3.4)'], ending: [], limitMs: 600_000 },
+    'waiting for nodes: 1 of 2 is here (x (1.2.3.4)), at a:1, up to 10 min 00 s',
+  ],
+  [
+    { ...nodes, here: [], ending: [], limitMs: 5_000 },
+    'waiting for nodes: 0 of 2 are here, at a:1, up to 5.0 s',
+  ],
+  [
+    { ...nodes, here: ['x', 'y'], ending: [], limitMs: 30_000 },
+    'waiting for more nodes: 2 of at most 9 are here (x, y), at a:1, up to 30.0 s',
+  ],
+  [
+    { ...nodes, minNodes: 30, maxNodes: 30, here: many, ending: [], limitMs: 5_000 },
+    `waiting for nodes: 20 of 30 are here (${many.slice(0, 16).join(', ')} and 4 more), at a:1, up to 5.0 s`,
+  ],
+  [
+    { ...nodes, here: ['x'], ending: ['y'], limitMs: 5_000 },
+    'waiting for workers of y to end; up to 5.0 s',
+  ],
+  [
+    { waitsFor: 'endpoint', endpoint: 'a:1', limitMs: 5_000 },
+    'waiting for a:1, where nobody answers; up to 5.0 s',
+  ],
+  [
+    { waitsFor: 'place', round: 3, nodes: 2, maxNodes: 2 },
+    'the round is full: waiting for a place among its 2 nodes',
+  ],
+  [
+    { waitsFor: 'place', round: 3, nodes: 2, maxNodes: 4 },
+    'waiting for round 3, which has 2 of 4 nodes, to end for more of them',
+  ],
+];
+
+t.test('MN-06 MN-29 what a node waits for, in one line', async t => {
+  for (const [wait, text] of waits)
+    t.equal(describeWait({ event: 'waiting-for-nodes', ...wait, atMs: 0 }), text);
+});
