@@ -46,8 +46,10 @@ export interface WorkerFailure {
   readonly traceback: string;
   /** Unix time in whole seconds: what the error file says, else when we saw the end. */
   readonly timestamp: number;
-  /** This node's name. */
+  /** Name of the node that it ran on. */
   readonly host: string;
+  /** NAME (ADDRESS) of that node; absent: it's this one. */
+  readonly node?: string;
   /** The message of its error file; absent if it wrote none, or none that could be read. */
   readonly recorded?: string;
   /** The worker's error file; absent if it wrote none. */
@@ -222,6 +224,13 @@ export type AgentEvent =
       readonly failures: number;
       /** The time within which it has failed so often, and for which it's left out. */
       readonly perMs: number;
+      readonly atMs: number;
+    }
+  /** With several nodes: failures on another one, the root cause first, that the round has ended for and another follows. */
+  | {
+      readonly event: 'peer-failed';
+      readonly round: number;
+      readonly failures: readonly WorkerFailure[];
       readonly atMs: number;
     }
   /** With several nodes: what this node has waited for, from a second on; again for what changes of it, ever more seldom. */

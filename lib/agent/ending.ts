@@ -43,9 +43,11 @@ export function createRunEnd(job: Job, around: EndSurroundings): RunEnd {
     if (rootCause === undefined)
       throw launchError('ERR_INTERNAL', ['a run failed without a failure']);
     const { errorText } = rounds.get(round) ?? {};
-    if (settings.errorFile !== undefined && errorText !== undefined) {
+    // The text is of this node's first failure.
+    const own = failed.failures.find(({ node }) => node === undefined);
+    if (settings.errorFile !== undefined && errorText !== undefined && own !== undefined) {
       // As in torchrun the run's result doesn't hang on it.
-      const reason = await passOnErrorFile(errorText, rootCause.exitcode, settings.errorFile);
+      const reason = await passOnErrorFile(errorText, own.exitcode, settings.errorFile);
       if (reason !== undefined) tell({ event: 'error-file-trouble', reason, atMs: nowMs() });
     }
     end({ ...failed, rootCause });

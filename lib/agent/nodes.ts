@@ -3,7 +3,9 @@ import { native } from '../native/addon.js';
 import { failurePolicyOf } from '../options/failures.js';
 import type { Settings } from '../options/launch-options.js';
 import { createAlone } from '../rendezvous/alone.js';
+import { failedElsewhere } from '../rendezvous/elsewhere.js';
 import { tableVersion } from '../rendezvous/job/shared.js';
+import type { ParticipantState } from '../rendezvous/job/state.js';
 import type { Rendezvous, RendezvousEvent } from '../rendezvous/rendezvous.js';
 import { createTogether, type Together } from '../rendezvous/together.js';
 import { waitOf } from '../rendezvous/wait.js';
@@ -68,6 +70,13 @@ function together(job: Job, { core, happen, tell, nowMs }: NodeSurroundings): To
   const closing = new AbortController();
   const { joinTimeoutMs, lastCallMs, rdzvEndpoint: endpoint = '' } = settings;
   const waits = createWaits(wait => tell({ event: 'waiting-for-nodes', ...wait, atMs: nowMs() }));
+  let lastFailed = -1;
+  const tellFailure = (state: ParticipantState): void => {
+    const failed = failedElsewhere(state);
+    if (failed === undefined || failed.round <= lastFailed) return;
+    lastFailed = failed.round;
+    tell({ event: 'peer-failed', ...failed, atMs: nowMs() });
+  };
   const rendezvous = createTogether(options, {
     // It needs sockets, which one node doesn't.
     async meet() {
@@ -86,7 +95,10 @@ function together(job: Job, { core, happen, tell, nowMs }: NodeSurroundings): To
     bootMs: () => native().boottimeMs(),
     nowMs,
     tell: happen,
-    stepped: state => waits.now(waitOf(state, { endpoint, joinTimeoutMs, lastCallMs })),
+    stepped(state) {
+      tellFailure(state);
+      waits.now(waitOf(state, { endpoint, joinTimeoutMs, lastCallMs }));
+    },
     notice: (round, because, nodes) =>
       tell({ event: 'round-broken', round, because, nodes, atMs: nowMs() }),
     leftOut: node => {

@@ -14,7 +14,7 @@ export interface LogOptions {
   readonly redirects?: StreamsByRank;
   /** Streams that go to files and, by prefixed lines, to the console. @default 'none' */
   readonly tee?: StreamsByRank;
-  /** Prefix of console lines: `${role_name}`, `${rank}`, `${local_rank}`, `${hostname}`. @default '[${role_name}${local_rank}]:' */
+  /** Prefix of console lines: `${role_name}`, `${rank}`, `${local_rank}`, `${hostname}`. @default '[${role_name}${rank}]:' */
   readonly logLinePrefixTemplate?: string;
   /** Local ranks whose output may reach the console. @default all */
   readonly localRanksFilter?: readonly number[];
@@ -27,7 +27,7 @@ export interface LogOptions {
 export const logDefaults = {
   redirects: 'none',
   tee: 'none',
-  logLinePrefixTemplate: '[${role_name}${local_rank}]:',
+  logLinePrefixTemplate: '[${role_name}${rank}]:',
   localRanksFilter: [],
   duplicateStdoutFilters: [],
   duplicateStderrFilters: [],

@@ -2,9 +2,10 @@ import type { Coordination, Lease } from '../coordination/coordination.js';
 import { launchError } from '../errors.js';
 import { atMost } from '../util/deferred.js';
 import { maxTimerMs } from '../util/duration.js';
+import { failuresOn, nodeOf } from './elsewhere.js';
 import type { LeaderOptions } from './job/lead.js';
 import { type ParticipantEvent, step, type Told } from './job/participant.js';
-import { type Ending, type JobVerdict, placeOf } from './job/shared.js';
+import { type Ending, emptyView, type JobVerdict, placeOf } from './job/shared.js';
 import { isTooMany } from './job/spares.js';
 import { initialParticipant, type ParticipantState } from './job/state.js';
 import { newlyLeftOut } from './job/strikes.js';
@@ -212,7 +213,11 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
         return;
       case 'round-broken': {
         const { round, because } = told;
-        around.notice(round, because, told.agents.map(nodeOf));
+        around.notice(
+          round,
+          because,
+          told.agents.map(agent => nodeOf(state?.view ?? emptyView, agent)),
+        );
         if (dropForming()) {
           happen({ event: 'join' });
           return;
@@ -280,17 +285,14 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
   function lastVerdict(verdict: JobVerdict): LastVerdict {
     if (verdict.is === 'succeeded') return { do: 'end' };
     const { because, rule, round, agent } = verdict;
-    const failures = state?.view.failures.get(`${round}/${agent}`)?.value.report?.failures;
+    const view = agent === options.agent ? undefined : state?.view;
+    const failures = view && failuresOn(view, round, agent);
     return {
       do: 'fail',
       because,
       ...(rule === undefined ? {} : { rule }),
       ...(failures === undefined ? {} : { failures }),
     };
-  }
-
-  function nodeOf(agent: string): string {
-    return state?.view.members.get(agent)?.value.node ?? agent.replace(/\.[^.]*$/, '');
   }
 
   function isAlone(): boolean {

@@ -20,7 +20,7 @@ t.test('every option but the entrypoint has a default', t => {
     stdin: 'inherit',
     redirects: 'none',
     tee: 'none',
-    logLinePrefixTemplate: '[${role_name}${local_rank}]:',
+    logLinePrefixTemplate: '[${role_name}${rank}]:',
     localRanksFilter: [],
     duplicateStdoutFilters: [],
     duplicateStderrFilters: [],

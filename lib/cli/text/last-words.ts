@@ -19,7 +19,7 @@ export function whereToLook(rank: number, logs: LogFiles | undefined): string[] 
 /**
  * The last line of a run that failed: who, why, where and the exit code.
  *
- * @param logs of the root cause
+ * @param logs of the root cause; absent where it's another node's
  */
 export function lastWords(
   rootCause: WorkerFailure,
@@ -29,7 +29,8 @@ export function lastWords(
   const reason = reasonOf(rootCause);
   const why = reason === undefined ? '' : `: ${reason}`;
   const file = logs?.stderr ?? logs?.stdout ?? rootCause.errorFile;
-  const where = file === undefined ? '' : `; see ${file}`;
+  const where =
+    file === undefined ? '' : `; see ${file}${rootCause.node === undefined ? '' : ' there'}`;
   return `the job failed: ${headline(rootCause)}${why}${where}; exit code ${exitCode}`;
 }
 

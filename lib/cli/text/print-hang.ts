@@ -1,22 +1,16 @@
 import type { AgentEvent, WorkerFailure } from '../../events.js';
 import { describeExit } from '../../worker-exit.js';
+import { nameOf } from './torchrun-report.js';
 
 /** Who is to blame, in words for people; pure. */
 
 type Event<Name extends AgentEvent['event']> = Extract<AgentEvent, { event: Name }>;
 
-export function describeRoot({
-  rank,
-  localRank,
-  exit,
-  outOfMemory,
-  recorded,
-  cause,
-  message,
-}: WorkerFailure): string {
+export function describeRoot(failure: WorkerFailure): string {
+  const { exit, outOfMemory, recorded, cause, message } = failure;
   const lines = (cause === 'hang' ? message : (recorded ?? '')).trimEnd().split('\n');
   const why = outOfMemory ?? (lines.at(-1) || `it ${describeExit(exit)}`);
-  return `the root cause is worker ${rank} (local ${localRank}): ${why}`;
+  return `the root cause is ${nameOf(failure)}: ${why}`;
 }
 
 export function describeHang({ hang }: Event<'hung'>): string {

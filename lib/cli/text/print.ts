@@ -153,7 +153,14 @@ export function createPrinter(options: PrinterOptions): Printer {
     if (named === undefined || named === rootCause.rank) return;
     named = rootCause.rank;
     say(describeRoot(rootCause));
-    sayWhere(rootCause);
+    // Another node's files are there.
+    if (rootCause.node === undefined) sayWhere(rootCause);
+  }
+
+  function sayPeer({ failures: [root] }: Event<'peer-failed'>): void {
+    if (root === undefined) return;
+    named = root.rank;
+    say(describeRoot(root));
   }
 
   function sayWhere({ rank, localRank }: WorkerIdentity): void {
@@ -272,6 +279,9 @@ export function createPrinter(options: PrinterOptions): Printer {
       case 'node-left-out':
         log('WARNING', describeLeftOut(event));
         break;
+      case 'peer-failed':
+        sayPeer(event);
+        break;
       case 'waiting-for-nodes':
         isWaiting = true;
         say(describeWait(event));
@@ -308,9 +318,10 @@ export function createPrinter(options: PrinterOptions): Printer {
       );
     }
     options.write(`${failureReport(run.name, failures)}\n`);
-    const interpreter = interpreterToBlame(rootCause, run.interpreter);
+    const isOurs = rootCause.node === undefined;
+    const interpreter = isOurs ? interpreterToBlame(rootCause, run.interpreter) : undefined;
     if (interpreter !== undefined) say(interpreter);
-    const logs = logsOf(rootCause.localRank);
+    const logs = isOurs ? logsOf(rootCause.localRank) : undefined;
     if (logs !== undefined) say(`logs: ${logs.folder}`);
     say(lastWords(rootCause, exitCode, logs));
   }

@@ -74,9 +74,18 @@ export function failedLine(failure: WorkerFailure, binary: string, startMethod?:
 
 /** Headline for people: `worker 3 (local 3) was killed by SIGSEGV after 12.4 s`. */
 export function headline(
-  failure: Pick<WorkerFailure, 'rank' | 'localRank' | 'exit' | 'durationMs'>,
+  failure: Pick<WorkerFailure, 'rank' | 'localRank' | 'node' | 'exit' | 'durationMs'>,
 ): string {
-  return `worker ${failure.rank} (local ${failure.localRank}) ${describeExit(failure.exit)} after ${duration(failure.durationMs)}`;
+  return `${nameOf(failure)} ${describeExit(failure.exit)} after ${duration(failure.durationMs)}`;
+}
+
+/** A worker with its node, where that's another one: `worker 3 (local 1) on node2 (10.0.0.2)`. */
+export function nameOf({
+  rank,
+  localRank,
+  node,
+}: Pick<WorkerFailure, 'rank' | 'localRank' | 'node'>): string {
+  return `worker ${rank} (local ${localRank})${node === undefined ? '' : ` on ${node}`}`;
 }
 
 /** End of a headline, for people: `restarting, 2 of 3 restarts left`. */
