@@ -94,7 +94,8 @@ export function startCore(
     addon.createSupervisor({ disable, ...guardian, ...preloads }, onEvents),
   );
   const tables = new Map<number, NativeStoreAddress>();
-  const { masterAddr, masterPort } = settings;
+  const { masterAddr, masterPort, portRange } = settings;
+  const port = masterPort === 0 && portRange !== undefined ? portRange : masterPort;
   const isFixed = job.agentStore && masterPort !== 0 && settings.maxNodes === 1;
   const sharedMemory = !disable.includes('shared-memory');
   let store: NativeStore | undefined;
@@ -120,11 +121,10 @@ export function startCore(
     supervisor,
     openTable(round) {
       if (!job.agentStore) {
-        const port = freePort(masterAddr, masterPort);
-        return { ...openLocalTable(round), port };
+        return { ...openLocalTable(round), port: freePort(masterAddr, port) };
       }
       const key = isFixed ? 0 : round;
-      const table = tables.get(key) ?? openTable(startStore(), hosts, masterAddr, masterPort);
+      const table = tables.get(key) ?? openTable(startStore(), hosts, masterAddr, port);
       tables.set(key, table);
       return table;
     },

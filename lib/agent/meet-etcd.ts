@@ -6,6 +6,7 @@ import { connectEtcd, type EtcdOptions } from '../coordination/etcd.js';
 import { launchError, onMachine } from '../errors.js';
 import type { Settings } from '../options/launch-options.js';
 import { ownAddress } from '../rendezvous/endpoint.js';
+import { addressOfInterface, checkInterface } from '../rendezvous/interface.js';
 import { isHopeless } from '../rendezvous/table.js';
 import type { Met } from '../rendezvous/together.js';
 import { needPool } from '../system/pool.js';
@@ -21,16 +22,20 @@ const retryMs = 500;
  * @throws ERR_RENDEZVOUS; ERR_MACHINE
  */
 export async function meetAtEtcd(settings: Settings, signal: AbortSignal): Promise<Met> {
-  const { rdzvEndpoint = '', joinTimeoutMs, localAddr } = settings;
+  const { rdzvEndpoint = '', joinTimeoutMs, localAddr, interface: name } = settings;
   const limit = AbortSignal.any([signal, AbortSignal.timeout(joinTimeoutMs)]);
+  const interfaces = networkInterfaces();
+  if (name !== undefined) checkInterface(name, interfaces);
   const addresses = membersOf(rdzvEndpoint);
   onMachine("can't look up the endpoint", needPool);
   for (;;) {
     try {
       const { coordination, local } = await reach(addresses, etcdOptionsOf(settings, addresses));
       // Members on other machines may be reached through this one's loopback, too: no reason to be known by that.
-      const whose = { localAddr, interfaces: networkInterfaces(), endpointIsLoopback: false };
-      return { coordination, address: ownAddress(local, whose), isHost: false };
+      const whose = { localAddr, interfaces, endpointIsLoopback: false };
+      const address =
+        name === undefined ? ownAddress(local, whose) : addressOfInterface(name, interfaces, local);
+      return { coordination, address, isHost: false };
     } catch (error) {
       if (!(error instanceof CoordinationError)) throw error;
       if (isHopeless(error)) throw launchError('ERR_RENDEZVOUS', [error.message], error);

@@ -5,6 +5,7 @@ import { connectServer, type ServerCoordination } from '../coordination/server.j
 import { launchError, onMachine, RegroupError } from '../errors.js';
 import type { Settings } from '../options/launch-options.js';
 import { isHostOf, ownAddress } from '../rendezvous/endpoint.js';
+import { addressOfInterface, checkInterface } from '../rendezvous/interface.js';
 import type { Met } from '../rendezvous/together.js';
 import { hostname } from '../system/hostname.js';
 import { addressesOf } from '../system/names.js';
@@ -29,11 +30,12 @@ export async function meet(
   core: Pick<Core, 'serve' | 'keepLease'>,
   signal: AbortSignal,
 ): Promise<Met> {
-  const { joinTimeoutMs, localAddr, isHost } = settings;
+  const { joinTimeoutMs, localAddr, interface: name, isHost } = settings;
   const late = AbortSignal.timeout(joinTimeoutMs);
   const limit = AbortSignal.any([signal, late]);
   onMachine("can't look up the endpoint", needPool);
   const interfaces = networkInterfaces();
+  if (name !== undefined) checkInterface(name, interfaces);
   const isOurs = await isHostOf(host, {
     isHost,
     interfaces,
@@ -48,7 +50,10 @@ export async function meet(
     const coordination = await reach(host, port, limit);
     const { local } = coordination.ends();
     const endpointIsLoopback = isLoopback(host);
-    const address = ownAddress(local, { localAddr, interfaces, endpointIsLoopback });
+    const address =
+      name === undefined
+        ? ownAddress(local, { localAddr, interfaces, endpointIsLoopback })
+        : addressOfInterface(name, interfaces, local);
     // The name may lead to another machine by then.
     const keep: Met['keep'] = ({ id, ttlMs }, marginMs, lost) =>
       core.keepLease({ host: coordination.ends().remote, port, lease: id, ttlMs, marginMs }, lost);

@@ -98,6 +98,8 @@ export interface NodesOptions {
   readonly nodeRank?: number;
   /** Name or address that other nodes reach this one at. @default the local end of the connection to the endpoint */
   readonly localAddr?: string;
+  /** Network interface whose first address of the endpoint's family that is, instead of `localAddr`: `eth1`. @default none */
+  readonly interface?: string;
   /** For more nodes to come, once there are `minNodes` for the first round. @default 30_000 */
   readonly lastCallMs?: number;
   /** For enough nodes to come, before the first round and before each later one. @default 600_000 */
@@ -171,6 +173,7 @@ export const nodesChecks: Readonly<Record<keyof NodesOptions, Check>> = {
   isHost: flag,
   nodeRank: [value => isWhole(value, 0), 'a whole number from 0'],
   localAddr: text,
+  interface: text,
   lastCallMs: milliseconds,
   joinTimeoutMs: milliseconds,
   leaseMs: [
@@ -266,6 +269,8 @@ export function nodesTogether(given: Given): Pick<NodesOptions, 'isHost'> & { ma
     const what = `${shown(rdzvEndpoint)} names several places, and only an etcd has them`;
     refuse('rdzvEndpoint', `${what}; give one HOST:PORT`);
   }
+  if (given.localAddr !== undefined && given.interface !== undefined)
+    refuse('interface', 'localAddr says the address already; give one of the two');
   if (rdzvBackend !== 'static') return { maxNodes, ...isHost };
 
   if (minNodes !== maxNodes) {

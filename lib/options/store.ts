@@ -1,4 +1,4 @@
-import { type Check, oneOf } from './checks.js';
+import { type Check, fieldsOf, isWhole, oneOf } from './checks.js';
 
 /** Who serves the store that workers find at MASTER_ADDR and MASTER_PORT. */
 export type AgentStore = 'auto' | 'on' | 'off';
@@ -11,12 +11,29 @@ export interface StoreOptions {
    * @default 'auto'
    */
   readonly agentStore?: AgentStore;
+  /**
+   * Ports for what is chosen at the start or anew in each round: the workers' MASTER_PORT. Both ends are in it. Ports that
+   * are given stay as they are. @default any that the kernel chooses
+   */
+  readonly portRange?: PortRange;
+}
+
+export interface PortRange {
+  readonly first: number;
+  readonly last: number;
 }
 
 export const storeDefaults = { agentStore: 'auto' } as const;
 
+const port: Check = [value => isWhole(value, 1, 65_535), 'a port from 1 to 65535'];
+
 export const storeChecks: Readonly<Record<keyof StoreOptions, Check>> = {
   agentStore: oneOf('auto', 'on', 'off'),
+  portRange: fieldsOf(
+    { first: port, last: port },
+    '{ first, last }, ports from 1 to 65535, the last one not below the first',
+    ({ first, last }) => Number(first) <= Number(last),
+  ),
 };
 
 /**

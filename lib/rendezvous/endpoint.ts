@@ -108,7 +108,7 @@ function anOutsideAddress(like: string, interfaces: Interfaces): string | undefi
 }
 
 /** A link-local address with the interface that it's of, since others need one, too. */
-function withLink(address: string, interfaces: Interfaces): string {
+export function withLink(address: string, interfaces: Interfaces): string {
   if (!isIpv6(address) || address.includes('%')) return address;
   const link = Object.keys(interfaces).find(name =>
     interfaces[name]?.some(each => canonical(each.address) === canonical(address)),
@@ -162,7 +162,7 @@ function isNumeric(host: string): boolean {
   return isIpv6(host) || /^\d{1,3}(\.\d{1,3}){3}$/.test(host);
 }
 
-function isLinkLocal(address: string): boolean {
+export function isLinkLocal(address: string): boolean {
   return /^fe[89ab]|^169\.254\./i.test(address);
 }
 
@@ -175,7 +175,7 @@ function canonical(text: string): string {
 }
 
 /** `10.0.0.1` of `::ffff:10.0.0.1`, which is what a socket for both families says. */
-function unmapped(address: string): string {
+export function unmapped(address: string): string {
   return address.replace(/^::ffff:(?=\d+\.\d+\.\d+\.\d+$)/i, '');
 }
 

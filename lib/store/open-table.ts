@@ -6,6 +6,7 @@ import type {
   NativeStoreOptions,
   NativeStoreReport,
 } from '../native/store.js';
+import type { PortRange } from '../options/store.js';
 import { addressOf } from '../util/address.js';
 import { adviceFor, codeOf, describeErrno } from '../util/errno.js';
 import { everyHost, type Hosts } from './master-hosts.js';
@@ -26,16 +27,17 @@ export function createStore(
  * Opens a table.
  *
  * @param shown the address as it was given, for the error's text
+ * @param port of a range the first one that's free; 0: the kernel chooses
  * @throws ERR_PORT
  */
 export function openTable(
   store: NativeStore,
   hosts: Hosts,
   shown: string,
-  port: number,
+  port: number | PortRange,
   serves: Serves = {},
 ): NativeStoreAddress {
-  return atFirst(hosts, shown, port, each => store.openTable({ ...serves, hosts: each, port }));
+  return atFirst(hosts, shown, port, where => store.openTable({ ...serves, ...where }));
 }
 
 /** What a table's port serves beside TCPStore. */
@@ -45,35 +47,48 @@ export interface Serves {
 }
 
 /**
- * A port for a store that rank 0 will serve: `port`, if nobody has it, or any for 0. As with torchrun it may
+ * A port for a store that rank 0 will serve: `port`, if nobody has it, one of a range, or any for 0. As with torchrun it may
  * be lost before rank 0 is there.
  *
  * @throws ERR_PORT
  */
-export function freePort(shown: string, port: number): number {
+export function freePort(shown: string, port: number | PortRange): number {
   // TCPStore's servers bind every address, whatever MASTER_ADDR says.
-  return atFirst(everyHost, shown, port, hosts => native().freePort({ hosts, port }));
+  return atFirst(everyHost, shown, port, where => native().freePort(where));
 }
 
-/** What works with the first hosts that this machine has. @throws ERR_PORT */
+interface Where {
+  readonly hosts: readonly string[];
+  readonly port: number;
+}
+
+/** What works with the first hosts that this machine has, and at the first port. @throws ERR_PORT */
 function atFirst<T>(
   hosts: Hosts,
   shown: string,
-  port: number,
-  work: (hosts: readonly string[]) => T,
+  port: number | PortRange,
+  work: (where: Where) => T,
 ): T {
+  const range = typeof port === 'number' ? { first: port, last: port } : port;
   let failure: unknown;
   for (const each of hosts) {
-    try {
-      return work(each);
-    } catch (error) {
-      failure = error;
-      // Fallback: kernels without IPv6.
-      if (!['EAFNOSUPPORT', 'EADDRNOTAVAIL'].includes(codeOf(error) ?? '')) break;
+    for (let next = range.first; next <= range.last; next++) {
+      try {
+        return work({ hosts: each, port: next });
+      } catch (error) {
+        failure = error;
+        if (codeOf(error) !== 'EADDRINUSE') break;
+      }
     }
+    // Fallback: kernels without IPv6.
+    if (!['EAFNOSUPPORT', 'EADDRNOTAVAIL'].includes(codeOf(failure) ?? '')) break;
   }
-  const why = portProblem(failure, shown, port);
-  throw launchError('ERR_PORT', [shownAddress(shown, port), why], failure);
+  if (typeof port !== 'number' && codeOf(failure) === 'EADDRINUSE') {
+    const why = `no port from ${range.first} to ${range.last} is free; give a wider range`;
+    throw launchError('ERR_PORT', [shown, why], failure);
+  }
+  const why = portProblem(failure, shown, range.first);
+  throw launchError('ERR_PORT', [shownAddress(shown, range.first), why], failure);
 }
 
 /**

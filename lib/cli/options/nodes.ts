@@ -25,6 +25,11 @@ const option = (name: string, metavar: string, help: string): OptionSpec => ({
 /** What torchrun has no words for. How nodes meet is in line/nodes.ts. */
 export const nodes: Feature = {
   options: [
+    option(
+      '--interface',
+      'NAME',
+      "Network interface, as eth1, whose address other nodes reach this one at: its first one of the endpoint's family. Instead of --local-addr.",
+    ),
     option('--nnodes-unit', 'N', 'Rounds have a multiple of N nodes. It divides MAX. Default: 1.'),
     option(
       '--nnodes-set',
@@ -102,9 +107,14 @@ export const nodes: Feature = {
     const growDebounceMs = durationOf(values, 'grow_debounce');
     const returnGraceMs = durationOf(values, 'return_grace');
     const strikes = strikesOf(values);
+    const name = values.text('interface');
+    if (name !== undefined && (values.text('local_addr') ?? '') !== '')
+      values.refuse('interface', '--local-addr says the address already', 'one of the two');
+    if (name === '') values.refuse('interface', 'it is empty', 'a name, as eth1');
     if (counts.isAlone) return {};
     return {
       ...sizes,
+      ...(name === undefined ? {} : { interface: name }),
       ...(spares === undefined ? {} : { spares }),
       ...(nodeGroup === undefined ? {} : { nodeGroup }),
       ...(strikes === undefined ? {} : { strikes }),

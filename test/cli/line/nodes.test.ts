@@ -200,6 +200,12 @@ const meanings: readonly [title: string, line: string, env: Env, nodes: object][
     { ...elasticNodes, localAddr: 'fd00::7' },
   ],
   [
+    'MN-52: the interface whose address it is',
+    `${c10d} --interface=eth1`,
+    {},
+    { ...elasticNodes, interface: 'eth1' },
+  ],
+  [
     'R-053: the members of an etcd, at its port unless they have another',
     etcd.replace('e0', 'e0,[::1]:7,e2'),
     {},
@@ -338,6 +344,15 @@ const complaints: readonly [line: string, text: string][] = [
   [`${c10d} --agent-stall=4s`, '--agent-stall=4s: too short for an agent that is busy'],
   [`${c10d} --lease=soon`, '--lease=soon: not a time'],
   [`${c10d} --grow-debounce=-1`, '--grow-debounce=-1: not a time'],
+  [`${c10d} --local-addr=a --interface=eth1`, '--interface=eth1: --local-addr says the address'],
+  [`${c10d} --interface=`, '--interface=: it is empty'],
+  [
+    `${c10d} --port-range=9-8`,
+    "--port-range=9-8: '9-8' is no range of ports (accepted: FIRST-LAST",
+  ],
+  [`${c10d} --port-range=0-8`, "--port-range=0-8: '0-8' is no range of ports"],
+  [`${c10d} --port-range=1-65536`, '--port-range=1-65536: '],
+  [`${c10d} --port-range=29400`, '--port-range=29400: '],
 ];
 
 for (const [line, text] of complaints) {
