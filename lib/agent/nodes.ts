@@ -1,15 +1,17 @@
+import { launchError } from '../errors.js';
 import type { AgentEvent } from '../events.js';
 import { native } from '../native/addon.js';
 import { failurePolicyOf } from '../options/failures.js';
 import type { Settings } from '../options/launch-options.js';
 import { createAlone } from '../rendezvous/alone.js';
-import { failedElsewhere } from '../rendezvous/elsewhere.js';
 import { tableVersion } from '../rendezvous/job/shared.js';
 import type { ParticipantState } from '../rendezvous/job/state.js';
 import type { Rendezvous, RendezvousEvent } from '../rendezvous/rendezvous.js';
 import { createTogether, type Together } from '../rendezvous/together.js';
-import { waitOf } from '../rendezvous/wait.js';
-import { createWaits } from '../rendezvous/waits.js';
+import { failedElsewhere, holderOfRank } from '../rendezvous/told/elsewhere.js';
+import { waitOf } from '../rendezvous/told/wait.js';
+import { createWaits } from '../rendezvous/told/waits.js';
+import { rankTaken } from '../rendezvous/words.js';
 import { everyHost, type Hosts, numericHosts } from '../store/master-hosts.js';
 import { hostname } from '../system/hostname.js';
 import { type Address, isLoopback, parseAddress } from '../util/address.js';
@@ -77,6 +79,12 @@ function together(job: Job, { core, happen, tell, nowMs }: NodeSurroundings): To
     lastFailed = failed.round;
     tell({ event: 'peer-failed', ...failed, atMs: nowMs() });
   };
+  const checkRank = (state: ParticipantState): void => {
+    const holder = settings.rdzvBackend === 'static' ? holderOfRank(state) : undefined;
+    if (holder === undefined) return;
+    const error = launchError('ERR_RENDEZVOUS', [rankTaken(settings.nodeRank ?? 0, holder)]);
+    happen({ event: 'broken', error });
+  };
   const rendezvous = createTogether(options, {
     // It needs sockets, which one node doesn't.
     async meet() {
@@ -96,6 +104,7 @@ function together(job: Job, { core, happen, tell, nowMs }: NodeSurroundings): To
     nowMs,
     tell: happen,
     stepped(state) {
+      checkRank(state);
       tellFailure(state);
       waits.now(waitOf(state, { endpoint, joinTimeoutMs, lastCallMs }));
     },

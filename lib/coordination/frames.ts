@@ -151,6 +151,13 @@ function text(value: string): readonly Buffer[] {
   return [u32(bytes.length), bytes];
 }
 
+/** Whose answer it is, by its first bytes, if it's not our server's: no welcome is so long. */
+export function strangerOf(start: Buffer): 'HTTP' | 'TLS' | undefined {
+  if (start.toString('latin1') === 'HTTP') return 'HTTP';
+  // An alert of any version, which is a record of a few bytes.
+  return start[0] === 0x15 && start[1] === 0x03 && start[3] === 0 ? 'TLS' : undefined;
+}
+
 /** How many bytes a frame has behind its length. @throws MalformedFrame */
 export function bytesAfter(length: Buffer): number {
   const bytes = length.readUInt32LE(0);

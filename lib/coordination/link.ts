@@ -10,6 +10,7 @@ import {
   lengthBytes,
   MalformedFrame,
   preface,
+  strangerOf,
   version,
 } from './frames.js';
 
@@ -95,6 +96,8 @@ export function openLink(
       if (frame === undefined) {
         const length = from.take(lengthBytes);
         if (length === undefined) return false;
+        const stranger = link === undefined ? strangerOf(length) : undefined;
+        if (stranger !== undefined) throw new MalformedFrame(stranger);
         frame = bytesAfter(length);
       }
       const bytes = from.take(frame);

@@ -2,7 +2,6 @@ import type { Coordination, Lease } from '../coordination/coordination.js';
 import { launchError } from '../errors.js';
 import { atMost } from '../util/deferred.js';
 import { maxTimerMs } from '../util/duration.js';
-import { failuresOn, nodeOf } from './elsewhere.js';
 import type { LeaderOptions } from './job/lead.js';
 import { type ParticipantEvent, step, type Told } from './job/participant.js';
 import { type Ending, emptyView, type JobVerdict, placeOf } from './job/shared.js';
@@ -13,6 +12,7 @@ import { keepMembership, type Membership, type MembershipOptions } from './membe
 import type { BreakReason, LastVerdict, Rendezvous, RendezvousEvent } from './rendezvous.js';
 import { createStores, type Stores } from './stores.js';
 import { followTable, leaveNothing, type Table } from './table.js';
+import { failuresOn, nodeOf } from './told/elsewhere.js';
 import { asRendezvousError, refusal, tooFew, tooMany, unreachable } from './words.js';
 import { createWriter, type Writer } from './writer.js';
 

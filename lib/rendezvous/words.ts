@@ -36,6 +36,11 @@ export function tooMany({ maxNodes, spares = 0 }: Settings, afterMs: number): st
   return `the job has had its ${maxNodes} nodes and ${spares} spares for ${afterMs / 1000} s, and this node is one too many; give all nodes a higher --spares, or start fewer of them`;
 }
 
+/** Two nodes of a job whose ranks are given have the same one. */
+export function rankTaken(nodeRank: number, holder: string): string {
+  return `node rank ${nodeRank} is ${holder}'s already; give each node another --node-rank`;
+}
+
 export function unreachable(afterMs: number): string {
   return `the server of the rendezvous could not be reached for ${afterMs / 1000} s; is the node that has it gone, or its process?`;
 }

@@ -265,7 +265,16 @@ t.test('what answers and is not our server is named as such, at once', async t =
     socket.on('error', () => {});
     socket.end('SSH-2.0-OpenSSH_9.2\r\n');
   });
-  for (const foreign of [http, chatty]) {
+  // An alert, as a server of TLS answers what it doesn't take for a greeting.
+  const tls = createServer(socket => {
+    socket.on('error', () => {});
+    socket.write(Buffer.from([0x15, 3, 1, 0, 2, 2, 0x46]));
+  });
+  for (const [foreign, words] of [
+    [http, 'HTTP'],
+    [tls, 'TLS'],
+    [chatty, 'a frame of '],
+  ] as const) {
     foreign.listen(0, '127.0.0.1');
     await once(foreign, 'listening');
     t.teardown(() => foreign.close());
@@ -273,9 +282,7 @@ t.test('what answers and is not our server is named as such, at once', async t =
 
     await t.rejects(connectServer({ host: '127.0.0.1', port, timeoutMs: patienceMs }), {
       code: 'PROTOCOL',
-      message: new RegExp(
-        `^127.0.0.1:${port}: not a store of regroup: it answers with a frame of `,
-      ),
+      message: new RegExp(`^127.0.0.1:${port}: not a store of regroup: it answers with ${words}`),
     });
   }
 });

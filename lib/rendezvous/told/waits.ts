@@ -1,4 +1,4 @@
-import type { NodesWait } from '../events/nodes.js';
+import type { NodesWait } from '../../events/nodes.js';
 
 /** Tells what a node waits for, once it has waited for a while, and what of it changes, ever more seldom. */
 export interface Waits {

@@ -1,6 +1,6 @@
-import type { WorkerFailure } from '../events.js';
-import type { View } from './job/shared.js';
-import type { ParticipantState } from './job/state.js';
+import type { WorkerFailure } from '../../events.js';
+import type { View } from '../job/shared.js';
+import type { ParticipantState } from '../job/state.js';
 
 /** What has happened on other nodes, as this one tells it. Pure. */
 
@@ -20,6 +20,22 @@ export function failuresOn(
   const node = nodeOf(view, agent);
   const { report } = view.failures.get(`${round}/${agent}`)?.value ?? {};
   return report?.failures.map(failure => ({ ...failure, node }));
+}
+
+/** The other node that was first to take this one's group rank, in a job whose ranks are given, before or in a round. */
+export function holderOfRank({
+  view,
+  self,
+}: Pick<ParticipantState, 'view' | 'self'>): string | undefined {
+  const own = view.members.get(self.agent);
+  const round = view.round?.value;
+  const isIn = round === undefined || round.participants.some(each => each.agent === self.agent);
+  if (own === undefined || !isIn) return undefined;
+  // One that has come back to its node is no other one.
+  return [...view.members.values()].find(
+    ({ value, created }) =>
+      value.hint === self.hint && value.node !== self.node && created < own.created,
+  )?.value.node;
 }
 
 /** Failures of another node that a round of this one has ended for, and that a round follows. */

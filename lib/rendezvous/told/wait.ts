@@ -1,5 +1,5 @@
-import type { NodesWait } from '../events/nodes.js';
-import type { ParticipantState } from './job/state.js';
+import type { NodesWait } from '../../events/nodes.js';
+import type { ParticipantState } from '../job/state.js';
 
 /** What a wait is limited by. */
 export interface WaitLimits {
