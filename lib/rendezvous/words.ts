@@ -1,5 +1,6 @@
 import { CoordinationError } from '../coordination/coordination.js';
 import { launchError } from '../errors.js';
+import { leastSize } from './job/choose.js';
 import type { Settings, View } from './job/shared.js';
 
 /** What people are told of a rendezvous that doesn't come about. */
@@ -21,14 +22,16 @@ function say({ minNodes, maxNodes, nodesPerUnit, nodesSet, groupSize, spares }: 
 }
 
 /** Who came, and that it wasn't enough. */
-export function tooFew(view: View, { minNodes }: Settings, afterMs: number): string {
+export function tooFew(view: View, settings: Settings, afterMs: number): string {
+  const { groupSize } = settings;
   const members = [...view.members.values()].map(({ value }) => value);
   const nodes = members.map(({ node }) => node).sort();
   const busy = members.filter(({ state }) => state.is !== 'waiting').map(({ node }) => node);
   if (busy.length > 0)
     return `workers of ${busy.join(', ')} have not ended in ${afterMs / 1000} s, and a round can't begin beside them; a limit for what saves is --preempt-limit, and --shutdown-timeout for the rest`;
   const came = nodes.length === 0 ? 'none' : `${nodes.length} (${nodes.join(', ')})`;
-  return `${minNodes} nodes are needed, and ${came} came in ${afterMs / 1000} s; start the others with the same --rdzv-id and --rdzv-endpoint, or give them more time with --rdzv-conf join_timeout=SECONDS`;
+  const whole = groupSize === 1 ? '' : `, ${groupSize} or a multiple of each group`;
+  return `${leastSize(settings)} nodes are needed${whole}, and ${came} came in ${afterMs / 1000} s; start the others with the same --rdzv-id and --rdzv-endpoint, or give them more time with --rdzv-conf join_timeout=SECONDS`;
 }
 
 /** What one is told that waits beside a round and all its spares. */

@@ -1,26 +1,38 @@
 import t from 'tap';
-import { emptyView, tableVersion, type View } from '../../lib/rendezvous/job/shared.js';
+import { emptyView, type View } from '../../lib/rendezvous/job/shared.js';
 import { holderOfRank } from '../../lib/rendezvous/told/elsewhere.js';
-import { refusal } from '../../lib/rendezvous/words.js';
+import { refusal, tooFew, tooMany } from '../../lib/rendezvous/words.js';
+import { settingsOf } from './job/settings.js';
 
-const ours = {
-  version: tableVersion,
-  minNodes: 2,
-  maxNodes: 2,
-  nodesPerUnit: 1,
-  nodesSet: [],
-  groupSize: 1,
-};
+t.test('MN-47 R-056 one that was started otherwise is told both ways', t => {
+  const ours = settingsOf({ minNodes: 2, maxNodes: 4 });
+  const theirs = { ...ours, nodesSet: [2, 4], groupSize: 2, spares: 0 };
 
-t.test('MN-47 R-056 whoever was started otherwise is told what both said', async t => {
   t.equal(
-    refusal({ ...ours, maxNodes: 4, nodesPerUnit: 2 }, ours),
-    'the job was started with --nnodes 2:4 --nnodes-unit 2, and this node with --nnodes 2; give all nodes the same, or another --rdzv-id',
+    refusal(theirs, ours),
+    'the job was started with --nnodes 2:4 --nnodes-set 2,4 --group-size 2 --spares 0, and this node with --nnodes 2:4; give all nodes the same, or another --rdzv-id',
   );
-  t.equal(
-    refusal({ ...ours, version: 99 }, ours),
-    `the job was started by another version of regroup (table 99, and ours is ${tableVersion}); give all nodes the same version`,
+  t.match(refusal({ ...ours, version: 1 }, ours), /^the job was started by another version of/);
+  t.end();
+});
+
+t.test('too few nodes are told with how many it takes', t => {
+  const settings = settingsOf({ minNodes: 3, maxNodes: 8 });
+
+  t.match(tooFew(emptyView, settings, 5_000), /^3 nodes are needed, and none came in 5 s; /);
+  t.match(tooFew(emptyView, { ...settings, nodesSet: [4, 8] }, 5_000), /^4 nodes are needed, and/);
+  t.match(
+    tooFew(emptyView, { ...settings, groupSize: 4 }, 5_000),
+    /^4 nodes are needed, 4 or a multiple of each group, and none came/,
   );
+  t.end();
+});
+
+t.test('one too many is told how many there may be', t => {
+  const settings = settingsOf({ minNodes: 2, maxNodes: 4, spares: 1 });
+
+  t.match(tooMany(settings, 5_000), /^the job has had its 4 nodes and 1 spares for 5 s, and this/);
+  t.end();
 });
 
 /** Nodes with their ranks, in the order in which they came. */

@@ -70,6 +70,13 @@ export function sizeOf(settings: Settings, nodes: number): number {
   return 0;
 }
 
+/** Nodes of the smallest round. */
+export function leastSize(settings: Settings): number {
+  let size = settings.minNodes;
+  while (size < settings.maxNodes && !isLegal(settings, size)) size++;
+  return size;
+}
+
 function isLegal({ nodesPerUnit, nodesSet, groupSize }: Settings, size: number): boolean {
   const isNamed = nodesSet.length === 0 || nodesSet.includes(size);
   return isNamed && size % nodesPerUnit === 0 && size % groupSize === 0;

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { type Candidate, chosenOf, sizeOf } from '../../../lib/rendezvous/job/choose.js';
+import { type Candidate, chosenOf, leastSize, sizeOf } from '../../../lib/rendezvous/job/choose.js';
 import { orderOf } from '../../../lib/rendezvous/job/order.js';
 import type { Settings } from '../../../lib/rendezvous/job/shared.js';
 import { emptyView, type MemberState, type View } from '../../../lib/rendezvous/job/shared.js';
@@ -61,6 +61,9 @@ t.test('MN-46 a round has one of the numbers of nodes that are legal', t => {
     sizeOf({ ...settings, nodesSet: [], nodesPerUnit: 2, groupSize: 3, maxNodes: 12 }, 11),
     6,
   );
+  t.equal(leastSize(settings), 2);
+  t.equal(leastSize({ ...settings, minNodes: 3 }), 4);
+  t.equal(leastSize({ ...settings, nodesSet: [], groupSize: 4, minNodes: 5 }), 8);
   t.end();
 });
 
