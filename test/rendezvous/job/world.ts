@@ -135,10 +135,12 @@ export class World {
     });
   }
 
-  private groupOf(node: string): { group?: string } {
+  /** By hints, nodes of groups would be mixed. */
+  private groupOf(node: string): { group?: string; hint?: number } {
     const { nodesPerGroup } = this.options;
     if (nodesPerGroup === 0) return {};
-    return { group: `rack${Math.floor(Number(node.slice(4)) / nodesPerGroup)}` };
+    const number = Number(node.slice(4));
+    return { group: `rack${Math.floor(number / nodesPerGroup)}`, hint: (number * 3) % 5 };
   }
 
   get live(): readonly Agent[] {
