@@ -3,6 +3,7 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
+#include "test/native/bystander.h"
 #include "test/native/dead_disk.h"
 #include "test/native/freezer.h"
 #include "test/native/group_harness.h"
@@ -38,20 +39,6 @@ pid_t guardianOf(pid_t agent) {
 void killAndReap(pid_t pid) {
   (void)::kill(pid, SIGKILL);
   (void)::waitpid(pid, nullptr, 0);
-}
-
-/// A process of nobody's, in our session, with a cookie; it says that it's ready, to `out`.
-pid_t startBystander(const std::string& cookie, const Fd& out) {
-  const pid_t pid = ::fork();
-  if (pid == 0) {
-    ::dup2(out.get(), 1);
-    std::string entry = std::string(kCookieName) + "=" + cookie;
-    char* const entries[] = {entry.data(), nullptr};
-    char* const arguments[] = {const_cast<char*>("fixture"), const_cast<char*>("block"), nullptr};
-    ::execve(REGROUP_FIXTURE, arguments, entries);
-    ::_exit(1);
-  }
-  return pid;
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 
 #include "core/base/own_proc.h"
 #include "core/base/syscall.h"
+#include "test/native/bystander.h"
 #include "test/native/dead_disk.h"
 #include "test/native/group_harness.h"
 #include "test/native/namespace.h"
@@ -15,39 +16,6 @@ using namespace regroup;
 using namespace support;
 
 namespace {
-
-/// A process of nobody's, with a cookie; ends with the test.
-class Bystander {
- public:
-  explicit Bystander(const std::string& cookie, std::vector<std::string> more = {},
-                     bool ownSession = true) {
-    auto ready = makePipe();
-    pid_ = ::fork();
-    if (pid_ == 0) {
-      if (ownSession) ::setsid();
-      ::dup2(ready->write.get(), 1);
-      more.push_back(std::string(kCookieName) + "=" + cookie);
-      std::vector<char*> entries;
-      for (std::string& entry : more) entries.push_back(entry.data());
-      entries.push_back(nullptr);
-      char* const arguments[] = {const_cast<char*>("fixture"), const_cast<char*>("block"), nullptr};
-      ::execve(REGROUP_FIXTURE, arguments, entries.data());
-      ::_exit(1);
-    }
-    ready->write.reset();
-    (void)LineReader(std::move(ready->read)).line();
-  }
-  ~Bystander() {
-    (void)::kill(pid_, SIGKILL);
-    (void)::waitpid(pid_, nullptr, 0);
-  }
-  Bystander(const Bystander&) = delete;
-  Bystander& operator=(const Bystander&) = delete;
-  pid_t pid() const { return pid_; }
-
- private:
-  pid_t pid_ = 0;
-};
 
 const Features& features() {
   static const Features& all = *new Features(probeFeatures());
@@ -208,7 +176,7 @@ TEST("who is in a session that began outside of the namespace is found, too") {
   const auto result = inPidNamespace(Proc::Own, [] {
     if (::getsid(0) != 0) return 2;
     const std::string cookie = makeCookie();
-    const Bystander bystander(cookie, {}, false);
+    const Bystander bystander(cookie, Session::Ours);
     ProcessAges ages;
     const auto strays = findStrays(wantedFor(cookie), probeFeatures(), ages);
     return find(strays, bystander.pid()) != nullptr ? 0 : 1;
@@ -223,10 +191,10 @@ TEST(
     "files") {
   TempDir folder;
   const std::string cookie = makeCookie();
-  Bystander asks(cookie, {"REGROUP_LEAVE=1"});
-  Bystander doesNot(cookie, {"REGROUP_LEAVE=0"});
+  Bystander asks(cookie, Session::Own, {"REGROUP_LEAVE=1"});
+  Bystander doesNot(cookie, Session::Own, {"REGROUP_LEAVE=0"});
   Fd gpu(::open(folder.file("nvidia0").c_str(), O_RDWR | O_CREAT, 0600));
-  Bystander holds(cookie, {"REGROUP_LEAVE=1"});
+  Bystander holds(cookie, Session::Own, {"REGROUP_LEAVE=1"});
   gpu.reset();
   ProcessAges ages;
   Wanted wanted = wantedFor(cookie);
