@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import t from 'tap';
 
@@ -192,3 +192,20 @@ for (const top of ['lib', 'test']) {
     for (const [folder, files] of folders) t.ok(files <= 15, `${folder}: ${files} files`);
   });
 }
+
+t.test('what the documentation names is there', async t => {
+  const pages = readdirSync('docs').map(name => `docs/${name}`);
+  for (const page of [
+    'README.md',
+    'CONTRIBUTING.md',
+    ...pages.filter(path => /\.md$/.test(path)),
+  ]) {
+    const named = readFileSync(page, 'utf8').matchAll(
+      /`((?:lib|native|test|bench|scripts|python|examples)\/[\w./-]+)`/g,
+    );
+    for (const [, path = ''] of named) {
+      // SUBJECT stands for any.
+      if (!path.includes('SUBJECT')) t.ok(existsSync(path), `${page}: ${path}`);
+    }
+  }
+});
