@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { resolve } from 'node:path';
 import t, { type Test } from 'tap';
-import { runCli } from './harness.js';
+import { runCli } from '../../harness.js';
 
 // Feature 22: limits of each worker. What isn't asked for is as the agent's own.
 

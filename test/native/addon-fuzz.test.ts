@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { resolve } from 'node:path';
 import t from 'tap';
-import { guarded } from './harness.js';
+import { guarded } from '../harness.js';
 
 // Thousands of processes.
 t.setTimeout(400_000);

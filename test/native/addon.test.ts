@@ -3,9 +3,9 @@ import { cpSync, symlinkSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join, resolve } from 'node:path';
 import t from 'tap';
-import { native } from '../lib/native/addon.js';
-import { connectStore } from '../lib/store.js';
-import { startProgram } from './harness.js';
+import { native } from '../../lib/native/addon.js';
+import { connectStore } from '../../lib/store.js';
+import { startProgram } from '../harness.js';
 
 const hello = Buffer.from('00cef7853c', 'hex');
 const ping = Buffer.from('0d01000000', 'hex');
