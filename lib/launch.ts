@@ -8,8 +8,7 @@ import { attemptFolder, plannedRunFolder, workerFiles } from './logs/layout.js';
 import { streamsOf } from './logs/streams.js';
 import type { MachineOverview } from './machine/overview.js';
 import { learnGpus, thisMachine } from './machine/this-machine.js';
-import { loadedNative, native } from './native/addon.js';
-import type { NativeStart, NativeStream } from './native/plan.js';
+import type { NativeStream } from './native/plan.js';
 import { problemOf, signalName } from './options/checks.js';
 import { type LaunchOptions, withDefaults } from './options/launch-options.js';
 import { type GraceReason, graceReasons } from './options/stopping.js';
@@ -287,31 +286,6 @@ export async function inspectMachine(
   const { overviewOf } = await import('./machine/overview.js');
   await learnGpus(env);
   return overviewOf(thisMachine);
-}
-
-/** What a command's process was started with and Node has changed since. */
-export type StartedWith = NativeStart;
-
-/**
- * Lets workers start with it, as if Node hadn't changed it. For our commands only: it's the process's, not a run's.
- *
- * @throws ERR_NATIVE_MISSING
- */
-export function startedWith(start: StartedWith): void {
-  native().startedWith(start);
-}
-
-/** Reaps what has ended, for process 1 whose only children are one run's workers and orphans. */
-export { reapOrphans } from './agent/core.js';
-/** Has a `plan` that follows know GPUs that only NVIDIA's library knows. */
-export { learnGpus } from './machine/this-machine.js';
-
-/**
- * Ends the process without Node's tear-down; its `exit` listeners don't run. For our commands only,
- * when a run is over. Returns if the addon hasn't been needed: then Node ends soon by itself.
- */
-export function exitNow(code: number): void {
-  loadedNative()?.exitNow(code);
 }
 
 function checkSignal(what: string, name: string): void {

@@ -105,7 +105,7 @@ const layers: readonly (readonly string[])[] = [
   ['rendezvous'],
   ['workers'],
   ['agent'],
-  ['launch'],
+  ['launch', 'own-process'],
   // What a program imports, and what people type.
   ['index', 'store-index', 'cli'],
 ];

@@ -1,16 +1,10 @@
 import { shortageError } from '../../errors.js';
 import type { RunResult } from '../../events.js';
 import { exitCodes } from '../../exit-codes.js';
-import {
-  exitNow,
-  launch,
-  learnGpus,
-  type Run,
-  type RunDescription,
-  reapOrphans,
-} from '../../launch.js';
+import { launch, type Run, type RunDescription } from '../../launch.js';
 import { failureChecks } from '../../options/failures.js';
 import type { LaunchOptions } from '../../options/launch-options.js';
+import { exitNow, learnGpus, reapOrphans } from '../../own-process.js';
 import { signalNumber } from '../../util/signals.js';
 import { unreachable } from '../../util/unreachable.js';
 import { parseCommand } from '../line/args.js';

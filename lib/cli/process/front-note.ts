@@ -1,4 +1,4 @@
-import type { StartedWith } from '../../launch.js';
+import type { StartedWith } from '../../own-process.js';
 import { signalName } from '../../util/signals.js';
 import type { Env } from '../options/spec.js';
 

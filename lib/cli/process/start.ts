@@ -1,5 +1,5 @@
 import { writeFileSync } from 'node:fs';
-import { startedWith } from '../../launch.js';
+import { startedWith } from '../../own-process.js';
 import { exactArgs, exactEnv } from '../../system/exact.js';
 import { signalName } from '../../util/signals.js';
 import type { CommandName } from '../options/spec.js';
