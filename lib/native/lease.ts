@@ -10,13 +10,22 @@ export interface NativeLeaseOptions {
   readonly marginMs: number;
   /** Without a `beat` for so long nothing is renewed any more. */
   readonly stallMs: number;
+  /**
+   * Where nobody listens any more at the address that the server has told as its own, the fence moves on with each
+   * refusal, for so long. @default 0, no further than renewals have moved it
+   */
+  readonly refusalsMs?: number;
 }
 
 export type NativeLeaseEvent =
   /** The server knows of no such lease. */
   | { readonly event: 'lost' }
   /** There was no `beat` in time. */
-  | { readonly event: 'stalled' };
+  | { readonly event: 'stalled' }
+  /** Another server has taken the place of the one that has granted it, before the fence has passed. */
+  | { readonly event: 'moved' }
+  /** Nobody has, for `refusalsMs`. */
+  | { readonly event: 'gone' };
 
 /** The thread that keeps a lease. */
 export interface NativeLease {

@@ -25,11 +25,24 @@ struct LeaseEvent {
   LeaseKeeper::Event what;
 };
 
+const char* nameOf(LeaseKeeper::Event event) {
+  switch (event) {
+    case LeaseKeeper::Event::Lost:
+      return "lost";
+    case LeaseKeeper::Event::Stalled:
+      return "stalled";
+    case LeaseKeeper::Event::Moved:
+      return "moved";
+    case LeaseKeeper::Event::Gone:
+      return "gone";
+  }
+  return "lost";
+}
+
 /// There's one at most.
 Napi::Value toJs(Napi::Env env, std::vector<LeaseEvent> events) {
   Napi::Object object = Napi::Object::New(env);
-  const bool isLost = events.front().what == LeaseKeeper::Event::Lost;
-  object.Set("event", Napi::String::New(env, isLost ? "lost" : "stalled"));
+  object.Set("event", Napi::String::New(env, nameOf(events.front().what)));
   return object;
 }
 
@@ -115,6 +128,7 @@ Napi::Value keepLease(const Napi::CallbackInfo& info) {
   options.required("ttlMs", keeper.lease.ttl, toMilliseconds);
   options.required("marginMs", keeper.lease.margin, toMilliseconds);
   options.required("stallMs", keeper.lease.stall, toMilliseconds);
+  options.optional("refusalsMs", keeper.lease.refusals, toMilliseconds);
   if (keeper.lease.margin >= keeper.lease.ttl) options.refuse(".marginMs must be below ttlMs");
   if (!options.ok()) return {};
   auto fence = toFence(info[1], "supervisor");

@@ -18,11 +18,12 @@ constexpr LeaseId kLease = 0x1234;
 constexpr auto kTtl = 1000ms;
 constexpr auto kMargin = 200ms;
 constexpr auto kStall = 5000ms;
+constexpr auto kServer = "10.0.0.1:29400";
 
 /// A keeper's decisions, at a time that the test moves. The machine's clock is an hour ahead.
 struct World {
-  explicit World(std::chrono::milliseconds ttl = kTtl)
-      : step({kLease, ttl, kMargin, kStall}, TimePoint()) {}
+  explicit World(std::chrono::milliseconds ttl = kTtl, std::chrono::milliseconds refusals = 0ms)
+      : step({kLease, ttl, kMargin, kStall, kServer, refusals}, TimePoint()) {}
 
   LeaseStep step;
   TimePoint now;
@@ -36,14 +37,36 @@ struct World {
     if (next.order != Order::Wait || !next.until) return -1;
     return std::chrono::ceil<std::chrono::milliseconds>(*next.until - now).count();
   }
-  std::optional<BootTime> hear(const std::string& bytes) { return step.onInput(bytes, now); }
+  std::optional<BootTime> hear(const std::string& bytes) {
+    return step.onInput(bytes, {now, boot(now)});
+  }
 
-  void greet() {
-    CHECK_EQ(next().order, Order::Connect);
+  void greet() { greet(welcome()); }
+  void greet(const std::string& answer) {
+    connect();
     step.onConnected(now);
     CHECK_EQ(next().order, Order::Send);
     CHECK(step.takeOutput().starts_with(kPreface));
-    CHECK(!hear(welcome()));
+    CHECK(!hear(answer));
+  }
+  /// Greets, and has its first renewal confirmed.
+  void hold(std::string_view address = kServer) {
+    greet(welcome(kVersion, 7, address));
+    renew();
+    CHECK(hear(leased(10'000)));
+  }
+  void breaks() { step.onBroken({now, boot(now)}); }
+  void connect() {
+    step.beat(now);
+    for (auto next = this->next(); next.order != Order::Connect; next = this->next()) {
+      REQUIRE(next.order == Order::Wait && next.until);
+      now = *next.until;
+    }
+  }
+  /// The next attempt to connect is, after the pause before it.
+  void isRefused() {
+    connect();
+    step.onRefused({now, boot(now)}, boot(now));
   }
   void renew() {
     CHECK_EQ(next().order, Order::Send);
@@ -56,9 +79,10 @@ struct World {
     id = parsed->request->id;
   }
 
-  static std::string welcome(uint16_t version = kVersion) {
+  static std::string welcome(uint16_t version = kVersion, uint64_t incarnation = 7,
+                             std::string_view address = {}) {
     std::string out;
-    Frame(out, Type::Welcome, 0).u16(version).u64(7);
+    Frame(out, Type::Welcome, 0).u16(version).u64(incarnation).text(address);
     return out;
   }
   std::string leased(uint32_t ttl = 1000, LeaseId lease = kLease) const {
@@ -230,6 +254,108 @@ TEST("what no server of ours would answer ends the connection, and moves no fenc
   world.step.onConnected(world.now);
   CHECK(!world.hear(World::welcome(kVersion + 1)));
   CHECK_EQ(world.next().order, Order::Drop);
+}
+
+TEST("refusals of the server's own address move the fence on, each by a lease from its attempt") {
+  World world(10s, 1h);
+  world.hold();
+  world.breaks();
+  for (int i = 0; i < 300; i++) {
+    world.isRefused();
+    CHECK(world.step.fence() == World::boot(world.now) + 10s - kMargin);
+    CHECK(world.wait() <= 100);
+  }
+  CHECK(world.now > TimePoint() + 20s);
+  // Silence doesn't.
+  const auto fence = world.step.fence();
+  world.connect();
+  world.breaks();
+  CHECK(world.step.fence() == fence);
+}
+
+TEST("a refusal of an attempt that began past the fence moves nothing") {
+  World world(10s, 1h);
+  world.hold();
+  world.breaks();
+  const auto fence = world.step.fence();
+  world.now += kResumeWindow;
+  world.connect();
+  world.step.onRefused({world.now, World::boot(world.now)}, World::boot(world.now));
+  CHECK(world.step.fence() == fence);
+}
+
+TEST("where refusals don't count for long, they undo what the break did") {
+  World world(10s);
+  world.hold();
+  const auto fence = world.step.fence();
+  world.now += 1s;
+  world.breaks();
+  CHECK(world.step.fence() < fence);
+  world.isRefused();
+  world.isRefused();
+  CHECK(world.step.fence() == fence);
+}
+
+TEST("an address that isn't the server's own may refuse while the server lives") {
+  for (const auto* const address : {"", "10.0.0.2:29400", "10.0.0.1:29401"}) {
+    World world(10s, 1h);
+    world.hold(address);
+    world.breaks();
+    const auto fence = world.step.fence();
+    world.isRefused();
+    CHECK(world.step.fence() == fence);
+    // And another server at the same address may be one of several.
+    world.now += 100ms;
+    world.greet(World::welcome(kVersion, 8, kServer));
+    world.renew();
+    (void)world.hear(world.refused(Why::LeaseLost));
+    CHECK_EQ(world.next().order, Order::Lost);
+  }
+}
+
+TEST("refusals count for as long as they're said to, and then it's told once") {
+  World world(10s, 5s);
+  world.hold();
+  world.breaks();
+  world.isRefused();
+  const TimePoint first = world.now;
+  while (world.now < first + 5s) {
+    CHECK(world.step.fence() == World::boot(world.now) + 10s - kMargin);
+    world.isRefused();
+  }
+  CHECK(world.step.fence() < World::boot(world.now) + 10s - kMargin);
+  CHECK_EQ(world.next().order, Order::Gone);
+  CHECK(!world.next().until);
+}
+
+TEST("another server in its place is told once, and the fence stays where it was") {
+  for (const bool isRefusedBefore : {false, true}) {
+    World world(10s, 1h);
+    world.hold();
+    const auto confirmed = world.step.fence();
+    world.now += 100ms;
+    world.breaks();
+    if (isRefusedBefore) world.isRefused();
+    const auto before = world.step.fence();
+    world.now += 100ms;
+    world.greet(World::welcome(kVersion, 8, kServer));
+    CHECK_EQ(world.next().order, Order::Moved);
+    CHECK(world.step.fence() == (isRefusedBefore ? before : confirmed));
+    CHECK(!world.next().until);
+  }
+}
+
+TEST("another server past the fence is asked for the lease, which it doesn't know") {
+  World world(10s, 1h);
+  world.hold();
+  world.breaks();
+  const auto fence = world.step.fence();
+  world.now += kResumeWindow;
+  world.greet(World::welcome(kVersion, 8, kServer));
+  CHECK(world.step.fence() == fence);
+  world.renew();
+  (void)world.hear(world.refused(Why::LeaseLost));
+  CHECK_EQ(world.next().order, Order::Lost);
 }
 
 TAP_MAIN

@@ -172,10 +172,13 @@ std::optional<ParsedAnswer> parseAnswer(std::string_view input) {
   Reader body(input.substr(kFrameHead, length - (kFrameHead - kLengthBytes)));
   bool isWhole = false;
   switch (static_cast<Type>(static_cast<uint8_t>(input[kLengthBytes]))) {
-    case Type::Welcome:
-      answer.body = Welcome{body.number<uint16_t>()};
+    case Type::Welcome: {
+      Welcome welcome{body.number<uint16_t>(), body.number<uint64_t>(), {}};
+      if (!body.isAtEnd()) welcome.address = body.text();
+      answer.body = welcome;
       isWhole = body.isGood();
       break;
+    }
     case Type::Leased: {
       const auto lease = body.number<uint64_t>();
       answer.body = Leased{lease, std::chrono::milliseconds(body.number<uint32_t>())};

@@ -47,7 +47,8 @@ enum class Type : uint8_t {
   Unwatch = 8,  // u32 id of the Watch                -> Ok
   Goodbye = 9,  // the connection's end is no reason to end its leases early
   // Answers.
-  Welcome = 0x81,  // u16 version, u64 incarnation of the server
+  /// u16 version, u64 incarnation of the server, text its own address, if it has one
+  Welcome = 0x81,
   Entries = 0x82,  // u64 revision, u32 n, entries
   TxnDone = 0x83,  // u8 held, u64 revision, u32 n, entries: the compared ones if it wasn't
   Leased = 0x84,   // u64 lease, u32 milliseconds
@@ -116,6 +117,8 @@ std::variant<Parsed, std::string> parse(std::string_view input);
 
 struct Welcome {
   uint16_t version;
+  uint64_t incarnation;
+  std::string_view address;  // lies in the frame; empty: it wasn't told
 };
 struct Leased {
   LeaseId lease;

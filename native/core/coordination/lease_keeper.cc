@@ -45,8 +45,11 @@ struct LeaseKeeper::Shared {
   void receive();
   void broke() {
     socket.reset();
-    step.onBroken({monotonicNow(), BootClock::now()});
+    step.onBroken(rightNow());
   }
+  /// The attempt to connect has failed, or not.
+  void attempted(int error);
+  static Moment rightNow() { return {monotonicNow(), BootClock::now()}; }
   void tellFence();
   void await(std::optional<TimePoint> until);
 
@@ -62,16 +65,17 @@ struct LeaseKeeper::Shared {
   std::minstd_rand random;
   Fd socket;
   bool isConnecting = false;
+  BootTime connectingSince;
   std::string unsent;
   std::optional<BootTime> told;  // of the fence
 };
 
 void LeaseKeeper::Shared::run() {
   while (!isClosing) {
-    const TimePoint now = monotonicNow();
+    const Moment now = rightNow();
     step.beat(TimePoint(std::chrono::nanoseconds(lastBeat.load())));
     const double chance = std::uniform_real_distribution<>()(random);
-    const LeaseStep::Next next = step.next({now, BootClock::now()}, chance);
+    const LeaseStep::Next next = step.next(now, chance);
     tellFence();
     if (next.order == LeaseStep::Order::Wait)
       await(next.until);
@@ -103,6 +107,13 @@ void LeaseKeeper::Shared::obey(LeaseStep::Next next) {
       socket.reset();
       options.onEvent(Event::Lost);
       break;
+    case LeaseStep::Order::Moved:
+      socket.reset();
+      options.onEvent(Event::Moved);
+      break;
+    case LeaseStep::Order::Gone:
+      options.onEvent(Event::Gone);
+      break;
     case LeaseStep::Order::Stalled:
       options.onEvent(Event::Stalled);
       break;
@@ -116,9 +127,17 @@ void LeaseKeeper::Shared::connect() {
   if (!socket) return broke();
   setOption(socket, TCP_NODELAY, 1);
   setOption(socket, TCP_USER_TIMEOUT, static_cast<int>(options.lease.ttl.count()));
-  isConnecting = ::connect(socket.get(), &address.any, address.size()) < 0;
-  if (!isConnecting) return step.onConnected(monotonicNow());
-  if (errno != EINPROGRESS && errno != EINTR) broke();
+  connectingSince = BootClock::now();
+  const int error = ::connect(socket.get(), &address.any, address.size()) < 0 ? errno : 0;
+  isConnecting = error == EINPROGRESS || error == EINTR;
+  if (!isConnecting) attempted(error);
+}
+
+void LeaseKeeper::Shared::attempted(int error) {
+  if (error == 0) return step.onConnected(monotonicNow());
+  if (error != ECONNREFUSED) return broke();
+  socket.reset();
+  step.onRefused(rightNow(), connectingSince);
 }
 
 void LeaseKeeper::Shared::send() {
@@ -137,7 +156,7 @@ void LeaseKeeper::Shared::receive() {
   const ssize_t size = ::recv(socket.get(), bytes, sizeof bytes, MSG_DONTWAIT);
   if (size < 0 && (errno == EINTR || errno == EAGAIN)) return;
   if (size <= 0) return broke();
-  (void)step.onInput({bytes, static_cast<size_t>(size)}, monotonicNow());
+  (void)step.onInput({bytes, static_cast<size_t>(size)}, rightNow());
 }
 
 void LeaseKeeper::Shared::tellFence() {
@@ -165,7 +184,7 @@ void LeaseKeeper::Shared::await(std::optional<TimePoint> until) {
     int error = 0;
     socklen_t size = sizeof error;
     (void)::getsockopt(socket.get(), SOL_SOCKET, SO_ERROR, &error, &size);
-    return error == 0 ? step.onConnected(monotonicNow()) : broke();
+    return attempted(error);
   }
   if ((polls[1].revents & POLLOUT) != 0) send();
   if (socket && (polls[1].revents & (POLLIN | POLLHUP | POLLERR)) != 0) receive();
@@ -175,6 +194,7 @@ Result<std::unique_ptr<LeaseKeeper>> LeaseKeeper::start(Options options) {
   auto address = store::parseHost(options.host);
   if (!address) return address.error();
   address->setPort(options.port);
+  options.lease.server = store::PeerName(*address).text();
   auto woken = makeEventFd();
   if (!woken) return woken.error();
   auto shared = std::make_shared<Shared>(std::move(options), *address, *std::move(woken));

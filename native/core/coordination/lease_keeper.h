@@ -22,11 +22,13 @@ class LeaseKeeper {
   enum class Event : uint8_t {
     Lost,     // the server knows of no such lease
     Stalled,  // nobody has beaten in time
+    Moved,    // another server has taken its place, and the fence hasn't passed
+    Gone,     // nobody has taken its place in time
   };
   struct Options {
     std::string host;  // numeric
     uint16_t port = 0;
-    LeaseStep::Options lease;
+    LeaseStep::Options lease;  // `server` is set by this
     /// With the end of the lease, as far as it's known, less the margin. Thread: the keeper's, as
     /// for the next one.
     std::function<void(BootTime)> onFence;

@@ -18,6 +18,8 @@ constexpr int kRenewals = 5;
 constexpr milliseconds kShortestInterval = 10ms;
 /// What the server may have heard earlier of a broken connection, and what killing takes.
 constexpr milliseconds kResumeMargin = 200ms;
+/// Of the pauses: where nobody listens, asking costs nobody anything.
+constexpr size_t kRefusedPause = 3;
 
 }  // namespace
 
@@ -32,6 +34,10 @@ LeaseStep::Next LeaseStep::next(const Moment& now, double chance) {
   if (isLost_) {
     isOver_ = true;
     return {Order::Lost};
+  }
+  if (isMoved_ || isGone_) {
+    isOver_ = true;
+    return {isMoved_ ? Order::Moved : Order::Gone};
   }
   const TimePoint stallsAt = lastBeat_ + options_.stall;
   if (now.at >= stallsAt) {
@@ -90,25 +96,36 @@ void LeaseStep::onBroken(const Moment& now) {
   output_.clear();
 }
 
-std::optional<BootTime> LeaseStep::onInput(std::string_view bytes, TimePoint now) {
+void LeaseStep::onRefused(const Moment& now, BootTime since) {
+  onBroken(now);
+  attempt_ = std::min(attempt_, kRefusedPause);
+  // Past the fence, the lease may have ended before the server did.
+  if (!isOwn_ || !fence_ || since >= *fence_) return;
+  fence_ = std::max(*fence_, *confirmed_);
+  if (options_.refusals == 0ms) return;
+  if (!refusedSince_) refusedSince_ = since;
+  isGone_ = since - *refusedSince_ >= options_.refusals;
+  if (!isGone_) fence_ = std::max(*fence_, since + granted_ - options_.margin);
+}
+
+std::optional<BootTime> LeaseStep::onInput(std::string_view bytes, const Moment& now) {
   if (isOver_ || isUseless_) return std::nullopt;
   input_ += bytes;
   std::optional<BootTime> fence;
   for (;;) {
     const auto parsed = parseAnswer(input_);
     isUseless_ = isUseless_ || !parsed;
-    if (isUseless_ || isLost_ || !parsed->answer) return fence;
+    if (isUseless_ || isLost_ || isMoved_ || !parsed->answer) return fence;
+    if (const auto moved = onAnswer(*parsed->answer, now)) fence_ = confirmed_ = fence = moved;
     input_.erase(0, parsed->bytes);
-    if (const auto moved = onAnswer(*parsed->answer, now)) fence_ = fence = moved;
   }
 }
 
 /// Anything but what was asked for is of somebody who isn't our server.
-std::optional<BootTime> LeaseStep::onAnswer(const Answer& answer, TimePoint now) {
+std::optional<BootTime> LeaseStep::onAnswer(const Answer& answer, const Moment& now) {
   const auto* const welcome = std::get_if<Welcome>(&answer.body);
   if (link_ == Link::Greeting && welcome != nullptr && welcome->version == kVersion) {
-    link_ = Link::Ready;
-    due_ = now;
+    onWelcome(*welcome, now);
     return std::nullopt;
   }
   if (link_ != Link::Ready || !sentAt_ || answer.id != nextId_ - 1) {
@@ -126,11 +143,29 @@ std::optional<BootTime> LeaseStep::onAnswer(const Answer& answer, TimePoint now)
     return std::nullopt;
   }
   attempt_ = 0;
+  refusedSince_.reset();
+  granted_ = std::min(leased->ttl, options_.ttl);
   const BootTime sent = *std::exchange(sentAt_, std::nullopt);
   // From the last one's sending, so that answers that take long cost no renewal.
   const TimePoint sentThen = *due_ - options_.ttl;
-  due_ = std::max(sentThen + interval(), now);
-  return sent + std::min(leased->ttl, options_.ttl) - options_.margin;
+  due_ = std::max(sentThen + interval(), now.at);
+  return sent + granted_ - options_.margin;
+}
+
+/// One that isn't at the address that it tells may be behind something that leads to several.
+void LeaseStep::onWelcome(const Welcome& welcome, const Moment& now) {
+  const bool isOwn = !welcome.address.empty() && welcome.address == options_.server;
+  const bool wasOwn = std::exchange(isOwn_, isOwn);
+  const bool isAnother = incarnation_ && *incarnation_ != welcome.incarnation;
+  if (!isAnother || !wasOwn || !isOwn_ || !fence_ || now.boot >= *fence_) {
+    incarnation_ = welcome.incarnation;
+    link_ = Link::Ready;
+    due_ = now.at;
+    return;
+  }
+  // What the other one may have done when a connection broke, it hasn't.
+  fence_ = std::max(*fence_, *confirmed_);
+  isMoved_ = true;
 }
 
 }  // namespace regroup::coordination

@@ -102,7 +102,10 @@ class Service::Client final : public store::Session {
 
   std::optional<std::string> greet(uint32_t id, const Hello& hello, std::string& out) {
     if (isGreeted_) return "a second hello";
-    Frame(out, Type::Welcome, id).u16(kVersion).u64(service_.options_.incarnation);
+    Frame(out, Type::Welcome, id)
+        .u16(kVersion)
+        .u64(service_.options_.incarnation)
+        .text(peer_.ownAddress());
     // Its own versions are the client's to compare with ours; there's only one yet.
     if (hello.version != kVersion) return "version " + std::to_string(hello.version);
     isGreeted_ = true;

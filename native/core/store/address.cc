@@ -29,11 +29,17 @@ Result<SocketAddress> parseHost(const std::string& host) {
   return address;
 }
 
-Result<uint16_t> portOf(const Fd& fd) {
+Result<SocketAddress> ownAddressOf(const Fd& fd) {
   SocketAddress address{};
   socklen_t size = sizeof address;
   if (::getsockname(fd.get(), &address.any, &size) < 0) return Error{"getsockname", errno};
-  return address.port();
+  return address;
+}
+
+Result<uint16_t> portOf(const Fd& fd) {
+  auto address = ownAddressOf(fd);
+  if (!address) return address.error();
+  return address->port();
 }
 
 PeerName::PeerName(const SocketAddress& address) : host{}, port(0) {

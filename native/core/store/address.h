@@ -26,9 +26,12 @@ union SocketAddress {
 /// `fe80::1%eth0` too. Never a name: looking it up could take minutes.
 Result<SocketAddress> parseHost(const std::string& host);
 
+/// Of a socket's own end.
+Result<SocketAddress> ownAddressOf(const Fd& fd);
 Result<uint16_t> portOf(const Fd& fd);
 
-/// For the log; small, as every connection has one.
+/// An address in words, without an interface: for the log, and to be compared. Small, as every
+/// connection has one.
 struct PeerName {
   in6_addr host;
   uint16_t port;

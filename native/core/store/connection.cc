@@ -303,6 +303,11 @@ ssize_t TcpConnection::write(std::span<const iovec> parts) {
   return ::sendmsg(fd().get(), &message, MSG_NOSIGNAL);
 }
 
+std::string TcpConnection::ownAddress() const {
+  auto address = ownAddressOf(fd());
+  return address ? PeerName(*address).text() : "";
+}
+
 bool TcpConnection::want(uint32_t events) {
   return static_cast<bool>(engine().loop().modify(fd().get(), events, this));
 }

@@ -123,6 +123,7 @@ class TcpConnection final : public Connection {
   ssize_t write(std::span<const iovec> parts) override;
   bool want(uint32_t events) override;
   std::string name() const override { return name_.text(); }
+  std::string ownAddress() const override;
 
   const PeerName name_;
 };

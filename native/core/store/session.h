@@ -23,6 +23,8 @@ class Peer {
   virtual void send(std::string_view bytes) = 0;
   /// Ends the connection soon, and the session with it; not within the call.
   virtual void close() = 0;
+  /// Of this end, as `PeerName` has it; empty: it has none.
+  virtual std::string ownAddress() const { return {}; }
 
  protected:
   ~Peer() = default;
