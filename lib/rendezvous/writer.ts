@@ -6,7 +6,7 @@ import {
   type Lease,
   type Revision,
 } from '../coordination/coordination.js';
-import type { Write } from './job/write.js';
+import type { Write } from './job/state.js';
 import { isHopeless } from './table.js';
 
 /** Makes the writes of one participant, whatever becomes of the answers. */

@@ -45,6 +45,8 @@ export interface LeaderMemory {
   /** The change of the round that they are about; 0: there's none yet. */
   readonly roundModified: number;
   readonly sinceMs: number;
+  /** When it has first looked at this table. */
+  readonly tableSinceMs: number;
   /** When there were enough nodes, be it for the next round or for a larger one. */
   readonly enoughSinceMs?: number;
 }
@@ -70,9 +72,18 @@ export function lead(
 ): Lead {
   const roundModified = view.round?.modified ?? 0;
   const memory =
-    before?.roundModified === roundModified ? before : { roundModified, sinceMs: nowMs };
+    before?.roundModified === roundModified
+      ? before
+      : { roundModified, sinceMs: nowMs, tableSinceMs: before?.tableSinceMs ?? nowMs };
   if (view.verdict !== undefined) return { memory };
   const round = view.round?.value;
+  // Whoever was in it has come by then, or has killed its workers. Those that come now see that they're late.
+  const settleAtMs = memory.tableSinceMs + options.leaseMs;
+  if (round?.isRestored && nowMs >= settleAtMs) {
+    const { isRestored: _, ...value } = round;
+    return { memory, write: { key: 'round', value } };
+  }
+  if (round?.isRestored && round.ending !== undefined) return { memory, wakeAtMs: settleAtMs };
   if (round === undefined || round.ending !== undefined) {
     return form(view, round, memory, options, nowMs);
   }
@@ -91,6 +102,7 @@ export function lead(
   if (round.participants.every(({ agent }) => isDone(view, round.number, agent))) {
     return { memory, write: { key: 'verdict', value: { is: 'succeeded' } } };
   }
+  if (round.isRestored) return { memory, wakeAtMs: settleAtMs };
   const gone = round.participants.filter(
     (each, groupRank) =>
       !isStillIn(view, each, round) ||

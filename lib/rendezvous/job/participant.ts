@@ -1,5 +1,6 @@
 import type { Revision } from '../../coordination/coordination.js';
 import type { FailureReport } from '../rendezvous.js';
+import { arrived, latestRound, moved, stranded } from './move.js';
 import { forOthers } from './report.js';
 import {
   type Ending,
@@ -10,13 +11,15 @@ import {
   type SharedRound,
   type View,
 } from './shared.js';
-import { type Local, type ParticipantState, withoutMemory } from './state.js';
-import { decide, type Write } from './write.js';
+import { type Local, type ParticipantState, type Write, withoutMemory } from './state.js';
+import { decide } from './write.js';
 
 export type ParticipantEvent =
   /** @param isAnew whether all of it was read anew, perhaps from another server, whose revisions are others */
   | { readonly event: 'seen'; readonly view: View; readonly isAnew: boolean }
   | { readonly event: 'leased' }
+  /** Another server has taken the place of the one that was: a view that's read anew follows, and a lease. */
+  | { readonly event: 'moved' }
   /** The lease ended, or can't be known to live: whatever ran has been killed by the fence. */
   | { readonly event: 'lease-lost' }
   /** @param revision that the view must reach before it tells of what was written; 0: nothing is known of the write */
@@ -66,7 +69,7 @@ export function step(
   nowMs: number,
   chance: number,
 ): Step {
-  const { state, told } = follow(heard(before, event));
+  const { state, told } = follow(arrived(heard(before, event)));
   return { told, ...decide(state, nowMs, chance) };
 }
 
@@ -82,9 +85,17 @@ function heard(state: ParticipantState, event: ParticipantEvent): ParticipantSta
         local: event.view.round === undefined ? afterRound(local, view) : local,
       };
     case 'leased':
-      return { ...state, hasLease: true, incarnation: state.incarnation + 1 };
+      return {
+        ...state,
+        hasLease: true,
+        isMoving: false,
+        // Whoever moves stays who it was.
+        incarnation: state.incarnation + (state.isMoving ? 0 : 1),
+      };
+    case 'moved':
+      return moved(state);
     case 'lease-lost': {
-      const { failure: _, ...rest } = withoutMemory(state);
+      const { failure: _, ...rest } = stranded(withoutMemory(state));
       return { ...rest, hasLease: false };
     }
     case 'written':
@@ -96,7 +107,7 @@ function heard(state: ParticipantState, event: ParticipantEvent): ParticipantSta
     case 'time':
       return state;
     case 'join': {
-      const { asked: _, ...rest } = state;
+      const { asked: _, isAstray: __, ...rest } = state;
       return { ...rest, local: { is: 'waiting', round: roundOf(local, view) } };
     }
     case 'failing':
@@ -111,8 +122,9 @@ function heard(state: ParticipantState, event: ParticipantEvent): ParticipantSta
       const { round } = report;
       const asked = { ...state, asked: round };
       // The others have broken the round before, and count what they failed of.
-      const isOwn = state.failure?.round === round || view.failures.has(`${round}/${self.agent}`);
+      const isOwn = state.failure?.round === round || hasFailed(state, round);
       if (local.is === 'leaving' || !('round' in local) || local.round !== round) return asked;
+      if (state.isAstray) return asked;
       if (local.is !== 'running' && !isOwn) return asked;
       const failure = { agent: self.agent, round, report: forOthers(report) };
       return { ...asked, local: { is: 'stopping', round }, failure };
@@ -124,6 +136,13 @@ function heard(state: ParticipantState, event: ParticipantEvent): ParticipantSta
       if (local.is === 'over') return state;
       return { ...state, local: { is: 'leaving', round: roundOf(local, view) } };
   }
+}
+
+/** Whether others know of a failure of this agent's workers, or will by what it brings. */
+function hasFailed({ view, brought, self }: ParticipantState, round: number): boolean {
+  const isIts = (failure: Failure): boolean =>
+    failure.agent === self.agent && failure.round === round;
+  return view.failures.has(`${round}/${self.agent}`) || (brought?.failures.some(isIts) ?? false);
 }
 
 /** One that waits, and has seen a round that the table doesn't know any more: its workers may run still. */
@@ -146,7 +165,7 @@ function follow(state: ParticipantState): { state: ParticipantState; told: reado
     // Nobody waits for what it tells.
     return state.asked === undefined
       ? { state, told: [] }
-      : answered(state, state.asked, view.round?.value);
+      : answered(state, state.asked, latestRound(state));
   }
   if (view.verdict !== undefined) {
     return { state: over, told: [{ tell: 'verdict', verdict: view.verdict.value }] };
@@ -155,10 +174,10 @@ function follow(state: ParticipantState): { state: ParticipantState; told: reado
   if (theirs !== undefined && !isSame(theirs, options.settings)) {
     return { state: over, told: [{ tell: 'refused', theirs }] };
   }
-  const round = view.round?.value;
+  const round = latestRound(state);
   const { asked } = state;
   // Without a lease nobody hears of it, perhaps for long: joining has a limit.
-  const isUnheard = !state.hasLease || round === undefined;
+  const isUnheard = !(state.hasLease || state.isMoving) || round === undefined || state.isAstray;
   if (asked !== undefined && (isUnheard || isOver(round, asked))) {
     return answered(state, asked, round);
   }
@@ -180,7 +199,8 @@ function follow(state: ParticipantState): { state: ParticipantState; told: reado
   if (local.is === 'running' || local.is === 'done') {
     // The others needn't wait for the leader's word: a failure ends the round in any case.
     const [failure] = failuresOf(view, local.round);
-    if (!isOver(round, local.round) && failure === undefined) return { state, told: [] };
+    const isOn = !isOver(round, local.round) && !state.isAstray;
+    if (isOn && failure === undefined) return { state, told: [] };
     const ending = round.number === local.round ? round.ending : undefined;
     const { because, agents } =
       failure === undefined

@@ -10,7 +10,7 @@ import type { Strikes } from './strikes.js';
  *     settings                    by the first agent, for good
  *     leader                      by whoever leads, bound to its lease
  *     members/AGENT               by each agent, bound to its lease
- *     round                       by the leader
+ *     round                       by the leader; where another server has taken its place, by whoever was in it
  *     stores/ROUND                by the agent of group rank 0, which serves it
  *     failures/ROUND/AGENT        by each agent whose workers failed: at once, and once more with its report
  *     done/ROUND/AGENT            by each agent whose workers have all succeeded
@@ -80,6 +80,8 @@ export interface SharedRound {
   readonly participants: readonly Participant[];
   /** Absent: it's live. */
   readonly ending?: Ending;
+  /** It's of a server before this one, and was brought by who was in it: others may come still that are in it, too. */
+  readonly isRestored?: true;
   /** What failures have spent, this round's own included once it's ending. */
   readonly ledger: Ledger;
   /** Nodes whose workers have failed; absent: none has. */
@@ -228,6 +230,11 @@ export function failuresOf(view: View, round: number): readonly Failure[] {
     .filter(([key]) => key.startsWith(`${round}/`))
     .sort(([, a], [, b]) => a.created - b.created)
     .map(([, { value }]) => value);
+}
+
+/** Whether what's written tells all of a failure. */
+export function isTold({ report }: Failure, written: Failure): boolean {
+  return report === undefined || written.report !== undefined;
 }
 
 /** Whether an agent's workers of a round have all succeeded. */

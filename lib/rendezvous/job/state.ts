@@ -1,6 +1,13 @@
-import type { Revision } from '../../coordination/coordination.js';
+import type { Change, Compare, Revision } from '../../coordination/coordination.js';
 import type { LeaderMemory, LeaderOptions } from './lead.js';
-import { emptyView, type Failure, type Member, type MemberState, type View } from './shared.js';
+import {
+  emptyView,
+  type Failure,
+  type Member,
+  type MemberState,
+  type SharedRound,
+  type View,
+} from './shared.js';
 
 /**
  * One agent's part in the rendezvous, as leader too where it is the one. Pure: whoever performs it feeds it what
@@ -16,6 +23,12 @@ export interface ParticipantState {
   readonly local: Local;
   /** Whether members of this agent live with its lease. */
   readonly hasLease: boolean;
+  /** Its lease was at a server whose place another one has taken, and it'll have one there unless its fence passes. */
+  readonly isMoving: boolean;
+  /** What the other one's table may lack. */
+  readonly brought?: Brought;
+  /** The other one's table has a round of the same number, or a later one, that this agent's workers aren't in. */
+  readonly isAstray?: true;
   /** A failure that isn't written yet, or not all of it. */
   readonly failure?: Failure;
   /** The round whose failure the agent has reported, as long as it isn't told what follows. */
@@ -49,6 +62,7 @@ export function initialParticipant(
     incarnation: 0,
     local: { is: 'idle' },
     hasLease: false,
+    isMoving: false,
     isWriting: false,
     notBefore: 0,
   };
@@ -57,4 +71,18 @@ export function initialParticipant(
 /** What a leader remembers is of one table. */
 export function withoutMemory({ memory: _, ...state }: ParticipantState): ParticipantState {
   return state;
+}
+
+/** The last round at the server before, and what has become of it there. */
+export interface Brought {
+  readonly round: SharedRound;
+  readonly failures: readonly Failure[];
+  /** Agents whose workers have all succeeded; they may have gone since. */
+  readonly done: readonly string[];
+}
+
+/** Changes of the table that a participant asks for: all of them, if the comparisons hold. */
+export interface Write {
+  readonly compares: readonly Compare[];
+  readonly changes: readonly (Change & { readonly isLeased?: boolean })[];
 }

@@ -1,12 +1,8 @@
-import type { Change, Compare } from '../../coordination/coordination.js';
+import type { Change } from '../../coordination/coordination.js';
 import { type LeaderWrite, lead } from './lead.js';
-import { type Failure, isDone, keys, type Member, type View } from './shared.js';
-import { type ParticipantState, withoutMemory } from './state.js';
-
-export interface Write {
-  readonly compares: readonly Compare[];
-  readonly changes: readonly (Change & { readonly isLeased?: boolean })[];
-}
+import { bring } from './move.js';
+import { isDone, isTold, keys, type Member, type View } from './shared.js';
+import { type ParticipantState, type Write, withoutMemory } from './state.js';
 
 /** The next write, if there's one to make. */
 export function decide(
@@ -25,6 +21,8 @@ export function decide(
       changes: [{ put: keys.settings, value: JSON.stringify(options.settings) }],
     });
   }
+  // Before all that's about it.
+  if (state.brought !== undefined) return writing(bring(state, state.brought));
   // Before its own state, which frees the leader to go on.
   if (failure !== undefined) {
     const key = keys.failure(failure.round, self.agent);
@@ -97,9 +95,4 @@ function removals(view: View, { key, value }: LeaderWrite): readonly Change[] {
     [...view[kind].keys()].filter(isOld).map(each => ({ delete: `${kind}/${each}` })),
   );
   return old.slice(0, mostRemovals);
-}
-
-/** Whether what's written tells all of a failure. */
-function isTold({ report }: Failure, written: Failure): boolean {
-  return report === undefined || written.report !== undefined;
 }

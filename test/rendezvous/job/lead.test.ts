@@ -226,3 +226,54 @@ t.test(
     t.end();
   },
 );
+/** The same round at another server, which it was brought to. */
+function restored(view: View): View {
+  const { round } = view;
+  if (round === undefined) throw new Error('there is none');
+  return { ...view, round: { ...round, value: { ...round.value, isRestored: true } } };
+}
+
+t.test("R-047 nobody is lost at a server that has begun before a lease's time is over", t => {
+  const view = restored(liveRound([0], []));
+  const { memory, write, wakeAtMs } = lead(view, undefined, options, 1_000, 0);
+  t.equal(write, undefined);
+  t.equal(wakeAtMs, 6_000);
+  t.equal(lead(view, memory, options, 5_999, 0).write, undefined);
+
+  // First of all, whoever comes from now on sees that it's late.
+  const settled = lead(view, memory, options, 6_000, 0);
+  t.match(settled.write, { key: 'round', value: { number: 0, isRestored: undefined } });
+  t.notOk(settled.write?.key === 'round' && settled.write.value.ending);
+  t.match(lead(liveRound([0], []), settled.memory, options, 6_001, 0).write, {
+    value: { ending: { because: 'lost', agents: ['agent1'] } },
+  });
+  t.end();
+});
+
+t.test('R-047 a round that was brought may fail before, and no other one forms', t => {
+  const report = {
+    round: 0,
+    failures: [],
+    ranMs: 1,
+    atMs: 1,
+    progress: 0,
+    isStuck: false,
+    chance: 0,
+  };
+  const failure = { agent: 'agent0', round: 0, report };
+  const view = {
+    ...restored(liveRound([0], [])),
+    failures: new Map([['0/agent0', { value: failure, created: 11, modified: 12 }]]),
+  };
+  const policy = { ...options.policy, maxRestarts: 9 };
+  const { write, memory } = lead(view, undefined, { ...options, policy }, 1_000, 0);
+  t.match(write, { value: { isRestored: true, ending: { because: 'failed' } } });
+
+  const value = write?.key === 'round' ? write.value : undefined;
+  if (value === undefined) throw new Error('it has not ended');
+  const over = { ...viewOf(0, 0), round: { value, created: 10, modified: 13 } };
+  const { write: next, wakeAtMs } = lead(over, memory, options, 2_000, 0);
+  t.equal(next, undefined, 'though all of it are out');
+  t.equal(wakeAtMs, 6_000);
+  t.end();
+});

@@ -54,6 +54,7 @@ function sizesOf(seed: number, agents: number, minNodes: number, maxNodes: numbe
 t.test('whatever fails in whatever order, there is one world at a time, and an end', async t => {
   const endings = new Map<string, number>();
   let rounds = 0;
+  let kept = 0;
   for (let seed = 0; seed < schedules; seed++) {
     const agents = 1 + (seed % 5);
     const minNodes = 1 + (seed % agents);
@@ -70,9 +71,11 @@ t.test('whatever fails in whatever order, there is one world at a time, and an e
     const { ending = '' } = outcome;
     endings.set(ending, (endings.get(ending) ?? 0) + 1);
     rounds += outcome.rounds;
+    kept += world.kept;
   }
   // They come to something.
   t.ok((endings.get('succeeded') ?? 0) > schedules / 10, JSON.stringify([...endings]));
   t.ok((endings.get('failed') ?? 0) > schedules / 50);
   t.ok(rounds > schedules);
+  t.ok(kept > schedules / 20, `${kept} have lived on at another server`);
 });

@@ -1,5 +1,6 @@
 import type { WorkerFailure } from '../../../lib/events.js';
 import type { FailurePolicy } from '../../../lib/options/failures.js';
+import { isRegistered } from '../../../lib/rendezvous/job/move.js';
 import { type ParticipantEvent, step } from '../../../lib/rendezvous/job/participant.js';
 import {
   emptyView,
@@ -8,8 +9,11 @@ import {
   withEntry,
   withoutKey,
 } from '../../../lib/rendezvous/job/shared.js';
-import { initialParticipant, type ParticipantState } from '../../../lib/rendezvous/job/state.js';
-import type { Write } from '../../../lib/rendezvous/job/write.js';
+import {
+  initialParticipant,
+  type ParticipantState,
+  type Write,
+} from '../../../lib/rendezvous/job/state.js';
 import { settingsOf } from './settings.js';
 
 /**
@@ -50,10 +54,16 @@ interface Agent {
   seen: number;
   /** The server that it has seen them of. */
   epoch: number;
-  lease: { readonly id: number; confirmedAtMs: number } | undefined;
+  lease: { readonly id: number; readonly epoch: number; confirmedAtMs: number } | undefined;
+  /** When its workers are killed. */
+  fenceAtMs: number | undefined;
+  /** It has a lease, or is about to, that others don't know its workers of yet: that moves no fence. */
+  isUnregistered: boolean;
+  /** The server that its client has reached last. */
+  met: number;
   /** On its way to the server, or its answer on its way back. */
   flight: { readonly write: Write; answered?: number } | undefined;
-  workers: { readonly round: number; readonly epoch: number; isStopping: boolean } | undefined;
+  workers: { readonly round: number; epoch: number; isStopping: boolean } | undefined;
   /** What it was told and hasn't done. */
   wantsToJoin: boolean;
   isFrozen: boolean;
@@ -75,6 +85,8 @@ export class World {
   /** No faults from now on. */
   isCalm = false;
   rounds = 0;
+  /** Agents whose workers have lived on at another server. */
+  kept = 0;
 
   private readonly table = new Map<string, Stored>();
   private readonly changes: (readonly Change[])[] = []; // by revision - 1
@@ -85,6 +97,8 @@ export class World {
   private nextLease = 1;
   /** Servers before this one, whose tables are lost. */
   private epoch = 0;
+  /** Whoever asks is refused. */
+  private isDown = false;
   private made = 0;
   private random: number;
 
@@ -121,6 +135,9 @@ export class World {
       seen: 0,
       epoch: this.epoch,
       lease: undefined,
+      fenceAtMs: undefined,
+      isUnregistered: false,
+      met: this.epoch,
       flight: undefined,
       workers: undefined,
       wantsToJoin: true,
@@ -165,6 +182,9 @@ export class World {
         can(calm ? 50 : 2, 'is connected again', () => {
           agent.isCut = false;
         });
+      } else if (this.isDown) {
+        if (agent.lease !== undefined && !agent.isUnregistered)
+          can(10, 'is refused', () => this.refuse(agent));
       } else {
         if (agent.lease === undefined) can(20, 'gets a lease', () => this.grant(agent));
         else can(10, 'renews', () => this.renew(agent));
@@ -242,7 +262,23 @@ export class World {
         all.push([1, `${node} comes back`, () => this.start(node)]);
       }
     }
-    if (!calm) all.push([0.6, 'the server is replaced', () => this.replaceServer()]);
+    if (this.isDown) {
+      all.push([calm ? 50 : 3, 'a server starts', () => this.replaceServer()]);
+      const other = this.live[this.choose(this.live.length)];
+      if (other !== undefined && !calm) {
+        const { name } = other;
+        const cut = () => {
+          // Not before it has heard that nobody was there.
+          this.refuse(other);
+          this.replaceServer();
+          other.isCut = true;
+        };
+        all.push([2, `a server starts that ${name} can't reach`, cut]);
+      }
+    } else if (!calm) {
+      all.push([0.4, 'the server is replaced', () => this.replaceServer()]);
+      all.push([0.4, 'the server dies', () => this.killServer()]);
+    }
     all.push([15, 'time passes', () => this.pass(this.isCalm ? 200 : 50 + this.choose(1500))]);
     return all;
   }
@@ -263,19 +299,20 @@ export class World {
   private pass(ms: number): void {
     // As the thread that renews does, whatever else goes on.
     if (this.isCalm) {
-      for (const agent of this.live) if (!agent.isFrozen && !agent.isCut) this.renew(agent);
+      for (const agent of this.live) {
+        if (agent.isFrozen || agent.isCut) continue;
+        if (this.isDown) this.refuse(agent);
+        else this.renew(agent);
+      }
     }
     // Fences and leases end at their own moments, in their order.
     const until = this.nowMs + ms;
     for (;;) {
-      const fences = this.live.flatMap(agent =>
-        agent.lease === undefined ? [] : [agent.lease.confirmedAtMs + ttlMs - marginMs],
-      );
+      const fences = this.live.flatMap(({ fenceAtMs }) => fenceAtMs ?? []);
       const next = Math.min(until, ...fences, ...this.leases.values());
       this.nowMs = Math.max(this.nowMs, next);
       for (const agent of this.live) {
-        if (agent.lease === undefined) continue;
-        if (this.nowMs >= agent.lease.confirmedAtMs + ttlMs - marginMs) this.fence(agent);
+        if (agent.fenceAtMs !== undefined && this.nowMs >= agent.fenceAtMs) this.fence(agent);
       }
       for (const [id, end] of this.leases) if (this.nowMs >= end) this.endLease(id);
       if (next >= until) return;
@@ -284,6 +321,13 @@ export class World {
 
   /** By one that knows nothing. Writes that were meant for the old one are lost, and their writers know. */
   private replaceServer(): void {
+    this.killServer();
+    this.isDown = false;
+  }
+
+  private killServer(): void {
+    if (this.isDown) return;
+    this.isDown = true;
     this.epoch++;
     this.late.length = 0;
     this.table.clear();
@@ -294,6 +338,34 @@ export class World {
     }
   }
 
+  /** Nobody listens at the server's own address. */
+  private refuse(agent: Agent): void {
+    // Nobody renews what isn't registered yet.
+    if (agent.lease === undefined || agent.isUnregistered) return;
+    agent.fenceAtMs = this.nowMs + ttlMs - marginMs;
+  }
+
+  private confirm(agent: Agent): void {
+    if (agent.lease === undefined || agent.isUnregistered) return;
+    agent.fenceAtMs = agent.lease.confirmedAtMs + ttlMs - marginMs;
+  }
+
+  /** The client reaches a server, which may be another one. */
+  private meet(agent: Agent): void {
+    if (agent.met === this.epoch) return;
+    agent.met = this.epoch;
+    this.move(agent);
+    if (agent.flight !== undefined) this.hear(agent, { event: 'written', revision: 0 });
+  }
+
+  private move(agent: Agent): void {
+    if (agent.lease !== undefined) {
+      agent.lease = undefined;
+      agent.isUnregistered = true;
+    }
+    this.happen(agent, { event: 'moved' });
+  }
+
   /** By the core, whatever the agent does at the moment. */
   private fence(agent: Agent): void {
     this.log.push(`${this.nowMs} ${agent.name} is fenced`);
@@ -301,27 +373,36 @@ export class World {
     agent.workers = undefined;
     agent.isFailing = false;
     agent.lease = undefined;
+    agent.fenceAtMs = undefined;
+    agent.isUnregistered = false;
     if (agent.ending !== undefined) return;
     agent.wantsToJoin = agent.wantsToJoin || (had && !agent.isLeaving);
     this.happen(agent, { event: 'lease-lost' });
   }
 
   private grant(agent: Agent): void {
+    this.meet(agent);
     const id = this.nextLease++;
     this.leases.set(id, this.nowMs + ttlMs);
-    agent.lease = { id, confirmedAtMs: this.nowMs };
+    agent.lease = { id, epoch: this.epoch, confirmedAtMs: this.nowMs };
+    this.confirm(agent);
     this.happen(agent, { event: 'leased' });
   }
 
   private renew(agent: Agent): void {
     const { lease } = agent;
     if (lease === undefined) return;
+    if (lease.epoch < this.epoch) {
+      this.move(agent);
+      return;
+    }
     if (!this.leases.has(lease.id)) {
       this.fence(agent);
       return;
     }
     this.leases.set(lease.id, this.nowMs + ttlMs);
     lease.confirmedAtMs = this.nowMs;
+    this.confirm(agent);
   }
 
   private endLease(id: number): void {
@@ -332,6 +413,7 @@ export class World {
   }
 
   private see(agent: Agent): void {
+    this.meet(agent);
     const isAnew = agent.epoch < this.epoch;
     if (isAnew) {
       agent.epoch = this.epoch;
@@ -361,6 +443,7 @@ export class World {
   }
 
   private write(agent: Agent): void {
+    this.meet(agent);
     const { flight, lease } = agent;
     if (flight === undefined) return;
     this.apply(flight.write, lease?.id ?? 0);
@@ -455,6 +538,14 @@ export class World {
     agent.state = after.state;
     agent.wakeAtMs = after.wakeAtMs ?? (event.event === 'time' ? undefined : agent.wakeAtMs);
     if (after.write !== undefined) agent.flight = { write: after.write };
+    if (agent.isUnregistered && isRegistered(agent.state)) {
+      agent.isUnregistered = false;
+      this.confirm(agent);
+      if (agent.workers !== undefined) {
+        agent.workers.epoch = this.epoch;
+        this.kept++;
+      }
+    }
     for (const told of after.told) {
       this.log.push(`${this.nowMs}   ${agent.name} is told ${told.tell}`);
       switch (told.tell) {
@@ -557,17 +648,22 @@ function pick({ minNodes, maxNodes, nodesSet, groupSize }: WorldOptions) {
 
 /** Rounds follow each other, and each has an end before the next one. */
 function checkRound(before: string | undefined, after: string, mayJump: boolean): void {
-  const { number, restartCount, ending }: SharedRound = JSON.parse(after);
+  const { number, restartCount, ending, isRestored }: SharedRound = JSON.parse(after);
   const old: SharedRound | undefined = before === undefined ? undefined : JSON.parse(before);
-  // A table that came anew may begin with any number, and learn of a higher one.
-  const isNext =
-    ending === undefined &&
-    (old === undefined || number === old.number + 1 || (mayJump && number > old.number));
-  const isEnd = old !== undefined && number === old.number && ending !== undefined;
-  if (
-    isEnd ? old.ending !== undefined : !isNext || (old !== undefined && old.ending === undefined)
-  ) {
-    throw new Error(`round ${number} after round ${old?.number}`);
-  }
+  const is = (): boolean => {
+    // One that's brought may have ended already.
+    if (isRestored && mayJump) {
+      return old === undefined || (old.isRestored === true && number >= old.number);
+    }
+    if (old?.isRestored) return number === old.number;
+    if (old?.number === number) return old.ending === undefined && ending !== undefined;
+    if (ending !== undefined) return false;
+    if (old === undefined) return true;
+    // A table that came anew may begin with any number, and learn of a higher one.
+    return (
+      old.ending !== undefined && (number === old.number + 1 || (mayJump && number > old.number))
+    );
+  };
+  if (!is()) throw new Error(`round ${number} after round ${old?.number}`);
   if (restartCount !== number) throw new Error(`restart ${restartCount} in round ${number}`);
 }
