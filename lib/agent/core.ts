@@ -53,9 +53,12 @@ export interface Core {
   /**
    * Renews a lease at our own server, and moves the fence with each confirmed renewal, whatever this thread does.
    *
-   * @param lost it has ended, or was given up since this thread stood still for `agentStallMs`
+   * @param told once at most. It's lost, too, if it was given up since this thread stood still for `agentStallMs`
    */
-  keepLease(options: Omit<NativeLeaseOptions, 'stallMs'>, lost: () => void): { close(): void };
+  keepLease(
+    options: Omit<NativeLeaseOptions, 'stallMs'>,
+    told: (what: 'lost' | 'moved' | 'gone') => void,
+  ): { close(): void };
   /** Empties a table that an earlier round has used; its workers must be gone. */
   refreshTable(round: number): void;
   /** The highest step that a worker has told by its slot; 0 if none did. */
@@ -133,9 +136,11 @@ export function startCore(
       openTable(startStore(), hosts, settings.rdzvEndpoint ?? '', port, { coordination: true });
     },
     setFence: atMs => supervisor.setFence(atMs),
-    keepLease(options, lost) {
+    keepLease(options, told) {
       const stallMs = settings.agentStallMs;
-      const kept = addon.keepLease({ ...options, stallMs }, supervisor, lost);
+      const kept = addon.keepLease({ ...options, stallMs }, supervisor, ({ event }) =>
+        told(event === 'stalled' ? 'lost' : event),
+      );
       const beats = setInterval(() => kept.beat(), beatMs);
       return {
         close() {

@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { setTimeout as pause } from 'node:timers/promises';
 import { CoordinationError } from '../coordination/coordination.js';
@@ -31,6 +32,8 @@ export async function meet(
   signal: AbortSignal,
 ): Promise<Met> {
   const { joinTimeoutMs, localAddr, interface: name, isHost } = settings;
+  // By a name, another server may be found elsewhere while the address of the one before still refuses.
+  const refusalsMs = isIP(host) === 0 ? 0 : joinTimeoutMs;
   const late = AbortSignal.timeout(joinTimeoutMs);
   const limit = AbortSignal.any([signal, late]);
   onMachine("can't look up the endpoint", needPool);
@@ -55,8 +58,10 @@ export async function meet(
         ? ownAddress(local, { localAddr, interfaces, endpointIsLoopback })
         : addressOfInterface(name, interfaces, local);
     // The name may lead to another machine by then.
-    const keep: Met['keep'] = ({ id, ttlMs }, marginMs, lost) =>
-      core.keepLease({ host: coordination.ends().remote, port, lease: id, ttlMs, marginMs }, lost);
+    const keep: Met['keep'] = ({ id: lease, ttlMs }, marginMs, told) => {
+      const server = { host: coordination.ends().remote, port };
+      return core.keepLease({ ...server, lease, ttlMs, marginMs, refusalsMs }, told);
+    };
     return { coordination, address, isHost: isServed, keep };
   } catch (error) {
     if (!late.aborted && !(error instanceof CoordinationError)) throw error;

@@ -34,6 +34,11 @@ export interface Coordination {
    */
   watch(prefix: string, from: Revision, listener: WatchListener): Watch;
   /**
+   * Calls whenever another server has taken the place of the one before, before anything else of it is told: its table
+   * and its leases are gone. Absent: a table outlives its servers.
+   */
+  onMoved?(listener: () => void): void;
+  /**
    * Ends all watches, without a word, and all calls under way and to come, with `CLOSED`. Leases live on until their
    * time is over. Idempotent.
    */

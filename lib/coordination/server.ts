@@ -1,5 +1,6 @@
 import { addressOf } from '../util/address.js';
 import { type Deferred, deferred } from '../util/deferred.js';
+import { codeOf } from '../util/errno.js';
 import { checkText, checkTtl, checkTxn, checkWatch } from './checks.js';
 import {
   type Change,
@@ -37,6 +38,8 @@ export interface ServerCoordination extends Coordination {
 const defaultTimeoutMs = 5_000;
 /** Before each attempt to connect; the last one from then on. */
 const pausesMs = [0, 20, 50, 100, 200, 500, 1000];
+/** Of these, the last one where nobody listens: asking costs nobody anything. */
+const refusedPause = 3;
 
 /** What refusals mean. */
 const refusals: Readonly<Record<Why, { readonly code: CoordinationCode; readonly text: string }>> =
@@ -86,6 +89,7 @@ export async function connectServer(options: ServerOptions): Promise<ServerCoord
   let ends = { local: '', remote: '' };
   /** Of the last server that was reached. */
   let incarnation: string | undefined;
+  const movedListeners: (() => void)[] = [];
   let failure: CoordinationError | undefined;
 
   function error(code: CoordinationCode, why: string, details = {}): CoordinationError {
@@ -95,7 +99,8 @@ export async function connectServer(options: ServerOptions): Promise<ServerCoord
   /** Until there's a link, or it can't be had. */
   async function reach(): Promise<void> {
     for (let attempt = 0; link === undefined && failure === undefined; attempt++) {
-      await pause(pausesMs[Math.min(attempt, pausesMs.length - 1)] ?? 0);
+      const last = codeOf(missing.cause) === 'ECONNREFUSED' ? refusedPause : pausesMs.length - 1;
+      await pause(pausesMs[Math.min(attempt, last)] ?? 0);
       if (closing.signal.aborted) return;
       try {
         use(await openLink({ host, port }, timeoutMs, closing.signal, { answered, ended }));
@@ -115,18 +120,20 @@ export async function connectServer(options: ServerOptions): Promise<ServerCoord
   }
 
   function use(opened: Link): void {
-    link = opened;
     ends = { local: opened.local, remote: opened.remote };
     const isAnother = incarnation !== undefined && incarnation !== opened.incarnation;
     incarnation = opened.incarnation;
     if (isAnother) {
-      endWatches(error('COMPACTED', 'another server has taken the place of this one'));
+      leases.clear();
       // What they compare with was another table's, whose revisions may be this one's by chance.
       rejectCalls(
         call => !call.isRepeatable,
         new LinkEnded('another server has taken its place', {}),
       );
+      for (const moved of movedListeners) moved();
+      endWatches(error('COMPACTED', 'another server has taken the place of this one'));
     }
+    link = opened;
     // The server ends soon what the broken connection held, unless it's held again.
     for (const lease of leases) opened.send(nextId++, { ask: 'renew', lease });
     for (const [id, call] of calls) sendCall(id, call);
@@ -307,6 +314,9 @@ export async function connectServer(options: ServerOptions): Promise<ServerCoord
           if (watches.delete(id)) link?.send(nextId++, { ask: 'unwatch', watch: id });
         },
       };
+    },
+    onMoved(listener) {
+      movedListeners.push(listener);
     },
     async close() {
       if (failure?.code === 'CLOSED') return;

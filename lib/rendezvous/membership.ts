@@ -7,6 +7,12 @@ export interface Membership {
   lease(): Lease | undefined;
   /** The lease has ended, as somebody else learned. */
   lost(lease: Lease): void;
+  /** Its server is another one, which knows nothing of it: it's kept as far as the fence allows, and another one had. */
+  move(): void;
+  /** Whether another one is had, or about to be, that no fence may be moved for as long as others don't know of this node. */
+  isMoving(): boolean;
+  /** They do. */
+  registered(): void;
   /** The fence has passed: all workers have been killed. @param atMs when, by CLOCK_MONOTONIC */
   fenced(atMs: number): void;
   /** Ends it, and doesn't get another one. Resolves when the engine knows, or can't be told. */
@@ -21,16 +27,25 @@ export interface MembershipOptions {
     setFence(atMs: number | undefined): void;
     bootMs(): number;
     /**
-     * Renews a lease and moves the fence by itself, whatever this thread does; absent: nobody does. It tells once that
-     * the lease is lost, or given up.
+     * Renews a lease and moves the fence by itself, whatever this thread does; absent: nobody does. It tells once what
+     * has become of it.
      */
-    keep?: ((lease: Lease, marginMs: number, lost: () => void) => Keeper) | undefined;
+    keep?:
+      | ((lease: Lease, marginMs: number, told: (what: KeeperEvent) => void) => Keeper)
+      | undefined;
     leased(lease: Lease): void;
+    /** Another server has taken the place of the one that has granted it; `leased` follows, or `lost`. */
+    moved(): void;
+    /** Nobody has taken that one's place in time. */
+    gone(): void;
     /** It has ended, or its fence has passed. Whatever ran must be gone. @param atMs of the fence, if it's that */
     lost(atMs?: number): void;
     failed(error: unknown): void;
   };
 }
+
+/** The lease has ended or was given up, its server is another one, or nobody has taken that one's place in time. */
+export type KeeperEvent = 'lost' | 'moved' | 'gone';
 
 export interface Keeper {
   close(): void;
@@ -45,6 +60,10 @@ export function keepMembership({ coordination, leaseMs, around }: MembershipOpti
   let lease: Lease | undefined;
   let timer: NodeJS.Timeout | undefined;
   let keeper: Keeper | undefined;
+  /** The fence is that of a lease at the server before. */
+  let isMoving = false;
+  /** When the lease was asked for. */
+  let leasedMs = 0;
   /** Those that can't be known to live, and may. */
   const lapsed = new Set<Lease>();
   let isOver = false;
@@ -59,15 +78,39 @@ export function keepMembership({ coordination, leaseMs, around }: MembershipOpti
         return;
       }
       lease = granted;
-      confirmed(granted, askedMs);
+      leasedMs = askedMs;
+      const isToRegister = isMoving;
+      if (!isToRegister) confirmed(granted, askedMs);
       around.leased(granted);
-      keeper = around.keep?.(granted, granted.ttlMs * marginPart, () => lose(granted));
-      if (keeper === undefined) renewSoon(granted);
+      if (!isToRegister) keep(granted);
     } catch (error) {
       if (isOver) return;
       if (isHopeless(error)) around.failed(error);
       else timer = setTimeout(() => void obtain(), pauseMs);
     }
+  }
+
+  function keep(current: Lease): void {
+    if (current !== lease) return;
+    keeper = around.keep?.(current, current.ttlMs * marginPart, what => {
+      if (current !== lease) return;
+      if (what === 'moved') move();
+      else if (what === 'gone') around.gone();
+      else lose(current);
+    });
+    if (keeper === undefined) renewSoon(current);
+  }
+
+  function move(): void {
+    if (isOver) return;
+    const had = lease;
+    if (had !== undefined) {
+      rest();
+      lease = undefined;
+      isMoving = true;
+    }
+    around.moved();
+    if (had !== undefined) void obtain();
   }
 
   function renewSoon(current: Lease, afterMs = current.ttlMs / renewals): void {
@@ -98,7 +141,12 @@ export function keepMembership({ coordination, leaseMs, around }: MembershipOpti
   }
 
   function lose(current: Lease | undefined, atMs?: number): void {
-    if (current === undefined || current !== lease || isOver) return;
+    if (current !== lease || isOver || (current === undefined && !isMoving)) return;
+    isMoving = false;
+    if (current === undefined) {
+      around.lost(atMs); // and another one is asked for already
+      return;
+    }
     lease = undefined;
     lapsed.add(current);
     rest();
@@ -125,6 +173,14 @@ export function keepMembership({ coordination, leaseMs, around }: MembershipOpti
   return {
     lease: () => lease,
     lost: lose,
+    move,
+    isMoving: () => isMoving,
+    registered() {
+      if (lease === undefined || !isMoving) return;
+      isMoving = false;
+      confirmed(lease, leasedMs);
+      keep(lease);
+    },
     fenced: atMs => lose(lease, atMs),
     close() {
       closing ??= end();

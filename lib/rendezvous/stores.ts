@@ -9,6 +9,8 @@ export interface Stores {
    * @throws ERR_PORT
    */
   serve(round: number): void;
+  /** Tells the others again, who have another table. */
+  tellAgain(): void;
   /** Whether workers of other nodes may use this node's store of a round. */
   serves(round: number): boolean;
   /** Closes a round's store, if there is one. */
@@ -33,7 +35,7 @@ const retryMs = 100;
 
 export function createStores(around: StoresSurroundings): Stores {
   const { coordination, prefix, address: host } = around;
-  const served = new Set<number>();
+  const served = new Map<number, StoreAddress>();
 
   async function publish(round: number, address: StoreAddress): Promise<void> {
     const lease = around.lease();
@@ -54,13 +56,16 @@ export function createStores(around: StoresSurroundings): Stores {
   return {
     serve(round) {
       const address = { host, port: around.open(round) };
-      served.add(round);
+      served.set(round, address);
       void publish(round, address);
+    },
+    tellAgain() {
+      for (const [round, address] of served) void publish(round, address);
     },
     serves: round => served.has(round),
     end,
     endBefore(current) {
-      for (const round of served) if (round < current) end(round);
+      for (const round of served.keys()) if (round < current) end(round);
     },
   };
 }

@@ -3,6 +3,7 @@ import { launchError } from '../errors.js';
 import { atMost } from '../util/deferred.js';
 import { maxTimerMs } from '../util/duration.js';
 import type { LeaderOptions } from './job/lead.js';
+import { isRegistered } from './job/move.js';
 import { type ParticipantEvent, step, type Told } from './job/participant.js';
 import { type Ending, emptyView, type JobVerdict, placeOf } from './job/shared.js';
 import { isTooMany } from './job/spares.js';
@@ -143,11 +144,18 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
           setFence: around.setFence,
           bootMs: around.bootMs,
           keep: found.keep,
-          leased: () => happen({ event: 'leased' }),
+          leased() {
+            const isKept = state?.isMoving === true;
+            happen({ event: 'leased' });
+            if (isKept) stores?.tellAgain();
+          },
+          moved: () => happen({ event: 'moved' }),
+          gone: () => giveUp(launchError('ERR_RENDEZVOUS', [unreachable(joinTimeoutMs)])),
           lost: fenced,
           failed: giveUp,
         },
       });
+      coordination.onMoved?.(membership.move);
       for (const event of early.splice(0)) happen(event);
     } catch (error) {
       giveUp(error);
@@ -179,6 +187,7 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
       const after = step(state, next, around.nowMs(), Math.random());
       state = after.state;
       if (after.write !== undefined) writer?.write(after.write);
+      if (membership?.isMoving() && isRegistered(state)) membership.registered();
       clearTimeout(wake);
       const { wakeAtMs } = after;
       if (wakeAtMs !== undefined) {

@@ -1,7 +1,12 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
-import { allStarted, codes, startCluster, succeed } from './harness.js';
+import { isAlive } from '../harness.js';
+import { type Agent, allStarted, codes, startCluster, succeed } from './harness.js';
 
-// The process that the nodes meet at dies, and another one takes its place, which knows nothing.
+// The process that the nodes meet at dies, and another one takes its place, which knows nothing; or nobody does.
+
+/** Workers that its agent has started, however many rounds that took. */
+const started = (agent: Agent): number => agent.output().match(/^started /gm)?.length ?? 0;
 
 t.test('MN-03 an agent that serves the others and comes back costs one round', async t => {
   const cluster = await startCluster(t, 2);
@@ -17,17 +22,44 @@ t.test('MN-03 an agent that serves the others and comes back costs one round', a
   t.strictSame(await codes([back, other]), [0, 0]);
 });
 
-t.test('MN-S2 a server outside of the nodes that comes back at once ends no job', async t => {
+t.test('MN-S2 R-051 a server outside of the nodes that comes back costs no round', async t => {
   const cluster = await startCluster(t, 2);
   const { endpoint, server } = await cluster.serve();
-  const [one, two] = cluster.nodes;
-  const agents = [one, two].map(node => cluster.join(node, { nnodes: '2', endpoint }));
+  const nodes = cluster.nodes.slice(0, 2);
+  const agents = nodes.map(node => cluster.join(node, { nnodes: '2', endpoint }));
+  const before = await allStarted(agents, 0);
+
+  server.kill('SIGKILL');
+  await server.end();
+  await sleep(7_000); // longer than a lease
+  for (const { pid } of before) t.ok(isAlive(pid), 'refusals have kept its fence away');
+  let now = server;
+  for (let times = 0; times < 3; times++) {
+    now = await cluster.hub.restart(now);
+    await now.line(/^ready /);
+  }
+
+  succeed(nodes);
+  t.strictSame(await codes(agents), [0, 0]);
+  t.strictSame(agents.map(started), [1, 1], 'in the one round that there was');
+});
+
+t.test('MN-03 a server that never comes back ends all nodes with one sentence', async t => {
+  const cluster = await startCluster(t, 2);
+  const { endpoint, server } = await cluster.serve();
+  const options = ['--rdzv-conf=join_timeout=8'];
+  const agents = cluster.nodes
+    .slice(0, 2)
+    .map(node => cluster.join(node, { nnodes: '2', endpoint, options }));
   await allStarted(agents, 0);
 
-  const again = await cluster.hub.restart(server);
-  await again.line(/^ready /);
+  server.kill('SIGKILL');
 
-  t.match(await allStarted(agents, 1), [{ world: 2 }, { world: 2 }]);
-  succeed([one, two]);
-  t.strictSame(await codes(agents), [0, 0]);
+  const ended = await codes(agents);
+  t.equal(ended[0], ended[1]);
+  t.not(ended[0], 0);
+  for (const agent of agents) {
+    t.equal(started(agent), 1);
+    t.match(agent.output(), /the server of the rendezvous could not be reached for 8 s/);
+  }
 });
