@@ -1,17 +1,13 @@
 import t from 'tap';
 import { isRegistered } from '../../../lib/rendezvous/job/move.js';
 import { type ParticipantEvent, step } from '../../../lib/rendezvous/job/participant.js';
-import {
-  emptyView,
-  type SharedRound,
-  tableVersion,
-  type View,
-} from '../../../lib/rendezvous/job/shared.js';
+import { emptyView, type SharedRound, type View } from '../../../lib/rendezvous/job/shared.js';
 import { initialParticipant } from '../../../lib/rendezvous/job/state.js';
+import { settingsOf } from './settings.js';
 
 // What an agent does whose server is another one.
 
-const settings = { version: tableVersion, minNodes: 1, maxNodes: 2, nodesPerUnit: 1 };
+const settings = settingsOf({ minNodes: 1, maxNodes: 2 });
 const options = {
   agent: 'a',
   settings,
