@@ -111,6 +111,7 @@
       "native/guardian/cgroups.cc",
       "native/guardian/groups.cc",
       "native/guardian/guardian.cc",
+      "native/guardian/notice.cc",
       "native/guardian/proc.cc",
       "native/guardian/search.cc"
     ],

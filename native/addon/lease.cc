@@ -80,6 +80,8 @@ class JsLease {
     return own;
   }
 
+  LastNotice lastNotice() const { return keeper_->lastNotice(); }
+
   void beat() {
     if (self_) keeper_->beat();
   }
@@ -137,6 +139,8 @@ Napi::Value keepLease(const Napi::CallbackInfo& info) {
   if (!onEvent) return {};
   const auto own = JsLease::create(info.Env(), std::move(keeper), *std::move(fence), *onEvent);
   if (!own) return {};
+  // Should we be killed, nobody need wait for the lease's end.
+  setLastNotice(info[1], own->lastNotice());
 
   Napi::Object object = Napi::Object::New(info.Env());
   const Method<JsLease> methods[] = {

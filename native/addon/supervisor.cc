@@ -61,6 +61,8 @@ class JsSupervisor : public std::enable_shared_from_this<JsSupervisor> {
 
   Result<std::shared_ptr<Fence>> fence() const { return supervisor_->fence(); }
 
+  void setLastNotice(LastNotice notice) { supervisor_->setLastNotice(std::move(notice)); }
+
   /// Nothing happens once it's closed. A JS error may be pending.
   void setFence(Napi::Env env, std::optional<BootTime> at) {
     if (!self_) return;
@@ -228,21 +230,32 @@ Napi::Value utcOffsetOf(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(*offset));
 }
 
-}  // namespace
-
-std::optional<std::shared_ptr<Fence>> toFence(Napi::Value value, const std::string& what) {
+/// Null: it isn't one that createSupervisor has made.
+JsSupervisor* supervisorIn(Napi::Value value) {
   const Napi::Env env = value.Env();
   bool isOne = false;
   void* share = nullptr;
-  const bool isFound =
-      value.IsObject() &&
-      napi_check_object_type_tag(env, value, &kSupervisorTag, &isOne) == napi_ok && isOne &&
-      napi_unwrap(env, value, &share) == napi_ok;
-  if (!isFound) return typeError(env, what + " must be one that createSupervisor has made");
-  auto fence = (*static_cast<std::shared_ptr<JsSupervisor>*>(share))->fence();
+  const bool isFound = value.IsObject() &&
+                       napi_check_object_type_tag(env, value, &kSupervisorTag, &isOne) == napi_ok &&
+                       isOne && napi_unwrap(env, value, &share) == napi_ok;
+  return isFound ? static_cast<std::shared_ptr<JsSupervisor>*>(share)->get() : nullptr;
+}
+
+}  // namespace
+
+std::optional<std::shared_ptr<Fence>> toFence(Napi::Value value, const std::string& what) {
+  JsSupervisor* const supervisor = supervisorIn(value);
+  if (supervisor == nullptr)
+    return typeError(value.Env(), what + " must be one that createSupervisor has made");
+  auto fence = supervisor->fence();
   if (fence) return *std::move(fence);
-  throwError(env, fence.error());
+  throwError(value.Env(), fence.error());
   return std::nullopt;
+}
+
+void setLastNotice(Napi::Value value, LastNotice notice) {
+  JsSupervisor* const supervisor = supervisorIn(value);
+  if (supervisor != nullptr) supervisor->setLastNotice(std::move(notice));
 }
 
 void initSupervisor(Napi::Object exports, std::shared_ptr<SharedPump> pump) {

@@ -180,7 +180,8 @@ bool removeAt(long parent, const char* name, int depth) {
 }  // namespace
 
 void addCgroup(uint64_t group, const char* path, size_t bytes) {
-  if (bytes == 0 || bytes >= kMaxPath || path[0] != '/' || count == kMaxCgroups) return;
+  if (bytes == 0 || bytes >= kMaxPath || path[0] != '/' || count == kMaxCgroups)
+    return noteUnknown();
   Cgroup& cgroup = cgroups[count++];
   cgroup.group = group;
   for (size_t i = 0; i < bytes; i++) cgroup.path[i] = path[i];

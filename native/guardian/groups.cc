@@ -1,5 +1,6 @@
 #include "guardian/groups.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -47,6 +48,7 @@ Leader leaders[kMaxLeaders];
 size_t leaderCount = 0;
 uint64_t agentEndTick = 0;
 bool isTurnOfLingering = false;
+bool isAnyUnknown = false;
 
 Group* groupOf(uint64_t id) {
   for (Group& group : groups) {
@@ -78,7 +80,8 @@ bool isOlderThanAgentEnd(uint32_t pid) {
 }  // namespace
 
 void beginGroup(uint64_t id, const char* cookie, size_t bytes) {
-  if (bytes == 0 || bytes > kMaxCookie || groupOf(id)) return;
+  if (groupOf(id)) return;
+  if (bytes == 0 || bytes > kMaxCookie) return noteUnknown();
   for (Group& group : groups) {
     if (group.live) continue;
     group.live = true;
@@ -89,6 +92,7 @@ void beginGroup(uint64_t id, const char* cookie, size_t bytes) {
     for (size_t i = 0; i < bytes; i++) group.cookie[i] = cookie[i];
     return;
   }
+  noteUnknown();
 }
 
 void endGroup(uint64_t id) {
@@ -102,7 +106,7 @@ void holdGroup(uint64_t id) {
 }
 
 void addLeader(uint64_t group, uint32_t pid) {
-  if (leaderCount == kMaxLeaders) return;
+  if (leaderCount == kMaxLeaders) return noteUnknown();
   // Told late, its number may be a stranger's already: only the agent's own child is a worker.
   if (procIsOurs() && parentOf(pid) != agentPid()) return;
   const long pidfd = rawCall(kSysPidfdOpen, pid, 0);
@@ -148,6 +152,25 @@ bool anyGroup() {
     if (hasTurn(group)) return true;
   }
   return false;
+}
+
+bool knowsAll() {
+  return !isAnyUnknown;
+}
+
+void noteUnknown() {
+  isAnyUnknown = true;
+}
+
+bool haveLeadersEnded() {
+  for (size_t i = 0; i < leaderCount; i++) {
+    // Fallback: kernel < 5.3 has no pidfds to ask.
+    pollfd poll{leaders[i].pidfd, POLLIN, 0};
+    const timespec now{};
+    if (leaders[i].pidfd < 0 || rawCall(SYS_ppoll, pointer(&poll), 1, pointer(&now), 0, 0) != 1)
+      return false;
+  }
+  return true;
 }
 
 bool anyLoose() {

@@ -28,6 +28,11 @@ bool hasTurn(uint64_t group);
 long lingersUntilMs();
 
 bool anyGroup();
+/// Whether there was room for all that the agent has told of.
+bool knowsAll();
+void noteUnknown();
+/// Whether each worker that was the agent's when it ended has ended, as its pidfd tells.
+bool haveLeadersEnded();
 /// Whether there's a group that cgroups don't hold: then /proc is looked through.
 bool anyLoose();
 

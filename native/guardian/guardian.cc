@@ -16,6 +16,7 @@
 //   E <group>             nothing is left of it
 //   H <controllers> <path> and L 0 <path>: see home.h
 //   T <group> <ms>        whoever is left of it has so much time to end by itself
+//   N <bytes> <hex> <hex> what a server is told when nobody is left: see notice.h
 //   Q                     goodbye
 //
 // It has no libc, so that it can be linked and run anywhere, and no heap. Its only process never
@@ -29,6 +30,7 @@
 #include "guardian/cgroups.h"
 #include "guardian/groups.h"
 #include "guardian/home.h"
+#include "guardian/notice.h"
 #include "guardian/proc.h"
 #include "guardian/search.h"
 
@@ -101,6 +103,9 @@ bool obey(const char* line, const char* end) {
     case 'T':
       readNumber(rest, end, number);
       guardian::lingerGroup(id, number);
+      break;
+    case 'N':
+      guardian::setNotice(id, rest, bytes);
       break;
     default:
       break;
@@ -175,32 +180,44 @@ void sleep(long ns) {
   rawCall(SYS_nanosleep, pointer(&pause), 0);
 }
 
-void avenge() {
+/// @returns whether nobody is left, for certain
+bool avenge() {
+  bool isSure = true;
   const long until = nowMs() + kPatienceMs;
   long pause = 1'000'000;
   // Until none is found, twice: one may have forked while we looked, and one that's within execve
   // has no environment for a moment.
-  for (int quiet = 0; quiet < 2 && nowMs() < until;) {
+  int quiet = 0;
+  while (quiet < 2 && nowMs() < until) {
     guardian::killLeaders();
     const bool inCgroups = guardian::killCgroups(guardian::hasTurn);
-    const bool isLeft = guardian::anyLoose() && guardian::killLeft();
+    const bool isLoose = guardian::anyLoose();
+    const bool isLeft = isLoose && guardian::killLeft();
+    isSure = !isLoose || guardian::sawAll();
     quiet = isLeft || inCgroups || !guardian::removeCgroups() ? 0 : quiet + 1;
     sleep(pause);
     if (pause < 64'000'000) pause *= 2;
   }
+  return quiet == 2 && isSure;
 }
 
-void avengeAll() {
-  // Before those whom it kills; only root may ask for it.
-  rawCall(SYS_setpriority, 0, 0, -20);
-  guardian::noteAgentEnd();
-  if (guardian::anyGroup()) avenge();
-  guardian::turnToLingering();
-  if (!guardian::anyGroup()) return;
+/// The same of those who may end by themselves, once they've had their time.
+bool outlastLingering() {
   while (nowMs() < guardian::lingersUntilMs() &&
          (guardian::anyInCgroups() || (guardian::anyLoose() && guardian::anyLeft())))
     sleep(kLingerPauseNs);
-  avenge();
+  return avenge();
+}
+
+/// @returns whether nobody of any group is left, for certain
+bool avengeAll() {
+  // Before those whom it kills; only root may ask for it.
+  rawCall(SYS_setpriority, 0, 0, -20);
+  guardian::noteAgentEnd();
+  bool isSure = !guardian::anyGroup() || avenge();
+  guardian::turnToLingering();
+  if (guardian::anyGroup()) isSure = outlastLingering() && isSure;
+  return isSure && guardian::knowsAll() && guardian::haveLeadersEnded();
 }
 
 /// Nobody comes after us who would remove the cgroups of those that are stuck. They die as soon as
@@ -222,7 +239,8 @@ void outwaitStuck() {
   askToBeSpared();
   isFenced = hasFence();
   if (listen()) {
-    avengeAll();
+    // Were it told too early, others would take the place of workers that live.
+    if (avengeAll()) guardian::giveNotice();
     guardian::restoreHome();
     outwaitStuck();
   }

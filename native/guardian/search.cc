@@ -34,6 +34,7 @@ uint32_t sick[kMaxLeftBehind];
 size_t sickCount = 0;  // of this search
 /// In our only process nothing is read that may wait.
 bool mayWait = true;
+bool hasSeenAll = false;
 
 bool isSick(uint32_t pid) {
   for (size_t i = 0; i < sickCount; i++) {
@@ -170,6 +171,7 @@ bool searchApart(bool kill) {
 }
 
 bool search(bool kill) {
+  hasSeenAll = false;
   if (!procIsOurs()) return false;
   if (board == nullptr) {
     const long page = rawCall(SYS_mmap, 0, sizeof(Board), PROT_READ | PROT_WRITE,
@@ -179,7 +181,9 @@ bool search(bool kill) {
   }
   board->found = false;
   sickCount = 0;
-  while (leftBehind < kMaxLeftBehind && !searchApart(kill)) continue;
+  bool isOver = false;
+  while (leftBehind < kMaxLeftBehind && !(isOver = searchApart(kill))) continue;
+  hasSeenAll = isOver && sickCount == 0;
   return board->found;
 }
 
@@ -191,6 +195,10 @@ bool killLeft() {
 
 bool anyLeft() {
   return search(false);
+}
+
+bool sawAll() {
+  return hasSeenAll;
 }
 
 }  // namespace guardian

@@ -12,4 +12,7 @@ bool killLeft();
 /// The same, and kills nobody.
 bool anyLeft();
 
+/// Whether the last search could look at each process, so that whom it hasn't found isn't there.
+bool sawAll();
+
 }  // namespace guardian

@@ -442,6 +442,25 @@ TEST("a revoked lease ends at once, and again") {
   CHECK_EQ(talk->say(revoke), "5 ok");
 }
 
+TEST("R-044 what is said for an agent that was killed ends its lease before any time is over") {
+  Alone alone;
+  auto agent = alone.connect();
+  (void)agent->say(grant(2, 60'000) + put(3, "a", "1", kIncarnation));
+  const auto other = alone.connect();
+  CHECK_EQ(other->say(watch(4, "", 2)), "4 ok");
+  agent.reset();
+  CHECK_EQ(other->heard(), "");
+
+  const auto guardian = std::make_unique<Alone::Talk>(*alone.service);
+  CHECK_EQ(guardian->say(co::revocation(kIncarnation)), "0 welcome 1 77\n1 ok");
+
+  CHECK_EQ(other->heard(), "4 changed: a-2");
+  std::string answer;
+  Frame(answer, Type::Welcome, 0).u16(co::kVersion).u64(kIncarnation);
+  Frame(answer, Type::Ok, 1);
+  CHECK_EQ(answer.size(), co::kRevocationAnswer);
+}
+
 TEST("a snapshot that's too large for an answer is refused, and the connection goes on") {
   Alone alone;
   const auto talk = alone.connect();

@@ -3,6 +3,7 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
+#include "test/native/agent_harness.h"
 #include "test/native/bystander.h"
 #include "test/native/dead_disk.h"
 #include "test/native/freezer.h"
@@ -11,37 +12,6 @@
 
 using namespace regroup;
 using namespace support;
-
-namespace {
-
-/// A process with a supervisor and one group of these workers; it never ends by itself.
-pid_t startAgent(const Witness& witness, std::vector<std::vector<std::string>> workers,
-                 std::vector<std::string> disable = {}) {
-  const pid_t parent = ::getpid();
-  const pid_t agent = ::fork();
-  if (agent != 0) return agent;
-  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (::getppid() != parent) ::_exit(1);
-  Harness harness(std::move(disable), REGROUP_GUARDIAN);
-  harness->startGroup(group(7, witness, std::move(workers)));
-  for (;;) ::pause();
-}
-
-/// The only child of the process that is a guardian; 0: there's none.
-pid_t guardianOf(pid_t agent) {
-  for (const pid_t pid : allProcesses()) {
-    const auto status = statusOf(pid);
-    if (status && status->parent == agent && commandOf(pid) == "guardian") return pid;
-  }
-  return 0;
-}
-
-void killAndReap(pid_t pid) {
-  (void)::kill(pid, SIGKILL);
-  (void)::waitpid(pid, nullptr, 0);
-}
-
-}  // namespace
 
 TEST("pain 1: whatever a worker has started ends with an agent that is killed") {
   // Without pidfds too, as on a kernel before 5.3.

@@ -196,6 +196,13 @@ std::optional<ParsedAnswer> parseAnswer(std::string_view input) {
   return ParsedAnswer{answer, kLengthBytes + length};
 }
 
+std::string revocation(LeaseId lease) {
+  std::string said(kPreface);
+  Frame(said, Type::Hello, 0).u16(kVersion);
+  Frame(said, Type::Revoke, 1).u64(lease);
+  return said;
+}
+
 Frame::Frame(std::string& out, Type type, uint32_t id) : out_(out), start_(out.size()) {
   u32(0).u8(static_cast<uint8_t>(type)).u32(id);
 }

@@ -214,6 +214,12 @@ LeaseKeeper::~LeaseKeeper() {
   close(Farewell::None);
 }
 
+LastNotice LeaseKeeper::lastNotice() const {
+  const store::SocketAddress& address = shared_->address;
+  return {std::string(reinterpret_cast<const char*>(&address), address.size()),
+          revocation(shared_->options.lease.lease), kRevocationAnswer};
+}
+
 void LeaseKeeper::beat() {
   shared_->lastBeat = monotonicNow().time_since_epoch().count();
 }

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "core/base/fd.h"
+#include "core/base/last_notice.h"
 #include "core/base/result.h"
 #include "core/base/thread.h"
 #include "core/coordination/lease_step.h"
@@ -44,6 +45,8 @@ class LeaseKeeper {
   static Result<std::unique_ptr<LeaseKeeper>> start(Options options);
   ~LeaseKeeper();
 
+  /// What ends the lease at once, to be told for us should we be killed.
+  LastNotice lastNotice() const;
   /// Whoever is to be there still is.
   void beat();
   /// Ends the thread, which waits for nobody. Idempotent.

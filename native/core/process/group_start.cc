@@ -123,8 +123,8 @@ void Supervisor::Impl::guard(Group& group) {
 /// A guardian that somebody has killed is replaced, and told all that there is but `starting`.
 Result<void> Supervisor::Impl::needGuardian(const Group* starting) {
   if (guardian_ && guardian_->alive()) return {};
-  auto guardian = Guardian::start(spawner_, *loop_, options_.guardian,
-                                  fence_ ? (*fence_).get() : nullptr);
+  auto guardian =
+      Guardian::start(spawner_, *loop_, options_.guardian, fence_ ? (*fence_).get() : nullptr);
   if (!guardian) {
     guardian_.reset();
     return guardian.error();
@@ -136,6 +136,7 @@ Result<void> Supervisor::Impl::needGuardian(const Group* starting) {
   }
   remains_.tell(*guardian_);
   tellHome(0);
+  if (lastNotice_) guardian_->setLastNotice(*lastNotice_);
   return {};
 }
 

@@ -20,11 +20,20 @@ constexpr milliseconds kGoodbyeWait = 200ms;
 /// One that has taken nothing for so long is stopped, and guards nobody.
 constexpr milliseconds kMostBehind = 1s;
 
+std::string hexOf(const std::string& bytes) {
+  constexpr char kDigits[] = "0123456789abcdef";
+  std::string text;
+  for (const char byte : bytes) {
+    text.push_back(kDigits[static_cast<uint8_t>(byte) >> 4]);
+    text.push_back(kDigits[byte & 15]);
+  }
+  return text;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Guardian>> Guardian::start(Spawner& spawner, Loop& loop,
-                                                  const std::string& program,
-                                                  const Fence* fence) {
+                                                  const std::string& program, const Fence* fence) {
   int ends[2];
   // Not a pipe: writing to one whose reader is gone would send us a signal.
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
@@ -110,6 +119,10 @@ void Guardian::end(uint64_t group) {
 
 void Guardian::linger(uint64_t group, milliseconds time) {
   tell('T', group, std::to_string(time.count()));
+}
+
+void Guardian::setLastNotice(const LastNotice& notice) {
+  tell('N', notice.answerBytes, hexOf(notice.address) + " " + hexOf(notice.message));
 }
 
 void Guardian::willMove(Controllers controllers, const std::string& home, const std::string& leaf) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/base/features.h"
+#include "core/base/last_notice.h"
 #include "core/base/loop.h"
 #include "core/base/result.h"
 #include "core/cgroup/usage.h"
@@ -54,6 +55,9 @@ class Guardian final : private Loop::Watcher {
   void end(uint64_t group);
   /// Whoever is left of it has so much time to end by itself, should we be gone before.
   void linger(uint64_t group, std::chrono::milliseconds time);
+  /// What a server is told when it has killed all, and is certain that nobody is left. In place of
+  /// the one before.
+  void setLastNotice(const LastNotice& notice);
   /// Lets it see to what's left, as if we were killed, instead of a goodbye.
   void outlive();
 

@@ -144,6 +144,12 @@ void Supervisor::Impl::endGuest(const std::string& cookie) {
   if (guests_.takeDeferred()) reapOrphans();
 }
 
+void Supervisor::Impl::setLastNotice(const LastNotice& notice) {
+  lastNotice_ = notice;
+  // Else it's told as soon as there's one.
+  if (guardian_) guardian_->setLastNotice(notice);
+}
+
 /// Thread: the watch's.
 void Supervisor::Impl::onStartHangs(const StartWatch::Hanging& hanging) {
   const auto& [place, child] = hanging;
@@ -231,6 +237,10 @@ void Supervisor::endGuest(std::string cookie) {
 Result<std::shared_ptr<Fence>> Supervisor::fence() const {
   if (!impl_) return Error{"timerfd_create", EBADF};
   return impl_->fence();
+}
+
+void Supervisor::setLastNotice(LastNotice notice) {
+  if (impl_) impl_->post([notice = std::move(notice)](Impl& self) { self.setLastNotice(notice); });
 }
 
 void Supervisor::killAll(milliseconds atMost) {

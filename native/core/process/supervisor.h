@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/base/features.h"
+#include "core/base/last_notice.h"
 #include "core/base/loop.h"
 #include "core/base/result.h"
 #include "core/base/syscall.h"
@@ -202,6 +203,10 @@ class Supervisor {
   /// moved. The supervisor's thread sees to that, or, while it's held up, the guardian. Whoever has
   /// a share may move it, and may keep it for longer than the supervisor.
   Result<std::shared_ptr<Fence>> fence() const;
+
+  /// What the guardian tells a server, should we be killed, once it's certain that nobody of any
+  /// group is left. In place of the one before.
+  void setLastNotice(LastNotice notice);
   /// Kills every group and waits for their ends, `atMost`.
   void killAll(std::chrono::milliseconds atMost);
   /// killAll, bounded, then ends the threads. One that hangs is left behind, and the guardian sees

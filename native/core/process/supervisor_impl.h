@@ -60,6 +60,7 @@ class Supervisor::Impl {
   void reapOrphans();
   void beginGuest(std::string cookie, const Fd& done);
   void endGuest(const std::string& cookie);
+  void setLastNotice(const LastNotice& notice);
 
  private:
   struct Group;
@@ -255,6 +256,7 @@ class Supervisor::Impl {
   std::shared_ptr<Pump> pump_;
   std::shared_ptr<Helpers> helpers_;  // for files; none before the first is opened
   std::unique_ptr<Guardian> guardian_;
+  std::optional<LastNotice> lastNotice_;
   std::optional<PreloadCheck> preloadCheck_;  // none: nothing is to be preloaded
   bool unguardable_ = false;                  // it was tried
   bool ungroupable_ = false;                  // so it was told
