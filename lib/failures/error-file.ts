@@ -1,5 +1,5 @@
 import type { Disk } from '../system/disk.js';
-import { whileOpen } from '../system/files.js';
+import { readPiece } from '../system/files.js';
 import { codeOf } from '../util/errno.js';
 
 /** What a worker says of its failure in the file that TORCHELASTIC_ERROR_FILE names. */
@@ -47,15 +47,13 @@ export async function readErrorFile(
     });
 }
 
-function readFileOf(path: string): Promise<ErrorFileRead> {
-  return whileOpen(path, async handle => {
-    const found = await handle.stat();
-    const unusable = (reason: string): ErrorFileRead => ({ file: { kind: 'unusable', reason } });
-    if (!found.isFile()) return unusable("isn't a file");
-    if (found.size > maxErrorFileBytes) return unusable(`has ${found.size} bytes`);
-    const text = (await handle.read(0, found.size)).toString('utf8');
-    return { file: parseErrorFile(text), text, writtenAtMs: found.mtimeMs };
-  });
+async function readFileOf(path: string): Promise<ErrorFileRead> {
+  const { kind, bytes, writtenAtMs, piece } = await readPiece(path, 0, maxErrorFileBytes);
+  const unusable = (reason: string): ErrorFileRead => ({ file: { kind: 'unusable', reason } });
+  if (kind !== 'file') return unusable("isn't a file");
+  if (bytes > maxErrorFileBytes) return unusable(`has ${bytes} bytes`);
+  const text = piece.toString('utf8');
+  return { file: parseErrorFile(text), text, writtenAtMs };
 }
 
 /**

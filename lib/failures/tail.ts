@@ -1,5 +1,5 @@
 import type { Disk } from '../system/disk.js';
-import { whileOpen } from '../system/files.js';
+import { readPiece } from '../system/files.js';
 
 /** The last lines of a worker's stderr. */
 
@@ -20,19 +20,11 @@ export async function readTail(
 ): Promise<string | undefined> {
   if (path === undefined) return bytes === undefined ? undefined : wholeLines(bytes);
   return disk
-    .run(boundMs, () => endOf(path))
+    .run(boundMs, () => readPiece(path, -tailBytes, tailBytes))
     .then(
-      wholeLines,
+      ({ piece }) => wholeLines(piece),
       () => undefined, // the worker may have removed it, or the disk is dead; the report goes without
     );
-}
-
-function endOf(path: string): Promise<Buffer> {
-  return whileOpen(path, async file => {
-    const { size } = await file.stat();
-    const bytes = Math.min(size, tailBytes);
-    return file.read(size - bytes, bytes);
-  });
 }
 
 function wholeLines(bytes: Buffer): string {

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { DumpFile, WorkerIdentity } from '../events.js';
 import { createDisk, type Disk } from '../system/disk.js';
-import { statOf, whileOpen, writeText } from '../system/files.js';
+import { readPiece, statOf, writeText } from '../system/files.js';
 import { runBounded } from './bounded-child.js';
 import { catches, foldRanks, mainPlace, type Place } from './stacks.js';
 
@@ -171,7 +171,7 @@ async function askHandler(
     disk
       .run(waitMs, () => statOf(path))
       .then(
-        found => found.size,
+        found => found.bytes,
         () => 0, // not there yet
       );
   const before = stderr === undefined ? 0 : await sizeOf(stderr);
@@ -183,9 +183,9 @@ async function askHandler(
   await sleep(waitMs);
   if (stderr === undefined) return '';
   const written = await disk
-    .run(waitMs, () => whileOpen(stderr, file => file.read(before, maxHandledBytes)))
+    .run(waitMs, () => readPiece(stderr, before, maxHandledBytes))
     .then(
-      bytes => bytes.toString('utf8'),
+      ({ piece }) => piece.toString('utf8'),
       () => '', // the script may have removed it; the rest is worth having
     );
   return `=== stderr after ${signal.name}\n${written}\n`;
@@ -197,7 +197,7 @@ async function findProgram(name: string, path = ''): Promise<string | undefined>
     const file = `${folder}/${name}`;
     // Not here, or on a disk that is dead.
     const found = await programs.run(findMs, () => statOf(file)).catch(() => undefined);
-    if (found?.isFile() && (found.mode & 0o111) !== 0) return file;
+    if (found?.kind === 'file' && (found.mode & 0o111) !== 0) return file;
   }
   return undefined;
 }

@@ -1,5 +1,5 @@
 import type { Disk } from '../system/disk.js';
-import { whileOpen } from '../system/files.js';
+import { readPiece as readFrom } from '../system/files.js';
 import { codeOf } from '../util/errno.js';
 
 /** What's new in a log file: by size and content, not by times, since a file server's clock is not ours. */
@@ -51,19 +51,19 @@ export function outputReader(path: string, pattern: RegExp | undefined, disk: Di
 
   /** Reads one piece, and tells the file's size if there's more. */
   async function readPiece(limit: number, boundMs: number): Promise<number> {
-    const [size, bytes] = await disk.run(boundMs, () =>
-      whileOpen(path, async (file): Promise<[number, Buffer]> => {
-        const { size } = await file.stat();
-        // Somebody has truncated it: what's there now is new.
-        if (size < at) {
-          at = 0;
-          rest = Buffer.alloc(0);
-        }
-        if (pattern === undefined) return [size, Buffer.alloc(Math.min(1, size - at))];
-        const wanted = Math.min(pieceBytes, Math.min(size, limit) - at);
-        return [size, wanted > 0 ? await file.read(at, wanted) : Buffer.alloc(0)];
-      }),
-    );
+    const maxBytes = (): number =>
+      pattern === undefined ? 0 : Math.max(0, Math.min(pieceBytes, limit - at));
+    const [size, bytes] = await disk.run(boundMs, async (): Promise<[number, Buffer]> => {
+      let found = await readFrom(path, at, maxBytes());
+      // Somebody has truncated it: what's there now is new.
+      if (found.bytes < at) {
+        at = 0;
+        rest = Buffer.alloc(0);
+        found = await readFrom(path, at, maxBytes());
+      }
+      const isNew = pattern === undefined && found.bytes > at;
+      return [found.bytes, isNew ? Buffer.alloc(1) : found.piece];
+    });
     if (bytes.length > 0) take(bytes);
     at = pattern === undefined ? size : at + bytes.length;
     return bytes.length === 0 ? at : size;

@@ -1,7 +1,7 @@
 import { isAbsolute, join, resolve } from 'node:path';
 import { launchError } from '../errors.js';
 import type { Disk } from '../system/disk.js';
-import { makeDir, namesIn, removeAll, removeDir, statOf } from '../system/files.js';
+import { makeFolders, removeAll, statOf } from '../system/files.js';
 import { bytesOf, textOf } from '../util/bytes.js';
 import { adviceFor, codeOf, describeErrno } from '../util/errno.js';
 import { randomName } from '../util/random.js';
@@ -119,22 +119,18 @@ export async function createRunFolder(
       return undefined;
     case 'given':
       return make(base.path, disk, async () => {
-        await makeFolders(base.path);
+        await makeFolderAndParents(base.path);
         return { path: await createRandom(join(base.path, name)) };
       });
     case 'temp': {
       let failure: unknown;
       for (const parent of base.parents) {
         try {
-          return await make(parent, disk, async () => {
-            const tempBase = await createRandom(join(parent, 'torchelastic_'));
-            try {
-              return { path: await createRandom(join(tempBase, name)), tempBase };
-            } catch (error) {
-              await removeAll(tempBase);
-              throw error;
-            }
-          });
+          const run = `${name}${randomName(8)}`;
+          const tempBase = await make(parent, disk, () =>
+            createRandom(join(parent, 'torchelastic_'), run),
+          );
+          return { path: join(tempBase, run), tempBase };
         } catch (error) {
           failure ??= error;
         }
@@ -167,40 +163,22 @@ export async function createAttempt(
   disk: Disk,
 ): Promise<void> {
   const attempt = attemptFolder(runFolder, restartCount);
-  await make(attempt, disk, () => makeFolder(attempt));
-  // Each call is a trip to another thread and back, and there may be hundreds.
-  const middle = Math.ceil(files.length / 2);
-  const halves = [files.slice(0, middle), files.slice(middle)].filter(half => half.length > 0);
-  await Promise.all(
-    halves.map(half =>
-      make(attempt, disk, async () => {
-        for (const { folder } of half) await makeFolder(folder);
-      }),
-    ),
-  );
+  const folders = [attempt, ...files.map(({ folder }) => folder)];
+  await make(attempt, disk, () => makeFolders(folders.map(path => ({ path, mayBeThere: true }))));
 }
 
-/**
- * Removes the folder in the temp dir that nobody asked for and nothing worth keeping is in. The run's
- * result waits for it, so the usual case, folders and nothing else, takes one call for each.
- */
-export async function removeTempBase({ path, tempBase }: RunFolder, disk: Disk): Promise<void> {
+/** Removes the folder in the temp dir that nobody asked for and nothing worth keeping is in. */
+export async function removeTempBase({ tempBase }: RunFolder, disk: Disk): Promise<void> {
   if (tempBase === undefined) return;
   await remove(disk, async () => {
     try {
-      await removeFolders(path, 2);
-      await removeDir(tempBase);
+      await removeAll(tempBase);
     } catch {
+      // It takes a descriptor, and the core, which closes at this moment, may have had the last.
+      await new Promise(setImmediate);
       await removeAll(tempBase);
     }
   });
-}
-
-/** @throws if there's anything but folders, `levels` deep at most */
-async function removeFolders(path: string, levels: number): Promise<void> {
-  if (levels > 0)
-    for (const name of await namesIn(path)) await removeFolders(`${path}/${name}`, levels - 1);
-  await removeDir(path);
 }
 
 /** Removes the folders of an attempt whose workers never ran. */
@@ -223,15 +201,16 @@ async function make<T>(path: string, disk: Disk, calls: () => Promise<T>): Promi
   }
 }
 
-/** Makes a folder and its parents. Not by mkdir's `recursive`: Node 20 never returns where a parent is there and takes no folders, like /proc. */
-async function makeFolders(path: string): Promise<void> {
+/** Makes a folder and its parents. */
+async function makeFolderAndParents(path: string): Promise<void> {
+  const folder = { path, mayBeThere: true };
   try {
-    await makeFolder(path);
+    await makeFolders([folder]);
   } catch (error) {
     const parent = resolve(path, '..');
     if (codeOf(error) !== 'ENOENT' || (await isThere(parent))) throw error;
-    await makeFolders(parent);
-    await makeFolder(path);
+    await makeFolderAndParents(parent);
+    await makeFolders([folder]);
   }
 }
 
@@ -242,22 +221,24 @@ async function isThere(path: string): Promise<boolean> {
   );
 }
 
-async function makeFolder(path: string): Promise<void> {
-  try {
-    await makeDir(path);
-  } catch (error) {
-    if (codeOf(error) !== 'EEXIST') throw error;
-  }
-}
-
-/** mkdtemp with Python's eight characters of [a-z0-9_]; Node's takes six of a wider set. */
-async function createRandom(prefix: string): Promise<string> {
+/**
+ * mkdtemp with Python's eight characters of [a-z0-9_]; Node's takes six of a wider set.
+ *
+ * @param below a folder that's made in it at once
+ */
+async function createRandom(prefix: string, below?: string): Promise<string> {
   for (let attempts = 100; ; attempts--) {
     const path = prefix + randomName(8);
+    const paths = below === undefined ? [path] : [path, join(path, below)];
     try {
-      await makeDir(path, 0o700);
+      await makeFolders(paths.map(each => ({ path: each, mode: 0o700 })));
       return path;
     } catch (error) {
+      const { path: failed } = error as { path?: string }; // fs errors have it
+      if (below !== undefined && failed === join(path, below)) {
+        await removeAll(path);
+        throw error;
+      }
       if (codeOf(error) !== 'EEXIST' || attempts === 0) throw error;
     }
   }
@@ -275,7 +256,7 @@ async function logDirError(path: string, error: unknown): Promise<Error> {
     case 'ENOTDIR':
       return launchError('ERR_LOG_DIR', [await fileAbove(own), 'is a file; name a folder'], error);
     default: {
-      const { code, text } = describeErrno(-(errno ?? 0));
+      const { code, text } = describeErrno(Math.abs(errno ?? 0));
       const advice = adviceFor(code) || '; name a folder that you may write to';
       return launchError('ERR_LOG_DIR', [own, `can't be made: ${text}${advice}`], error);
     }
@@ -287,7 +268,7 @@ async function fileAbove(path: string): Promise<string> {
   for (let at = path; at !== '/'; at = resolve(at, '..')) {
     // Not there, or below a file: look further up.
     const found = await statOf(at).catch(() => undefined);
-    if (found !== undefined && !found.isDirectory()) return at;
+    if (found !== undefined && found.kind !== 'folder') return at;
   }
   return path;
 }

@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { launchError, onMachine } from '../errors.js';
 import { adviceFor } from '../util/errno.js';
 import type { NativeEvent } from './events.js';
+import type { NativeFileAnswer, NativeFiles } from './files.js';
 import type { NativeDeviceHolders, NativeGpus } from './gpu.js';
 import type { NativeLease, NativeLeaseEvent, NativeLeaseOptions } from './lease.js';
 import type { NativeConsole, NativeFlushed } from './output.js';
@@ -40,6 +41,8 @@ export interface NativeAddon {
   ): NativeSupervisor;
   /** @param onFlushed called with batches. It keeps Node alive only while a flush is under way. */
   openConsole(onFlushed: (batch: readonly NativeFlushed[]) => void): NativeConsole;
+  /** @param onDone called with batches. It keeps Node alive only while an errand is under way. */
+  openFiles(onDone: (batch: readonly NativeFileAnswer[]) => void): NativeFiles;
   /**
    * Raises this process's soft limit of open files to its hard one, where Node hasn't, and not for
    * workers.

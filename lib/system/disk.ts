@@ -1,7 +1,7 @@
 /**
- * Calls to files that may never return, since their disk may have died. They run on Node's pool, which has four
- * threads, and one that hangs keeps its thread for as long as it does. So a disk gets a few of them at most,
- * and whoever waits has a deadline.
+ * Calls to files that may never return, since their disk may have died. Each runs on a thread of the addon's, and one
+ * that hangs keeps its thread for as long as it does. So a disk gets a few of them at most, and whoever waits has a
+ * deadline.
  */
 export interface Disk {
   /**
@@ -19,7 +19,6 @@ export class DiskError extends Error {
   readonly code = 'ETIMEDOUT';
 }
 
-/** Leaves two of the pool's threads to everybody else. */
 const defaultLanes = 2;
 
 /** @param lanes how many calls may be under way at once, and so how many threads a dead disk costs */

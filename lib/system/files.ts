@@ -1,84 +1,146 @@
-import * as fs from 'node:fs';
-import { onDisk } from '../util/bytes.js';
-import { needPool } from './pool.js';
+import { native } from '../native/addon.js';
+import type { NativeFileAnswer, NativeFileFacts, NativeFiles } from '../native/files.js';
+import { describeErrno } from '../util/errno.js';
 
 /**
- * The file calls that the agent makes apart from its event loop, by Node's pool of threads. Not node:fs/promises, which
- * takes a start some milliseconds to load and to use.
+ * The errands that the agent has at files, each as one call on a thread of the addon's, apart from the event loop. Not by
+ * node:fs: that takes several calls for each, which go through the few threads that names are looked up by as well, and
+ * starts all of them for the first.
  */
 
-type Done<T> = (error: NodeJS.ErrnoException | null, value: T) => void;
-
-function called<T>(call: (done: Done<T>) => void): Promise<T> {
-  return new Promise((resolve, reject) => {
-    needPool();
-    call((error, value) => {
-      if (error === null || error === undefined) resolve(value);
-      else reject(error);
-    });
-  });
+/** What a file is, as stat(2) tells it. */
+export interface FileFacts {
+  readonly kind: 'file' | 'folder' | 'other';
+  readonly mode: number;
+  readonly bytes: number;
+  /** Unix time in milliseconds, with fractions, by the clock of its file system. */
+  readonly writtenAtMs: number;
 }
 
-export function makeDir(path: string, mode = 0o777): Promise<void> {
-  return called<void>(done => fs.mkdir(onDisk(path), { mode }, error => done(error)));
+/** A part of a file. */
+export interface FilePiece extends FileFacts {
+  /** Nothing of what isn't a regular file. */
+  readonly piece: Buffer;
 }
 
-export function removeDir(path: string): Promise<void> {
-  return called<void>(done => fs.rmdir(onDisk(path), error => done(error)));
+/** A folder to be made. */
+export interface FolderPlan {
+  readonly path: string;
+  /** @default 0o777 */
+  readonly mode?: number;
+  /** Whether it's fine that it's there already. @default false */
+  readonly mayBeThere?: boolean;
 }
 
-/** A file or a folder with all that's in it; nothing if it isn't there. */
-export function removeAll(path: string): Promise<void> {
-  return called<void>(done =>
-    fs.rm(onDisk(path), { recursive: true, force: true }, error => done(error)),
+/** Makes folders in their order. @throws of the first that can't be made, with its `path` */
+export async function makeFolders(folders: readonly FolderPlan[]): Promise<void> {
+  const plans = folders.map(({ path, mode = 0o777, mayBeThere = false }) => ({
+    path,
+    mode,
+    mayBeThere,
+  }));
+  await ask(
+    (files, id) => files.makeFolders(id, plans),
+    index => plans[index]?.path,
   );
 }
 
-export function namesIn(folder: string): Promise<string[]> {
-  return called<string[]>(done => fs.readdir(onDisk(folder), done));
+/** A file or a folder with all that's in it; nothing if it isn't there. */
+export async function removeAll(path: string): Promise<void> {
+  await ask(
+    (files, id) => files.removeTree(id, path),
+    () => path,
+  );
 }
 
-export function statOf(path: string): Promise<fs.Stats> {
-  return called<fs.Stats>(done => fs.stat(onDisk(path), done));
+export async function statOf(path: string): Promise<FileFacts> {
+  const { facts } = await ask(
+    (files, id) => files.lookAt(id, path),
+    () => path,
+  );
+  return factsOf(facts as NativeFileFacts); // it succeeded
 }
 
-export function readText(path: string): Promise<string> {
-  return called<string>(done => fs.readFile(onDisk(path), 'utf8', done));
+/**
+ * Reads a part of a file, and never waits for a named pipe's writer.
+ *
+ * @param offset below 0 it counts from the end, up to the beginning
+ * @param maxBytes 64 MiB at most; there are fewer at the file's end
+ */
+export async function readPiece(
+  path: string,
+  offset: number,
+  maxBytes: number,
+): Promise<FilePiece> {
+  const { facts, bytes } = await ask(
+    (files, id) => files.read(id, path, offset, maxBytes),
+    () => path,
+  );
+  return { ...factsOf(facts as NativeFileFacts), piece: bytes as Buffer }; // it succeeded
 }
 
-export function writeText(path: string, text: string): Promise<void> {
-  return called<void>(done => fs.writeFile(onDisk(path), text, error => done(error)));
+/** More than any file of the kernel's has that's read as a whole. */
+const maxTextBytes = 4 * 1024 * 1024;
+
+export async function readText(path: string): Promise<string> {
+  return (await readPiece(path, 0, maxTextBytes)).piece.toString('utf8');
 }
 
-/** An open file, for as long as `whileOpen` takes. */
-export interface OpenFile {
-  stat(): Promise<fs.Stats>;
-  /** Up to so many bytes from there on; fewer at the file's end. */
-  read(offset: number, bytes: number): Promise<Buffer>;
+export async function writeText(path: string, text: string): Promise<void> {
+  await ask(
+    (files, id) => files.write(id, path, text),
+    () => path,
+  );
 }
 
-/** Opens it to read, and never waits for a named pipe's writer. */
-export async function whileOpen<T>(path: string, body: (file: OpenFile) => Promise<T>): Promise<T> {
-  const flags = fs.constants.O_RDONLY | fs.constants.O_NONBLOCK;
-  const fd = await called<number>(done => fs.open(onDisk(path), flags, done));
-  try {
-    return await body({
-      stat: () => called<fs.Stats>(done => fs.fstat(fd, done)),
-      read: (offset, bytes) => readFrom(fd, offset, Buffer.allocUnsafe(bytes)),
-    });
-  } finally {
-    await called<void>(done => fs.close(fd, error => done(error as NodeJS.ErrnoException | null))); // null or an error
+interface Wait {
+  resolve(answer: NativeFileAnswer): void;
+  reject(error: Error): void;
+  pathOf(index: number): string | undefined;
+}
+
+const waits = new Map<number, Wait>();
+let opened: NativeFiles | undefined;
+let nextId = 0;
+
+/** @param pathOf of the folder with that index, or of the file */
+function ask(
+  errand: (files: NativeFiles, id: number) => void,
+  pathOf: (index: number) => string | undefined,
+): Promise<NativeFileAnswer> {
+  return new Promise((resolve, reject) => {
+    opened ??= native().openFiles(settle);
+    const id = nextId++;
+    errand(opened, id);
+    waits.set(id, { resolve, reject, pathOf });
+  });
+}
+
+function settle(answers: readonly NativeFileAnswer[]): void {
+  for (const answer of answers) {
+    const wait = waits.get(answer.id);
+    waits.delete(answer.id);
+    if (answer.errno === undefined) wait?.resolve(answer);
+    else wait?.reject(fileError(answer, answer.errno, wait.pathOf(answer.index ?? 0)));
   }
 }
 
-async function readFrom(fd: number, offset: number, into: Buffer): Promise<Buffer> {
-  let length = 0;
-  while (length < into.length) {
-    const got = await called<number>(done =>
-      fs.read(fd, into, length, into.length - length, offset + length, done),
-    );
-    if (got === 0) break;
-    length += got;
-  }
-  return into.subarray(0, length);
+/** An error as node:fs has it. */
+function fileError(
+  { syscall }: NativeFileAnswer,
+  errno: number,
+  path: string | undefined,
+): NodeJS.ErrnoException {
+  const { code, text } = describeErrno(errno);
+  const error = new Error(`${code}: ${text}, ${syscall} '${path}'`);
+  return Object.assign(error, { code, errno: -errno, syscall, path });
+}
+
+/** @source Linux, include/uapi/linux/stat.h */
+const typeBits = { mask: 0o170000, file: 0o100000, folder: 0o040000 } as const;
+
+function factsOf({ mode, bytes, writtenAtMs }: NativeFileFacts): FileFacts {
+  const type = mode & typeBits.mask;
+  const kind = type === typeBits.file ? 'file' : type === typeBits.folder ? 'folder' : 'other';
+  return { kind, mode, bytes, writtenAtMs };
 }

@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include "addon/fields.h"
+#include "addon/files.h"
 #include "addon/gpu.h"
 #include "addon/lease.h"
 #include "addon/methods.h"
@@ -67,6 +68,7 @@ Napi::Object init(Napi::Object exports) {
   const auto pump = std::make_shared<SharedPump>();
   initSupervisor(exports, pump);
   initOutput(exports, pump);
+  initFiles(exports);
   initStore(exports);
   initSharedStore(exports);
   initGpu(exports);

@@ -1,0 +1,49 @@
+export interface NativeFolderPlan {
+  readonly path: string;
+  readonly mode: number;
+  readonly mayBeThere: boolean;
+}
+
+/** What stat(2) tells of a file. */
+export interface NativeFileFacts {
+  readonly mode: number;
+  readonly bytes: number;
+  /** Unix time in milliseconds, with fractions, by the clock of its file system. */
+  readonly writtenAtMs: number;
+}
+
+/** What has come of an errand: `errno` and `syscall` where it failed. */
+export interface NativeFileAnswer {
+  readonly id: number;
+  readonly errno?: number;
+  readonly syscall?: string;
+  /** The folder that couldn't be made. */
+  readonly index?: number;
+  /** Of `lookAt` and `read`. */
+  readonly facts?: NativeFileFacts;
+  /** Of `read`. */
+  readonly bytes?: Buffer;
+}
+
+/**
+ * Whole errands at files, each on one of the addon's threads for them: a disk that doesn't answer keeps a thread, and costs
+ * the other errands a moment. They are told by `onDone`, in any order.
+ *
+ * Each throws with `code` (EAGAIN) and `syscall` where no thread can be had.
+ */
+export interface NativeFiles {
+  /** Makes folders in their order, up to the first that can't be made. */
+  makeFolders(id: number, folders: readonly NativeFolderPlan[]): void;
+  /** Removes a file, or a folder with all that's in it; nothing if it isn't there. */
+  removeTree(id: number, path: string): void;
+  lookAt(id: number, path: string): void;
+  /**
+   * Reads a regular file from an offset on, up to its end or `maxBytes`, of which there are 64 MiB at most; of other
+   * files nothing. Below 0 the offset counts from the end.
+   */
+  read(id: number, path: string, offset: number, maxBytes: number): void;
+  /** The file has this text then, and nothing else. */
+  write(id: number, path: string, text: string): void;
+  /** What's under way goes on, and isn't told. Waits for it, a second for what hangs. Idempotent. */
+  close(): void;
+}

@@ -1,0 +1,96 @@
+import { existsSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import t from 'tap';
+import {
+  makeFolders,
+  readPiece,
+  readText,
+  removeAll,
+  statOf,
+  writeText,
+} from '../../lib/system/files.js';
+
+t.test('folders are made in their order, up to the first that can’t be', async t => {
+  const base = t.testdir({ file: '', there: {} });
+
+  await makeFolders([
+    { path: `${base}/there`, mayBeThere: true },
+    { path: `${base}/a`, mode: 0o700 },
+    { path: `${base}/a/b` },
+  ]);
+  const refused = makeFolders([
+    { path: `${base}/c` },
+    { path: `${base}/file/d` },
+    { path: `${base}/e` },
+  ]);
+
+  await t.rejects(refused, {
+    code: 'ENOTDIR',
+    syscall: 'mkdir',
+    path: `${base}/file/d`,
+    message: `ENOTDIR: not a directory, mkdir '${base}/file/d'`,
+  });
+  t.equal(statSync(`${base}/a`).mode & 0o777, 0o700);
+  t.strictSame(
+    ['a/b', 'c', 'e'].map(name => existsSync(`${base}/${name}`)),
+    [true, true, false],
+  );
+  await t.rejects(makeFolders([{ path: `${base}/a` }]), { code: 'EEXIST' });
+});
+
+t.test('a tree is removed with what is in it, and nothing that its links lead to', async t => {
+  const base = t.testdir({ tree: { below: { file: 'x' }, empty: {} }, kept: { file: 'y' } });
+  symlinkSync(`${base}/kept`, `${base}/tree/below/link`);
+
+  await removeAll(`${base}/tree`);
+  await removeAll(`${base}/tree`);
+  symlinkSync(`${base}/kept`, `${base}/link`);
+  await removeAll(`${base}/link`);
+
+  t.notOk(existsSync(`${base}/tree`));
+  t.equal(readFileSync(`${base}/kept/file`, 'utf8'), 'y');
+  await t.rejects(removeAll(`${base}/kept/file/below`), { code: 'ENOTDIR' });
+  await t.rejects(removeAll('/proc/self/status'), { code: 'EPERM', syscall: 'unlink' });
+});
+
+t.test('a file is read from either end', async t => {
+  const base = t.testdir({ file: '0123456789' });
+  const read = async (offset: number, bytes: number): Promise<string> =>
+    (await readPiece(`${base}/file`, offset, bytes)).piece.toString();
+
+  t.equal(await read(2, 3), '234');
+  t.equal(await read(8, 30), '89');
+  t.equal(await read(20, 30), '');
+  t.equal(await read(-3, 30), '789');
+  t.equal(await read(-30, 4), '0123');
+  t.match(await readPiece(`${base}/file`, 0, 1), { kind: 'file', bytes: 10 });
+  t.match(await readPiece(base, 0, 1), { kind: 'folder', piece: Buffer.alloc(0) });
+  await t.rejects(readPiece(`${base}/none`, 0, 1), { code: 'ENOENT', path: `${base}/none` });
+});
+
+t.test('a file of the kernel’s, which has no size, is read whole', async t => {
+  t.match(await readText('/proc/self/mountinfo'), / \/proc /);
+});
+
+t.test('a file is written anew', async t => {
+  const base = t.testdir({ file: 'longer than that' });
+
+  await writeText(`${base}/file`, 'ä\n');
+
+  t.equal(readFileSync(`${base}/file`, 'utf8'), 'ä\n');
+  const { writtenAtMs } = await statOf(`${base}/file`);
+  t.equal(Math.floor(writtenAtMs), Math.floor(statSync(`${base}/file`).mtimeMs));
+});
+
+t.test('names that are not UTF-8 are told apart by their bytes', async t => {
+  const base = t.testdir();
+  const bytes = Buffer.concat([Buffer.from(`${base}/`), Buffer.from([0xff])]);
+
+  await makeFolders([{ path: `${base}/\udcff` }]);
+  t.ok(existsSync(bytes));
+  mkdirSync(Buffer.concat([bytes, Buffer.from('/below')]));
+  writeFileSync(Buffer.concat([bytes, Buffer.from('/below/'), Buffer.from([0xfe])]), '');
+
+  await removeAll(`${base}/\udcff`);
+
+  t.notOk(existsSync(bytes));
+});
