@@ -5,15 +5,16 @@ import { maxTimerMs } from '../util/duration.js';
 import type { LeaderOptions } from './job/lead.js';
 import { isRegistered } from './job/move.js';
 import { type ParticipantEvent, step, type Told } from './job/participant.js';
-import { type Ending, emptyView, type JobVerdict, placeOf } from './job/shared.js';
+import { type Ending, emptyView, placeOf } from './job/shared.js';
 import { isTooMany } from './job/spares.js';
 import { initialParticipant, type ParticipantState } from './job/state.js';
 import { newlyLeftOut } from './job/strikes.js';
 import { keepMembership, type Membership, type MembershipOptions } from './membership.js';
-import type { BreakReason, LastVerdict, Rendezvous, RendezvousEvent } from './rendezvous.js';
+import type { BreakReason, Rendezvous, RendezvousEvent } from './rendezvous.js';
 import { createStores, type Stores } from './stores.js';
 import { followTable, leaveNothing, type Table } from './table.js';
-import { failuresOn, nodeOf } from './told/elsewhere.js';
+import { nodeOf } from './told/elsewhere.js';
+import { lastVerdictOf, restartOf } from './told/verdicts.js';
 import { asRendezvousError, refusal, tooFew, tooMany, unreachable } from './words.js';
 import { createWriter, type Writer } from './writer.js';
 
@@ -235,14 +236,18 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
         return;
       }
       case 'restart':
-        tellRestart(told);
+        around.tell(restartOf(told, options.policy.maxRestarts));
         return;
       case 'verdict':
         dropForming();
         clearTimeout(joinLimit);
         // Nobody takes this node's place any more.
         void membership?.close();
-        around.tell({ event: 'verdict', round: 0, verdict: lastVerdict(told.verdict) });
+        around.tell({
+          event: 'verdict',
+          round: 0,
+          verdict: lastVerdictOf(told.verdict, state?.view ?? emptyView, options.agent),
+        });
         return;
       case 'refused':
         giveUp(launchError('ERR_RENDEZVOUS', [refusal(told.theirs, settings)]));
@@ -271,37 +276,6 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
     stores?.end(forming.round.number);
     forming = undefined;
     return true;
-  }
-
-  function tellRestart({ round, ending, spent }: Extract<Told, { tell: 'restart' }>): void {
-    const { maxRestarts } = options.policy;
-    const { delayMs = 0, rule, windowLeft } = ending ?? {};
-    around.tell({
-      event: 'verdict',
-      round,
-      verdict: {
-        do: 'restart',
-        round: round + 1,
-        delayMs,
-        restartsLeft: maxRestarts - spent,
-        maxRestarts,
-        ...(rule === undefined ? {} : { rule }),
-        ...(windowLeft === undefined ? {} : { windowLeft }),
-      },
-    });
-  }
-
-  function lastVerdict(verdict: JobVerdict): LastVerdict {
-    if (verdict.is === 'succeeded') return { do: 'end' };
-    const { because, rule, round, agent } = verdict;
-    const view = agent === options.agent ? undefined : state?.view;
-    const failures = view && failuresOn(view, round, agent);
-    return {
-      do: 'fail',
-      because,
-      ...(rule === undefined ? {} : { rule }),
-      ...(failures === undefined ? {} : { failures }),
-    };
   }
 
   function isAlone(): boolean {

@@ -1,6 +1,5 @@
 import type { Compare } from '../../coordination/coordination.js';
 import {
-  type Failure,
   failuresOf,
   isDone,
   isTold,

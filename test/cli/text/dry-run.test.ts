@@ -177,6 +177,7 @@ const samples: Readonly<Record<string, { value?: string; beside?: string[] }>> =
   on_hang: { value: 'dump', beside: ['--hang-silence=1m'] },
   dump_signal: { value: 'USR1', beside: ['--hang-silence=1m'] },
   agent_stall: { value: '10s' },
+  port_range: { value: '29400-29409' },
   agent_store: { value: 'on' },
   signal_target: { value: 'group' },
   grace: { value: 'failure=5s' },
