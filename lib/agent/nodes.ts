@@ -48,7 +48,7 @@ function together(job: Job, { core, happen, tell, nowMs }: NodeSurroundings): To
   const { settings, localWorldSize, runId } = job;
   const { strikes, ...others } = settings;
   const rule = strikes === 'off' ? undefined : strikes;
-  const { minNodes, maxNodes, nodesPerUnit, nodesSet, groupSize, spares } = settings;
+  const { minNodes, maxNodes, nodesPerUnit, nodesSet, groupSize, leaseMs, spares } = settings;
   const name = hostname();
   const options = {
     ...others,
@@ -65,6 +65,7 @@ function together(job: Job, { core, happen, tell, nowMs }: NodeSurroundings): To
       nodesPerUnit,
       nodesSet: [...new Set(nodesSet)].sort((a, b) => a - b),
       groupSize,
+      leaseMs,
       ...(spares === undefined ? {} : { spares }),
     },
     policy: failurePolicyOf(settings),

@@ -140,7 +140,7 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
       );
       membership = keepMembership({
         coordination,
-        leaseMs: options.leaseMs,
+        leaseMs: settings.leaseMs,
         around: {
           setFence: around.setFence,
           bootMs: around.bootMs,

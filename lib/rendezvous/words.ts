@@ -1,5 +1,6 @@
 import { CoordinationError } from '../coordination/coordination.js';
 import { launchError } from '../errors.js';
+import { nodesDefaults } from '../options/nodes.js';
 import { leastSize } from './job/choose.js';
 import type { Settings, View } from './job/shared.js';
 
@@ -11,12 +12,14 @@ export function refusal(theirs: Settings, ours: Settings): string {
   return `the job was started with ${say(theirs)}, and this node with ${say(ours)}; give all nodes the same, or another --rdzv-id`;
 }
 
-function say({ minNodes, maxNodes, nodesPerUnit, nodesSet, groupSize, spares }: Settings): string {
+function say(settings: Settings): string {
+  const { minNodes, maxNodes, nodesPerUnit, nodesSet, groupSize, leaseMs, spares } = settings;
   return [
     `--nnodes ${minNodes === maxNodes ? minNodes : `${minNodes}:${maxNodes}`}`,
     ...(nodesPerUnit === 1 ? [] : [`--nnodes-unit ${nodesPerUnit}`]),
     ...(nodesSet.length === 0 ? [] : [`--nnodes-set ${nodesSet.join(',')}`]),
     ...(groupSize === 1 ? [] : [`--group-size ${groupSize}`]),
+    ...(leaseMs === nodesDefaults.leaseMs ? [] : [`--lease ${leaseMs}ms`]),
     ...(spares === undefined ? [] : [`--spares ${spares}`]),
   ].join(' ');
 }

@@ -6,11 +6,11 @@ import { settingsOf } from './job/settings.js';
 
 t.test('MN-47 R-056 one that was started otherwise is told both ways', t => {
   const ours = settingsOf({ minNodes: 2, maxNodes: 4 });
-  const theirs = { ...ours, nodesSet: [2, 4], groupSize: 2, spares: 0 };
+  const theirs = { ...ours, nodesSet: [2, 4], groupSize: 2, leaseMs: 9_000, spares: 0 };
 
   t.equal(
     refusal(theirs, ours),
-    'the job was started with --nnodes 2:4 --nnodes-set 2,4 --group-size 2 --spares 0, and this node with --nnodes 2:4; give all nodes the same, or another --rdzv-id',
+    'the job was started with --nnodes 2:4 --nnodes-set 2,4 --group-size 2 --lease 9000ms --spares 0, and this node with --nnodes 2:4; give all nodes the same, or another --rdzv-id',
   );
   t.match(refusal({ ...ours, version: 1 }, ours), /^the job was started by another version of/);
   t.end();

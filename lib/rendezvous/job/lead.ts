@@ -32,8 +32,6 @@ export interface LeaderOptions {
   readonly lastCallMs: number;
   /** For one that was lost to come back, before its place is another's or the job goes on without it. */
   readonly returnGraceMs: number;
-  /** After which whoever isn't heard of any more has killed its workers. */
-  readonly leaseMs: number;
   /** From a newcomer on, for others to come, before a live round ends for them. */
   readonly growDebounceMs: number;
   /** Absent: no node is left out, however often its workers fail. */
@@ -78,7 +76,7 @@ export function lead(
   if (view.verdict !== undefined) return { memory };
   const round = view.round?.value;
   // Whoever was in it has come by then, or has killed its workers. Those that come now see that they're late.
-  const settleAtMs = memory.tableSinceMs + options.leaseMs;
+  const settleAtMs = memory.tableSinceMs + options.settings.leaseMs;
   if (round?.isRestored && nowMs >= settleAtMs) {
     const { isRestored: _, ...value } = round;
     return { memory, write: { key: 'round', value } };
@@ -230,7 +228,7 @@ function form(
   options: LeaderOptions,
   nowMs: number,
 ): Lead {
-  const { settings, lastCallMs, returnGraceMs, leaseMs } = options;
+  const { settings, lastCallMs, returnGraceMs } = options;
   const { enoughSinceMs = nowMs, ...rest } = memory;
   const before = round?.participants ?? [];
   // Nobody starts while workers of the round before may run.
@@ -260,7 +258,7 @@ function form(
   const known = Math.max(-1, ...[...view.members.values()].map(({ value }) => value.state.round));
   const isLost = round === undefined && known >= 0;
   const patienceMs = round === undefined ? lastCallMs : returnGraceMs;
-  const pauseEndMs = memory.sinceMs + (isLost ? leaseMs : (round?.ending?.delayMs ?? 0));
+  const pauseEndMs = memory.sinceMs + (isLost ? settings.leaseMs : (round?.ending?.delayMs ?? 0));
   const dueMs = Math.max(pauseEndMs, isComplete ? nowMs : enoughSinceMs + patienceMs);
   if (nowMs < dueMs) return { memory: { ...rest, enoughSinceMs }, wakeAtMs: dueMs };
 

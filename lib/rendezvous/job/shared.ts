@@ -29,6 +29,8 @@ export interface Settings {
   readonly nodesSet: readonly number[];
   /** Rounds have a multiple of so many nodes of each group. */
   readonly groupSize: number;
+  /** After which whoever isn't heard of any more has killed its workers. */
+  readonly leaseMs: number;
   /** How many nodes may wait beyond `maxNodes`. Absent: any number. */
   readonly spares?: number;
 }

@@ -9,7 +9,6 @@ const options = {
   policy: { maxRestarts: 0, rules: [], resetOnProgress: false },
   lastCallMs: 100,
   returnGraceMs: 100,
-  leaseMs: 5_000,
   growDebounceMs: 100,
 };
 

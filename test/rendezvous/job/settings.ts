@@ -4,5 +4,6 @@ import { type Settings, tableVersion } from '../../../lib/rendezvous/job/shared.
 export function settingsOf(
   given: Partial<Settings> & Pick<Settings, 'minNodes' | 'maxNodes'>,
 ): Settings {
-  return { version: tableVersion, nodesPerUnit: 1, nodesSet: [], groupSize: 1, ...given };
+  const usual = { nodesPerUnit: 1, nodesSet: [], groupSize: 1, leaseMs: 5_000 };
+  return { version: tableVersion, ...usual, ...given };
 }

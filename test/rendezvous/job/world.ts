@@ -123,11 +123,10 @@ export class World {
         { agent: name, node, localWorldSize: 1, ...this.groupOf(node) },
         {
           agent: name,
-          settings: settingsOf(pick(this.options)),
+          settings: settingsOf({ ...pick(this.options), leaseMs: ttlMs }),
           policy,
           lastCallMs: 2_000,
           returnGraceMs: 1_000,
-          leaseMs: ttlMs,
           growDebounceMs: 1_000,
           ...(strikes === 0 ? {} : { strikes: { failures: strikes, perMs: 10_000 } }),
         },

@@ -5,27 +5,20 @@ import {
   emptyView,
   type MemberState,
   type SharedRound,
-  tableVersion,
   type View,
 } from '../../../lib/rendezvous/job/shared.js';
 import { initialParticipant, type ParticipantState } from '../../../lib/rendezvous/job/state.js';
 import { waitOf } from '../../../lib/rendezvous/told/wait.js';
 import { createWaits } from '../../../lib/rendezvous/told/waits.js';
+import { settingsOf } from '../job/settings.js';
 
 const limits = { endpoint: 'node1:29400', joinTimeoutMs: 600_000, lastCallMs: 30_000 };
 
 /** What `node1` waits for in a job of two or three nodes. */
 function waitIn(view: View, local: ParticipantState['local'], hasLease = true) {
-  const settings = {
-    version: tableVersion,
-    minNodes: 2,
-    maxNodes: 3,
-    nodesPerUnit: 1,
-    nodesSet: [],
-    groupSize: 1,
-  };
+  const settings = settingsOf({ minNodes: 2, maxNodes: 3 });
   const policy = { maxRestarts: 0, rules: [], resetOnProgress: false };
-  const times = { lastCallMs: 1, returnGraceMs: 1, leaseMs: 1, growDebounceMs: 1 };
+  const times = { lastCallMs: 1, returnGraceMs: 1, growDebounceMs: 1 };
   const self = { agent: 'node1', node: 'node1', localWorldSize: 1 };
   const initial = initialParticipant(self, { agent: 'node1', settings, policy, ...times });
   return waitOf({ ...initial, view, local, hasLease }, limits);
