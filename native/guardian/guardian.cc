@@ -105,7 +105,7 @@ bool obey(const char* line, const char* end) {
       guardian::lingerGroup(id, number);
       break;
     case 'N':
-      guardian::setNotice(id, rest, bytes);
+      guardian::setNotice(rest, bytes);
       break;
     default:
       break;

@@ -27,7 +27,6 @@ struct Bytes {
 
 alignas(8) Bytes address;
 Bytes message;  // none: there's nothing to tell
-size_t answerSize = 0;
 
 int digitOf(char c) {
   if (c >= '0' && c <= '9') return c - '0';
@@ -74,24 +73,23 @@ bool send(long socket, long until) {
   return true;
 }
 
-/// Whoever closes before he has read may have what he sent lost.
-void hear(long socket, long until) {
+/// Until the server has read all, and closes: what's sent may be lost with a connection that is
+/// closed before that.
+void hearEnd(long socket, long until) {
   char ignored[256];
-  for (size_t heard = 0; heard < answerSize;) {
-    if (!await(socket, POLLIN, until)) return;
+  rawCall(SYS_shutdown, socket, SHUT_WR);
+  while (await(socket, POLLIN, until)) {
     const long size = rawCall(SYS_recvfrom, socket, pointer(ignored), sizeof ignored, MSG_DONTWAIT);
     if (size == 0 || (size < 0 && !isPassing(size))) return;
-    if (size > 0) heard += static_cast<size_t>(size);
   }
 }
 
 }  // namespace
 
-void setNotice(uint64_t answerBytes, const char* text, size_t bytes) {
+void setNotice(const char* text, size_t bytes) {
   const char* const end = text + bytes;
   const char* const rest = readBytes(text, end, address);
   message.size = 0;
-  answerSize = answerBytes;
   if (address.size > sizeof(uint16_t) && rest < end && *rest == ' ')
     readBytes(rest + 1, end, message);
 }
@@ -104,7 +102,7 @@ void giveNotice() {
   if (socket < 0) return;
   const long connected =
       rawCall(SYS_connect, socket, pointer(address.data), static_cast<long>(address.size));
-  if ((connected == 0 || connected == -EINPROGRESS) && send(socket, until)) hear(socket, until);
+  if ((connected == 0 || connected == -EINPROGRESS) && send(socket, until)) hearEnd(socket, until);
   rawCall(SYS_close, socket);
 }
 

@@ -8,10 +8,9 @@ namespace guardian {
 
 /// @param text the server's sockaddr and the message, as hexadecimal digits with a space between;
 ///   anything else: there's none
-/// @param answerBytes that come when the message has arrived
-void setNotice(uint64_t answerBytes, const char* text, size_t bytes);
+void setNotice(const char* text, size_t bytes);
 
-/// Tells it, if there's any, and waits for the answer; a second in all at most.
+/// Tells it, if there's any, and waits until the server closes; a second in all at most.
 void giveNotice();
 
 }  // namespace guardian

@@ -33,9 +33,8 @@ class NoticeServer {
     ::getsockname(listener_.get(), reinterpret_cast<sockaddr*>(&address_), &size);
   }
 
-  LastNotice notice(const std::string& message, size_t answerBytes) const {
-    return {std::string(reinterpret_cast<const char*>(&address_), sizeof address_), message,
-            answerBytes};
+  LastNotice notice(const std::string& message) const {
+    return {std::string(reinterpret_cast<const char*>(&address_), sizeof address_), message};
   }
   /// Whether somebody has connected by then.
   bool isTold(std::chrono::milliseconds in) const { return waitReadable(listener_, in); }
@@ -78,7 +77,7 @@ TEST("R-044 a server is told once the agent is killed and nobody of its workers 
   Witness witness(folder);
   const NoticeServer server;
   const pid_t agent =
-      startAgent(witness, {{"stubborn-daemon"}, {"ignore-term"}}, {}, server.notice("gone", 2));
+      startAgent(witness, {{"stubborn-daemon"}, {"ignore-term"}}, {}, server.notice("gone"));
   const pid_t worker = awaitAll(witness, {"daemon", "ready"});
   auto guardian = openPidfd(guardianOf(agent));
   const bool isHeld = isInCgroup(worker);
@@ -86,26 +85,27 @@ TEST("R-044 a server is told once the agent is killed and nobody of its workers 
   killAndReap(agent);
 
   if (!isHeld) return tap::skip(kNeedsCgroup);
-  const Fd connection = server.accept();
+  Fd connection = server.accept();
   REQUIRE(connection);
   CHECK(!hasWriters(witness));
   char message[16] = "";
   CHECK_EQ(::recv(connection.get(), message, 4, MSG_WAITALL), 4);
   CHECK_EQ(std::string(message), "gone");
+  CHECK_EQ(::recv(connection.get(), message, sizeof message, 0), 0);
   (void)::send(connection.get(), "ok", 2, MSG_NOSIGNAL);
+  connection.reset();
   REQUIRE(guardian);
   CHECK(waitReadable(*guardian, kLong));
-  CHECK_EQ(::recv(connection.get(), message, sizeof message, 0), 0);
 }
 
 TEST("R-044 a server that can't be reached, or says nothing, doesn't keep the guardian") {
   TempDir folder;
   const NoticeServer mute;  // accepts, by the kernel, and answers nothing
   LastNotice nobody;
-  nobody.address = NoticeServer().notice("", 0).address;
+  nobody.address = NoticeServer().notice("").address;
   nobody.message = "gone";
-  LastNotice nonsense{"\xff\xff and more", "gone", 2};
-  for (const LastNotice& notice : {mute.notice("gone", 2), nobody, nonsense}) {
+  LastNotice nonsense{"\xff\xff and more", "gone"};
+  for (const LastNotice& notice : {mute.notice("gone"), nobody, nonsense}) {
     Witness witness(folder);
     const pid_t agent = startAgent(witness, {{"ignore-term"}}, {}, notice);
     REQUIRE(awaitAll(witness, {"ready"}) > 0);
@@ -125,7 +125,7 @@ TEST("R-044 while a worker is stuck no server is told that it's gone") {
   Freezer freezer(folder);
   if (!freezer) return tap::skip("needs root and the freezer of cgroup v1");
   const NoticeServer server;
-  const pid_t agent = startAgent(witness, {{"ignore-term"}}, {}, server.notice("gone", 0));
+  const pid_t agent = startAgent(witness, {{"ignore-term"}}, {}, server.notice("gone"));
   const pid_t stuck = awaitAll(witness, {"ready"});
   if (!isInCgroup(stuck)) {
     killAndReap(agent);
@@ -150,7 +150,7 @@ TEST("R-044 where a process hides whose it is no server is told that nobody is l
   Witness witness(folder);
   const NoticeServer server;
   REQUIRE(disk.sickProcess() > 0);
-  const pid_t agent = startAgent(witness, {{"ignore-term"}}, {"cgroup"}, server.notice("gone", 0));
+  const pid_t agent = startAgent(witness, {{"ignore-term"}}, {"cgroup"}, server.notice("gone"));
   REQUIRE(awaitAll(witness, {"ready"}) > 0);
   auto guardian = openPidfd(guardianOf(agent));
   REQUIRE(guardian);

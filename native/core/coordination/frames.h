@@ -144,8 +144,6 @@ std::optional<ParsedAnswer> parseAnswer(std::string_view input);
 
 /// Ends a lease, as all that's said on a connection: with its preface.
 std::string revocation(LeaseId lease);
-/// What our server answers to that: a Welcome and an Ok.
-constexpr size_t kRevocationAnswer = (kFrameHead + 2 + 8) + kFrameHead;
 
 /// Writes one frame at the end of `out`; its length is known when it goes.
 class Frame {

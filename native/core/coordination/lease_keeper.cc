@@ -217,7 +217,7 @@ LeaseKeeper::~LeaseKeeper() {
 LastNotice LeaseKeeper::lastNotice() const {
   const store::SocketAddress& address = shared_->address;
   return {std::string(reinterpret_cast<const char*>(&address), address.size()),
-          revocation(shared_->options.lease.lease), kRevocationAnswer};
+          revocation(shared_->options.lease.lease)};
 }
 
 void LeaseKeeper::beat() {

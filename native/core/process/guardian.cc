@@ -122,7 +122,7 @@ void Guardian::linger(uint64_t group, milliseconds time) {
 }
 
 void Guardian::setLastNotice(const LastNotice& notice) {
-  tell('N', notice.answerBytes, hexOf(notice.address) + " " + hexOf(notice.message));
+  tell('N', 0, hexOf(notice.address) + " " + hexOf(notice.message));
 }
 
 void Guardian::willMove(Controllers controllers, const std::string& home, const std::string& leaf) {
