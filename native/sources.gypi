@@ -18,6 +18,7 @@
       "native/core/base/proc.cc",
       "native/core/base/apart.cc",
       "native/core/files/files.cc",
+      "native/core/files/tree.cc",
       "native/core/spawn/binding.cc",
       "native/core/spawn/limits.cc",
       "native/core/spawn/plan.cc",

@@ -98,11 +98,15 @@ std::string bytesOf(Napi::String text) {
 }  // namespace
 
 /// Strings go to the kernel, where a NUL would end them early.
-std::optional<std::string> toString(Napi::Value value, const std::string& what) {
+std::optional<std::string> toBytes(Napi::Value value, const std::string& what) {
   if (value.Env().IsExceptionPending()) return std::nullopt;
   if (!value.IsString()) return typeError(value.Env(), what + " must be a string");
-  std::string text = bytesOf(value.As<Napi::String>());
-  if (text.find('\0') != std::string::npos)
+  return bytesOf(value.As<Napi::String>());
+}
+
+std::optional<std::string> toString(Napi::Value value, const std::string& what) {
+  auto text = toBytes(value, what);
+  if (text && text->find('\0') != std::string::npos)
     return typeError(value.Env(), what + " must not contain a NUL character");
   return text;
 }

@@ -25,6 +25,8 @@ std::optional<bool> toBoolean(Napi::Value value, const std::string& what);
 /// Its bytes are UTF-8, but for surrogates U+DC80 to U+DCFF that aren't half of a pair: each is the
 /// byte that it ends with.
 std::optional<std::string> toString(Napi::Value value, const std::string& what);
+/// The same, and NUL characters may be in it.
+std::optional<std::string> toBytes(Napi::Value value, const std::string& what);
 std::optional<double> toNumber(Napi::Value value, const std::string& what, double lowest,
                                double highest, bool whole);
 /// Rounded up, and 24 days at most.

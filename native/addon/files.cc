@@ -199,7 +199,7 @@ void writeOf(Files& self, const Napi::CallbackInfo& call) {
   if (!id) return;
   auto path = toPath(call[1], "path");
   if (!path) return;
-  auto text = toString(call[2], "text");
+  auto text = toBytes(call[2], "text");
   if (!text) return;
   self.run(*id, [path = *std::move(path), text = *std::move(text)] {
     return outcomeOf(writeFile(path, text));

@@ -52,6 +52,28 @@ t.test('a tree is removed with what is in it, and nothing that its links lead to
   await t.rejects(removeAll('/proc/self/status'), { code: 'EPERM', syscall: 'unlink' });
 });
 
+t.test('a tree is removed however deep it is', async t => {
+  const base = t.testdir({ kept: { file: 'y' } });
+  const below = Array.from({ length: 300 }, (_, level) => `level${level}`).join('/');
+  mkdirSync(`${base}/tree/${below}`, { recursive: true });
+  mkdirSync(`${base}/tree/level0/beside`);
+  writeFileSync(`${base}/tree/${below}/file`, '');
+  symlinkSync(`${base}/kept`, `${base}/tree/level0/link`);
+
+  await removeAll(`${base}/tree`);
+
+  t.notOk(existsSync(`${base}/tree`));
+  t.ok(existsSync(`${base}/kept/file`));
+});
+
+t.test('a text may hold any character', async t => {
+  const base = t.testdir({});
+
+  await writeText(`${base}/file`, 'a\0b');
+
+  t.equal(readFileSync(`${base}/file`, 'utf8'), 'a\0b');
+});
+
 t.test('a file is read from either end', async t => {
   const base = t.testdir({ file: '0123456789' });
   const read = async (offset: number, bytes: number): Promise<string> =>

@@ -2,8 +2,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,27 +15,21 @@ namespace regroup {
 
 namespace {
 
-/// Descriptors that a walk down a tree has open at a time: where they have run out, what was made
-/// before is still to be removed.
-constexpr int kMaxOpen = 1;
 /// Bytes of one read.
 constexpr size_t kBlockBytes = 64 * 1024;
-
-/// Why something has stayed; nftw(3) hands nothing through to its visitor.
-thread_local int stayed;
-
-int removeEntry(const char* path, const struct stat*, int type, FTW*) {
-  const bool isFolder = type == FTW_DP || type == FTW_DNR;
-  const int failed = isFolder ? ::rmdir(path) : ::unlink(path);
-  if (failed != 0 && errno != ENOENT && stayed == 0) stayed = errno;
-  return 0;
-}
 
 /// Of a file that's open, or of a path. By statx(2): stat(2)'s symbol is younger than glibc 2.28.
 Result<FileFacts> factsOf(int fd, const char* path, int flags) {
   constexpr unsigned kWanted = STATX_TYPE | STATX_MODE | STATX_SIZE | STATX_MTIME;
   struct statx found;
-  if (::statx(fd, path, flags, kWanted, &found) != 0) return Error{"statx", errno};
+  if (::statx(fd, path, flags, kWanted, &found) != 0) {
+    if (errno != EPERM) return Error{"statx", errno};
+    // Fallback: seccomp filters of old containers refuse statx.
+    struct stat old;
+    if (::syscall(SYS_newfstatat, fd, path, &old, flags) != 0) return Error{"stat", errno};
+    const double ms = static_cast<double>(old.st_mtim.tv_sec) * 1e3 + old.st_mtim.tv_nsec / 1e6;
+    return FileFacts{old.st_mode, static_cast<uint64_t>(old.st_size), ms};
+  }
   const double ms =
       static_cast<double>(found.stx_mtime.tv_sec) * 1e3 + found.stx_mtime.tv_nsec / 1e6;
   return FileFacts{found.stx_mode, found.stx_size, ms};
@@ -50,14 +44,6 @@ std::optional<ListFailure> makeFolders(std::span<const FolderPlan> folders) {
     return ListFailure{i, {"mkdir", errno}};
   }
   return std::nullopt;
-}
-
-Result<void> removeTree(const std::string& path) {
-  stayed = 0;
-  if (::nftw(path.c_str(), removeEntry, kMaxOpen, FTW_DEPTH | FTW_PHYS) != 0 && errno != ENOENT)
-    return Error{"nftw", errno};
-  if (stayed != 0) return Error{"unlink", stayed};
-  return {};
 }
 
 Result<FileFacts> lookAt(const std::string& path) {
