@@ -2,11 +2,11 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -98,8 +98,10 @@ int numberIn(const std::string& path) {
 
 /// The network namespace of a process or thread, by the path of its folder; 0: it can't be told.
 ino_t networkOf(const std::string& folder) {
-  struct stat info {};
-  return ::stat((folder + "/ns/net").c_str(), &info) == 0 ? info.st_ino : 0;
+  auto network = openFile((folder + "/ns/net").c_str(), O_RDONLY);
+  if (!network) return 0;
+  auto identity = identify(network->get());
+  return identity ? identity->inode : 0;
 }
 
 /// Nothing: it has been closed, or may not be asked.
@@ -109,8 +111,8 @@ std::optional<uint64_t> cookieOf(const OpenSocket& socket) {
   auto copy = copyFd(*pidfd, socket.fd);
   if (!copy) return std::nullopt;
   // Its number may be another file's by now.
-  struct stat info {};
-  if (::fstat(copy->get(), &info) < 0 || info.st_ino != socket.inode) return std::nullopt;
+  auto identity = identify(copy->get());
+  if (!identity || identity->inode != socket.inode) return std::nullopt;
   uint64_t cookie = 0;
   socklen_t size = sizeof cookie;
   if (::getsockopt(copy->get(), SOL_SOCKET, SO_COOKIE, &cookie, &size) < 0) return std::nullopt;

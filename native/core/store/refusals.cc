@@ -135,6 +135,11 @@ RefusalTally::Verdict RefusalTally::note(const std::string& address, TimePoint a
   return known.settled ? Verdict::Nothing : Verdict::Look;
 }
 
+void RefusalTally::putOff(const std::string& address) {
+  const auto found = addresses_.find(address);
+  if (found != addresses_.end()) found->second.looks--;
+}
+
 void RefusalTally::settle(const std::string& address) {
   const auto found = addresses_.find(address);
   if (found != addresses_.end()) found->second.settled = true;
@@ -214,13 +219,12 @@ void RefusalWatch::onRefused(const GoneSocket& gone) {
   const auto owner = owners_.find(gone.cookie);
   if (owner == owners_.end() && verdict != RefusalTally::Verdict::Look) return;
   if (!isHere(gone.peer)) return tally_.settle(address);
-  if (owner == owners_.end()) return look();
+  if (owner == owners_.end()) return looking_ ? tally_.putOff(address) : look();
   tally_.settle(address);
   onFound_(owner->second, address);
 }
 
 void RefusalWatch::look() {
-  if (looking_) return;
   auto thread = Thread::start(
       [mailbox = mailbox_, pids = pids_] { mailbox->deliver(mailbox, findOwners(pids)); });
   if (!thread) return;

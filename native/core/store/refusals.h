@@ -42,6 +42,8 @@ class RefusalTally {
 
   /// Notes one.
   Verdict note(const std::string& address, TimePoint at);
+  /// The look that `note` asked for didn't take place.
+  void putOff(const std::string& address);
   /// There's no more to find out.
   void settle(const std::string& address);
 
