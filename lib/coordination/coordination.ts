@@ -35,7 +35,8 @@ export interface Coordination {
   watch(prefix: string, from: Revision, listener: WatchListener): Watch;
   /**
    * Calls whenever another server has taken the place of the one before, before anything else of it is told: its table
-   * and its leases are gone. Absent: a table outlives its servers.
+   * and its leases are gone. Not called where the one before may live: its leases are lost then. Absent: a table outlives
+   * its servers.
    */
   onMoved?(listener: () => void): void;
   /**

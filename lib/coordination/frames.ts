@@ -38,7 +38,13 @@ export type FrameRequest =
   | { readonly ask: 'goodbye' };
 
 export type FrameAnswer =
-  | { readonly type: 'welcome'; readonly version: number; readonly incarnation: string }
+  | {
+      readonly type: 'welcome';
+      readonly version: number;
+      readonly incarnation: string;
+      /** What the server is reached at, as itself sees it: HOST:PORT. Empty: it didn't say. */
+      readonly address: string;
+    }
   | { readonly type: 'entries'; readonly revision: Revision; readonly entries: readonly Entry[] }
   | {
       readonly type: 'txn-done';
@@ -183,7 +189,12 @@ export function decodeFrame(frame: Buffer): { readonly id: number; readonly answ
 function answerOf(type: number, body: Reader): FrameAnswer {
   switch (type) {
     case 0x81:
-      return { type: 'welcome', version: body.number(2), incarnation: body.id() };
+      return {
+        type: 'welcome',
+        version: body.number(2),
+        incarnation: body.id(),
+        address: body.isAtEnd() ? '' : body.text(),
+      };
     case 0x82:
       return { type: 'entries', revision: body.number(8), entries: body.list(entry) };
     case 0x83:

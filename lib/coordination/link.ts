@@ -1,4 +1,5 @@
 import { connect } from 'node:net';
+import { addressOf } from '../util/address.js';
 import { type ByteQueue, byteQueue } from '../util/byte-queue.js';
 import { codeOf } from '../util/errno.js';
 import {
@@ -18,6 +19,8 @@ import {
 export interface Link {
   /** Tells this server from the one before it at the same address. */
   readonly incarnation: string;
+  /** The server has the address that it's reached at: nothing between leads to several of them. */
+  readonly isDirect: boolean;
   /** Numeric addresses of this end and of the server's. */
   readonly local: string;
   readonly remote: string;
@@ -117,8 +120,10 @@ export function openLink(
         return;
       }
       clearTimeout(timer);
+      const remote = (socket.remoteAddress ?? '').replace(/^::ffff:(?=\d+\.)/, '');
       link = {
         incarnation: answer.incarnation,
+        isDirect: answer.address === addressOf(remote, port),
         local: socket.localAddress ?? host,
         remote: socket.remoteAddress ?? host,
         drop: () => end(new LinkEnded('it does not answer', {})),

@@ -89,6 +89,7 @@ export async function connectServer(options: ServerOptions): Promise<ServerCoord
   let ends = { local: '', remote: '' };
   /** Of the last server that was reached. */
   let incarnation: string | undefined;
+  let isDirect = false;
   const movedListeners: (() => void)[] = [];
   let failure: CoordinationError | undefined;
 
@@ -122,15 +123,18 @@ export async function connectServer(options: ServerOptions): Promise<ServerCoord
   function use(opened: Link): void {
     ends = { local: opened.local, remote: opened.remote };
     const isAnother = incarnation !== undefined && incarnation !== opened.incarnation;
+    // Else the one before may live, behind the same name or address.
+    const hasMoved = isDirect && opened.isDirect;
+    isDirect = opened.isDirect;
     incarnation = opened.incarnation;
     if (isAnother) {
-      leases.clear();
+      if (hasMoved) leases.clear();
       // What they compare with was another table's, whose revisions may be this one's by chance.
       rejectCalls(
         call => !call.isRepeatable,
         new LinkEnded('another server has taken its place', {}),
       );
-      for (const moved of movedListeners) moved();
+      if (hasMoved) for (const moved of movedListeners) moved();
       endWatches(error('COMPACTED', 'another server has taken the place of this one'));
     }
     link = opened;

@@ -50,8 +50,12 @@ t.test('answers are read as the protocol says', async t => {
   const entry = '01 00 00 00 61 00 00 00 00 02 00 00 00 00 00 00 00 03 00 00 00 00 00 00 00';
   for (const [frame, expected] of [
     [
-      '81 02 01 00 00 01 00 ef 00 00 00 00 00 00 80 99', // later versions may say more
-      { type: 'welcome', version: 1, incarnation: '80000000000000ef' },
+      '81 02 01 00 00 01 00 ef 00 00 00 00 00 00 80',
+      { type: 'welcome', version: 1, incarnation: '80000000000000ef', address: '' },
+    ],
+    [
+      '81 02 01 00 00 01 00 ef 00 00 00 00 00 00 80 03 00 00 00 61 3a 31 99', // later versions may say more
+      { type: 'welcome', version: 1, incarnation: '80000000000000ef', address: 'a:1' },
     ],
     [
       `82 02 01 00 00 09 00 00 00 00 00 00 00 01 00 00 00 ${entry} 00 00 00 00 00 00 00 00`,

@@ -100,7 +100,7 @@ void LeaseStep::onRefused(const Moment& now, BootTime since) {
   onBroken(now);
   attempt_ = std::min(attempt_, kRefusedPause);
   // Past the fence, the lease may have ended before the server did.
-  if (!isOwn_ || !fence_ || since >= *fence_) return;
+  if (!isOwn_ || !fence_ || now.boot >= *fence_) return;
   fence_ = std::max(*fence_, *confirmed_);
   if (options_.refusals == 0ms) return;
   if (!refusedSince_) refusedSince_ = since;
