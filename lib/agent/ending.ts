@@ -58,7 +58,9 @@ export function createRunEnd(job: Job, around: EndSurroundings): RunEnd {
     // The report names them.
     const keepErrorFiles =
       'failures' in outcome &&
-      outcome.failures.some(each => each.errorFile !== undefined || each.cause === 'hang');
+      outcome.failures.some(
+        each => each.node === undefined && (each.errorFile !== undefined || each.cause === 'hang'),
+      );
     const down = (): void => {
       tearDown({ keepErrorFiles }).then(() => result.resolve(outcome), result.reject);
     };

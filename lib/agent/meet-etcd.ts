@@ -5,12 +5,12 @@ import { type Coordination, CoordinationError } from '../coordination/coordinati
 import { connectEtcd, type EtcdOptions } from '../coordination/etcd.js';
 import { launchError, onMachine } from '../errors.js';
 import type { Settings } from '../options/launch-options.js';
-import { ownAddress } from '../rendezvous/endpoint.js';
-import { addressOfInterface, checkInterface } from '../rendezvous/interface.js';
+import { checkInterface } from '../rendezvous/interface.js';
 import { isHopeless } from '../rendezvous/table.js';
 import type { Met } from '../rendezvous/together.js';
 import { needPool } from '../system/pool.js';
 import { type Address, addressOf, parseAddresses } from '../util/address.js';
+import { findOwnAddress } from './own-address.js';
 
 /** Between attempts to reach an etcd that isn't there yet. */
 const retryMs = 500;
@@ -22,7 +22,7 @@ const retryMs = 500;
  * @throws ERR_RENDEZVOUS; ERR_MACHINE
  */
 export async function meetAtEtcd(settings: Settings, signal: AbortSignal): Promise<Met> {
-  const { rdzvEndpoint = '', joinTimeoutMs, localAddr, interface: name } = settings;
+  const { rdzvEndpoint = '', joinTimeoutMs, interface: name } = settings;
   const limit = AbortSignal.any([signal, AbortSignal.timeout(joinTimeoutMs)]);
   const interfaces = networkInterfaces();
   if (name !== undefined) checkInterface(name, interfaces);
@@ -32,9 +32,8 @@ export async function meetAtEtcd(settings: Settings, signal: AbortSignal): Promi
     try {
       const { coordination, local } = await reach(addresses, etcdOptionsOf(settings, addresses));
       // Members on other machines may be reached through this one's loopback, too: no reason to be known by that.
-      const whose = { localAddr, interfaces, endpointIsLoopback: false };
-      const address =
-        name === undefined ? ownAddress(local, whose) : addressOfInterface(name, interfaces, local);
+      const clues = { local, interfaces, endpointIsLoopback: false };
+      const address = await findOwnAddress(coordination, settings, clues);
       return { coordination, address, isHost: false };
     } catch (error) {
       if (!(error instanceof CoordinationError)) throw error;

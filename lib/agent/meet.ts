@@ -5,8 +5,8 @@ import { CoordinationError } from '../coordination/coordination.js';
 import { connectServer, type ServerCoordination } from '../coordination/server.js';
 import { launchError, onMachine, RegroupError } from '../errors.js';
 import type { Settings } from '../options/launch-options.js';
-import { isHostOf, ownAddress } from '../rendezvous/endpoint.js';
-import { addressOfInterface, checkInterface } from '../rendezvous/interface.js';
+import { isHostOf } from '../rendezvous/endpoint.js';
+import { checkInterface } from '../rendezvous/interface.js';
 import type { Met } from '../rendezvous/together.js';
 import { hostname } from '../system/hostname.js';
 import { addressesOf } from '../system/names.js';
@@ -14,6 +14,7 @@ import { needPool } from '../system/pool.js';
 import { type Address, addressOf, isLoopback } from '../util/address.js';
 import { codeOf } from '../util/errno.js';
 import type { Core } from './core.js';
+import { findOwnAddress } from './own-address.js';
 
 /** How long one attempt to reach the endpoint takes, and each call later on. */
 const attemptMs = 5_000;
@@ -31,7 +32,7 @@ export async function meet(
   core: Pick<Core, 'serve' | 'keepLease'>,
   signal: AbortSignal,
 ): Promise<Met> {
-  const { joinTimeoutMs, localAddr, interface: name, isHost } = settings;
+  const { joinTimeoutMs, interface: name, isHost } = settings;
   // By a name, another server may be found elsewhere while the address of the one before still refuses.
   const refusalsMs = isIP(host) === 0 ? 0 : joinTimeoutMs;
   const late = AbortSignal.timeout(joinTimeoutMs);
@@ -52,11 +53,8 @@ export async function meet(
   try {
     const coordination = await reach(host, port, limit);
     const { local } = coordination.ends();
-    const endpointIsLoopback = isLoopback(host);
-    const address =
-      name === undefined
-        ? ownAddress(local, { localAddr, interfaces, endpointIsLoopback })
-        : addressOfInterface(name, interfaces, local);
+    const clues = { local, interfaces, endpointIsLoopback: isLoopback(host) };
+    const address = await findOwnAddress(coordination, settings, clues);
     // The name may lead to another machine by then.
     const keep: Met['keep'] = ({ id: lease, ttlMs }, marginMs, told) => {
       const server = { host: coordination.ends().remote, port };
@@ -64,7 +62,8 @@ export async function meet(
     };
     return { coordination, address, isHost: isServed, keep };
   } catch (error) {
-    if (!late.aborted && !(error instanceof CoordinationError)) throw error;
+    const isOptions = error instanceof RegroupError;
+    if (isOptions || (!late.aborted && !(error instanceof CoordinationError))) throw error;
     throw launchError('ERR_RENDEZVOUS', [unreached(settings, host, port, error)], error);
   }
 }
