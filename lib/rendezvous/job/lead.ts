@@ -16,7 +16,7 @@ import {
   type SharedRound,
   type View,
 } from './shared.js';
-import { asOf, leftOutUntil, noStrikes, type StrikeRule, struck } from './strikes.js';
+import { asOf, current, leftOutUntil, noStrikes, type StrikeRule, struck } from './strikes.js';
 
 /**
  * What the leader decides: the next change of the round, or the verdict. It looks at nothing but the view and its own
@@ -109,7 +109,8 @@ export function lead(
   );
   if (gone.length > 0) {
     const isLost = gone.some(each => memberOf(view, each) === undefined);
-    return { memory, write: end(round, isLost ? 'lost' : 'left', gone) };
+    const counted = counts(round, options, memory.sinceMs, nowMs);
+    return { memory, write: end({ ...round, ...counted }, isLost ? 'lost' : 'left', gone) };
   }
   return grow(view, round, memory, options, nowMs);
 }
@@ -156,7 +157,7 @@ function answer(
   nowMs: number,
   chance: number,
 ): LeaderWrite {
-  const counted = counts(round, options, nowMs);
+  const counted = counts(round, options, nowMs, nowMs);
   const failed = { ...failedRoundOf(report), atMs: nowMs, chance };
   const judgement = judge(options.policy, counted.ledger, failed);
   if (judgement.do === 'fail') {
@@ -178,9 +179,10 @@ function counts(
   round: SharedRound | undefined,
   { agent, strikes: rule }: LeaderOptions,
   atMs: number,
+  nowMs: number,
 ): Required<Pick<SharedRound, 'ledger' | 'strikes' | 'clock'>> {
   const { ledger, strikes = noStrikes, clock } = round ?? { ledger: emptyLedger, clock: agent };
-  if (clock === agent) return { ledger, strikes, clock };
+  if (clock === agent) return { ledger, strikes: current(strikes, rule, nowMs), clock };
   const restartedAtMs = ledger.restartedAtMs.map(() => atMs);
   return { ledger: { ...ledger, restartedAtMs }, strikes: asOf(strikes, rule, atMs), clock: agent };
 }
@@ -205,7 +207,8 @@ function grow(
   const { settings, growDebounceMs } = options;
   const { enoughSinceMs = nowMs, ...rest } = memory;
   const { participants } = round;
-  const { strikes } = counts(round, options, memory.sinceMs);
+  const counted = counts(round, options, memory.sinceMs, nowMs);
+  const { strikes } = counted;
   const all = waiting(view, round);
   const untilMs = all.map(({ node }) => leftOutUntil(strikes, node, nowMs));
   const newcomers = all.filter((_, index) => untilMs[index] === undefined);
@@ -217,7 +220,9 @@ function grow(
   if (size <= participants.length) return { memory: rest, ...wait };
   const dueMs =
     size === sizeOf(settings, settings.maxNodes) ? nowMs : enoughSinceMs + growDebounceMs;
-  if (nowMs >= dueMs) return { memory: rest, write: end(round, 'growth', newcomers) };
+  if (nowMs >= dueMs) {
+    return { memory: rest, write: end({ ...round, ...counted }, 'growth', newcomers) };
+  }
   return { memory: { ...rest, enoughSinceMs }, wakeAtMs: Math.min(dueMs, struckMs) };
 }
 
@@ -237,7 +242,7 @@ function form(
     return state === undefined || (state.is === 'waiting' && state.round >= (round?.number ?? 0));
   };
   if (!before.every(isOut)) return { memory: rest };
-  const counted = counts(round, options, memory.sinceMs);
+  const counted = counts(round, options, memory.sinceMs, nowMs);
   const candidates = waiting(view, round).map(each => ({
     ...each,
     isStruck: leftOutUntil(counted.strikes, each.node, nowMs) !== undefined,

@@ -55,7 +55,7 @@ export function arrived(state: ParticipantState): ParticipantState {
   const { brought, view } = state;
   if (brought === undefined || state.notBefore === notBeforeAnew) return state;
   const { brought: _, ...rest } = state;
-  if (missingOf(view, brought).length > 0) return state;
+  if (missingOf(state, brought).length > 0) return state;
   const there = view.round?.value;
   if (there === undefined || isSameRound(there, brought.round)) return rest;
   const { local } = state;
@@ -74,8 +74,9 @@ export function latestRound({ view, brought }: ParticipantState): SharedRound | 
 }
 
 /** Brings what's missing, unless others have changed any of it by then. */
-export function bring({ view }: ParticipantState, brought: Brought): Write {
-  const some = missingOf(view, brought).slice(0, mostChanges);
+export function bring(state: ParticipantState, brought: Brought): Write {
+  const { view } = state;
+  const some = missingOf(state, brought).slice(0, mostChanges);
   const at = (key: string, kept: Kept<unknown> | undefined): Compare =>
     kept === undefined ? { key, is: 'absent' } : { key, modified: kept.modified };
   const facts = some.filter(({ key }) => key !== keys.round);
@@ -100,7 +101,10 @@ interface Missing {
 }
 
 /** What a table lacks of a round that's brought; nothing where it has another one. */
-function missingOf(view: View, { round, failures, done }: Brought): readonly Missing[] {
+function missingOf(
+  { view, options }: ParticipantState,
+  { round, failures, done }: Brought,
+): readonly Missing[] {
   const { number } = round;
   const there = view.round?.value;
   const isSame = there !== undefined && isSameRound(there, round);
@@ -110,6 +114,11 @@ function missingOf(view: View, { round, failures, done }: Brought): readonly Mis
   const isEndingMissing =
     isSame && isRestored && there.ending === undefined && round.ending !== undefined;
   const missing: Missing[] = [];
+  const { settings } = view;
+  // One that was started otherwise may have come first, and is refused.
+  if (JSON.stringify(settings?.value) !== JSON.stringify(options.settings)) {
+    missing.push({ key: keys.settings, value: options.settings, kept: settings });
+  }
   if (!isSame || isEndingMissing) {
     missing.push({ key: keys.round, value: { ...round, isRestored: true } });
   }

@@ -171,7 +171,8 @@ function follow(state: ParticipantState): { state: ParticipantState; told: reado
     return { state: over, told: [{ tell: 'verdict', verdict: view.verdict.value }] };
   }
   const theirs = view.settings?.value;
-  if (theirs !== undefined && !isSame(theirs, options.settings)) {
+  // Whoever brings a round brings its settings.
+  if (theirs !== undefined && state.brought === undefined && !isSame(theirs, options.settings)) {
     return { state: over, told: [{ tell: 'refused', theirs }] };
   }
   const round = latestRound(state);

@@ -53,6 +53,19 @@ export function asOf(
   };
 }
 
+/** Without what is over by then. */
+export function current(
+  { failures, leftOut }: Strikes,
+  rule: StrikeRule | undefined,
+  nowMs: number,
+): Strikes {
+  if (rule === undefined) return noStrikes;
+  return {
+    failures: failures.filter(({ atMs }) => nowMs - atMs < rule.perMs),
+    leftOut: leftOut.filter(({ untilMs }) => untilMs > nowMs),
+  };
+}
+
 /** When a node may take part again; absent: now. */
 export function leftOutUntil(strikes: Strikes, node: string, nowMs: number): number | undefined {
   const untilMs = strikes.leftOut.find(each => each.node === node)?.untilMs;

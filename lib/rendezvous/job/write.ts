@@ -15,14 +15,14 @@ export function decide(
   if (!isReady || local.is === 'idle' || local.is === 'over') return { state };
   const writing = (write: Write, from = state) => ({ state: { ...from, isWriting: true }, write });
 
+  // Before all that's about it, and with the settings that it was formed by.
+  if (state.brought !== undefined) return writing(bring(state, state.brought));
   if (view.settings === undefined) {
     return writing({
       compares: [{ key: keys.settings, is: 'absent' }],
       changes: [{ put: keys.settings, value: JSON.stringify(options.settings) }],
     });
   }
-  // Before all that's about it.
-  if (state.brought !== undefined) return writing(bring(state, state.brought));
   // Before its own state, which frees the leader to go on.
   if (failure !== undefined) {
     const key = keys.failure(failure.round, self.agent);

@@ -276,3 +276,22 @@ t.test('R-047 a round that was brought may fail before, and no other one forms',
   t.equal(wakeAtMs, 6_000);
   t.end();
 });
+
+t.test('what is over of strikes does not count again with another leader', t => {
+  const rule = { ...options, strikes: { failures: 2, perMs: 500 } };
+  const live = liveRound([0, 1], []);
+  const { round } = live;
+  if (round === undefined) throw new Error('there is one');
+  const strikes = {
+    failures: [{ node: 'agent1', atMs: 100 }],
+    leftOut: [{ node: 'agent2', untilMs: 1_000 }],
+  };
+  const withStrikes: View = { ...live, round: { ...round, value: { ...round.value, strikes } } };
+  // agent1 goes, when both are long over.
+  const members = new Map([...live.members].filter(([agent]) => agent !== 'agent1'));
+
+  const { write } = lead({ ...withStrikes, members }, undefined, rule, 2_000, 0);
+  t.match(write, { value: { ending: { because: 'lost' }, clock: 'agent0' } });
+  t.strictSame(write?.key === 'round' && write.value.strikes, { failures: [], leftOut: [] });
+  t.end();
+});

@@ -76,6 +76,20 @@ t.test('it brings its round to a table that has none, and stays who it was', t =
   t.end();
 });
 
+t.test('it brings the settings, too, though one that was started otherwise was there first', t => {
+  const theirs = { ...settings, maxNodes: 3 };
+  const kept = { created: 1, modified: 1 };
+  const view = { ...emptyView, revision: 2, settings: { value: theirs, ...kept } };
+  const { write, told } = play({ event: 'seen', view, isAnew: true }, { event: 'leased' });
+
+  t.strictSame(told, ['round-formed'], 'it is not refused');
+  t.match(write, {
+    compares: [{ key: 'round' }, { key: 'verdict' }, { key: 'settings', modified: 1 }],
+    changes: [{ put: 'settings', value: JSON.stringify(settings) }, { put: 'round' }],
+  });
+  t.end();
+});
+
 t.test('it writes nothing by what it has seen at the server before', t => {
   t.equal(play({ event: 'leased' }).write, undefined);
   t.end();
