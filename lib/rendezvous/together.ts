@@ -131,9 +131,13 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
         (view, isAnew) => {
           const strikes = state?.view.round?.value.strikes;
           for (const node of newlyLeftOut(strikes, view.round?.value.strikes)) around.leftOut(node);
+          // Before another is opened, which may need the port.
+          stores?.endBefore(view.round?.value.number ?? 0);
+          const isAnother = view.round?.modified !== state?.view.round?.modified;
           happen({ event: 'seen', view, isAnew });
           tellFormed();
-          stores?.endBefore(view.round?.value.number ?? 0);
+          // It counts from the last round's end on, or from whatever else became of it.
+          if (isAnother && joinLimit !== undefined) limitJoin();
           if (isAlone()) allGone?.();
         },
         giveUp,
@@ -240,7 +244,7 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
         return;
       case 'verdict':
         dropForming();
-        clearTimeout(joinLimit);
+        unlimitJoin();
         // Nobody takes this node's place any more.
         void membership?.close();
         around.tell({
@@ -260,7 +264,7 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
     if (forming === undefined || store === undefined) return;
     const { round, groupRank } = forming;
     forming = undefined;
-    clearTimeout(joinLimit);
+    unlimitJoin();
     around.tell({
       event: 'round-formed',
       round: round.number,
@@ -286,6 +290,11 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
   function giveUp(error: unknown): void {
     if (isOver) return;
     around.failed(asRendezvousError(error));
+  }
+
+  function unlimitJoin(): void {
+    clearTimeout(joinLimit);
+    joinLimit = undefined;
   }
 
   function limitJoin(): void {
@@ -338,11 +347,11 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
     },
     succeed: () => happen({ event: 'succeeded' }),
     leave() {
-      clearTimeout(joinLimit);
+      unlimitJoin();
       happen({ event: 'leave' });
     },
     async close() {
-      clearTimeout(joinLimit);
+      unlimitJoin();
       const closing = membership?.close();
       await linger();
       isOver = true;

@@ -1,4 +1,5 @@
 import type { NodesWait } from '../../events/nodes.js';
+import { chosenOf, leastSize } from '../job/choose.js';
 import type { ParticipantState } from '../job/state.js';
 
 /** What a wait is limited by. */
@@ -15,7 +16,9 @@ export function waitOf(
 ): NodesWait | undefined {
   if (local.is !== 'waiting') return undefined;
   if (!hasLease) return { waitsFor: 'endpoint', endpoint, limitMs: joinTimeoutMs };
-  const { minNodes, maxNodes } = options.settings;
+  const { settings } = options;
+  const { maxNodes } = settings;
+  const minNodes = leastSize(settings);
   const round = view.round?.value;
   if (round !== undefined && round.ending === undefined) {
     // It has just left that one itself, and the others do the same.
@@ -27,8 +30,12 @@ export function waitOf(
   const names = (some: typeof members): string[] => some.map(({ node }) => node).sort();
   const here = names(members.filter(({ state }) => state.is === 'waiting'));
   const ending = names(members.filter(({ state }) => state.is !== 'waiting'));
-  const isLastCall = round === undefined && here.length >= minNodes;
-  const mayStart = here.length >= minNodes && (round !== undefined || here.length >= maxNodes);
+  const ready = members.filter(({ state }) => state.is === 'waiting');
+  const before = round?.participants ?? [];
+  const candidates = ready.map(member => ({ ...member, since: 0 }));
+  const isEnough = chosenOf(candidates, before, settings).length > 0;
+  const isLastCall = round === undefined && isEnough;
+  const mayStart = isEnough && (round !== undefined || here.length >= maxNodes);
   if (mayStart && ending.length === 0) return undefined;
   const limitMs = isLastCall ? lastCallMs : joinTimeoutMs;
   return { waitsFor: 'nodes', endpoint, minNodes, maxNodes, here, ending, limitMs };

@@ -15,8 +15,12 @@ import { settingsOf } from '../job/settings.js';
 const limits = { endpoint: 'node1:29400', joinTimeoutMs: 600_000, lastCallMs: 30_000 };
 
 /** What `node1` waits for in a job of two or three nodes. */
-function waitIn(view: View, local: ParticipantState['local'], hasLease = true) {
-  const settings = settingsOf({ minNodes: 2, maxNodes: 3 });
+function waitIn(
+  view: View,
+  local: ParticipantState['local'],
+  hasLease = true,
+  settings = settingsOf({ minNodes: 2, maxNodes: 3 }),
+) {
   const policy = { maxRestarts: 0, rules: [], resetOnProgress: false };
   const times = { lastCallMs: 1, returnGraceMs: 1, growDebounceMs: 1 };
   const self = { agent: 'node1', node: 'node1', localWorldSize: 1 };
@@ -64,6 +68,15 @@ t.test('MN-06 what a node waits for', async t => {
     'their workers are to end first',
   );
   t.match(waitIn(one, waiting, false), { waitsFor: 'endpoint', endpoint: 'node1:29400' });
+});
+
+t.test('MN-06 a number of nodes that is not legal is not enough', async t => {
+  const settings = settingsOf({ minNodes: 1, maxNodes: 8, nodesSet: [2, 8] });
+  const one = viewOf({ node1: waiting });
+
+  t.match(waitIn(one, waiting, true, settings), { minNodes: 2, here: ['node1'], limitMs: 600_000 });
+  const after = { is: 'waiting', round: 0 } as const;
+  t.match(waitIn(viewOf({ node1: after }, { ending }), after, true, settings), { minNodes: 2 });
 });
 
 t.test('MN-29 a node too many waits for a place, and one in time to be taken in', async t => {
