@@ -16,7 +16,9 @@ const addresses = Object.values(networkInterfaces())
 /** @returns the command that runs in it; as it was where there can be none */
 export function inOwnNetwork(command) {
   if (!hasOwnNetwork) return command;
-  const links = addresses.map(address => `ip addr add ${address} dev lo && `).join('');
+  const links = [...new Set(addresses)]
+    .map(address => `ip addr add ${address} dev lo && `)
+    .join('');
   return [
     'unshare',
     '--net',

@@ -31,8 +31,8 @@ export const storeChecks: Readonly<Record<keyof StoreOptions, Check>> = {
   agentStore: oneOf('auto', 'on', 'off'),
   portRange: fieldsOf(
     { first: port, last: port },
-    '{ first, last }, ports from 1 to 65535, the last one not below the first',
-    ({ first, last }) => Number(first) <= Number(last),
+    '{ first, last }, ports from 1 to 65535, at least two of them',
+    ({ first, last }) => Number(first) < Number(last),
   ),
 };
 

@@ -38,7 +38,7 @@ function portRangeOf(values: Values): { readonly portRange?: PortRange } {
   const [, from, to] = /^\s*(\d{1,5})-(\d{1,5})\s*$/.exec(text) ?? [];
   const portRange = { first: Number(from), last: Number(to) };
   const { first, last } = portRange;
-  if (first >= 1 && first <= last && last <= 65_535) return { portRange };
-  const accepted = 'FIRST-LAST, ports from 1 to 65535, as 29400-29409';
+  if (first >= 1 && first < last && last <= 65_535) return { portRange };
+  const accepted = 'FIRST-LAST, at least two ports from 1 to 65535, as 29400-29409';
   return values.refuse('port_range', `'${text}' is no range of ports`, accepted);
 }

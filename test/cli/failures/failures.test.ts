@@ -131,7 +131,7 @@ for (const [flag, value, words] of [
   ['--on-exit', '3', /names no action/],
   ['--on-exit', '3=explode', /names no action/],
   ['--on-pattern', '(=fail', /no regular expression/],
-  ['--restart-window', '3', /no window/],
+  ['--restart-window', '3', /is no number per time/],
   ['--back-off', '60s:1s', /first is above the last/],
   ['--fail-fast', 'soon', /not a time/],
   ['--no-progress', '0', /counts failed rounds/],

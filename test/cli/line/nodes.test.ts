@@ -350,6 +350,8 @@ const complaints: readonly [line: string, text: string][] = [
     `${c10d} --port-range=9-8`,
     "--port-range=9-8: '9-8' is no range of ports (accepted: FIRST-LAST",
   ],
+  // Where a round follows another one, both have a store for a moment.
+  [`${c10d} --port-range=9-9`, "--port-range=9-9: '9-9' is no range of ports"],
   [`${c10d} --port-range=0-8`, "--port-range=0-8: '0-8' is no range of ports"],
   [`${c10d} --port-range=1-65536`, '--port-range=1-65536: '],
   [`${c10d} --port-range=29400`, '--port-range=29400: '],

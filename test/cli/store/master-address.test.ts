@@ -1,6 +1,6 @@
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { createServer } from 'node:net';
+import { type AddressInfo, createServer, type Server } from 'node:net';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { type CliOptions, runCli, startCli } from '../../harness.js';
@@ -93,4 +93,36 @@ t.test('F-N08 somebody else at ::1 has the port of localhost, and is named', asy
       ),
     );
   }
+});
+
+t.test('a range of ports that others have all of is told', async t => {
+  // Two that follow each other, and that nobody else has.
+  const two: Server[] = [];
+  t.teardown(() => {
+    for (const server of two) server.close();
+  });
+  let first = 0;
+  while (two.length < 2) {
+    for (const server of two.splice(0)) server.close();
+    const lower = createServer().listen(0, '127.0.0.1');
+    await once(lower, 'listening');
+    first = (lower.address() as AddressInfo).port;
+    const upper = createServer().listen(first + 1, '127.0.0.1');
+    const isThere = await once(upper, 'listening').then(
+      () => true,
+      () => false,
+    );
+    two.push(lower, ...(isThere ? [upper] : []));
+  }
+
+  const range = `${first}-${first + 1}`;
+  const { code, stderr } = await runCli(t, [
+    '--standalone',
+    `--port-range=${range}`,
+    ...tellsAddress,
+  ]);
+
+  t.equal(code, 1);
+  const why = `no port from ${first} to ${first + 1} is free; give a wider range`;
+  t.equal(stderr, `regroup: error: cannot serve the store at 127.0.0.1: ${why}\n`);
 });
