@@ -1,5 +1,5 @@
 import { connect } from 'node:net';
-import { addressOf } from '../util/address.js';
+import { addressOf, unmapped } from '../util/address.js';
 import { type ByteQueue, byteQueue } from '../util/byte-queue.js';
 import { codeOf } from '../util/errno.js';
 import {
@@ -120,7 +120,7 @@ export function openLink(
         return;
       }
       clearTimeout(timer);
-      const remote = (socket.remoteAddress ?? '').replace(/^::ffff:(?=\d+\.)/, '');
+      const remote = unmapped(socket.remoteAddress ?? '');
       link = {
         incarnation: answer.incarnation,
         isDirect: answer.address === addressOf(remote, port),

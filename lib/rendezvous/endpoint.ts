@@ -1,5 +1,5 @@
 import type { NetworkInterfaceInfo } from 'node:os';
-import { isIpv6, isLoopback } from '../util/address.js';
+import { isIpv6, isLoopback, unmapped } from '../util/address.js';
 import { deferred } from '../util/deferred.js';
 
 /**
@@ -172,11 +172,6 @@ function canonical(text: string): string {
   if (!address.includes(':')) return address;
   // URL writes it as RFC 5952 wants it.
   return URL.canParse(`http://[${address}]`) ? new URL(`http://[${address}]`).hostname : address;
-}
-
-/** `10.0.0.1` of `::ffff:10.0.0.1`, which is what a socket for both families says. */
-export function unmapped(address: string): string {
-  return address.replace(/^::ffff:(?=\d+\.\d+\.\d+\.\d+$)/i, '');
 }
 
 /** A name as it's compared: the case and a dot at its end say nothing. */

@@ -1,6 +1,6 @@
 import { launchError } from '../errors.js';
-import { isIpv6 } from '../util/address.js';
-import { type Interfaces, isLinkLocal, unmapped, withLink } from './endpoint.js';
+import { isIpv6, unmapped } from '../util/address.js';
+import { type Interfaces, isLinkLocal, withLink } from './endpoint.js';
 
 /**
  * A network interface's address for other nodes: its first one of the endpoint's family, rather not one of a link alone.
