@@ -11,6 +11,7 @@ import type {
 } from '../native/store.js';
 import type { NativeSupervisor } from '../native/supervisor.js';
 import { preloadsOf } from '../preload/libraries.js';
+import type { KeeperEvent } from '../rendezvous/membership.js';
 import type { Hosts } from '../store/master-hosts.js';
 import { createStore, freePort, openTable } from '../store/open-table.js';
 import { disabledFeatures } from '../util/features.js';
@@ -57,7 +58,7 @@ export interface Core {
    */
   keepLease(
     options: Omit<NativeLeaseOptions, 'stallMs'>,
-    told: (what: 'lost' | 'moved' | 'gone') => void,
+    told: (what: KeeperEvent) => void,
   ): { close(): void };
   /** Empties a table that an earlier round has used; its workers must be gone. */
   refreshTable(round: number): void;

@@ -1,14 +1,15 @@
-import type { Compare } from '../../coordination/coordination.js';
 import {
   failuresOf,
   isDone,
+  isSameSettings,
   isTold,
   type Kept,
   keys,
   type SharedRound,
+  unchanged,
   type View,
 } from './shared.js';
-import type { Brought, ParticipantState, Write } from './state.js';
+import { type Brought, type ParticipantState, type Write, withoutMemory } from './state.js';
 
 /**
  * What follows where another server has taken the place of the one that a round was at, and this agent's fence hasn't
@@ -21,11 +22,10 @@ export const notBeforeAnew = Number.POSITIVE_INFINITY;
 
 /** The agent has learned that its server is another one. */
 export function moved(state: ParticipantState): ParticipantState {
-  const { memory: _, ...rest } = state;
   const isMoving = state.hasLease || state.isMoving;
   const brought = isMoving ? (state.brought ?? broughtOf(state.view)) : undefined;
   return {
-    ...rest,
+    ...withoutMemory(state),
     hasLease: false,
     isMoving,
     notBefore: notBeforeAnew,
@@ -77,14 +77,12 @@ export function latestRound({ view, brought }: ParticipantState): SharedRound | 
 export function bring(state: ParticipantState, brought: Brought): Write {
   const { view } = state;
   const some = missingOf(state, brought).slice(0, mostChanges);
-  const at = (key: string, kept: Kept<unknown> | undefined): Compare =>
-    kept === undefined ? { key, is: 'absent' } : { key, modified: kept.modified };
   const facts = some.filter(({ key }) => key !== keys.round);
   return {
     compares: [
-      at(keys.round, view.round),
-      at(keys.verdict, undefined),
-      ...facts.map(({ key, kept }) => at(key, kept)),
+      unchanged(keys.round, view.round),
+      unchanged(keys.verdict, undefined),
+      ...facts.map(({ key, kept }) => unchanged(key, kept)),
     ],
     changes: some.map(({ key, value }) => ({ put: key, value: JSON.stringify(value) })),
   };
@@ -116,7 +114,7 @@ function missingOf(
   const missing: Missing[] = [];
   const { settings } = view;
   // One that was started otherwise may have come first, and is refused.
-  if (JSON.stringify(settings?.value) !== JSON.stringify(options.settings)) {
+  if (!isSameSettings(settings?.value, options.settings)) {
     missing.push({ key: keys.settings, value: options.settings, kept: settings });
   }
   if (!isSame || isEndingMissing) {

@@ -6,6 +6,7 @@ import {
   type Ending,
   type Failure,
   failuresOf,
+  isSameSettings,
   type JobVerdict,
   type Settings,
   type SharedRound,
@@ -172,7 +173,11 @@ function follow(state: ParticipantState): { state: ParticipantState; told: reado
   }
   const theirs = view.settings?.value;
   // Whoever brings a round brings its settings.
-  if (theirs !== undefined && state.brought === undefined && !isSame(theirs, options.settings)) {
+  if (
+    theirs !== undefined &&
+    state.brought === undefined &&
+    !isSameSettings(theirs, options.settings)
+  ) {
     return { state: over, told: [{ tell: 'refused', theirs }] };
   }
   const round = latestRound(state);
@@ -238,6 +243,3 @@ function answered(
 }
 
 /** Both have been written by one version, or their first field differs. */
-function isSame(a: Settings, b: Settings): boolean {
-  return JSON.stringify(a) === JSON.stringify(b);
-}

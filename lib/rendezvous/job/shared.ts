@@ -1,4 +1,4 @@
-import type { Entry, Revision, WatchEvent } from '../../coordination/coordination.js';
+import type { Compare, Entry, Revision, WatchEvent } from '../../coordination/coordination.js';
 import type { FailReason } from '../../events.js';
 import type { Ledger } from '../../failures/policy.js';
 import type { FailureReport, Place } from '../rendezvous.js';
@@ -33,6 +33,11 @@ export interface Settings {
   readonly leaseMs: number;
   /** How many nodes may wait beyond `maxNodes`. Absent: any number. */
   readonly spares?: number;
+}
+
+/** They're written in one order of their fields. */
+export function isSameSettings(a: Settings | undefined, b: Settings): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
 }
 
 /** Grows with each change that agents of another version wouldn't understand. */
@@ -224,6 +229,11 @@ export function withEvents(view: View, prefix: string, events: readonly WatchEve
     };
   }
   return after;
+}
+
+/** That a key is still what it was seen as. */
+export function unchanged(key: string, kept: Kept<unknown> | undefined): Compare {
+  return kept === undefined ? { key, is: 'absent' } : { key, modified: kept.modified };
 }
 
 /** Failures of one round, in the order in which they came. */

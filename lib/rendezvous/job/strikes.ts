@@ -26,17 +26,12 @@ export function struck(
 ): Strikes {
   if (rule === undefined) return noStrikes;
   const { failures: most, perMs } = rule;
-  const leftOut = before.leftOut.filter(each => each.untilMs > nowMs && each.node !== node);
-  const failures = [
-    ...before.failures.filter(({ atMs }) => nowMs - atMs < perMs),
-    { node, atMs: nowMs },
-  ];
-  if (failures.filter(each => each.node === node).length < most) {
-    return { failures, leftOut: before.leftOut.filter(each => each.untilMs > nowMs) };
-  }
+  const { failures: earlier, leftOut } = current(before, rule, nowMs);
+  const failures = [...earlier, { node, atMs: nowMs }];
+  if (failures.filter(each => each.node === node).length < most) return { failures, leftOut };
   return {
     failures: failures.filter(each => each.node !== node),
-    leftOut: [...leftOut, { node, untilMs: nowMs + perMs }],
+    leftOut: [...leftOut.filter(each => each.node !== node), { node, untilMs: nowMs + perMs }],
   };
 }
 

@@ -1,7 +1,7 @@
 import type { Change } from '../../coordination/coordination.js';
 import { type LeaderWrite, lead } from './lead.js';
 import { bring } from './move.js';
-import { isDone, isTold, keys, type Member, type View } from './shared.js';
+import { isDone, isTold, keys, type Member, unchanged, type View } from './shared.js';
 import { type ParticipantState, type Write, withoutMemory } from './state.js';
 
 /** The next write, if there's one to make. */
@@ -30,9 +30,7 @@ export function decide(
     const { failure: _, ...rest } = state;
     if (written !== undefined && isTold(failure, written.value)) return decide(rest, nowMs, chance);
     return writing({
-      compares: [
-        written === undefined ? { key, is: 'absent' } : { key, modified: written.modified },
-      ],
+      compares: [unchanged(key, written)],
       changes: [{ put: key, value: JSON.stringify(failure) }],
     });
   }
@@ -53,7 +51,7 @@ export function decide(
   if (own === undefined || JSON.stringify(own.value) !== JSON.stringify(wanted)) {
     const key = keys.member(self.agent);
     return writing({
-      compares: [own === undefined ? { key, is: 'absent' } : { key, modified: own.modified }],
+      compares: [unchanged(key, own)],
       changes: [{ put: key, value: JSON.stringify(wanted), isLeased: true }],
     });
   }
@@ -68,14 +66,11 @@ export function decide(
   const { memory, write, wakeAtMs } = lead(view, state.memory, options, nowMs, chance);
   const led = { ...state, memory };
   if (write === undefined) return { state: led, ...(wakeAtMs === undefined ? {} : { wakeAtMs }) };
-  const { round } = view;
   return writing(
     {
       compares: [
         { key: keys.leader, modified: view.leader.modified },
-        round === undefined
-          ? { key: keys.round, is: 'absent' }
-          : { key: keys.round, modified: round.modified },
+        unchanged(keys.round, view.round),
         { key: keys.verdict, is: 'absent' },
       ],
       changes: [{ put: write.key, value: JSON.stringify(write.value) }, ...removals(view, write)],

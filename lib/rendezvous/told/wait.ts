@@ -28,9 +28,9 @@ export function waitOf(
   }
   const members = [...view.members.values()].map(({ value }) => value);
   const names = (some: typeof members): string[] => some.map(({ node }) => node).sort();
-  const here = names(members.filter(({ state }) => state.is === 'waiting'));
-  const ending = names(members.filter(({ state }) => state.is !== 'waiting'));
   const ready = members.filter(({ state }) => state.is === 'waiting');
+  const here = names(ready);
+  const ending = names(members.filter(({ state }) => state.is !== 'waiting'));
   const before = round?.participants ?? [];
   const candidates = ready.map(member => ({ ...member, since: 0 }));
   const isEnough = chosenOf(candidates, before, settings).length > 0;

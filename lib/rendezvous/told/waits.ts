@@ -26,8 +26,9 @@ export function createWaits(tell: (wait: NodesWait) => void): Waits {
   }
 
   function look(): void {
+    if (current === undefined || timer !== undefined) return;
     const text = JSON.stringify(current);
-    if (current === undefined || text === told || timer !== undefined) return;
+    if (text === told) return;
     told = text;
     tell(current);
     rest();
