@@ -138,17 +138,10 @@ constexpr double kMaxMode = 07777;
 /// Protects the agent's memory.
 constexpr double kMaxPieceBytes = 64.0 * 1024 * 1024;
 
-std::optional<std::string> toPath(Napi::Value value, const std::string& what) {
-  auto path = toString(value, what);
-  if (path && path->find('\0') != std::string::npos)
-    return typeError(value.Env(), what + " must have no NUL");
-  return path;
-}
-
 std::optional<FolderPlan> toFolderPlan(Napi::Value value, const std::string& what) {
   FolderPlan plan;
   OptionReader folder(value, what);
-  folder.required("path", plan.path, toPath);
+  folder.required("path", plan.path, toString);
   folder.required("mode", plan.mode, integerOf<mode_t>(0, kMaxMode));
   folder.required("mayBeThere", plan.mayBeThere, toBoolean);
   if (!folder.ok()) return std::nullopt;
@@ -176,14 +169,14 @@ template <auto kErrand>
 void errandAt(Files& self, const Napi::CallbackInfo& call) {
   const auto id = toId(call[0]);
   if (!id) return;
-  auto path = toPath(call[1], "path");
+  auto path = toString(call[1], "path");
   if (path) self.run(*id, [path = *std::move(path)] { return outcomeOf(kErrand(path)); });
 }
 
 void readOf(Files& self, const Napi::CallbackInfo& call) {
   const auto id = toId(call[0]);
   if (!id) return;
-  auto path = toPath(call[1], "path");
+  auto path = toString(call[1], "path");
   if (!path) return;
   const auto offset = toInteger<int64_t>(call[2], "offset", -kMaxSafeInteger, kMaxSafeInteger);
   if (!offset) return;
@@ -197,7 +190,7 @@ void readOf(Files& self, const Napi::CallbackInfo& call) {
 void writeOf(Files& self, const Napi::CallbackInfo& call) {
   const auto id = toId(call[0]);
   if (!id) return;
-  auto path = toPath(call[1], "path");
+  auto path = toString(call[1], "path");
   if (!path) return;
   auto text = toBytes(call[2], "text");
   if (!text) return;

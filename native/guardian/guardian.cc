@@ -16,7 +16,7 @@
 //   E <group>             nothing is left of it
 //   H <controllers> <path> and L 0 <path>: see home.h
 //   T <group> <ms>        whoever is left of it has so much time to end by itself
-//   N <bytes> <hex> <hex> what a server is told when nobody is left: see notice.h
+//   N 0 <hex> <hex>       what a server is told when nobody is left: see notice.h
 //   Q                     goodbye
 //
 // It has no libc, so that it can be linked and run anywhere, and no heap. Its only process never
