@@ -160,10 +160,11 @@ async function running(files, env) {
 /** The longest first, so that none of them runs beside nothing at the end. */
 function soonest(files) {
   const longest = ['torture', 'gloo', 'store-conformance', 'shm-store', 'hang', 'start-failures'];
-  const at = file => longest.findLastIndex(name => file.endsWith(`/${name}.test.js`));
-  return [...files].sort(
-    (a, b) => (at(a) < 0 ? longest.length : at(a)) - (at(b) < 0 ? longest.length : at(b)),
-  );
+  const rank = file => {
+    const at = longest.findIndex(name => file.endsWith(`/${name}.test.js`));
+    return at < 0 ? longest.length : at;
+  };
+  return [...files].sort((a, b) => rank(a) - rank(b));
 }
 
 function native() {

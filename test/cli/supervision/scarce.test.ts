@@ -5,6 +5,7 @@ import t, { type Test } from 'tap';
 import { limited } from '../../cgroups.js';
 import { type CliRun, isAlive, startCli } from '../../harness.js';
 import { processesWith } from '../../processes.js';
+import { ready } from './ready.js';
 
 /**
  * Machines that have run out of something, beside torture.test.ts: the agent keeps its word with
@@ -18,17 +19,6 @@ const scarce = resolve('test/fixtures/scarce.py');
 const ends = resolve('test/fixtures/ends.py');
 const isRoot = process.getuid?.() === 0;
 const modes = (process.env.REGROUP_DISABLE ?? '') === '' ? ['', 'cgroup'] : [''];
-
-async function ready(run: CliRun, count: number): Promise<{ pids: number[]; cookie: string }> {
-  const pids: number[] = [];
-  let cookie = '';
-  while (pids.length < count) {
-    const [, pid, told] = /ready (\d+) (\S+)/.exec(await run.line(/ready \d+ \S+/)) ?? [];
-    pids.push(Number(pid));
-    cookie = told ?? '';
-  }
-  return { pids, cookie };
-}
 
 /** The round's processes, children that its workers have forked among them. */
 function withCookie(cookie: string): number[] {

@@ -11,6 +11,7 @@ import {
   startCli,
   startProgram,
 } from '../../harness.js';
+import { ready } from './ready.js';
 
 // Two hundred jobs.
 t.setTimeout(400_000);
@@ -183,13 +184,7 @@ async function start(t: Test, kind: string, mode: string, way: Way): Promise<Vic
 }
 
 async function watch(run: CliRun, logs: string, count: number): Promise<Victim> {
-  const pids: number[] = [];
-  let cookie = '';
-  while (pids.length < count) {
-    const [, pid, told] = /ready (\d+) (\S+)/.exec(await run.line(/ready \d+ \S+/)) ?? [];
-    pids.push(Number(pid));
-    cookie = told ?? '';
-  }
+  const { pids, cookie } = await ready(run, count);
   const agent = parentOf(pids[0] ?? 0);
   const guardian = childrenOf(agent).find(pid => commandOf(pid).startsWith('regroup-guardian'));
   if (guardian === undefined) throw new Error('there is no guardian');
