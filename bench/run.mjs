@@ -6,7 +6,7 @@ import { parseArgs } from 'node:util';
 import { abandonAll, findLaunchers } from './lib.mjs';
 import { machine, repo } from './machine.mjs';
 
-/** Each has a table in docs/benchmarks.md, between `<!-- MARK:begin -->` and `<!-- MARK:end -->`. */
+/** Each has a table in docs/benchmarks.md, or in `pages`, between `<!-- MARK:begin -->` and `<!-- MARK:end -->`. */
 const parts = [
   {
     names: [
@@ -23,11 +23,17 @@ const parts = [
       'early',
       'placement',
       'restarts',
-      'nodes',
     ],
     mark: 'bench',
     file: 'bench/results/latest.json',
     floor: '*Floor*: a C program that only vforks, execs and waits.',
+  },
+  {
+    names: ['nodes'],
+    mark: 'bench-nodes',
+    pages: ['docs/benchmarks.md', 'README.md'],
+    file: 'bench/results/nodes.json',
+    floor: '',
   },
   {
     names: ['store-ops', 'store-meet', 'store-replay', 'store-memory', 'store-attack', 'shm'],
@@ -39,7 +45,9 @@ const parts = [
   },
   { names: ['gpu'], mark: 'bench-gpu', file: 'bench/results/gpu.json', floor: '', isAsked: true },
 ];
-/** The rows of README.md's table, by how they begin: those that decide whether somebody reads on. */
+/** Whose rows may stand in README.md's first table. */
+const headlined = ['bench', 'bench-store'];
+/** The rows of it, by how they begin: those that decide whether somebody reads on. */
 const headlines = [
   "command → last worker's first line, 2 torch workers",
   "worker's death → peers told, 8 bare workers",
@@ -158,7 +166,7 @@ for (const r of missed)
   );
 if (options.readme) {
   for (const part of whole) writePart(part);
-  if (whole.length > 0) writeHeadlines();
+  if (whole.some(part => headlined.includes(part.mark))) writeHeadlines();
 }
 process.exitCode = broken > 0 ? 1 : 0;
 
@@ -227,17 +235,20 @@ function write(file, results) {
 }
 
 /** Every row of a part. */
-function writePart({ names, mark, floor }) {
+function writePart({ names, mark, floor, pages = ['docs/benchmarks.md'] }) {
   const rows = names.flatMap(name => report.benchmarks[name]).filter(r => !r.detail);
   const about = `${describeMachine(report.machine)}; all launchers in one run, in turns. p50 (min–p90).`;
   const notes = rows.flatMap(r => (r.note ? [`- ${r.what}: ${r.note}`] : []));
   const text = [[about, floor].filter(Boolean).join(' '), '', ...markdownTable(rows)];
-  replaceBetween('docs/benchmarks.md', mark, [...text, ...(notes.length ? ['', ...notes] : [])]);
+  const lines = [...text, ...(notes.length ? ['', ...notes] : [])];
+  for (const page of pages) replaceBetween(page, mark, lines);
 }
 
 /** Of what was measured last: the launcher and the store may have had runs of their own. */
 function writeHeadlines() {
-  const files = parts.filter(part => !part.isAsked).map(part => path.join(repo, part.file));
+  const files = parts
+    .filter(part => headlined.includes(part.mark))
+    .map(part => path.join(repo, part.file));
   const kept = files.filter(fs.existsSync).map(file => JSON.parse(fs.readFileSync(file, 'utf8')));
   const measured = kept.flatMap(each => Object.values(each.benchmarks)).flat();
   const rows = headlines.flatMap(what => measured.filter(r => r.what.startsWith(what)).slice(0, 1));
