@@ -1,5 +1,5 @@
 import t from 'tap';
-import { allStarted, bareWorker, codes, noLinks, startCluster, succeed } from './harness.js';
+import { allStarted, codes, noLinks, startCluster, succeed } from './harness.js';
 
 // Where nodes and their workers meet, as the options say.
 
