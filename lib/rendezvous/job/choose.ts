@@ -82,13 +82,35 @@ function isLegal({ nodesPerUnit, nodesSet, groupSize }: Settings, size: number):
   return isNamed && size % nodesPerUnit === 0 && size % groupSize === 0;
 }
 
-const natural = new Intl.Collator('en', { numeric: true });
-
 /** By hints, else by names: node2 before node10. */
 export function firstOrder(a: Candidate, b: Candidate): number {
   return (
     (a.hint ?? Number.MAX_SAFE_INTEGER) - (b.hint ?? Number.MAX_SAFE_INTEGER) ||
-    natural.compare(a.node, b.node) ||
-    (a.agent < b.agent ? -1 : Number(a.agent > b.agent))
+    naturalOrder(a.node, b.node) ||
+    order(a.agent, b.agent)
   );
+}
+
+/** Numbers in names count as such. ICU's collator does the same, and takes 3 ms to make, at each start of a command. */
+function naturalOrder(a: string, b: string): number {
+  const theirs = partsOf(b);
+  for (const [i, ours] of partsOf(a).entries()) {
+    const difference = partOrder(ours, theirs[i] ?? '');
+    if (difference !== 0) return difference;
+  }
+  return order(a.length, b.length);
+}
+
+function partsOf(name: string): readonly string[] {
+  return name.match(/\d+|\D+/g) ?? [];
+}
+
+function partOrder(a: string, b: string): number {
+  if (!/^\d/.test(a) || !/^\d/.test(b)) return order(a, b);
+  const [ours = '', theirs = ''] = [a, b].map(digits => digits.replace(/^0+/, ''));
+  return ours.length - theirs.length || order(ours, theirs);
+}
+
+function order<T extends string | number>(a: T, b: T): number {
+  return a < b ? -1 : Number(a > b);
 }

@@ -38,6 +38,8 @@ function roundOf(
 t.test('MN-42 the first order is that of hints, and else the natural one of names', t => {
   t.equal(roundOf('node10 node9 node2', ''), 'node2 node9 node10');
   t.equal(roundOf('node10 node9 node2', '', {}, { node10: 0, node9: 7 }), 'node10 node9 node2');
+  const sorted = 'a a1 a1-9 a1-10 a02 a3b1 a3b02 a10000000000000000001 a10000000000000000002 b';
+  t.equal(roundOf(sorted.split(' ').reverse().join(' '), '', { maxNodes: 16 }), sorted);
   t.end();
 });
 
