@@ -55,6 +55,7 @@ export function placeCommands(checkout = root) {
     chmodSync(join(bin, name), 0o755);
     symlinkSync(`../../dist/bin/${name}.cjs`, join(bin, `${name}.cjs`));
   }
+  run('node', ['native/front/compile.cjs', join(checkout, 'dist/bin')], { cwd: root });
   return bin;
 }
 

@@ -155,11 +155,13 @@ t.test('the packed tarball', { timeout: 880_000 }, async t => {
       'dist/bin/regroup-store',
       'dist/bin/regroup.cjs',
       'dist/bin/regroup-store.cjs',
+      'dist/bin/regroup.bundle.cjs',
       'native/sources.gypi',
       'python/regroup/__main__.py',
       'python/regroup/store.py',
       'native/front/front.cc',
       'native/front/install.cjs',
+      'native/front/compile.cjs',
       'binding.gyp',
       'LICENSE',
     ]) {
@@ -177,7 +179,7 @@ t.test('the packed tarball', { timeout: 880_000 }, async t => {
       );
     }
     t.same(
-      files.filter(path => /package\/(test|bench|build|lib|scripts)\//.test(path)),
+      files.filter(path => /package\/(test|bench|build|lib|scripts)\/|\.compiled$/.test(path)),
       [],
     );
   });
@@ -226,9 +228,15 @@ t.test('the packed tarball', { timeout: 880_000 }, async t => {
     for (const name of ['regroup-launch', 'regroup-store']) {
       t.match(readFileSync(join(whole, 'node_modules/.bin', name), 'latin1'), /^\x7fELF/);
     }
+    const names = readdirSync(join(whole, 'node_modules/regroup/dist/bin'));
     t.same(
-      readdirSync(join(whole, 'node_modules/regroup/dist/bin')).filter(name => !name.includes('.')),
+      names.filter(name => !name.includes('.')),
       ['regroup', 'regroup-launch', 'regroup-store'],
+    );
+    t.match(
+      names.filter(name => name.endsWith('.compiled')),
+      [/^regroup-launch\./, /^regroup\./],
+      'compiled for this Node',
     );
   });
 
