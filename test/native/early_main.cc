@@ -26,13 +26,14 @@ static void say(const std::string& line) {
   (void)!::write(1, whole.data(), whole.size());
 }
 
-/// Takes the kernel so long to free that the notice wins.
-static void touchMemory() {
-  constexpr size_t kBytes = size_t{512} << 20;
+/// Takes the kernel so long to free that the notice wins, if it's enough for this machine.
+static void touchMemory(size_t megabytes) {
+  const size_t size = megabytes << 20;
+  if (size == 0) return;
   void* const bytes =
-      ::mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  (void)::madvise(bytes, kBytes, MADV_NOHUGEPAGE);
-  ::memset(bytes, 1, kBytes);
+      ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  (void)::madvise(bytes, size, MADV_NOHUGEPAGE);
+  ::memset(bytes, 1, size);
 }
 
 static void* sleepForEver(void*) {
@@ -83,21 +84,22 @@ static void scribble() {
 int main(int argc, char** argv) {
   const std::string how = argc > 1 ? argv[1] : "";
   const int number = argc > 2 ? ::atoi(argv[2]) : 0;
+  const size_t megabytes = argc > 3 ? ::strtoul(argv[3], nullptr, 10) : 0;
   if (how == "exit" || how == "threads") {
-    touchMemory();
+    touchMemory(megabytes);
     if (how == "threads")
       for (int i = 0; i < 8; i++) startThread(sleepForEver);
     ::_exit(number);
   }
   if (how == "die") {
-    touchMemory();
+    touchMemory(megabytes);
     const rlimit none{0, 0};
     (void)::setrlimit(RLIMIT_CORE, &none);
     ::kill(::getpid(), number);
     return 1;
   }
   if (how == "thread-exits") {
-    touchMemory();
+    touchMemory(megabytes);
     startThread(exitLater, number);
     sleepForEver(nullptr);
   }

@@ -14,9 +14,9 @@ using namespace support;
 
 namespace {
 
-/// A worker with little memory may be gone before its notice is looked at, and a busy machine makes
-/// every memory small: then it's tried again.
-constexpr int kAttempts = 5;
+/// The memory of a worker, in MiB. With little it may be gone before its notice is looked at, and a
+/// busy machine makes every memory little: then it's tried again, with more.
+constexpr size_t kMemories[] = {64, 128, 256, 512, 512, 512};
 
 const std::vector<std::vector<std::string>> kWays = {{}, {"early-waitv"}, {"pidfd"}};
 
@@ -69,9 +69,11 @@ void checkNoticed(const std::vector<std::string>& arguments) {
     EarlyHarness harness(way);
     TempDir folder;
     bool noticed = false;
-    for (GroupId id = 0; id < kAttempts && !noticed; id++) {
+    for (GroupId id = 0; id < std::size(kMemories) && !noticed; id++) {
       Witness witness(folder);
-      const Told told = runOne(harness, earlyGroup(id, witness, {arguments}));
+      std::vector<std::string> whole = arguments;
+      whole.push_back(std::to_string(kMemories[id]));
+      const Told told = runOne(harness, earlyGroup(id, witness, {whole}));
       noticed = told.dying.has_value();
       if (noticed) checkSame(told);
     }
@@ -170,7 +172,7 @@ TEST("a core dump comes before the notice, which knows of it") {
 }
 
 TEST("a good end isn't told twice") {
-  checkNotNoticed({"exit", "0"});
+  checkNotNoticed({"exit", "0", std::to_string(kMemories[1])});
 }
 TEST("an exec is no death, though the kernel marks it alike") {
   checkNotNoticed({"execs", "/bin/sleep", "0.1"});
@@ -318,9 +320,10 @@ TEST("a worker that scribbles over its page costs itself its notice, and nobody 
     EarlyHarness harness(way);
     TempDir folder;
     bool noticed = false;
-    for (GroupId id = 0; id < kAttempts && !noticed; id++) {
+    for (GroupId id = 0; id < std::size(kMemories) && !noticed; id++) {
       Witness witness(folder);
-      harness->startGroup(earlyGroup(id, witness, {{"scribbles", "3"}, {"exit", "4"}}));
+      const std::string memory = std::to_string(kMemories[id]);
+      harness->startGroup(earlyGroup(id, witness, {{"scribbles", "3"}, {"exit", "4", memory}}));
       (void)harness.next<Started>();
       for (int exits = 0; exits < 2;) {
         auto event = harness.nextEvent();
