@@ -8,10 +8,12 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  utimesSync,
+  writeFileSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { commandNames, copyPython } from './build-ts.mjs';
+import { buildTs, commandNames, copyPython } from './build-ts.mjs';
 import { capture, run, StepFailed, say } from './steps.mjs';
 
 export const root = join(dirname(fileURLToPath(import.meta.url)), '..');
@@ -19,8 +21,7 @@ export const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 /** The addon that users build, if a source of it is newer. */
 export function buildAddon() {
   const addon = join(root, 'build/Release/regroup.node');
-  const sources = [join(root, 'binding.gyp'), ...filesBelow(join(root, 'native'))];
-  if (existsSync(addon) && sources.every(source => mtime(source) <= mtime(addon))) return;
+  if (isNewer(addon, [join(root, 'binding.gyp'), ...filesBelow(join(root, 'native'))])) return;
 
   run(
     'node',
@@ -59,12 +60,33 @@ export function placeCommands(checkout = root) {
   return bin;
 }
 
+/** dist/, if a source of it is newer than what this has built. */
+export async function buildDist() {
+  const built = join(root, 'build/dist-built');
+  const others = ['package.json', 'tsconfig.json', 'scripts/build-ts.mjs', 'native/front/front.sh'];
+  const sources = [...others, 'lib'].map(name => join(root, name));
+  const isThere = existsSync(join(root, 'dist/bin/regroup.cjs'));
+  if (isThere && isNewer(built, [...sources, ...allBelow(join(root, 'lib'))])) return;
+
+  const start = new Date();
+  await buildTs();
+  mkdirSync(dirname(built), { recursive: true });
+  mark(built, start);
+}
+
 /**
- * lib/ and test/ → build/js. Compiled lib/ finds there what it finds in the package: its
+ * lib/ and test/ → build/js, if a source is newer. Compiled lib/ finds there what it finds in the package: its
  * package.json, its addon, its Python.
  */
 export function buildTests() {
   const js = join(root, 'build/js');
+  const built = join(js, '.built');
+  const others = ['package.json', 'tsconfig.json', 'tsconfig.test.json'];
+  const sources = [...others, 'lib', 'test'].map(name => join(root, name));
+  const below = ['lib', 'test'].flatMap(name => allBelow(join(root, name)));
+  if (isNewer(built, [...sources, ...below])) return;
+
+  const start = new Date();
   rmSync(js, { recursive: true, force: true });
   say('compiling the tests');
   run('node', ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.test.json'], { cwd: root });
@@ -72,6 +94,7 @@ export function buildTests() {
   copyFileSync(join(root, 'package.json'), join(js, 'package.json'));
   mkdirSync(join(js, 'build'));
   symlinkSync('../../Release', join(js, 'build/Release'));
+  mark(built, start);
 }
 
 /**
@@ -97,7 +120,7 @@ export function buildSanitized() {
   return buildSmokeAddon();
 }
 
-/** The addon with ASan and UBSan in it. Gives the environment that makes Node load it. */
+/** The addon with ASan and UBSan in it, around the core of build/asan. Gives the environment that makes Node load it. */
 function buildSmokeAddon() {
   const out = join(root, 'build/asan-addon');
   say('building the addon with ASan and UBSan');
@@ -107,6 +130,7 @@ function buildSmokeAddon() {
     '--directory=native',
     `--out=${out}`,
     `--CDREGROUP_SANITIZE=${asan}`,
+    `--CDREGROUP_CORE=${join(root, 'build/asan/libregroup_core.a')}`,
     '--parallel=2',
   ]);
   const built = filesBelow(out).find(path => path.endsWith('/regroup.node'));
@@ -140,6 +164,22 @@ function filesBelow(folder) {
   return readdirSync(folder, { recursive: true, withFileTypes: true })
     .filter(entry => entry.isFile())
     .map(entry => join(entry.parentPath ?? entry.path, entry.name));
+}
+
+/** Folders as well, whose time tells that something in them is gone. */
+function allBelow(folder) {
+  return readdirSync(folder, { recursive: true }).map(path => join(folder, path));
+}
+
+/** Whether it's there, and newer than each of its sources. */
+function isNewer(built, sources) {
+  return existsSync(built) && sources.every(source => mtime(source) <= mtime(built));
+}
+
+/** Says that all was built of the sources as they were then: whatever is saved later is newer. */
+function mark(built, start) {
+  writeFileSync(built, '');
+  utimesSync(built, start, start);
 }
 
 function mtime(path) {

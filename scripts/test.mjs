@@ -7,7 +7,6 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { buildTs } from './build-ts.mjs';
 import { besideSickNeighbours, noNeighbours } from './neighbours.mjs';
 import { hasOwnNetwork } from './own-network.mjs';
 import { findPythons, preparePythons } from './python.mjs';
@@ -15,6 +14,7 @@ import { main, StepFailed, say } from './steps.mjs';
 import { runTap } from './tap.mjs';
 import {
   buildAddon,
+  buildDist,
   buildNative,
   buildSanitized,
   buildTests,
@@ -32,7 +32,7 @@ const parts = {
     run: () => apart(named(soonest(testFiles().interop))),
     always: true,
   },
-  fallbacks: { about: 'native and process tests without the newer system calls', run: fallbacks },
+  fallbacks: { about: 'process tests without the newer system calls', run: fallbacks },
   sanitizers: {
     about: 'native tests under ASan, UBSan and TSan; the addon under ASan',
     run: sanitizers,
@@ -104,11 +104,12 @@ async function build(chosen) {
   if (needs('unit', 'process', 'interop', 'fallbacks', 'sanitizers', 'vm')) {
     say('building the addon and dist/');
     buildAddon();
-    await buildTs();
+    await buildDist();
     placeCommands();
   }
-  if (needs('native', 'fallbacks', 'fuzz')) buildNative('native-tests');
-  else if (needs('process', 'interop')) buildNative('native-tests', { target: 'store_main' });
+  if (needs('native', 'fuzz')) buildNative('native-tests');
+  else if (needs('process', 'interop', 'fallbacks'))
+    buildNative('native-tests', { target: 'store_main' });
   buildTests();
 }
 
@@ -139,8 +140,8 @@ function runFiles(files, options) {
 }
 
 /** One after the other, in the machine's own network. */
-function alone(files, env) {
-  return runFiles(named(files), { jobs: 1, env });
+function alone(files) {
+  return runFiles(named(files), { jobs: 1 });
 }
 
 /** As many at a time as a small machine runs, each in a network of its own; where there's none, one. */
@@ -148,18 +149,12 @@ function apart(files, options) {
   return runFiles(files, { jobs: hasOwnNetwork ? 2 : 1, isInOwnNetwork: true, ...options });
 }
 
-/** Those that start processes. How a package is installed takes the network outside. */
-async function running(files, env) {
-  const isInstalling = file => /\/package\.test\.js$/.test(file);
-  return sum(
-    await alone(files.filter(isInstalling), env),
-    await apart(named(soonest(files.filter(file => !isInstalling(file)))), { env }),
-  );
-}
-
 /** The longest first, so that none of them runs beside nothing at the end. */
 function soonest(files) {
-  const longest = ['torture', 'gloo', 'store-conformance', 'shm-store', 'hang', 'start-failures'];
+  const longest = [
+    ...['torture', 'gloo', 'store-conformance', 'shm-store', 'package', 'hang'],
+    ...['start-failures', 'sick-neighbour', 'report'],
+  ];
   const rank = file => {
     const at = longest.findIndex(name => file.endsWith(`/${name}.test.js`));
     return at < 0 ? longest.length : at;
@@ -186,22 +181,70 @@ function programs(folder, ending) {
 
 /** On a machine as others leave it, where that can be had; `fallbacks` run without. */
 async function processes() {
-  const result = await besideSickNeighbours(() => running(testFiles().process));
+  const result = await besideSickNeighbours(() => apart(named(soonest(testFiles().process))));
   const skip = noNeighbours === undefined ? [] : [{ title: 'process', reason: noNeighbours }];
   return { ...result, skipped: [...result.skipped, ...skip] };
 }
 
-/** As on a kernel that has none of the features which the core probes for. */
-async function fallbacks() {
+/**
+ * What `fallbacks` leave out of the process tests, by how their paths begin: the product takes no other path there for
+ * want of a feature. Whatever isn't here is in, and so is a new file. The features are about starting, signalling,
+ * finding and ending processes; native/core reads them in spawn/ and process/, and one where it makes shared memory.
+ */
+const alikeWithout = {
+  'cli/commands/': 'commands that start no worker',
+  'cli/failures/hang.test.js': 'hangs are found by the clock and by stacks',
+  'cli/line/': 'what is understood, or refused before anything starts',
+  'cli/process/console.test.js':
+    'one thread writes pipes to the console, whoever is at their other end',
+  'cli/store/': 'who serves the store at which address',
+  'cluster/addresses.test.js': 'where nodes meet',
+  'cluster/ends.test.js': 'what nodes tell each other; how workers end is in cli/supervision',
+  'cluster/etcd.test.js': 'the same, over etcd',
+  'cluster/gloo.test.js': 'the same, with collectives',
+  'cluster/harness.test.js': 'what tests of nodes rely on, without us',
+  'cluster/host.test.js': 'where nodes meet, when it moves',
+  'cluster/report.test.js': 'what is said on each node',
+  'cluster/rounds.test.js': 'who is in a round',
+  'cluster/strangers.test.js': 'whom nodes meet',
+  'cluster/waits.test.js': 'what is said of waits',
+  'coordination/beside-store.test.js': 'a protocol over sockets',
+  'coordination/etcd.test.js': 'the same, of etcd',
+  'coordination/server.test.js': 'a protocol over sockets',
+  'package.test.js': 'how it is packed and installed',
+  'placement/lstopo.test.js': 'what is computed of a machine',
+  'preload/': 'what workers load; what is to be done without is said for each of them',
+  'python/command.test.js': 'what Python does before the command runs',
+  'scripts/': 'these scripts',
+  'store/': 'a protocol over sockets',
+};
+
+/**
+ * As on a kernel that has none of the features which the core probes for. Native tests are told by their own code what
+ * to do without, each way by itself, and read no environment.
+ */
+function fallbacks() {
   const probed = readFileSync(join(root, 'native/core/base/features.cc'), 'utf8');
   const names = [...probed.matchAll(/\{"([\w-]+)", &Features::/g)].map(([, name]) => name);
   if (names.length === 0) throw new StepFailed('features.cc names no features');
   say(`REGROUP_DISABLE=${names}`);
-  const env = { REGROUP_DISABLE: names.join(',') };
-  const files = testFiles();
-  // How it's packed and installed depends on no kernel, and neither does what etcd and gloo do.
-  const dependent = files.process.filter(file => !/\/(package|etcd|gloo)\.test\.js$/.test(file));
-  return sum(await runNative('native-tests', { env }), await running(dependent, env));
+  const files = dependent(testFiles().process);
+  return apart(named(soonest(files)), { env: { REGROUP_DISABLE: names.join(',') } });
+}
+
+/** Those that `alikeWithout` doesn't name. @throws if it names what isn't there, or what does otherwise without features */
+function dependent(files) {
+  const begins = (file, path) => file.startsWith(`build/js/test/${path}`);
+  const paths = Object.keys(alikeWithout);
+  const stale = paths.find(path => !files.some(file => begins(file, path)));
+  if (stale !== undefined) throw new StepFailed(`fallbacks leave out ${stale}, which isn't there`);
+
+  const leftOut = files.filter(file => paths.some(path => begins(file, path)));
+  const reading = leftOut.find(file =>
+    /process\.env(\.|\[')REGROUP_DISABLE/.test(readFileSync(join(root, file), 'utf8')),
+  );
+  if (reading) throw new StepFailed(`fallbacks leave out ${reading}, which reads REGROUP_DISABLE`);
+  return files.filter(file => !leftOut.includes(file));
 }
 
 async function sanitizers() {

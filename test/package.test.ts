@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import {
+  chmodSync,
   cpSync,
   existsSync,
   mkdirSync,
@@ -12,7 +13,7 @@ import { dirname, join, resolve } from 'node:path';
 import t from 'tap';
 import { cleanEnv } from './harness.js';
 
-// It compiles the addon, which takes a busy machine minutes.
+// Packing and three installations take a busy machine minutes.
 t.setTimeout(890_000);
 
 /** What `npm run prebuild` and `npm pack` need of a checkout. */
@@ -59,8 +60,28 @@ function pack(folders: readonly string[], into: string): string[] {
 }
 
 /**
- * A copy is built, since node-gyp removes the build folder that this test itself runs from.
- * Dependencies come out of node_modules, so that nothing is downloaded.
+ * Stands for node-gyp, which would compile in minutes what it has just compiled for the tests, from the same
+ * sources: it leaves that build instead.
+ */
+function placeNodeGyp(dir: string): string {
+  const program = join(dir, 'node-gyp');
+  const script = [
+    '#!/bin/sh -e',
+    '[ "$1" = rebuild ]',
+    'mkdir build',
+    'built=$PWD/build',
+    `cd '${resolve('build')}'`,
+    // Links between the two stay links, so that what is stripped there is stripped here.
+    'cp -a --parents artifacts Release/regroup* "$built"',
+  ];
+  writeFileSync(program, `${script.join('\n')}\n`);
+  chmodSync(program, 0o755);
+  return program;
+}
+
+/**
+ * What is packed is a copy, so that this checkout's build stays as it is. Dependencies come out of node_modules,
+ * so that nothing is downloaded.
  */
 function packTarballs(dir: string): readonly string[] {
   const copy = join(dir, 'checkout');
@@ -70,7 +91,7 @@ function packTarballs(dir: string): readonly string[] {
   }
   symlinkSync(resolve('node_modules'), join(copy, 'node_modules'));
 
-  run('npm', ['run', 'prebuild'], copy);
+  run('npm', ['run', 'prebuild'], copy, { PREBUILD_NODE_GYP: placeNodeGyp(dir) });
   const { dependencies } = JSON.parse(readFileSync('package.json', 'utf8')) as {
     dependencies: Record<string, string>;
   };

@@ -7,7 +7,9 @@ import { gone, isAlive, startCli } from '../../harness.js';
 
 const skip = noDeadDisk;
 
-for (const disable of ['', 'cgroup']) {
+/** What the whole run does without. */
+const disabled = process.env.REGROUP_DISABLE ?? '';
+for (const disable of disabled === '' ? ['', 'cgroup'] : [disabled]) {
   const mode = disable === '' ? 'with all features' : `without ${disable}`;
   const env = { REGROUP_DISABLE: disable };
 
