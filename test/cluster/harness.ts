@@ -67,6 +67,8 @@ export interface ClusterNode extends Place {
 
 export interface StartOptions {
   readonly env?: Readonly<Record<string, string | undefined>>;
+  /** A command in front, on the node, that executes the rest or waits for it. */
+  readonly under?: readonly string[];
 }
 
 export interface Meeting {
@@ -77,6 +79,9 @@ export interface Meeting {
   /** @default bareWorker */
   readonly worker?: readonly string[];
   readonly env?: StartOptions['env'];
+  readonly under?: readonly string[];
+  /** Of the job. @default job */
+  readonly id?: string;
 }
 
 export interface Cluster {
@@ -99,7 +104,7 @@ const meetingPort = 29_400;
 /** N nodes with names and addresses of their own. All that was started there ends with the test, which fails if something is left. */
 export async function startCluster(t: Test, count: number): Promise<Cluster> {
   const network = await makeNetwork(t, count);
-  const orders = makeOrders(t, network.nodes);
+  const orders = makeOrders(t, [...network.nodes, network.hub]);
   const agents: { readonly agent: Agent; readonly words: readonly string[] }[] = [];
   const log = (): string => agents.map(({ agent, words }) => describe(agent, words)).join('\n');
 
@@ -128,7 +133,7 @@ export async function startCluster(t: Test, count: number): Promise<Cluster> {
     const again = new Map<Agent, () => Agent>();
     const run: ClusterNode['run'] = (program, options = {}) => {
       const started = startProgram(t, program, {
-        under: place.under,
+        under: [...place.under, ...(options.under ?? [])],
         // An agent that was killed on the spot leaves its folder.
         mayLeave: /^torchelastic_/,
         env: {
@@ -178,17 +183,24 @@ export async function startCluster(t: Test, count: number): Promise<Cluster> {
     hub,
     endpoint,
     join(node, meeting) {
-      const { nnodes, options = [], worker = bareWorker } = meeting;
+      const {
+        nnodes,
+        options = [],
+        worker = bareWorker,
+        id = 'job',
+        env = {},
+        under = [],
+      } = meeting;
       const args = [
         `--nnodes=${nnodes}`,
         '--rdzv-backend=c10d',
         `--rdzv-endpoint=${meeting.endpoint ?? endpoint}`,
-        '--rdzv-id=job',
+        `--rdzv-id=${id}`,
         ...(network.links === undefined ? [`--local-addr=${node.address}`] : []),
         ...options,
         ...worker,
       ];
-      return node.start(args, meeting.env === undefined ? {} : { env: meeting.env });
+      return node.start(args, { env, under });
     },
     async serve() {
       const server = hub.run([
@@ -206,6 +218,21 @@ export async function startCluster(t: Test, count: number): Promise<Cluster> {
 /** What a worker of each agent says of itself, in the same round. */
 export function allStarted(agents: readonly Agent[], round?: number): Promise<Started[]> {
   return Promise.all(agents.map(agent => agent.started(round)));
+}
+
+/**
+ * What a worker of each agent says of itself once all of them are in one world of so many, whatever rounds it takes till
+ * then. What they have said of earlier rounds is let go.
+ */
+export async function gathered(agents: readonly Agent[], world: number): Promise<Started[]> {
+  const last = await allStarted(agents);
+  for (;;) {
+    const newest = Math.max(...last.map(({ round }) => round));
+    const late = last.findIndex(each => each.round < newest || each.world !== world);
+    const agent = agents[late];
+    if (agent === undefined) return last;
+    last[late] = await agent.started();
+  }
 }
 
 /** Lets a worker of each node end with 0. */
