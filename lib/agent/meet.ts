@@ -49,9 +49,18 @@ export async function meet(
     signal: limit,
   });
   signal.throwIfAborted();
-  const isServed = isOurs && tryToServe(() => core.serve(port), isHost === true);
+  let isServed = isOurs && tryToServe(() => core.serve(port), isHost === true);
+  /** Another agent of this node had the server, perhaps one of another job, and is gone. */
+  const takeOver = (): void => {
+    if (!isOurs || isServed) return;
+    try {
+      isServed = tryToServe(() => core.serve(port), false);
+    } catch {
+      // Whoever comes next may serve it: until then it's as if this node weren't the one.
+    }
+  };
   try {
-    const coordination = await reach(host, port, limit);
+    const coordination = await reach(host, port, limit, takeOver);
     const { local } = coordination.ends();
     const clues = { local, interfaces, endpointIsLoopback: isLoopback(host) };
     const address = await findOwnAddress(coordination, settings, clues);
@@ -60,7 +69,14 @@ export async function meet(
       const server = { host: coordination.ends().remote, port };
       return core.keepLease({ ...server, lease, ttlMs, marginMs, refusalsMs }, told);
     };
-    return { coordination, address, isHost: isServed, keep };
+    return {
+      coordination,
+      address,
+      get isHost() {
+        return isServed;
+      },
+      keep,
+    };
   } catch (error) {
     const isOptions = error instanceof RegroupError;
     if (isOptions || (!late.aborted && !(error instanceof CoordinationError))) throw error;
@@ -80,10 +96,15 @@ function tryToServe(serve: () => void, isCertain: boolean): boolean {
   }
 }
 
-async function reach(host: string, port: number, limit: AbortSignal): Promise<ServerCoordination> {
+async function reach(
+  host: string,
+  port: number,
+  limit: AbortSignal,
+  refused: () => void,
+): Promise<ServerCoordination> {
   for (;;) {
     try {
-      return await connectServer({ host, port, timeoutMs: attemptMs });
+      return await connectServer({ host, port, timeoutMs: attemptMs, refused });
     } catch (error) {
       const mayCome = error instanceof CoordinationError && error.code === 'UNAVAILABLE';
       if (!mayCome || limit.aborted) throw error;

@@ -27,6 +27,8 @@ export interface ServerOptions {
   readonly port: number;
   /** For the first connection; and for each call, connections that must be made anew included. @default 5000 */
   readonly timeoutMs?: number;
+  /** Nobody listens at the address, says its machine. The next attempt follows. */
+  readonly refused?: () => void;
 }
 
 /** Our own server's. */
@@ -75,7 +77,7 @@ interface Watching {
  * @throws CoordinationError: UNAVAILABLE where there's no connection in time; PROTOCOL where something else answers
  */
 export async function connectServer(options: ServerOptions): Promise<ServerCoordination> {
-  const { host, port, timeoutMs = defaultTimeoutMs } = options;
+  const { host, port, timeoutMs = defaultTimeoutMs, refused } = options;
   const address = addressOf(host, port);
   const calls = new Map<number, Call>();
   const watches = new Map<number, Watching>();
@@ -109,6 +111,7 @@ export async function connectServer(options: ServerOptions): Promise<ServerCoord
         if (!(why instanceof LinkEnded)) throw why;
         missing = why;
         if (why.isForeign) fail(error('PROTOCOL', `not a store of regroup: ${why.message}`));
+        if (codeOf(why.cause) === 'ECONNREFUSED') refused?.();
       }
     }
   }
