@@ -87,7 +87,7 @@ export async function connectServer(options: ServerOptions): Promise<ServerCoord
   let nextId = 1;
   let link: Link | undefined;
   /** Why there's none. */
-  let missing = new LinkEnded('it was not reached yet', {});
+  let missing = new LinkEnded('it does not answer', {});
   let ends = { local: '', remote: '' };
   /** Of the last server that was reached. */
   let incarnation: string | undefined;
