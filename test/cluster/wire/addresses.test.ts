@@ -1,0 +1,81 @@
+import { appendFileSync } from 'node:fs';
+import t from 'tap';
+import { allStarted, codes, noLinks, startCluster, succeed } from '../harness.js';
+
+// Names that resolve to the wrong address or to none, addresses of IPv6, and ports that are taken.
+
+const skip = noLinks ?? false;
+
+t.test(
+  'MN-50 MN-55 a host name that is loopback at home, and not known yet elsewhere',
+  { skip },
+  async t => {
+    const hosts = t.testdir({
+      node1: '127.0.0.1 localhost\n127.0.1.1 node1\n',
+      node2: '127.0.0.1 localhost\n127.0.1.1 node2\n',
+    });
+    const cluster = await startCluster(t, 2);
+    const [one, two] = cluster.nodes;
+    const join = (node: typeof one) => {
+      const script = 'mount --bind "$0" /etc/hosts && exec "$@"';
+      const under = ['unshare', '--mount', 'sh', '-c', script, `${hosts}/${node.name}`];
+      return cluster.join(node, { nnodes: '2', endpoint: 'node1:29400', under });
+    };
+
+    const early = join(two);
+    await early.line(/^regroup: waiting for node1:29400, where nobody answers/);
+    appendFileSync(`${hosts}/node2`, `${one.address} node1\n`);
+    const agents = [join(one), early];
+
+    for (const { masterAddr } of await allStarted(agents, 0)) t.equal(masterAddr, one.address);
+    for (const node of [one, two]) node.tell('reach');
+    for (const agent of agents) await agent.line(/^reached/);
+    succeed([one, two]);
+    t.strictSame(await codes(agents), [0, 0]);
+  },
+);
+
+t.test('MN-49 MN-53 R-055 IPv6, of nodes whose names nobody knows', { skip }, async t => {
+  const cluster = await startCluster(t, 2);
+  const [one, two] = cluster.nodes;
+  for (const [i, node] of [one, two].entries()) {
+    for (const address of [`fd00:77::${i + 1}/64`, `fe80::77:${i + 1}/64`]) {
+      const add = ['ip', '-6', 'addr', 'add', address, 'dev', 'eth0', 'nodad'];
+      if ((await node.run(add).end()).code !== 0) {
+        t.comment('no IPv6 here');
+        return;
+      }
+    }
+  }
+
+  for (const [endpoint, masterAddr] of [
+    ['[fd00:77::1]:29401', 'fd00:77::1'],
+    ['fd00:77::1', 'fd00:77::1'],
+    ['fe80::77:1%eth0', 'fe80::77:1%eth0'],
+  ] as const) {
+    const agents = [one, two].map(node => cluster.join(node, { nnodes: '2', endpoint }));
+    for (const worker of await allStarted(agents, 0))
+      t.equal(worker.masterAddr, masterAddr, endpoint);
+    for (const node of [one, two]) node.tell('reach');
+    for (const agent of agents) t.equal(await agent.line(/^reached/), `reached ${masterAddr}`);
+    succeed([one, two]);
+    t.strictSame(await codes(agents), [0, 0]);
+  }
+});
+
+t.test("MN-57 a port of the range that somebody has is not the store's", { skip }, async t => {
+  const cluster = await startCluster(t, 2);
+  const [one, two] = cluster.nodes;
+  const script =
+    "require('net').createServer().listen(31500, '0.0.0.0', () => console.log('listens'))";
+  await one.run([process.execPath, '-e', script]).line(/^listens$/);
+  const options = ['--port-range=31500-31501', '--max-restarts=1'];
+  const agents = [one, two].map(node => cluster.join(node, { nnodes: '2', options }));
+
+  for (const { masterPort } of await allStarted(agents, 0)) t.equal(masterPort, 31501);
+  two.tell('exit 3');
+  for (const { masterPort } of await allStarted(agents, 1)) t.equal(masterPort, 31501);
+
+  succeed([one, two]);
+  t.strictSame(await codes(agents), [0, 0]);
+});
