@@ -1,5 +1,9 @@
+import type { GpuHolder } from './events/gpus.js';
 import type { NodesWait } from './events/nodes.js';
 import type { HookName } from './options/hooks.js';
+import type { SchedulerSource } from './options/scheduler/allotment.js';
+
+export type { GpuHolder };
 
 /** The public words for what happens to a run. */
 
@@ -235,6 +239,8 @@ export type AgentEvent =
     }
   /** With several nodes: what this node has waited for, from a second on; again for what changes of it, ever more seldom. */
   | ({ readonly event: 'waiting-for-nodes'; readonly atMs: number } & NodesWait)
+  /** Options about nodes are from a scheduler's variables. The first event of a run. */
+  | ({ readonly event: 'scheduler-read'; readonly atMs: number } & SchedulerSource)
   /** A hang rule has found a worker. Told again only after the worker has moved. */
   | {
       readonly event: 'hung';
@@ -382,18 +388,3 @@ export type RunResult =
       readonly signal: string;
       readonly nodeUnfit?: true;
     };
-
-/** A process that has a GPU's device file open, or memory of a GPU. */
-export interface GpuHolder {
-  readonly pid: number;
-  /** /proc/PID/comm; absent where the process is gone, and only the driver still knows it. */
-  readonly command?: string;
-  /** User whose process it is. */
-  readonly uid?: number;
-  /** Below /dev: `nvidia0`, `kfd`, `dri/renderD128`. */
-  readonly devices: readonly string[];
-  /** Memory of all these GPUs together, in bytes, as NVIDIA's driver tells it. */
-  readonly usedBytes?: number;
-  /** Whether it's a process of the round that has ended. */
-  readonly isOurs: boolean;
-}

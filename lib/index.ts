@@ -42,6 +42,8 @@ export type {
 } from './options/machine/limits.js';
 export type { Placement, PlacementOptions } from './options/machine/placement.js';
 export type { EtcdAccess, NodesOptions, RdzvBackend } from './options/nodes.js';
+export type { SchedulerSource } from './options/scheduler/allotment.js';
+export { type NodesFromScheduler, nodesFromScheduler } from './options/scheduler/from-scheduler.js';
 export type { ConnectOptions } from './store/client.js';
 export { connectStore } from './store/lazy.js';
 export { openSharedStore, type SharedStore } from './store/shared.js';

@@ -58,6 +58,17 @@ t.test('a run whose workers end with 0 succeeds, and tells each step once', asyn
   t.strictSame(kinds, ['round-started', 'worker-exited', 'worker-exited', 'ended']);
 });
 
+t.test('where options are from that a scheduler gave is the first event', async t => {
+  const scheduler = { scheduler: 'Slurm', taken: [{ option: 'nodeRank', value: '0', from: 'A' }] };
+  const run = launch(shell(t, 'exit 0', { scheduler }));
+  const events = collect(run.events());
+  await run.result;
+
+  const [first, second] = await events;
+  t.match(first, { event: 'scheduler-read', ...scheduler, atMs: Number });
+  t.match(second, { event: 'round-started' });
+});
+
 t.test(
   'L-053 L-071 a failing job restarts up to the limit, with a new store and new folders',
   async t => {

@@ -250,6 +250,12 @@ export function createAgent(job: Job): Agent {
     return placing;
   }
 
+  function tellScheduler(): void {
+    const { scheduler } = settings;
+    if (scheduler === undefined || state.phase === 'ended') return;
+    told.publish({ event: 'scheduler-read', ...scheduler, atMs: nowMs() });
+  }
+
   /** The first round waits for what isn't known without asking others; a stop doesn't. */
   async function findOut(): Promise<void> {
     await Promise.all([
@@ -294,6 +300,8 @@ export function createAgent(job: Job): Agent {
       const begin = (): void => {
         happen({ event: 'launch' });
         noticeSources?.look();
+        // Whoever calls launch() asks for events only then.
+        queueMicrotask(tellScheduler);
       };
       if (hosts !== undefined && placing !== undefined) begin();
       else void findOut().then(begin, error => happen({ event: 'broken', error }));

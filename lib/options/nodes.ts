@@ -15,6 +15,7 @@ import {
   secretText,
   text,
 } from './checks.js';
+import type { SchedulerSource } from './scheduler/allotment.js';
 
 /** How agents get into the etcd that they meet at. */
 export interface EtcdAccess {
@@ -115,6 +116,8 @@ export interface NodesOptions {
   readonly growDebounceMs?: number;
   /** For a node that was lost to come back, before others go on without it or take its place. @default 100 */
   readonly returnGraceMs?: number;
+  /** Where these are from that `nodesFromScheduler` gave, for the event `scheduler-read`. @default none */
+  readonly scheduler?: SchedulerSource;
 }
 
 export const nodesDefaults = {
@@ -188,6 +191,14 @@ export const nodesChecks: Readonly<Record<keyof NodesOptions, Check>> = {
   ],
   growDebounceMs: milliseconds,
   returnGraceMs: milliseconds,
+  scheduler: [
+    value =>
+      isRecord(value) &&
+      isText(value.scheduler) &&
+      isList(value.taken) &&
+      value.taken.every(each => isRecord(each) && Object.values(each).every(isText)),
+    'what nodesFromScheduler() gives',
+  ],
 };
 
 function isEndpoint(value: unknown): boolean {

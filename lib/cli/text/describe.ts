@@ -106,6 +106,12 @@ export function describeWait(wait: Event<'waiting-for-nodes'>): string {
   }
 }
 
+/** Options that people needn't have given, as they would have. */
+export function describeScheduler({ scheduler, taken }: Event<'scheduler-read'>): string {
+  const options = taken.map(({ option, value, from }) => `${option}=${value} (${from})`);
+  return `from ${scheduler}: ${options.join(' ')}`;
+}
+
 function named(nodes: readonly string[]): string {
   const more = nodes.length - maxNodesNamed;
   const some = nodes.slice(0, maxNodesNamed).join(', ');

@@ -16,6 +16,7 @@ import {
   describeProcesses,
   describeRefusal,
   describeRestart,
+  describeScheduler,
   describeStuck,
   describeTrouble,
   describeWait,
@@ -285,6 +286,9 @@ export function createPrinter(options: PrinterOptions): Printer {
       case 'waiting-for-nodes':
         isWaiting = true;
         say(describeWait(event));
+        break;
+      case 'scheduler-read':
+        say(describeScheduler(event));
         break;
       case 'placement-trouble':
       case 'error-file-trouble':

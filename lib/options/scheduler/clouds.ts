@@ -1,0 +1,82 @@
+import {
+  conflict,
+  type Env,
+  type Finding,
+  given,
+  missingOf,
+  nothing,
+  type Said,
+  whole,
+} from './allotment.js';
+
+const skyNames = ['SKYPILOT_NUM_NODES', 'SKYPILOT_NODE_RANK', 'SKYPILOT_NODE_IPS'];
+
+/** What SkyPilot tells the `run` commands of a task. @source SkyPilot 0.9, distributed jobs, environment variables */
+export function findInSkyPilot(env: Env): Finding {
+  const nodes = whole(env.SKYPILOT_NUM_NODES) ?? 1;
+  if (nodes <= 1) return nothing;
+  const missing = missingOf(env, skyNames);
+  const source = given(env, 'SKYPILOT_NUM_NODES');
+  if (missing !== undefined) return conflict(source, `${missing} is missing`);
+  const addresses = (env.SKYPILOT_NODE_IPS ?? '').split(/\s+/).filter(each => each !== '');
+  const why = `SKYPILOT_NODE_IPS has ${addresses.length} addresses`;
+  if (addresses.length !== nodes) return conflict(source, why);
+  return several(env, 'SkyPilot', {
+    nodes: { value: nodes, from: 'SKYPILOT_NUM_NODES' },
+    rank: 'SKYPILOT_NODE_RANK',
+    first: { value: addresses[0] ?? '', from: 'SKYPILOT_NODE_IPS' },
+    id: 'SKYPILOT_TASK_ID',
+  });
+}
+
+const leptonNames = [
+  'LEPTON_JOB_TOTAL_WORKERS',
+  'LEPTON_JOB_WORKER_INDEX',
+  'LEPTON_JOB_WORKER_PREFIX',
+  'LEPTON_SUBDOMAIN',
+];
+
+/** What DGX Cloud Lepton tells a batch job. @source leptonai/scripts, lepton_env_to_pytorch.sh */
+export function findInLepton(env: Env): Finding {
+  const nodes = whole(env.LEPTON_JOB_TOTAL_WORKERS) ?? 1;
+  if (nodes <= 1) return nothing;
+  const missing = missingOf(env, leptonNames);
+  const source = given(env, 'LEPTON_JOB_TOTAL_WORKERS');
+  if (missing !== undefined) return conflict(source, `${missing} is missing`);
+  return several(env, 'Lepton', {
+    nodes: { value: nodes, from: 'LEPTON_JOB_TOTAL_WORKERS' },
+    rank: 'LEPTON_JOB_WORKER_INDEX',
+    first: {
+      value: `${env.LEPTON_JOB_WORKER_PREFIX}-0.${env.LEPTON_SUBDOMAIN}`,
+      from: 'LEPTON_JOB_WORKER_PREFIX, LEPTON_SUBDOMAIN',
+    },
+    id: 'LEPTON_JOB_NAME',
+  });
+}
+
+function several(
+  env: Env,
+  scheduler: string,
+  said: {
+    readonly nodes: Said<number>;
+    readonly first: Said<string>;
+    /** The variables of these. */
+    readonly rank: string;
+    readonly id: string;
+  },
+): Finding {
+  const rank = whole(env[said.rank]);
+  if (rank === undefined || rank >= said.nodes.value)
+    return conflict(given(env, said.rank), `it is no number below ${said.nodes.value}`);
+  const id = env[said.id] ?? '';
+  return {
+    found: 'nodes',
+    allotment: {
+      scheduler,
+      nodes: said.nodes,
+      rank: { value: rank, from: said.rank },
+      first: said.first,
+      ...(id === '' ? {} : { id: { value: id, from: said.id } }),
+    },
+  };
+}
