@@ -69,8 +69,12 @@ export const asNobody = [
 /** In the environment of everything that a test starts, so that what is left can be found. */
 const cookieName = 'REGROUP_TEST_COOKIE';
 
-/** What tests need for themselves: tap's, what Node is told, which costs Node 20 some 50 ms a start, and interpreters. */
-const ofTests = /^_?TAP|^NODE_OPTIONS$|^NODE_EXTRA_CA_CERTS$|^REGROUP_PYTHON$/;
+/**
+ * What tests need for themselves: tap's, what Node is told, which costs Node 20 some 50 ms a start, and interpreters. And what
+ * a scheduler says of the job that the tests run in.
+ */
+const ofTests =
+  /^_?TAP|^NODE_OPTIONS$|^NODE_EXTRA_CA_CERTS$|^REGROUP_PYTHON$|^(SLURM|SKYPILOT|LEPTON)_|^JOB_COMPLETION_INDEX$/;
 
 /**
  * The environment of commands under test: ours, without what tests need for themselves. They run on our own Node, whatever

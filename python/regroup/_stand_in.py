@@ -53,7 +53,9 @@ def arguments_of(args, parser):
     options = []
     for action in parser._actions:
         value = getattr(args, action.dest, None)
-        if not action.option_strings or value is None or value == action.default:
+        # How many nodes there are is the tool's to say: without a word of it the command asks the scheduler.
+        is_usual = value == action.default and action.dest != "nnodes"
+        if not action.option_strings or value is None or is_usual:
             continue
         name = max(action.option_strings, key=len)
         if action.nargs == 0:

@@ -4,6 +4,7 @@ import { exitCodes } from '../../exit-codes.js';
 import { launch, type Run, type RunDescription } from '../../launch.js';
 import { failureChecks } from '../../options/failures.js';
 import type { LaunchOptions } from '../../options/launch-options.js';
+import { here } from '../../options/scheduler/surroundings.js';
 import { exitNow, learnGpus, reapOrphans } from '../../own-process.js';
 import { signalNumber } from '../../util/signals.js';
 import { unreachable } from '../../util/unreachable.js';
@@ -33,7 +34,7 @@ export async function runCommand(command: CommandName): Promise<void> {
     const { runTopology } = await import('./topology.js');
     return report(command, answer, () => runTopology(args.slice(1), env));
   }
-  const parsed = parseCommand(command, args, env);
+  const parsed = parseCommand(command, args, env, here);
   if (parsed.do !== 'run') await answer(2, warning);
   switch (parsed.do) {
     case 'run': {

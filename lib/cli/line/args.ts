@@ -1,3 +1,5 @@
+import type { Surroundings } from '../../options/scheduler/allotment.js';
+import { withScheduler } from '../options/scheduler.js';
 import type { CommandName, Env } from '../options/spec.js';
 import { optionsOf } from '../options/table.js';
 import { CommandLineError } from './command-line-error.js';
@@ -16,12 +18,14 @@ export type ParsedCommand =
  * Understands a command line as torchrun does. Pure: looks at nothing but its arguments.
  *
  * @param argv without node and script
+ * @param around what a scheduler's variables may be about. @default none, and no scheduler is asked
  * @source spec/launcher.md §1; pytorch 2.13, torch/distributed/run.py, config_from_args and run
  */
 export function parseCommand(
   command: CommandName,
   argv: readonly string[],
   env: Env,
+  around?: Surroundings,
 ): ParsedCommand {
   try {
     const table = optionsOf(command);
@@ -29,7 +33,8 @@ export function parseCommand(
     const parsed = parseGrammar(command, table, argv);
     if (parsed === 'help' || parsed === 'version') return { do: parsed };
 
-    return resolve(command, readValues(command, table, parsed, flags, env), env);
+    const values = readValues(command, table, parsed, flags, env);
+    return resolve(command, withScheduler(command, values, env, around), env);
   } catch (error) {
     if (!(error instanceof CommandLineError)) throw error;
     return { do: 'error', exitCode: error.exitCode, text: error.message };

@@ -4,6 +4,7 @@ import { maxTimerMs } from '../../util/duration.js';
 import { didYouMean } from '../../util/nearest.js';
 import { readFeatures } from '../options/own.js';
 import { parseForwardSignals } from '../options/preemption.js';
+import type { Scheduled } from '../options/scheduler.js';
 import type { CommandName, Env, Values } from '../options/spec.js';
 import { refusal } from './command-line-error.js';
 import {
@@ -33,8 +34,12 @@ export interface LaunchCommand {
  *
  * @throws CommandLineError
  */
-export function resolve(command: CommandName, values: Values, env: Env): LaunchCommand {
-  const notices: Notice[] = [];
+export function resolve(
+  command: CommandName,
+  { values, source, notes }: Scheduled,
+  env: Env,
+): LaunchCommand {
+  const notices: Notice[] = notes.map(text => ({ level: 'WARNING', text }));
   const warn = (text: string) => notices.push({ level: 'WARNING', text });
   const isLaunch = command === 'regroup-launch';
   if (isLaunch && values.flag('no_python') && !values.flag('use_env')) {
@@ -112,6 +117,7 @@ export function resolve(command: CommandName, values: Values, env: Env): LaunchC
     ...(meeting.runId === '' || meeting.runId === undefined ? {} : { runId: meeting.runId }),
     ...masterOf(values, meeting, counts, endpoints),
     ...nodes,
+    ...(source === undefined ? {} : { scheduler: source }),
     // torchrun's static backend meets at that very port, and serves it whatever the variable says.
     ...(meeting.backend === 'static' ? { agentStore: 'on' as const } : {}),
     env: { ...env, TORCHELASTIC_SIGNALS_TO_HANDLE: values.text('signals_to_handle') },

@@ -15,7 +15,7 @@ export const torchrunOptions: readonly OptionSpec[] = [
     env: true,
     origin: 'torchrun',
     group: 'nodes',
-    help: 'Nodes that take part: N, or any number from MIN to MAX.',
+    help: 'Nodes that take part: N, or any number from MIN to MAX. Where this, the endpoint or the number of the node is left away, a step of Slurm, a PyTorchJob, SkyPilot or Lepton says it; the endpoint also an Indexed Job.',
   },
   {
     names: both('--nproc-per-node'),
