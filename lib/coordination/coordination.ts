@@ -39,6 +39,13 @@ export interface Coordination {
    * its servers.
    */
   onMoved?(listener: () => void): void;
+  /** Names the table that was read last: another one's may be empty. Absent: there's one for good. */
+  table?(): string;
+  /**
+   * Calls when nobody listens any more at the address that the server has told as its own, which says that its process has
+   * ended, and when a server is there again. Absent: it isn't known.
+   */
+  onReached?(listener: (isThere: boolean) => void): void;
   /**
    * Ends all watches, without a word, and all calls under way and to come, with `CLOSED`. Leases live on until their
    * time is over. Idempotent.
@@ -143,14 +150,21 @@ export class CoordinationError extends Error {
   readonly code: CoordinationCode;
   /** The change that was asked for may have been made all the same. */
   readonly isUncertain: boolean;
+  /** It has been so for long: trying again is in vain. */
+  readonly isLasting: boolean;
 
   constructor(
     code: CoordinationCode,
     message: string,
-    options: { readonly cause?: unknown; readonly isUncertain?: boolean } = {},
+    options: {
+      readonly cause?: unknown;
+      readonly isUncertain?: boolean;
+      readonly isLasting?: boolean;
+    } = {},
   ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;
     this.isUncertain = options.isUncertain ?? false;
+    this.isLasting = options.isLasting ?? false;
   }
 }

@@ -47,7 +47,10 @@ const refusedPause = 3;
 const refusals: Readonly<Record<Why, { readonly code: CoordinationCode; readonly text: string }>> =
   {
     'lease-lost': { code: 'LEASE_LOST', text: 'the lease has ended' },
-    full: { code: 'FULL', text: 'the server has no more room' },
+    full: {
+      code: 'FULL',
+      text: 'the server has no more room, which other jobs at it may have taken; give this job a server of its own',
+    },
     'too-large': { code: 'INVALID', text: 'more than the server takes, or answers, at once' },
     twice: { code: 'INVALID', text: 'a transaction that changes a key twice' },
     compacted: { code: 'COMPACTED', text: 'the changes from there on are not kept any more' },
@@ -93,6 +96,9 @@ export async function connectServer(options: ServerOptions): Promise<ServerCoord
   let incarnation: string | undefined;
   let isDirect = false;
   const movedListeners: (() => void)[] = [];
+  const reachedListeners: ((isThere: boolean) => void)[] = [];
+  /** Whoever listens to that has been told so. */
+  let isGone = false;
   let failure: CoordinationError | undefined;
 
   function error(code: CoordinationCode, why: string, details = {}): CoordinationError {
@@ -110,6 +116,8 @@ export async function connectServer(options: ServerOptions): Promise<ServerCoord
       } catch (why) {
         if (!(why instanceof LinkEnded)) throw why;
         missing = why;
+        // Of another address a refusal may say nothing of the server.
+        if (isDirect && codeOf(why.cause) === 'ECONNREFUSED') reached(false);
         if (why.isForeign) fail(error('PROTOCOL', `not a store of regroup: ${why.message}`));
         if (codeOf(why.cause) === 'ECONNREFUSED') refused?.();
       }
@@ -141,10 +149,17 @@ export async function connectServer(options: ServerOptions): Promise<ServerCoord
       endWatches(error('COMPACTED', 'another server has taken the place of this one'));
     }
     link = opened;
+    reached(true);
     // The server ends soon what the broken connection held, unless it's held again.
     for (const lease of leases) opened.send(nextId++, { ask: 'renew', lease });
     for (const [id, call] of calls) sendCall(id, call);
     for (const [id, watch] of watches) sendWatch(id, watch);
+  }
+
+  function reached(isThere: boolean): void {
+    if (isGone !== isThere) return;
+    isGone = !isThere;
+    for (const listener of reachedListeners) listener(isThere);
   }
 
   function ended(why: LinkEnded): void {
@@ -322,8 +337,12 @@ export async function connectServer(options: ServerOptions): Promise<ServerCoord
         },
       };
     },
+    table: () => incarnation ?? '',
     onMoved(listener) {
       movedListeners.push(listener);
+    },
+    onReached(listener) {
+      reachedListeners.push(listener);
     },
     async close() {
       if (failure?.code === 'CLOSED') return;

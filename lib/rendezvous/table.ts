@@ -116,5 +116,5 @@ export async function leaveNothing(coordination: Coordination, prefix: string): 
 /** Whether trying again is in vain. */
 export function isHopeless(error: unknown): boolean {
   if (!(error instanceof CoordinationError)) return true;
-  return ['DENIED', 'PROTOCOL', 'INVALID', 'CLOSED'].includes(error.code);
+  return error.isLasting || ['DENIED', 'PROTOCOL', 'INVALID', 'CLOSED'].includes(error.code);
 }

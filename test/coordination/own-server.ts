@@ -23,8 +23,12 @@ export interface OwnServer {
   /** Breaks all connections, and new ones at once. */
   close(): void;
   open(): void;
-  /** Ends it, and starts another one, which knows nothing, at the same port. */
-  replace(): Promise<void>;
+  /**
+   * Ends it, and starts another one, which knows nothing, at the same port.
+   *
+   * @param meanwhile awaited while nobody listens there
+   */
+  replace(meanwhile?: Promise<unknown>): Promise<void>;
 }
 
 /** @param historyBytes of the last changes that it keeps */
@@ -87,8 +91,9 @@ export async function startOwnServer(t: Test, historyBytes = 1 << 24): Promise<O
     open() {
       isOpen = true;
     },
-    async replace() {
+    async replace(meanwhile) {
       await server.end();
+      await meanwhile;
       server = await start(ownPort, historyBytes);
     },
   };

@@ -181,6 +181,43 @@ t.test('a server in the place of another one has nothing of it, and says so', as
   t.equal(await client.put('a', '2'), 1);
 });
 
+t.test('R-051 that nobody listens any more is told, and that a server is there again', async t => {
+  const server = await startOwnServer(t);
+  const client = await connectTo(t, server.ownPort);
+  const table = client.table?.();
+  let isGone = () => {};
+  let isBack = () => {};
+  const gone = new Promise<void>(resolve => {
+    isGone = resolve;
+  });
+  const back = new Promise<void>(resolve => {
+    isBack = resolve;
+  });
+  const told: boolean[] = [];
+  client.onReached?.(isThere => {
+    told.push(isThere);
+    (isThere ? isBack : isGone)();
+  });
+
+  await server.replace(gone);
+  await back;
+
+  t.strictSame(told, [false, true]);
+  t.not(client.table?.(), table);
+});
+
+t.test('of what leads to a server a refusal says nothing', async t => {
+  const server = await startOwnServer(t);
+  const client = await connectTo(t, server.port);
+  client.onReached?.(() => t.fail('it may be there'));
+
+  server.close();
+  await failing(client.put('a', ''));
+  server.open();
+
+  t.equal(await client.put('a', ''), 1);
+});
+
 t.test('what was meant for one server is not done by another that has taken its place', async t => {
   const server = await startOwnServer(t);
   const client = await connectTo(t, server.port);
