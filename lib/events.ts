@@ -42,6 +42,8 @@ export interface WorkerFailure {
   readonly cause: 'own' | 'hang' | 'stopped-by-us';
   /** Whether we had begun to stop the group by then. */
   readonly duringStop: boolean;
+  /** It was killed, since it hadn't ended at our signal within its grace period. */
+  readonly outlasted?: { readonly signal: string; readonly graceMs: number } | undefined;
   /** Time from the worker's exec to its end. */
   readonly durationMs: number;
   /** What happened, in one or a few lines: the exception, or what its exit tells. */

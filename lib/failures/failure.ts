@@ -12,6 +12,7 @@ export interface SeenExit {
   readonly hang?: Hang;
   /** Whether we had begun to stop the group by then. */
   readonly duringStop: boolean;
+  readonly outlasted?: WorkerFailure['outlasted'];
   /** Time from the worker's exec to its end. */
   readonly durationMs: number;
   /** CLOCK_MONOTONIC of its end, or of the early notice of it. */
@@ -48,6 +49,7 @@ export function describeFailure(
     exitcode: exitcodeOf(exit),
     cause: seen.cause,
     duringStop: seen.duringStop,
+    ...(seen.outlasted === undefined ? {} : { outlasted: seen.outlasted }),
     durationMs: seen.durationMs,
     message: hung ?? read?.message ?? generated + note,
     traceback: hung ?? read?.traceback ?? generated + note,

@@ -397,10 +397,12 @@ function describeEnding(ending: Ending): string {
 /** The root cause first. */
 function describeAll(failures: readonly WorkerFailure[]): string {
   return failures
-    .map(({ rank, exit, cause }) => {
+    .map(({ rank, exit, cause, outlasted }) => {
       const how =
         exit.how === 'exited' ? exit.code : exit.how === 'signaled' ? exit.signal : 'unknown';
-      return `${rank}=${how} (${cause})`;
+      const late =
+        outlasted === undefined ? '' : `, ${outlasted.graceMs} ms after ${outlasted.signal}`;
+      return `${rank}=${how} (${cause}${late})`;
     })
     .join(', ');
 }

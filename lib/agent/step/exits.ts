@@ -1,7 +1,9 @@
 import type { WorkerExit } from '../../events.js';
+import { signalName } from '../../util/signals.js';
 import { unreachable } from '../../util/unreachable.js';
 import { isSuccess } from '../../worker-exit.js';
 import type { Exit, Live, Round, Stopping } from './state.js';
+import { graceOf } from './stopping.js';
 
 /** What `step` makes of the ends that it hears of. */
 
@@ -14,6 +16,7 @@ export function seenExit(state: Live, worker: Worker, exit: WorkerExit, atMs: nu
     worker: worker.identity,
     exit,
     ...causeOf(stopping, worker.identity.localRank, exit, atMs),
+    ...outlastedOf(stopping, exit, atMs),
     duringStop: stopping !== undefined,
     durationMs: atMs - worker.startedAtMs,
     atMs,
@@ -38,6 +41,22 @@ function causeOf(
   if (hang?.worker.localRank === localRank) return { cause: 'hang', hang };
   const isOurs = stopping !== undefined && isOurDoing(stopping, exit, atMs);
   return { cause: isOurs ? 'stopped-by-us' : 'own' };
+}
+
+/** What a worker hasn't ended at in the whole of its grace period. */
+function outlastedOf(
+  stopping: Stopping | undefined,
+  exit: WorkerExit,
+  atMs: number,
+): Pick<Exit, 'outlasted'> {
+  if (stopping?.signaledAtMs === undefined || exit.how !== 'signaled') return {};
+  const { policy, reason, signaledAtMs, killAtMs, sent } = stopping;
+  const graceMs = Math.round(killAtMs - signaledAtMs);
+  const signal = signalName(sent[0] ?? 0);
+  // Nobody waits for what is killed at once: for a fence, or for a user in a hurry.
+  const isWhole = graceMs > 0 && graceMs >= graceOf(policy, reason);
+  const isKilled = exit.signalNumber === 9 && atMs >= killAtMs;
+  return isKilled && isWhole && signal !== undefined ? { outlasted: { signal, graceMs } } : {};
 }
 
 /** A hung worker that couldn't even be killed has no exit, and is the failure all the same. */

@@ -1,9 +1,12 @@
 import type { WorkerFailure } from '../../events.js';
 import type { Interpreter, LogFiles } from '../../launch.js';
-import { headline } from './torchrun-report.js';
+import { duration } from '../../util/duration.js';
+import { headline, nameOf } from './torchrun-report.js';
 
 /** A reason longer than this is cut: the report has it whole. */
 const maxReason = 200;
+/** Workers that are named in one line, at most. */
+const maxOutlasted = 16;
 /** Time in which imports end: who has lived longer didn't fail at one. */
 const importsMs = 60_000;
 
@@ -14,6 +17,22 @@ export function whereToLook(rank: number, logs: LogFiles | undefined): string[] 
   const file = stderr === undefined ? ['stdout', stdout] : ['stderr', stderr];
   const own = file[1] === undefined ? '' : `; worker ${rank}'s ${file[0]}: ${file[1]}`;
   return [`logs: ${folder}${own}`];
+}
+
+/** Workers that were killed at the end of a grace period: of each signal and period one line. */
+export function describeOutlasted(failures: readonly WorkerFailure[]): string[] {
+  const some = new Map<string, string[]>();
+  for (const failure of [...failures].sort((a, b) => a.rank - b.rank)) {
+    const { outlasted } = failure;
+    if (outlasted === undefined) continue;
+    const how = `did not end within ${duration(outlasted.graceMs)} of ${outlasted.signal}`;
+    some.set(how, [...(some.get(how) ?? []), nameOf(failure)]);
+  }
+  return [...some].map(([how, names]) => {
+    const [shown, more] = [names.slice(0, maxOutlasted), names.length - maxOutlasted];
+    const who = more > 0 ? `${shown.join(', ')} and ${more} more` : shown.join(', ');
+    return `${who} ${how}, and ${names.length === 1 ? 'was' : 'were'} killed`;
+  });
 }
 
 /**

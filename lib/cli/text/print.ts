@@ -24,7 +24,7 @@ import {
   outlook,
   reasons,
 } from './describe.js';
-import { interpreterToBlame, lastWords, whereToLook } from './last-words.js';
+import { describeOutlasted, interpreterToBlame, lastWords, whereToLook } from './last-words.js';
 import { describeDump, describeHang, describeRoot } from './print-hang.js';
 import { failedLine, failureReport, headline } from './torchrun-report.js';
 import { logLines, ompWarning, rendezvousResult } from './torchrun-text.js';
@@ -328,6 +328,7 @@ export function createPrinter(options: PrinterOptions): Printer {
     const logs = isOurs ? logsOf(rootCause.localRank) : undefined;
     if (logs !== undefined) say(`logs: ${logs.folder}`);
     say(lastWords(rootCause, exitCode, logs));
+    for (const line of describeOutlasted(failures)) say(line);
   }
 
   function succeeded(): void {
