@@ -1,5 +1,5 @@
 import type { GpuHolder } from './events/gpus.js';
-import type { NodesWait } from './events/nodes.js';
+import type { NodesEvent, NodesWait } from './events/nodes.js';
 import type { HookName } from './options/hooks.js';
 import type { SchedulerSource } from './options/scheduler/allotment.js';
 
@@ -213,25 +213,6 @@ export type AgentEvent =
       readonly windowLeft?: number;
       readonly atMs: number;
     }
-  /** With several nodes: a round is over for what has happened on others, or because of one that has come. */
-  | {
-      readonly event: 'round-broken';
-      readonly round: number;
-      readonly because: 'failed' | 'lost' | 'left' | 'growth';
-      /** NAME (ADDRESS) of those that it's because of. */
-      readonly nodes: readonly string[];
-      readonly atMs: number;
-    }
-  /** With several nodes: one has failed too often, see `strikes`, and is left out where the others are enough. */
-  | {
-      readonly event: 'node-left-out';
-      /** NAME (ADDRESS). */
-      readonly node: string;
-      readonly failures: number;
-      /** The time within which it has failed so often, and for which it's left out. */
-      readonly perMs: number;
-      readonly atMs: number;
-    }
   /** With several nodes: failures on another one, the root cause first, that the round has ended for and another follows. */
   | {
       readonly event: 'peer-failed';
@@ -239,6 +220,7 @@ export type AgentEvent =
       readonly failures: readonly WorkerFailure[];
       readonly atMs: number;
     }
+  | NodesEvent
   /** With several nodes: what this node has waited for, from a second on; again for what changes of it, ever more seldom. */
   | ({ readonly event: 'waiting-for-nodes'; readonly atMs: number } & NodesWait)
   /** Options about nodes are from a scheduler's variables. The first event of a run. */
@@ -367,7 +349,8 @@ export type RunResult =
       readonly rootCause: WorkerFailure;
       /**
        * Of the last round: the root cause, then those before the group's stop in the order in which they were
-       * heard of, then the others by local rank.
+       * heard of, then the others by local rank. With several nodes those of all that have told theirs in time, and all
+       * but the root cause by their ranks.
        */
       readonly failures: readonly WorkerFailure[];
       /** Why no further round was tried; `node-unfit`: a worker is stuck in the kernel. */

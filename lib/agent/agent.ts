@@ -159,6 +159,9 @@ export function createAgent(job: Job): Agent {
       case 'report':
         rendezvous.report(action.report);
         return;
+      case 'conclude':
+        rendezvous.conclude(action.failures);
+        return;
       case 'succeed':
         rendezvous.succeed(action.round);
         return;
@@ -171,6 +174,8 @@ export function createAgent(job: Job): Agent {
           rendezvous.join();
           return;
         }
+        // What it waits for was asked by `conclude`.
+        if (pause.name === 'peers') return;
         pauses.begin(pause, problem => {
           const why = problem === undefined ? {} : { problem };
           happen({ event: 'pause-over', round, pause: pause.name, ...why });
@@ -179,7 +184,7 @@ export function createAgent(job: Job): Agent {
       }
       case 'end-pause':
         if (action.pause === 'join') rendezvous.leave();
-        else pauses.end();
+        else if (action.pause !== 'peers') pauses.end();
         return;
       case 'finish':
         runEnd.finish(action.ending);

@@ -7,7 +7,7 @@ import { launchError, onMachine, RegroupError } from '../errors.js';
 import type { Settings } from '../options/launch-options.js';
 import { isHostOf } from '../rendezvous/endpoint.js';
 import { checkInterface } from '../rendezvous/interface.js';
-import type { Met } from '../rendezvous/together.js';
+import type { Met } from '../rendezvous/met.js';
 import { hostname } from '../system/hostname.js';
 import { addressesOf } from '../system/names.js';
 import { needPool } from '../system/pool.js';
@@ -69,6 +69,7 @@ export async function meet(
       const server = { host: coordination.ends().remote, port };
       return core.keepLease({ ...server, lease, ttlMs, marginMs, refusalsMs }, told);
     };
+    const kept = refusalsMs === 0 ? {} : { keptMs: refusalsMs };
     return {
       coordination,
       address,
@@ -76,6 +77,7 @@ export async function meet(
         return isServed;
       },
       keep,
+      ...kept,
     };
   } catch (error) {
     const isOptions = error instanceof RegroupError;

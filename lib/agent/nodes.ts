@@ -1,4 +1,3 @@
-import { launchError } from '../errors.js';
 import type { AgentEvent } from '../events.js';
 import { native } from '../native/addon.js';
 import { failurePolicyOf } from '../options/failures.js';
@@ -6,18 +5,19 @@ import type { Settings } from '../options/launch-options.js';
 import { createAlone } from '../rendezvous/alone.js';
 import { tableVersion } from '../rendezvous/job/shared.js';
 import type { ParticipantState } from '../rendezvous/job/state.js';
+import { fencePart } from '../rendezvous/membership.js';
 import type { Rendezvous, RendezvousEvent } from '../rendezvous/rendezvous.js';
 import { createTogether, type Together } from '../rendezvous/together.js';
-import { failedElsewhere, holderOfRank } from '../rendezvous/told/elsewhere.js';
+import { failedElsewhere } from '../rendezvous/told/elsewhere.js';
 import { waitOf } from '../rendezvous/told/wait.js';
 import { createWaits } from '../rendezvous/told/waits.js';
-import { rankTaken } from '../rendezvous/words.js';
 import { everyHost, type Hosts, numericHosts } from '../store/master-hosts.js';
 import { hostname } from '../system/hostname.js';
 import { type Address, isLoopback, parseAddress } from '../util/address.js';
 import { randomName } from '../util/random.js';
 import type { Job } from '../workers/job.js';
 import type { Core } from './core.js';
+import { createGivenRank } from './given-rank.js';
 
 /** Where this node serves stores; absent: at a name that must be looked up. */
 export function servedHosts(settings: Settings): Hosts | undefined {
@@ -27,6 +27,9 @@ export function servedHosts(settings: Settings): Hosts | undefined {
   const host = isEtcd ? (settings.localAddr ?? '') : endpointOf(settings).host;
   return (isLoopback(host) ? numericHosts(host) : undefined) ?? everyHost;
 }
+
+/** What workers of other nodes get beyond their grace period, until it's told what became of them. */
+const endsMarginMs = 5_000;
 
 /** What the rendezvous of several nodes needs of the agent. */
 export interface NodeSurroundings {
@@ -54,6 +57,7 @@ function together(job: Job, { core, happen, tell, nowMs }: NodeSurroundings): To
     ...others,
     ...(rule === undefined ? {} : { strikes: rule }),
     runId,
+    ranksAreGiven: settings.rdzvBackend === 'static',
     agent: `${name}.${randomName(8)}`,
     hostname: name,
     localWorldSize,
@@ -69,10 +73,12 @@ function together(job: Job, { core, happen, tell, nowMs }: NodeSurroundings): To
       ...(spares === undefined ? {} : { spares }),
     },
     policy: failurePolicyOf(settings),
+    endsMs: (settings.graceMs.failure ?? settings.shutdownTimeoutMs) + endsMarginMs,
   };
   const closing = new AbortController();
   const { joinTimeoutMs, lastCallMs, rdzvEndpoint: endpoint = '' } = settings;
   const waits = createWaits(wait => tell({ event: 'waiting-for-nodes', ...wait, atMs: nowMs() }));
+  let isServerGone = false;
   let lastFailed = -1;
   const tellFailure = (state: ParticipantState): void => {
     const failed = failedElsewhere(state);
@@ -80,12 +86,9 @@ function together(job: Job, { core, happen, tell, nowMs }: NodeSurroundings): To
     lastFailed = failed.round;
     tell({ event: 'peer-failed', ...failed, atMs: nowMs() });
   };
-  const checkRank = (state: ParticipantState): void => {
-    const holder = settings.rdzvBackend === 'static' ? holderOfRank(state) : undefined;
-    if (holder === undefined) return;
-    const error = launchError('ERR_RENDEZVOUS', [rankTaken(settings.nodeRank ?? 0, holder)]);
-    happen({ event: 'broken', error });
-  };
+  const givenRank = createGivenRank({ nodeRank: settings.nodeRank ?? 0, leaseMs }, error =>
+    happen({ event: 'broken', error }),
+  );
   const rendezvous = createTogether(options, {
     // It needs sockets, which one node doesn't.
     async meet() {
@@ -105,12 +108,21 @@ function together(job: Job, { core, happen, tell, nowMs }: NodeSurroundings): To
     nowMs,
     tell: happen,
     stepped(state) {
-      checkRank(state);
+      if (options.ranksAreGiven) givenRank.look(state);
       tellFailure(state);
-      waits.now(waitOf(state, { endpoint, joinTimeoutMs, lastCallMs }));
+      waits.now(waitOf(state, { endpoint, joinTimeoutMs, lastCallMs, endsMs: options.endsMs }));
     },
     notice: (round, because, nodes) =>
       tell({ event: 'round-broken', round, because, nodes, atMs: nowMs() }),
+    reached(isThere, round, keptMs = leaseMs * fencePart) {
+      const isNews = isThere ? isServerGone : round !== undefined;
+      isServerGone = !isThere && isNews;
+      if (!isNews || closing.signal.aborted) return;
+      const what = isThere
+        ? ({ event: 'server-back' } as const)
+        : ({ event: 'server-gone', limitMs: keptMs } as const);
+      tell({ ...what, endpoint, atMs: nowMs() });
+    },
     leftOut: node => {
       if (rule !== undefined) tell({ event: 'node-left-out', node, ...rule, atMs: nowMs() });
     },
@@ -121,6 +133,7 @@ function together(job: Job, { core, happen, tell, nowMs }: NodeSurroundings): To
     close() {
       closing.abort();
       waits.close();
+      givenRank.close();
       return rendezvous.close();
     },
   };

@@ -15,6 +15,8 @@ export type NodesWait =
       /** Time until the round begins with those who are here, or the wait is given up. */
       readonly limitMs: number;
     }
+  /** The job has failed, and others are to tell what became of their workers. */
+  | { readonly waitsFor: 'ends'; readonly nodes: readonly string[]; readonly limitMs: number }
   /** A round is live without this node. */
   | {
       readonly waitsFor: 'place';
@@ -22,4 +24,40 @@ export type NodesWait =
       /** Nodes that it has. */
       readonly nodes: number;
       readonly maxNodes: number;
+      /** As many spares as there may be wait, too: this node is one too many, and gives up after `limitMs`. */
+      readonly spares?: number;
+      readonly limitMs?: number;
     };
+
+/** What several nodes tell of each other. */
+export type NodesEvent =
+  /** With several nodes: a round is over for what has happened on others, or because of one that has come. */
+  | {
+      readonly event: 'round-broken';
+      readonly round: number;
+      readonly because: 'failed' | 'lost' | 'left' | 'growth';
+      /** NAME (ADDRESS) of those that it's because of. */
+      readonly nodes: readonly string[];
+      readonly atMs: number;
+    }
+  /** With several nodes: one has failed too often, see `strikes`, and is left out where the others are enough. */
+  | {
+      readonly event: 'node-left-out';
+      /** NAME (ADDRESS). */
+      readonly node: string;
+      readonly failures: number;
+      /** The time within which it has failed so often, and for which it's left out. */
+      readonly perMs: number;
+      readonly atMs: number;
+    }
+  /**
+   * With several nodes: the process that they meet at has ended. No round can begin; workers that are well run on, for
+   * `limitMs` at most, and go on as if nothing had been where one is there again by then.
+   */
+  | {
+      readonly event: 'server-gone';
+      readonly endpoint: string;
+      readonly limitMs: number;
+      readonly atMs: number;
+    }
+  | { readonly event: 'server-back'; readonly endpoint: string; readonly atMs: number };

@@ -58,5 +58,6 @@ export function createAlone(
     report: report => tell({ event: 'verdict', round: report.round, verdict: verdictOn(report) }),
     succeed: round => tell({ event: 'verdict', round, verdict: { do: 'end' } }),
     leave() {},
+    conclude() {},
   };
 }

@@ -54,6 +54,8 @@ export interface Keeper {
 const pauseMs = 200;
 /** Part of a lease's time by which workers are killed before others may take their place. */
 const marginPart = 0.2;
+/** Part of it that they run on for without a renewal. */
+export const fencePart = 1 - marginPart;
 const renewals = 5;
 
 export function keepMembership({ coordination, leaseMs, around }: MembershipOptions): Membership {
@@ -137,7 +139,7 @@ export function keepMembership({ coordination, leaseMs, around }: MembershipOpti
 
   /** @param askedMs before the engine can have counted from */
   function confirmed(current: Lease, askedMs: number): void {
-    around.setFence(askedMs + current.ttlMs * (1 - marginPart));
+    around.setFence(askedMs + current.ttlMs * fencePart);
   }
 
   function lose(current: Lease | undefined, atMs?: number): void {

@@ -16,6 +16,13 @@ export interface Rendezvous {
   succeed(round: number): void;
   /** This node doesn't want a round any more, nor what it's in: its workers are about to end. */
   leave(): void;
+  /**
+   * The job has failed, and no worker of this node is left: the others are told what became of them. `peers-ended`
+   * follows, where the verdict has said so.
+   *
+   * @param failures this node's, the root cause first
+   */
+  conclude(failures: readonly WorkerFailure[]): void;
 }
 
 /** What an agent is told. */
@@ -29,7 +36,9 @@ export type RendezvousEvent =
       readonly because: BreakReason;
       /** When it took effect, where that's before now: by CLOCK_MONOTONIC. */
       readonly atMs?: number;
-    };
+    }
+  /** What became of the other nodes' workers in a job that has failed, as far as it was told in time. */
+  | { readonly event: 'peers-ended'; readonly failures: readonly WorkerFailure[] };
 
 /**
  * Why a round is over although this node's workers are well.
@@ -114,6 +123,8 @@ export type Verdict =
       readonly rule?: string;
       /** Those of the node whose failure decided, the root cause first; absent: this node's. */
       readonly failures?: readonly WorkerFailure[];
+      /** Other nodes tell what became of their workers; absent: nobody does. */
+      readonly awaitsPeers?: true;
     };
 
 /** What ends a job. */

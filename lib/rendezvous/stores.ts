@@ -1,5 +1,6 @@
 import type { Coordination, Lease } from '../coordination/coordination.js';
 import { keys, type StoreAddress } from './job/shared.js';
+import { isHopeless } from './table.js';
 
 /** The stores that a node serves to the workers of all nodes, one for each round in which it has rank 0. */
 export interface Stores {
@@ -28,6 +29,8 @@ export interface StoresSurroundings {
   /** @throws ERR_PORT */
   open(round: number): number;
   close(round: number): void;
+  /** The others can't be told. */
+  failed(error: unknown): void;
 }
 
 /** Before the others are told again, should it not have worked. */
@@ -43,9 +46,10 @@ export function createStores(around: StoresSurroundings): Stores {
     if (!served.has(round) || lease === undefined) return;
     try {
       await coordination.put(prefix + keys.store(round), JSON.stringify(address), lease);
-    } catch {
+    } catch (error) {
       // It's still wanted, unless the round is over by then.
-      setTimeout(() => void publish(round, address), retryMs);
+      if (isHopeless(error)) around.failed(error);
+      else setTimeout(() => void publish(round, address), retryMs);
     }
   }
 

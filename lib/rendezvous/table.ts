@@ -7,6 +7,11 @@ import {
 import { shown } from '../util/shown.js';
 import { emptyView, keys, type View, withEntry, withEvents } from './job/shared.js';
 
+/** What all keys of a job begin with; those of no other one do, whatever slashes are in their ids. */
+export function prefixOf(runId: string): string {
+  return `/regroup/${runId.replaceAll('%', '%25').replaceAll('/', '%2F')}/`;
+}
+
 /** A job's table as it is, followed change by change. */
 export interface Table {
   close(): void;
@@ -38,7 +43,8 @@ export function followTable(
     try {
       const { revision, entries } = await coordination.get(prefix);
       if (isOver) return;
-      view = { ...emptyView, revision };
+      const table = coordination.table?.();
+      view = { ...emptyView, revision, ...(table === undefined ? {} : { table }) };
       for (const entry of entries) view = parsed(entry.key, () => withEntry(view, prefix, entry));
       watch = coordination.watch(prefix, revision + 1, { changed, ended });
       seen(view, true);

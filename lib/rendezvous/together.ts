@@ -1,21 +1,25 @@
-import type { Coordination, Lease } from '../coordination/coordination.js';
+import type { Lease } from '../coordination/coordination.js';
 import { launchError } from '../errors.js';
+import type { WorkerFailure } from '../events.js';
 import { atMost } from '../util/deferred.js';
 import { maxTimerMs } from '../util/duration.js';
+import { createEnds, type Ends } from './ends.js';
 import type { LeaderOptions } from './job/lead.js';
 import { isRegistered } from './job/move.js';
 import { type ParticipantEvent, step, type Told } from './job/participant.js';
 import { type Ending, emptyView, placeOf } from './job/shared.js';
 import { isTooMany } from './job/spares.js';
-import { initialParticipant, type ParticipantState } from './job/state.js';
+import { beginningOf, type ParticipantState, workersRoundOf } from './job/state.js';
 import { newlyLeftOut } from './job/strikes.js';
-import { keepMembership, type Membership, type MembershipOptions } from './membership.js';
-import type { BreakReason, Rendezvous, RendezvousEvent } from './rendezvous.js';
+import { keepMembership, type Membership } from './membership.js';
+import type { Met } from './met.js';
+import { withPatience } from './patience.js';
+import type { Rendezvous, RendezvousEvent } from './rendezvous.js';
 import { createStores, type Stores } from './stores.js';
-import { followTable, leaveNothing, type Table } from './table.js';
+import { followTable, leaveNothing, prefixOf, type Table } from './table.js';
 import { nodeOf } from './told/elsewhere.js';
-import { lastVerdictOf, restartOf } from './told/verdicts.js';
-import { asRendezvousError, refusal, tooFew, tooMany, unreachable } from './words.js';
+import { breakReasons, lastVerdictOf, restartOf } from './told/verdicts.js';
+import { asRendezvousError, missed, noRound, refusal, tooMany, unreachable } from './words.js';
 import { createWriter, type Writer } from './writer.js';
 
 /** The rendezvous of a job on several nodes: performs what `participant.ts` decides. */
@@ -38,6 +42,8 @@ export interface TogetherOptions extends LeaderOptions {
   readonly nodeGroup?: string;
   readonly localWorldSize: number;
   readonly joinTimeoutMs: number;
+  /** For other nodes to tell what became of their workers, once the job has failed. */
+  readonly endsMs: number;
 }
 
 /** What a rendezvous needs of the agent. */
@@ -55,33 +61,23 @@ export interface TogetherSurroundings {
   stepped(state: ParticipantState): void;
   /** A round is over for what has happened elsewhere. @param nodes that it's because of */
   notice(round: number, because: Ending['because'], nodes: readonly string[]): void;
+  /**
+   * The server's process has ended, or one is there again.
+   *
+   * @param round that workers of this node may be in
+   * @param keptMs see Met
+   */
+  reached(isThere: boolean, round: number | undefined, keptMs?: number): void;
   /** A node has failed too often. */
   leftOut(node: string): void;
   /** Going on is in vain. */
   failed(error: unknown): void;
 }
 
-export interface Met {
-  readonly coordination: Coordination;
-  /** Address that other nodes reach this one at. */
-  readonly address: string;
-  /** Whether the engine ends with this process. */
-  readonly isHost: boolean;
-  /** See MembershipOptions. */
-  readonly keep?: MembershipOptions['around']['keep'];
-}
-
 /** How long whoever serves the table waits at the job's end for the others to have read it. */
 const lingerMs = 10_000;
 /** How long it takes at most to tell others that this node goes. */
 const farewellMs = 2_000;
-
-const breakReasons: Readonly<Record<Ending['because'], BreakReason>> = {
-  failed: 'peer-failure',
-  lost: 'peer-lost',
-  left: 'membership',
-  growth: 'membership',
-};
 
 export function createTogether(options: TogetherOptions, around: TogetherSurroundings): Together {
   const { settings, joinTimeoutMs } = options;
@@ -94,6 +90,7 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
   let membership: Membership | undefined;
   let writer: Writer | undefined;
   let stores: Stores | undefined;
+  let ends: Ends | undefined;
   let busy = false;
   let wake: NodeJS.Timeout | undefined;
   let joinLimit: NodeJS.Timeout | undefined;
@@ -110,8 +107,9 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
         await found.coordination.close();
         return;
       }
-      met = found;
-      const { coordination, address } = found;
+      const { address } = found;
+      const coordination = withPatience(found.coordination, around.nowMs);
+      met = { ...found, coordination };
       state = beginningOf(options, address);
       const lease = (): Lease | undefined => membership?.lease();
       writer = createWriter({
@@ -124,7 +122,12 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
         failed: giveUp,
       });
       const { openStore: open, closeStore: close } = around;
-      stores = createStores({ coordination, prefix, address, lease, open, close });
+      stores = createStores({ coordination, prefix, address, lease, open, close, failed: giveUp });
+      ends = createEnds({
+        ...{ coordination, prefix, agent: options.agent, limitMs: options.endsMs },
+        view: () => state?.view ?? emptyView,
+        over: peersEnded,
+      });
       table = followTable(
         coordination,
         prefix,
@@ -138,6 +141,7 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
           tellFormed();
           // It counts from the last round's end on, or from whatever else became of it.
           if (isAnother && joinLimit !== undefined) limitJoin();
+          ends?.look();
           if (isAlone()) allGone?.();
         },
         giveUp,
@@ -161,6 +165,7 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
         },
       });
       coordination.onMoved?.(membership.move);
+      coordination.onReached?.(is => around.reached(is, workersRoundOf(state), found.keptMs));
       for (const event of early.splice(0)) happen(event);
     } catch (error) {
       giveUp(error);
@@ -206,11 +211,12 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
 
   function fenced(atMs?: number): void {
     const since = atMs === undefined ? {} : { atMs };
-    const round = roundOf(state);
+    const round = workersRoundOf(state);
     const wasForming = dropForming();
     if (round !== undefined && !wasForming)
       around.tell({ event: 'round-broken', round, because: 'fenced', ...since });
     happen({ event: 'lease-lost' });
+    if (state?.local.is === 'over') ends?.giveUp();
     if (wasForming) happen({ event: 'join' });
   }
 
@@ -242,19 +248,20 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
       case 'restart':
         around.tell(restartOf(told, options.policy.maxRestarts));
         return;
-      case 'verdict':
+      case 'verdict': {
+        const { verdict } = told;
         dropForming();
         unlimitJoin();
-        // Nobody takes this node's place any more.
-        void membership?.close();
-        around.tell({
-          event: 'verdict',
-          round: 0,
-          verdict: lastVerdictOf(told.verdict, state?.view ?? emptyView, options.agent),
-        });
+        // Nobody takes this node's place any more; of a failed job the others await what it tells.
+        if (verdict.is !== 'failed') void membership?.close();
+        around.tell(lastVerdictOf(verdict, state?.view ?? emptyView, options.agent));
         return;
+      }
       case 'refused':
         giveUp(launchError('ERR_RENDEZVOUS', [refusal(told.theirs, settings)]));
+        return;
+      case 'missed':
+        giveUp(launchError('ERR_RENDEZVOUS', [missed]));
         return;
     }
   }
@@ -287,9 +294,16 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
     return agents.every(agent => agent === options.agent);
   }
 
+  function peersEnded(failures: readonly WorkerFailure[]): void {
+    void membership?.close();
+    around.tell({ event: 'peers-ended', failures });
+  }
+
   function giveUp(error: unknown): void {
     if (isOver) return;
-    around.failed(asRendezvousError(error));
+    // The job is over already, and this node knows how.
+    if (state?.view.verdict !== undefined && state.local.is === 'over') ends?.giveUp();
+    else around.failed(asRendezvousError(error));
   }
 
   function unlimitJoin(): void {
@@ -310,8 +324,8 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
       if (isTooMany(state.view, options.agent, settings)) {
         return giveUp(launchError('ERR_RENDEZVOUS', [tooMany(settings, joinTimeoutMs)]));
       }
-      if (round !== undefined && round.ending === undefined) limitJoin();
-      else giveUp(launchError('ERR_RENDEZVOUS', [tooFew(state.view, settings, joinTimeoutMs)]));
+      if (round !== undefined && round.ending === undefined) return limitJoin();
+      giveUp(launchError('ERR_RENDEZVOUS', [noRound(state, joinTimeoutMs)]));
     }, joinTimeoutMs);
   }
 
@@ -350,8 +364,13 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
       unlimitJoin();
       happen({ event: 'leave' });
     },
+    conclude(failures) {
+      ends?.conclude(failures);
+      happen({ event: 'concluded' });
+    },
     async close() {
       unlimitJoin();
+      ends?.giveUp();
       const closing = membership?.close();
       await linger();
       isOver = true;
@@ -368,26 +387,4 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
       await coordination.close();
     },
   };
-}
-
-/** What all keys of a job begin with; those of no other one do, whatever slashes are in their ids. */
-function prefixOf(runId: string): string {
-  return `/regroup/${runId.replaceAll('%', '%25').replaceAll('/', '%2F')}/`;
-}
-
-function beginningOf(options: TogetherOptions, address: string): ParticipantState {
-  const { agent, hostname, nodeRank, nodeGroup, localWorldSize } = options;
-  const hint = nodeRank === undefined ? {} : { hint: nodeRank };
-  const group = nodeGroup === undefined ? {} : { group: nodeGroup };
-  return initialParticipant(
-    { agent, node: `${hostname} (${address})`, localWorldSize, ...group, ...hint },
-    options,
-  );
-}
-
-/** The round that an agent's workers may be in. */
-function roundOf(state: ParticipantState | undefined): number | undefined {
-  const { local } = state ?? {};
-  if (local === undefined || local.is === 'waiting' || !('round' in local)) return undefined;
-  return local.round;
 }

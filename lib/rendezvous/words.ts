@@ -3,6 +3,9 @@ import { launchError } from '../errors.js';
 import { nodesDefaults } from '../options/nodes.js';
 import { leastSize } from './job/choose.js';
 import type { Settings, View } from './job/shared.js';
+import type { ParticipantState } from './job/state.js';
+import { isForlorn } from './job/write.js';
+import type { RankHolder } from './told/elsewhere.js';
 
 /** What people are told of a rendezvous that doesn't come about. */
 
@@ -24,6 +27,11 @@ function say(settings: Settings): string {
   ].join(' ');
 }
 
+/** Why there's no round after so long. */
+export function noRound(state: ParticipantState, afterMs: number): string {
+  return isForlorn(state) ? forlorn(afterMs) : tooFew(state.view, state.options.settings, afterMs);
+}
+
 /** Who came, and that it wasn't enough. */
 export function tooFew(view: View, settings: Settings, afterMs: number): string {
   const { groupSize } = settings;
@@ -42,9 +50,20 @@ export function tooMany({ maxNodes, spares = 0 }: Settings, afterMs: number): st
   return `the job has had its ${maxNodes} nodes and ${spares} spares for ${afterMs / 1000} s, and this node is one too many; give all nodes a higher --spares, or start fewer of them`;
 }
 
-/** Two nodes of a job whose ranks are given have the same one. */
-export function rankTaken(nodeRank: number, holder: string): string {
-  return `node rank ${nodeRank} is ${holder}'s already; give each node another --node-rank`;
+/** Two agents of a job whose ranks are given have the same one. */
+export function rankTaken(nodeRank: number, { node, isHere }: RankHolder): string {
+  return isHere
+    ? `node rank ${nodeRank} is already that of another agent on this node, which goes on; give each agent another --node-rank, or end the other one first`
+    : `node rank ${nodeRank} is ${node}'s already; give each node another --node-rank`;
+}
+
+/** The job has ended while a node was cut off. */
+export const missed =
+  'the job has ended while this node could not reach the others: nothing of it is left where they met, and they know how it ended';
+
+/** Nobody has come back whom this node was with, and the table with their round is gone. */
+function forlorn(afterMs: number): string {
+  return `this node was cut off, what the nodes meet at has been started anew since, and no other node has come there in ${afterMs / 1000} s: the job has ended, or goes on elsewhere; alone this node begins no other. To run it again, start all nodes with another --rdzv-id`;
 }
 
 export function unreachable(afterMs: number): string {

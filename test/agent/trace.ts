@@ -25,7 +25,8 @@ import { signalNumber } from '../../lib/util/signals.js';
  *
  *   formed round=1 rank=1 of=2        with `peers` in the policy nothing but such lines tells of rounds: a round has formed,
  *   round-broken membership           is over for what happens elsewhere (peer-failure, fenced; at=MS),
- *   verdict end                       and the job decides; also restart delay=MS, fail rank=N: the culprit of another node
+ *   verdict end                       and the job decides; also restart delay=MS, fail rank=N: the culprit of another node,
+ *                                     with `awaits` if other nodes tell of theirs; then: peers-ended rank=N
  *
  * Failures are described at once, unless it says `ended unread`; then `described` says when. Rounds are prepared at
  * once, unless the line that begins it says `slowly`; then `prepared`, or `prepared failed`, does.
@@ -191,6 +192,8 @@ function happeningOf(line: string, state: AgentState, nowMs: number): Happening 
     }
     case 'verdict':
       return { event: 'verdict', round: at.round, verdict: verdictOf(rest[0], values, at.round) };
+    case 'peers-ended':
+      return { event: 'peers-ended', failures: [failureOf(Number(values.rank), 15)] };
     case 'broken':
       return { event: 'broken', error: new Error('out of threads') };
     case 'pause-over':
@@ -227,22 +230,27 @@ function verdictOf(
     const delayMs = Number(values.delay ?? 0);
     return { do: 'restart', round: round + 1, delayMs, restartsLeft: 1, maxRestarts: 2 };
   }
-  const rank = Number(values.rank ?? 0);
-  const failure: WorkerFailure = {
+  const failures = [failureOf(Number(values.rank ?? 0), 9)];
+  const awaits = values.awaits === undefined ? {} : { awaitsPeers: true as const };
+  return { do: 'fail', because: 'no-restarts-left', failures, ...awaits };
+}
+
+/** Of another node. */
+function failureOf(rank: number, code: number): WorkerFailure {
+  return {
     rank,
     localRank: 0,
     pid: 1,
-    exit: { how: 'exited', code: 9 },
-    exitcode: 9,
+    exit: { how: 'exited', code },
+    exitcode: code,
     cause: 'own',
-    duringStop: false,
+    duringStop: code !== 9,
     durationMs: 1,
     message: '',
     traceback: '',
     timestamp: 0,
     host: 'node-b',
   };
-  return { do: 'fail', because: 'no-restarts-left', failures: [failure] };
 }
 
 /** `rules=3:fail,5:restart-free,/oom/:fail-without-requeue`, `window=2/10000`, `backoff=1000/8000`, … */
@@ -310,6 +318,8 @@ export function describeAction(action: Action): string {
       return `${action.do} ${action.round}`;
     case 'leave':
       return 'leave';
+    case 'conclude':
+      return `conclude: ${describeAll(action.failures)}`;
     case 'start-round':
       return `start-round ${action.round}`;
     case 'stop-group':
@@ -341,11 +351,12 @@ export function describeAction(action: Action): string {
 function describeAnswer(event: RendezvousEvent): string {
   if (event.event === 'round-formed') return `round ${event.round} formed`;
   if (event.event === 'round-broken') return `round ${event.round} broken: ${event.because}`;
+  if (event.event === 'peers-ended') return 'the others have told of theirs';
   return `verdict on ${event.round}: ${event.verdict.do}`;
 }
 
 function describePause(pause: Pause): string {
-  if (pause.name === 'join') return 'join';
+  if (pause.name === 'join' || pause.name === 'peers') return pause.name;
   if (pause.name === 'back-off') return `back-off ${pause.ms} ms`;
   if (pause.name === 'gpus')
     return `gpus of round ${pause.round}${pause.strangers ? ', strangers too' : ''}`;

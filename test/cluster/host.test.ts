@@ -31,12 +31,17 @@ t.test('MN-S2 R-051 a server outside of the nodes that comes back costs no round
 
   server.kill('SIGKILL');
   await server.end();
+  const gone = new RegExp(
+    `^regroup: nobody listens at ${endpoint} any more: .*; workers run on, up to 10 min`,
+  );
+  for (const agent of agents) await agent.line(gone);
   await sleep(7_000); // longer than a lease
   for (const { pid } of before) t.ok(isAlive(pid), 'refusals have kept its fence away');
   let now = server;
   for (let times = 0; times < 3; times++) {
     now = await cluster.hub.restart(now);
     await now.line(/^ready /);
+    for (const agent of agents) await agent.line(/^regroup: \S+ answers again$/);
   }
 
   succeed(nodes);

@@ -69,3 +69,37 @@ t.test('L-050 lines of workers bear their ranks among all nodes', async t => {
   succeed(cluster.nodes.slice(0, 2));
   t.strictSame(await codes(agents), [0, 0]);
 });
+
+t.test(
+  'MN-21 R-040 each report names the victims on all nodes, and who did not end when told to',
+  async t => {
+    const cluster = await startCluster(t, 3);
+    const [, two, three] = cluster.nodes;
+    const options = ['--grace=failure=2s'];
+    const agents = cluster.nodes.map(node => cluster.join(node, { nnodes: '3', options }));
+    await allStarted(agents, 0);
+    three.tell('deaf');
+    await agents[2]?.line(/^deaf$/);
+
+    two.tell('exit 3');
+
+    t.strictSame(await codes(agents), [1, 1, 1]);
+    for (const { node, output } of agents) {
+      const report = output();
+      t.match(
+        report,
+        /Root Cause[^[]*\[\d\]:\n.*\n.*\n {2}rank +: 1 .*\n.*exitcode +: 3/,
+        node.name,
+      );
+      t.match(report, /host +: node1.*\n {2}rank +: 0 .*\n {2}exitcode +: -15/, node.name);
+      t.match(report, /host +: node3.*\n {2}rank +: 2 .*\n {2}exitcode +: -9/, node.name);
+      const where = node === three ? '' : ' on node3 \\(\\S+\\)';
+      const words = `worker 2 \\(local 0\\)${where} did not end within 2.0 s of SIGTERM, and was killed`;
+      t.match(report, new RegExp(words), node.name);
+    }
+    t.match(
+      agents[0]?.output(),
+      /waiting for node3 \(\S+\) to tell what became of the workers there/,
+    );
+  },
+);

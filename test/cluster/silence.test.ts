@@ -63,3 +63,52 @@ t.test('R-047 an agent that stands still has no worker any more when the others 
   succeed(cluster.nodes.slice(0, 2));
   t.strictSame(await codes([stays, frozen]), [0, 0]);
 });
+
+t.test(
+  'R-044 a node that was cut off beyond the end of its job learns how it ended',
+  { skip: noLinks ?? false },
+  async t => {
+    const cluster = await startCluster(t, 2);
+    const { endpoint } = await cluster.serve();
+    const [one, two] = cluster.nodes;
+    const agents = [one, two].map(node => cluster.join(node, { ...meeting, endpoint }));
+    const [stays, lost] = agents as [(typeof agents)[0], (typeof agents)[0]];
+    await allStarted(agents, 0);
+    two.cut();
+    await stays.started(1);
+    succeed([one]);
+    t.strictSame(await codes([stays]), [0]);
+
+    two.heal();
+
+    t.strictSame(await codes([lost]), [0]);
+    t.match(lost.output(), /^regroup: the job has succeeded while this node waited/m);
+    t.equal(lost.output().match(/^started /gm)?.length, 1, 'it has begun nothing of its own');
+  },
+);
+
+t.test(
+  'R-044 R-047 a node that comes back to an empty server begins no job of its own',
+  { skip: noLinks ?? false },
+  async t => {
+    const cluster = await startCluster(t, 2);
+    const { endpoint, server } = await cluster.serve();
+    const [one, two] = cluster.nodes;
+    const options = [...meeting.options, '--rdzv-conf=join_timeout=12'];
+    const agents = [one, two].map(node => cluster.join(node, { ...meeting, options, endpoint }));
+    const [stays, lost] = agents as [(typeof agents)[0], (typeof agents)[0]];
+    const [, { pid } = { pid: 0 }] = await allStarted(agents, 0);
+    two.cut();
+    await stays.started(1);
+    t.ok(await gone([pid]));
+    succeed([one]);
+    t.strictSame(await codes([stays]), [0]);
+    await cluster.hub.restart(server);
+
+    two.heal();
+
+    t.strictSame(await codes([lost]), [1]);
+    t.match(lost.output(), /what the nodes meet at has been started anew since, and no other node/);
+    t.equal(lost.output().match(/^started /gm)?.length, 1);
+  },
+);

@@ -46,6 +46,25 @@ t.test('MN-58 an endpoint that cannot be reached is named at the time-out', asyn
   }
 });
 
+t.test('MN-39 R-056 a second agent of one rank is refused on the same node, too', async t => {
+  const cluster = await startCluster(t, 2);
+  const [one, two] = cluster.nodes;
+  const ranked = (nodeRank: number) => ({
+    nnodes: '2',
+    options: ['--rdzv-backend=static', '--lease=1s', `--node-rank=${nodeRank}`],
+  });
+  const host = cluster.join(one, ranked(0));
+  const second = cluster.join(two, ranked(1));
+  await allStarted([host, second], 0);
+
+  const { code, stderr } = await cluster.join(two, ranked(1)).end();
+
+  t.equal(code, 1);
+  t.match(stderr, /rendezvous: node rank 1 is already that of another agent on this node, which/);
+  succeed([one, two]);
+  t.strictSame(await codes([host, second]), [0, 0], 'nobody else is disturbed');
+});
+
 t.test('MN-39 a node rank that is given twice is refused', { skip: noLinks ?? false }, async t => {
   const cluster = await startCluster(t, 3);
   const [one, two, three] = cluster.nodes;

@@ -66,4 +66,25 @@ t.test('MN-31 R-042 a node too many ends with the job', async t => {
   succeed(cluster.nodes.slice(0, 2));
 
   t.strictSame(await codes([...agents, spare]), [0, 0, 0]);
+  t.match(
+    spare.output(),
+    /^regroup: the job has succeeded while this node waited for a place in it; exit code 0$/m,
+  );
+  for (const agent of agents) t.notMatch(agent.output(), /the job has succeeded/);
+});
+
+t.test('MN-29 a node that is one too many even for a spare is told so, and gives up', async t => {
+  const cluster = await startCluster(t, 3);
+  const meeting = { nnodes: '2', options: ['--spares=0', '--rdzv-conf=join_timeout=6'] };
+  const agents = cluster.nodes.slice(0, 2).map(node => cluster.join(node, meeting));
+  await allStarted(agents, 0);
+
+  const third = cluster.join(cluster.nodes[2], meeting);
+
+  await third.line(
+    /^regroup: the job is full: it has 2 nodes and 0 spares \(--spares\); waiting for one of them to go, up to 6.0 s$/,
+  );
+  t.equal((await third.end()).code, 1);
+  succeed(cluster.nodes.slice(0, 2));
+  t.strictSame(await codes(agents), [0, 0], 'nobody else is disturbed');
 });

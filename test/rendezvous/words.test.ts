@@ -49,11 +49,12 @@ t.test("MN-39 a rank is the node's that was first to take it", async t => {
   const b = { agent: 'b', node: 'node2', localWorldSize: 1, hint: 0 };
 
   const taken = viewOf(['a', 'node1', 0], ['b', 'node2', 0]);
-  t.equal(holderOfRank({ view: taken, self: b }), 'node1');
+  t.match(holderOfRank({ view: taken, self: b }), { agent: 'a', node: 'node1', isHere: false });
+  const here = viewOf(['a', 'node2', 0], ['b', 'node2', 0]);
+  t.match(holderOfRank({ view: here, self: b }), { agent: 'a', isHere: true }, 'perhaps no more');
   for (const view of [
     viewOf(['b', 'node2', 0], ['a', 'node1', 0]),
     viewOf(['a', 'node1', 1], ['b', 'node2', 0]),
-    viewOf(['a', 'node2', 0], ['b', 'node2', 0]),
     viewOf(['a', 'node1', 0]),
   ])
     t.equal(holderOfRank({ view, self: b }), undefined);

@@ -1,8 +1,8 @@
 import { unreachable } from '../../util/unreachable.js';
 import type { Pause as AnyPause, HookCall } from '../step/state.js';
 
-/** Pauses that take place on this node: the rendezvous is of all. */
-type Pause = Exclude<AnyPause, { name: 'join' }>;
+/** Pauses that take place on this node: the rendezvous is of all, and so is the end. */
+type Pause = Exclude<AnyPause, { name: 'join' | 'peers' }>;
 
 /** Waits for what must be over before it goes on. One at a time. */
 export interface Pauses {

@@ -19,6 +19,7 @@ const kinds: Readonly<Record<Action['do'], number>> = {
   describe: 1,
   report: 1,
   succeed: 1,
+  conclude: 1,
   'begin-pause': 1,
   // People.
   tell: 2,

@@ -85,7 +85,7 @@ export function endPreparing(state: Preparing, ending: Ending): Step {
 function hurryAfter(state: After, order: StopOrder, signal: string | undefined): Step {
   const { policy, ending, order: first } = state;
   const [pause] = state.pauses;
-  if (order.signal !== 'SIGKILL') {
+  if (order.signal !== 'SIGKILL' && pause?.name !== 'peers') {
     if (first === undefined) return [{ ...state, order }, []];
     if (signal === undefined || isEcho(first, order.signal, order.atMs)) return [state, []];
   }

@@ -1,8 +1,18 @@
 import type { BreakReason, LastVerdict } from '../../rendezvous/rendezvous.js';
+import { afterPeers, awaitsPeers } from './conclude.js';
 import { discardNext, planOf } from './next-round.js';
 import { endPreparing, endWaiting } from './orders.js';
 import { endByVerdict, isAwaitingPeers, rejoin } from './round-end.js';
-import type { AgentState, Of, Policy, Step, Stopping } from './state.js';
+import type {
+  Action,
+  AgentState,
+  Joining,
+  Of,
+  Policy,
+  Preparing,
+  Step,
+  Stopping,
+} from './state.js';
 import { endHold, signalActions, stopFor, unheld } from './stopping.js';
 import { join } from './transitions.js';
 
@@ -52,7 +62,11 @@ function kill(state: Stopping, nowMs: number): Step {
 }
 
 /** The job is over, whatever this node is about. */
-export function onLastVerdict(state: AgentState, verdict: LastVerdict, nowMs: number): Step {
+export function onLastVerdict(
+  state: AgentState,
+  { round, verdict }: { readonly round: number; readonly verdict: LastVerdict },
+  nowMs: number,
+): Step {
   switch (state.phase) {
     case 'starting':
     case 'running':
@@ -62,10 +76,21 @@ export function onLastVerdict(state: AgentState, verdict: LastVerdict, nowMs: nu
     case 'describing':
       return [{ ...state, verdict }, []];
     case 'preparing':
-      return endPreparing(state, endByVerdict(verdict, state.round, state.failures));
-    case 'joining':
-      return endWaiting(state, endByVerdict(verdict, state.round, state.failures));
+    case 'joining': {
+      const ending = endByVerdict(verdict, state.round, state.failures);
+      const end =
+        state.phase === 'joining' ? endWaiting(state, ending) : endPreparing(state, ending);
+      return awaitsPeers(verdict) ? afterPeers(end, state.round, toldFirst(state, round)) : end;
+    }
     default:
       return [state, []];
   }
+}
+
+/** Who was stopped in the round that has failed is read before it's told. */
+function toldFirst(state: Joining | Preparing, failed: number): Action {
+  const { round } = state;
+  const unread = state.phase === 'joining' ? state.unread : undefined;
+  if (unread === undefined || round !== failed) return { do: 'conclude', failures: [] };
+  return { do: 'describe', round, ...unread };
 }

@@ -3,6 +3,7 @@ import type { AgentEvent, LeftProcess, StopReason, WorkerFailure } from '../../e
 import { isFailed } from '../../failures/failure.js';
 import type { LastVerdict, Verdict } from '../../rendezvous/rendezvous.js';
 import { unreachable } from '../../util/unreachable.js';
+import { afterPeers, awaitsPeers } from './conclude.js';
 import { withHung } from './exits.js';
 import { aboutEnd, hookCalls, hookFailed } from './hook-calls.js';
 import { discardNext } from './next-round.js';
@@ -48,6 +49,8 @@ export function onGroupEnded(state: Live, happening: Of<'group-ended'>): Step {
 
   const { policy, restartCount, place, master, following, workers, notice, verdict } = state;
   const stopping = state.phase === 'stopping' ? state : undefined;
+  const signaled =
+    stopping?.signaledAtMs === undefined ? {} : { signaledAtMs: stopping.signaledAtMs };
   const over: Describing = {
     phase: 'describing',
     policy,
@@ -62,14 +65,12 @@ export function onGroupEnded(state: Live, happening: Of<'group-ended'>): Step {
     ...(notice === undefined ? {} : { notice }),
     ...(stopping === undefined ? {} : { stop: stopOf(stopping) }),
     next: stopping?.next ?? 'none',
-    end: { atMs, isStuck: stuck.length > 0, progress },
+    end: { atMs, isStuck: stuck.length > 0, progress, ...signaled },
   };
   if (!isDescribed(over)) {
     const [next, actions] = onDescribed(over, { event: 'described', round, failures: [] });
     return [next, [...told, ...actions]];
   }
-  const signaled =
-    stopping?.signaledAtMs === undefined ? {} : { signaledAtMs: stopping.signaledAtMs };
   // Reading goes on while the rest is done.
   return [over, [{ do: 'describe', round, exits, ...signaled }, ...told]];
 }
@@ -128,8 +129,13 @@ export function onVerdict(state: Describing, verdict: Verdict): Step {
   if (failures === undefined) return [state, []];
   const about = aboutRound(state, failures);
   // Without a restart left the failure had decided the outcome before anybody ordered a stop.
-  if (verdict.do !== 'restart')
-    return endRun(state, endByVerdict(verdict, state.round, failures), about);
+  if (verdict.do !== 'restart') {
+    const ended = endRun(state, endByVerdict(verdict, state.round, failures), about);
+    // Who is told to go says no more, and isn't waited for.
+    const isOrdered = stop?.order !== undefined || notice !== undefined;
+    if (isOrdered || !awaitsPeers(verdict)) return ended;
+    return afterPeers(ended, state.round, { do: 'conclude', failures });
+  }
   if (stop === undefined) return [state, []];
   if (stop.order !== undefined || notice !== undefined) return endByOrder(state, stop, failures);
   return restart(state, failures, verdict, about);
@@ -213,14 +219,17 @@ function endRun(state: Describing, ending: Ending, about: About): Step {
 
 /** Joins the next round after one that ended for what happened on other nodes. */
 export function rejoin(state: Describing): Step {
-  const { policy, round } = state;
+  const { policy, round, exits, end } = state;
   const about = aboutRound(state, []);
   const pauses: Pause[] = [
     ...pausesAfter(state, about),
     ...hookCalls(policy, 'pre-start', { ...about, round: round + 1 }),
     { name: 'join' },
   ];
-  return join({ phase: 'joining', policy, round, failures: [], pauses, next: 'none' });
+  const { signaledAtMs } = end;
+  const unread = { exits, ...(signaledAtMs === undefined ? {} : { signaledAtMs }) };
+  const joining = { phase: 'joining', policy, round, failures: [], pauses, next: 'none' } as const;
+  return join(exits.some(isFailed) ? { ...joining, unread } : joining);
 }
 
 function restart(
@@ -287,7 +296,7 @@ export function onPauseOver(
   const [done, ...pauses] = state.pauses;
   const [pause] = pauses;
   // What ends the rendezvous is a round.
-  if (done?.name !== name || done.name === 'join') return [state, []];
+  if (done?.name !== name || done.name === 'join' || done.name === 'peers') return [state, []];
   if (problem !== undefined && done.name === 'pre-start') {
     const error = launchError('ERR_HOOK', [done.name, done.round, problem]);
     const discard = state.phase === 'joining' ? discardNext(state) : [];
@@ -299,7 +308,8 @@ export function onPauseOver(
     case 'joining':
       return join({ ...state, pauses }, told);
     case 'after':
-      if (pause !== undefined)
+      // Whoever has ordered a stop gets it as soon as what's this node's own is done.
+      if (pause !== undefined && (pause.name !== 'peers' || state.order === undefined))
         return [{ ...state, pauses }, [...told, { do: 'begin-pause', round, pause }]];
       return finish(policy, state.ending, told);
     default:

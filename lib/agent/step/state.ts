@@ -89,6 +89,8 @@ export interface GroupOver {
   readonly isStuck: boolean;
   /** The highest step that a worker has told; 0 if none did. */
   readonly progress: number;
+  /** When our first signal went out; absent: none did. */
+  readonly signaledAtMs?: number;
 }
 
 /** How far the next round is, which is prepared while this one ends. */
@@ -112,6 +114,8 @@ export type AgentState =
       readonly next: NextRound;
       /** What `next` is about. */
       readonly following?: RoundPlan;
+      /** Ends of workers that were stopped for what happened elsewhere, and that nobody has asked for yet. */
+      readonly unread?: GroupEnd;
     }
   /** Store, folders and plans of a round are being made. Nothing runs, and there's nobody to stop. */
   | (FormedRound & {
@@ -160,6 +164,8 @@ export type AgentState =
       readonly pauses: readonly Pause[];
       readonly ending: Ending;
       readonly order?: StopOrder;
+      /** This node's own failures are being read still. */
+      readonly isUnread?: true;
     }
   | { readonly phase: 'ended'; readonly policy: Policy };
 
@@ -167,6 +173,8 @@ export type AgentState =
 export type Pause =
   /** Ends with `round-formed`, and not with `pause-over`. */
   | { readonly name: 'join' }
+  /** Ends with `peers-ended`: what became of the other nodes' workers. The last one, as the job has failed. */
+  | { readonly name: 'peers' }
   | { readonly name: 'back-off'; readonly ms: number }
   /** `strangers`: whether processes that aren't the round's are of interest, too. */
   | { readonly name: 'gpus'; readonly round: number; readonly strangers: boolean }
@@ -294,6 +302,8 @@ export type Action =
   | { readonly do: 'leave' }
   /** Reports to the job, which answers by `verdict`. */
   | { readonly do: 'report'; readonly report: FailureReport }
+  /** Tells the other nodes of a job that has failed what became of this one's workers. They answer by `peers-ended`. */
+  | { readonly do: 'conclude'; readonly failures: readonly WorkerFailure[] }
   | { readonly do: 'tell'; readonly event: AgentEvent }
   /** Finishes the run: the last action. */
   | { readonly do: 'finish'; readonly ending: Ending };

@@ -1,6 +1,7 @@
 import type { AgentEvent, Hang } from '../../events.js';
 import { unreachable } from '../../util/unreachable.js';
 import { isSuccess } from '../../worker-exit.js';
+import { onLateDescribed, onPeersEnded } from './conclude.js';
 import { confirmed, exitOf, seenExit, withExit } from './exits.js';
 import { hookCalls, hookFailed } from './hook-calls.js';
 import { onFormed, onPrepared } from './next-round.js';
@@ -82,6 +83,8 @@ function decide(state: AgentState, happening: Happening, nowMs: number): Step {
       return onBroken(state, happening.error);
     case 'round-broken':
       return onRoundBroken(state, happening, nowMs);
+    case 'peers-ended':
+      return onPeersEnded(state, happening);
     case 'started':
     case 'start-failed':
     case 'dying':
@@ -99,14 +102,16 @@ function decide(state: AgentState, happening: Happening, nowMs: number): Step {
 
   // A job's end concerns whoever waits for a first round, too.
   if (happening.event === 'verdict' && happening.verdict.do !== 'restart') {
-    const { verdict } = happening;
+    const { round, verdict } = happening;
     const isAwaited = state.phase === 'describing' && state.failures !== undefined;
-    return isAwaited ? onVerdict(state, verdict) : onLastVerdict(state, verdict, nowMs);
+    return isAwaited ? onVerdict(state, verdict) : onLastVerdict(state, { round, verdict }, nowMs);
   }
   // Late news of a round that's over.
   if (state.phase === 'idle' || state.phase === 'ended') return [state, []];
   if (state.phase === 'preparing') return [state, []];
   if (happening.round !== state.round) return [state, []];
+  if (state.phase === 'after' && happening.event === 'described')
+    return onLateDescribed(state, happening);
   if (state.phase === 'joining' || state.phase === 'after')
     return happening.event === 'pause-over' ? onPauseOver(state, happening, nowMs) : [state, []];
   if (state.phase === 'describing') {

@@ -84,8 +84,13 @@ export function describeWait(wait: Event<'waiting-for-nodes'>): string {
   switch (wait.waitsFor) {
     case 'endpoint':
       return `waiting for ${wait.endpoint}, where nobody answers; up to ${duration(wait.limitMs)}`;
+    case 'ends':
+      return `waiting for ${named(wait.nodes)} to tell what became of the workers there; up to ${duration(wait.limitMs)}`;
     case 'place': {
-      const { round, nodes, maxNodes } = wait;
+      const { round, nodes, maxNodes, spares, limitMs } = wait;
+      if (spares !== undefined && limitMs !== undefined) {
+        return `the job is full: it has ${nodes} nodes and ${spares} ${spares === 1 ? 'spare' : 'spares'} (--spares); waiting for one of them to go, up to ${duration(limitMs)}`;
+      }
       return nodes >= maxNodes
         ? `the round is full: waiting for a place among its ${nodes} nodes`
         : `waiting for round ${round}, which has ${nodes} of ${maxNodes} nodes, to end for more of them`;
@@ -110,6 +115,13 @@ export function describeWait(wait: Event<'waiting-for-nodes'>): string {
 export function describeScheduler({ scheduler, taken }: Event<'scheduler-read'>): string {
   const options = taken.map(({ option, value, from }) => `${option}=${value} (${from})`);
   return `from ${scheduler}: ${options.join(' ')}`;
+}
+
+/** That the server of several nodes has gone, or is back. */
+export function describeServer(event: Event<'server-gone' | 'server-back'>): string {
+  const { endpoint } = event;
+  if (event.event === 'server-back') return `${endpoint} answers again`;
+  return `nobody listens at ${endpoint} any more: what the nodes meet at has ended, and no round can begin; workers run on, up to ${duration(event.limitMs)}`;
 }
 
 function named(nodes: readonly string[]): string {

@@ -17,6 +17,7 @@ import {
   describeRefusal,
   describeRestart,
   describeScheduler,
+  describeServer,
   describeStuck,
   describeTrouble,
   describeWait,
@@ -92,6 +93,7 @@ export function createPrinter(options: PrinterOptions): Printer {
   let isPreempted = false;
   /** Whether people know that this node waits for others. */
   let isWaiting = false;
+  let hasStarted = false;
 
   function log(level: LevelName, text: string): void {
     if (logLevels[level] < options.logLevel) return;
@@ -111,6 +113,7 @@ export function createPrinter(options: PrinterOptions): Printer {
     named = undefined;
     if (isWaiting) say(describePlace(event));
     isWaiting = false;
+    hasStarted = true;
     if (isFirst && options.ompIsUnset && event.workers.length > 1) log('WARNING', ompWarning);
     const folder = isFirst ? logsOf(0)?.folder : undefined;
     if (folder !== undefined && options.logsInTemp) say(`logs: ${folder}`);
@@ -283,6 +286,10 @@ export function createPrinter(options: PrinterOptions): Printer {
       case 'peer-failed':
         sayPeer(event);
         break;
+      case 'server-gone':
+      case 'server-back':
+        say(describeServer(event));
+        break;
       case 'waiting-for-nodes':
         isWaiting = true;
         say(describeWait(event));
@@ -321,6 +328,7 @@ export function createPrinter(options: PrinterOptions): Printer {
         ),
       );
     }
+    for (const line of describeOutlasted(failures)) say(line);
     options.write(`${failureReport(run.name, failures)}\n`);
     const isOurs = rootCause.node === undefined;
     const interpreter = isOurs ? interpreterToBlame(rootCause, run.interpreter) : undefined;
@@ -328,11 +336,12 @@ export function createPrinter(options: PrinterOptions): Printer {
     const logs = isOurs ? logsOf(rootCause.localRank) : undefined;
     if (logs !== undefined) say(`logs: ${logs.folder}`);
     say(lastWords(rootCause, exitCode, logs));
-    for (const line of describeOutlasted(failures)) say(line);
   }
 
   function succeeded(): void {
     if (isPreempted) say('preempted; every worker ended with code 0; exit code 0');
+    else if (isWaiting || !hasStarted)
+      say('the job has succeeded while this node waited for a place in it; exit code 0');
   }
 
   function ended({ because, rule }: Extract<RunResult, { outcome: 'failed' }>): void {

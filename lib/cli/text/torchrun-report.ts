@@ -13,7 +13,7 @@ const maxRuleWidth = 60;
  *
  * @param name what failed: the script, or the program
  * @param failures the root cause first; one at least. They're numbered as torchrun sees them: those before the stop,
- *   then those that it ended, each by local rank
+ *   then those that it ended, each by rank
  * @source pytorch v2.13.0, torch/distributed/elastic/multiprocessing/errors/__init__.py, ChildFailedError.format_msg
  */
 export function failureReport(name: string, failures: readonly WorkerFailure[]): string {
@@ -21,8 +21,7 @@ export function failureReport(name: string, failures: readonly WorkerFailure[]):
   const title = `${name} FAILED`;
   const blocks = [...failures]
     .sort(
-      (one, other) =>
-        Number(one.duringStop) - Number(other.duringStop) || one.localRank - other.localRank,
+      (one, other) => Number(one.duringStop) - Number(other.duringStop) || one.rank - other.rank,
     )
     .map((failure, index) => ({ failure, text: block(index, failure) }));
   const width = Math.min(

@@ -10,6 +10,7 @@ import {
   failuresOf,
   isDone,
   type JobVerdict,
+  latestPast,
   type Member,
   type Participant,
   type Settings,
@@ -36,6 +37,8 @@ export interface LeaderOptions {
   readonly growDebounceMs: number;
   /** Absent: no node is left out, however often its workers fail. */
   readonly strikes?: StrikeRule;
+  /** Of two agents on one node that were given the same rank, only the first one takes part. @default false */
+  readonly ranksAreGiven?: boolean;
 }
 
 /** Times that the view doesn't tell, as this leader saw them. They begin anew with a new leader. */
@@ -176,7 +179,7 @@ function answer(
  * this one's.
  */
 function counts(
-  round: SharedRound | undefined,
+  round: Pick<SharedRound, 'ledger' | 'strikes' | 'clock'> | undefined,
   { agent, strikes: rule }: LeaderOptions,
   atMs: number,
   nowMs: number,
@@ -209,7 +212,7 @@ function grow(
   const { participants } = round;
   const counted = counts(round, options, memory.sinceMs, nowMs);
   const { strikes } = counted;
-  const all = waiting(view, round);
+  const all = waiting(view, round, options);
   const untilMs = all.map(({ node }) => leftOutUntil(strikes, node, nowMs));
   const newcomers = all.filter((_, index) => untilMs[index] === undefined);
   const struckMs = Math.min(...untilMs.flatMap(each => each ?? []));
@@ -242,8 +245,8 @@ function form(
     return state === undefined || (state.is === 'waiting' && state.round >= (round?.number ?? 0));
   };
   if (!before.every(isOut)) return { memory: rest };
-  const counted = counts(round, options, memory.sinceMs, nowMs);
-  const candidates = waiting(view, round).map(each => ({
+  const counted = counts(latestPast(view), options, memory.sinceMs, nowMs);
+  const candidates = waiting(view, round, options).map(each => ({
     ...each,
     isStruck: leftOutUntil(counted.strikes, each.node, nowMs) !== undefined,
   }));
@@ -279,7 +282,11 @@ function form(
 }
 
 /** Who's ready for a round after this one. */
-function waiting(view: View, round: SharedRound | undefined): readonly Candidate[] {
+function waiting(
+  view: View,
+  round: SharedRound | undefined,
+  { ranksAreGiven = false }: LeaderOptions,
+): readonly Candidate[] {
   const candidates: Candidate[] = [];
   for (const { value, created } of view.members.values()) {
     const { hint, state } = value;
@@ -292,7 +299,12 @@ function waiting(view: View, round: SharedRound | undefined): readonly Candidate
       ...(hint === undefined ? {} : { hint }),
     });
   }
-  return candidates;
+  if (!ranksAreGiven) return candidates;
+  const isSecond = (each: Candidate): boolean =>
+    candidates.some(
+      ({ node, hint, since }) => node === each.node && hint === each.hint && since < each.since,
+    );
+  return candidates.filter(each => !isSecond(each));
 }
 
 /** What's written of one that takes part. */

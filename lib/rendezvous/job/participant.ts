@@ -6,8 +6,10 @@ import {
   type Ending,
   type Failure,
   failuresOf,
+  isNewer,
   isSameSettings,
   type JobVerdict,
+  pastOf,
   type Settings,
   type SharedRound,
   type View,
@@ -33,7 +35,9 @@ export type ParticipantEvent =
   /** They are gone: it's to be told what follows. */
   | { readonly event: 'failed'; readonly report: FailureReport }
   | { readonly event: 'succeeded' }
-  | { readonly event: 'leave' };
+  | { readonly event: 'leave' }
+  /** The job has failed, and its workers are gone. */
+  | { readonly event: 'concluded' };
 
 /** What the agent is told. */
 export type Told =
@@ -55,7 +59,9 @@ export type Told =
     }
   | { readonly tell: 'verdict'; readonly verdict: JobVerdict }
   /** Others have been started otherwise. */
-  | { readonly tell: 'refused'; readonly theirs: Settings };
+  | { readonly tell: 'refused'; readonly theirs: Settings }
+  /** Nothing is left of the job, and nobody knows how it ended. */
+  | { readonly tell: 'missed' };
 
 export interface Step {
   readonly state: ParticipantState;
@@ -70,21 +76,24 @@ export function step(
   nowMs: number,
   chance: number,
 ): Step {
-  const { state, told } = follow(arrived(heard(before, event)));
+  const arriving = arrived(heard(before, event));
+  const { state, told } = hasMissed(before, arriving) ? missed(arriving) : follow(arriving);
   return { told, ...decide(state, nowMs, chance) };
 }
 
 function heard(state: ParticipantState, event: ParticipantEvent): ParticipantState {
   const { local, view, self } = state;
   switch (event.event) {
-    case 'seen':
-      if (!event.isAnew) return { ...state, view: event.view };
+    case 'seen': {
+      const seen = withPast(state, event.view);
+      if (!event.isAnew) return { ...seen, view: event.view };
       return {
-        ...withoutMemory(state),
+        ...withoutMemory(seen),
         view: event.view,
         notBefore: 0,
         local: event.view.round === undefined ? afterRound(local, view) : local,
       };
+    }
     case 'leased':
       return {
         ...state,
@@ -136,6 +145,9 @@ function heard(state: ParticipantState, event: ParticipantEvent): ParticipantSta
     case 'leave':
       if (local.is === 'over') return state;
       return { ...state, local: { is: 'leaving', round: roundOf(local, view) } };
+    case 'concluded':
+      if (local.is !== 'over') return state;
+      return { ...state, local: { is: 'over', hasConcluded: true } };
   }
 }
 
@@ -144,6 +156,22 @@ function hasFailed({ view, brought, self }: ParticipantState, round: number): bo
   const isIts = (failure: Failure): boolean =>
     failure.agent === self.agent && failure.round === round;
   return view.failures.has(`${round}/${self.agent}`) || (brought?.failures.some(isIts) ?? false);
+}
+
+/** Remembers the round that another table has lost, until that has one which is as new. */
+function withPast({ past, ...state }: ParticipantState, { round, table }: View): ParticipantState {
+  const before = state.view.round?.value;
+  const isLost = before !== undefined && table !== state.view.table;
+  const known = isLost ? pastOf(before) : past;
+  const isThere = known === undefined || (round !== undefined && !isNewer(known, round.value));
+  return isThere ? state : { ...state, past: known };
+}
+
+/** Its table was cleared, as whoever is the last to leave does: without this node, which was cut off. */
+function hasMissed(before: ParticipantState, { view, local }: ParticipantState): boolean {
+  const isSame = view.table === before.view.table;
+  const isGone = before.view.round !== undefined && view.round === undefined;
+  return isSame && isGone && view.verdict === undefined && local.is !== 'idle';
 }
 
 /** One that waits, and has seen a round that the table doesn't know any more: its workers may run still. */
@@ -156,6 +184,12 @@ function afterRound(local: Local, { round }: View): Local {
 function roundOf(local: Local, view: View): number {
   if ('round' in local) return local.round;
   return local.is === 'idle' ? -1 : (view.round?.value.number ?? -1);
+}
+
+function missed(state: ParticipantState): { state: ParticipantState; told: readonly Told[] } {
+  const { is } = state.local;
+  if (is === 'over' || is === 'leaving') return { state, told: [] };
+  return { state: { ...state, local: { is: 'over' } }, told: [{ tell: 'missed' }] };
 }
 
 /** What the view means for the agent. */

@@ -28,6 +28,11 @@ const rootChars = 16_384;
 const otherChars = 1_024;
 const most = 32;
 
+/** What of a victim's end others get: how it came about, and where. */
+export function victimsForOthers(failures: readonly WorkerFailure[]): readonly WorkerFailure[] {
+  return failures.slice(0, most).map(failure => brief(failure, 1));
+}
+
 /** The root cause nearly whole, the others in brief. */
 export function forOthers(report: FailureReport): FailureReport {
   const failures = report.failures.slice(0, most).map((failure, index) => brief(failure, index));

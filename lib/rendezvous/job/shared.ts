@@ -1,5 +1,5 @@
 import type { Compare, Entry, Revision, WatchEvent } from '../../coordination/coordination.js';
-import type { FailReason } from '../../events.js';
+import type { FailReason, WorkerFailure } from '../../events.js';
 import type { Ledger } from '../../failures/policy.js';
 import type { FailureReport, Place } from '../rendezvous.js';
 import type { Strikes } from './strikes.js';
@@ -14,6 +14,7 @@ import type { Strikes } from './strikes.js';
  *     stores/ROUND                by the agent of group rank 0, which serves it
  *     failures/ROUND/AGENT        by each agent whose workers failed: at once, and once more with its report
  *     done/ROUND/AGENT            by each agent whose workers have all succeeded
+ *     ends/ROUND/AGENT            by each agent, once the job has failed: what became of its workers
  *     verdict                     by the leader, for good
  */
 
@@ -57,6 +58,18 @@ export interface Member {
   /** Its place in the first order, where the user or the scheduler gave one. */
   readonly hint?: number;
   readonly state: MemberState;
+  /** What it knows of the last round, where that's lost with its table. */
+  readonly past?: Past;
+}
+
+/** What of a round lasts. */
+export interface Past {
+  readonly number: number;
+  /** Nodes that it had. */
+  readonly nodes: number;
+  readonly ledger: Ledger;
+  readonly strikes?: Strikes;
+  readonly clock: string;
 }
 
 /**
@@ -147,6 +160,8 @@ export interface Kept<T> {
 /** All of it, at one revision. */
 export interface View {
   readonly revision: Revision;
+  /** Names the table, where another one may take its place. */
+  readonly table?: string;
   readonly settings?: Kept<Settings>;
   readonly leader?: Kept<{ readonly agent: string }>;
   /** By agent. */
@@ -158,6 +173,8 @@ export interface View {
   readonly failures: ReadonlyMap<string, Kept<Failure>>;
   /** By `ROUND/AGENT`. */
   readonly done: ReadonlyMap<string, Kept<true>>;
+  /** By `ROUND/AGENT`. */
+  readonly ends: ReadonlyMap<string, Kept<readonly WorkerFailure[]>>;
   readonly verdict?: Kept<JobVerdict>;
 }
 
@@ -167,6 +184,7 @@ export const emptyView: View = {
   stores: new Map(),
   failures: new Map(),
   done: new Map(),
+  ends: new Map(),
 };
 
 export const keys = {
@@ -178,6 +196,7 @@ export const keys = {
   store: (round: number) => `stores/${round}`,
   failure: (round: number, agent: string) => `failures/${round}/${agent}`,
   done: (round: number, agent: string) => `done/${round}/${agent}`,
+  ends: (round: number, agent: string) => `ends/${round}/${agent}`,
 } as const;
 
 /** The view after one entry was set. Keys that aren't known are of a later version, and ignored. */
@@ -199,6 +218,8 @@ export function withEntry(view: View, prefix: string, entry: Entry): View {
       return { ...view, failures: new Map(view.failures).set(rest.join('/'), kept<Failure>()) };
     case 'done':
       return { ...view, done: new Map(view.done).set(rest.join('/'), kept<true>()) };
+    case 'ends':
+      return { ...view, ends: new Map(view.ends).set(rest.join('/'), kept()) };
     default:
       return view;
   }
@@ -206,13 +227,17 @@ export function withEntry(view: View, prefix: string, entry: Entry): View {
 
 export function withoutKey(view: View, prefix: string, deleted: string): View {
   const [key = '', ...rest] = deleted.slice(prefix.length).split('/');
-  if (key === 'members' || key === 'stores' || key === 'failures' || key === 'done') {
+  if (isMap(key)) {
     const map = new Map<string, never>(view[key] as ReadonlyMap<string, never>);
     map.delete(rest.join('/'));
     return { ...view, [key]: map };
   }
   const { [key as 'leader']: _, ...others } = view;
   return others;
+}
+
+function isMap(key: string): key is 'members' | 'stores' | 'failures' | 'done' | 'ends' {
+  return ['members', 'stores', 'failures', 'done', 'ends'].includes(key);
 }
 
 /** @param events of whole revisions */
@@ -229,6 +254,28 @@ export function withEvents(view: View, prefix: string, events: readonly WatchEve
     };
   }
   return after;
+}
+
+export function pastOf({ number, participants, ledger, strikes, clock }: SharedRound): Past {
+  const nodes = participants.length;
+  return { number, nodes, ledger, ...(strikes === undefined ? {} : { strikes }), clock };
+}
+
+/** The latest of the round that a table has and those that its members know; of one round whichever cost most. */
+export function latestPast({ members, round }: View): Omit<Past, 'nodes'> | undefined {
+  const known = [...members.values()].flatMap(({ value: { past } }) => past ?? []);
+  const all = [...(round === undefined ? [] : [round.value]), ...known];
+  return all.sort((a, b) => (isNewer(a, b) ? -1 : Number(isNewer(b, a))))[0];
+}
+
+export function isNewer(
+  one: Pick<Past, 'number' | 'ledger'>,
+  other: Pick<Past, 'number' | 'ledger'>,
+): boolean {
+  return (
+    one.number > other.number ||
+    (one.number === other.number && one.ledger.spent > other.ledger.spent)
+  );
 }
 
 /** That a key is still what it was seen as. */

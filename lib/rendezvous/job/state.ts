@@ -5,6 +5,7 @@ import {
   type Failure,
   type Member,
   type MemberState,
+  type Past,
   type SharedRound,
   type View,
 } from './shared.js';
@@ -14,7 +15,7 @@ import {
  * happens, makes the write that it asks for, one at a time, and tells the agent what it's told.
  */
 export interface ParticipantState {
-  readonly self: Omit<Member, 'state' | 'incarnation'>;
+  readonly self: Omit<Member, 'state' | 'incarnation' | 'past'>;
   /** Leases that it has had. */
   readonly incarnation: number;
   readonly options: LeaderOptions;
@@ -29,6 +30,11 @@ export interface ParticipantState {
   readonly brought?: Brought;
   /** The other one's table has a round of the same number, or a later one, that this agent's workers aren't in. */
   readonly isAstray?: true;
+  /**
+   * The last round that it knew, where another table has taken the place of the one that had it. Whoever leads goes on with
+   * its budget; and who was with others there begins no other one alone, as the job may have ended, or go on elsewhere.
+   */
+  readonly past?: Past;
   /** A failure that isn't written yet, or not all of it. */
   readonly failure?: Failure;
   /** The round whose failure the agent has reported, as long as it isn't told what follows. */
@@ -49,7 +55,11 @@ export type Local =
   /** In a round that is over: it was told so. */
   | { readonly is: 'stopping'; readonly round: number }
   /** It was told that the job is over, or that it can't take part. */
-  | { readonly is: 'over' };
+  | {
+      readonly is: 'over';
+      /** No worker of it is left, and the others know what became of them; it hears what became of theirs. */
+      readonly hasConcluded?: true;
+    };
 
 export function initialParticipant(
   self: ParticipantState['self'],
@@ -66,6 +76,30 @@ export function initialParticipant(
     isWriting: false,
     notBefore: 0,
   };
+}
+
+/** An agent's beginning, whose node others reach at that address. */
+export function beginningOf(
+  options: LeaderOptions & {
+    readonly hostname: string;
+    readonly nodeRank?: number;
+    readonly nodeGroup?: string;
+    readonly localWorldSize: number;
+  },
+  address: string,
+): ParticipantState {
+  const { agent, hostname, nodeRank, nodeGroup, localWorldSize } = options;
+  const hint = nodeRank === undefined ? {} : { hint: nodeRank };
+  const group = nodeGroup === undefined ? {} : { group: nodeGroup };
+  const node = `${hostname} (${address})`;
+  return initialParticipant({ agent, node, localWorldSize, ...group, ...hint }, options);
+}
+
+/** The round that an agent's workers may be in. */
+export function workersRoundOf(state: ParticipantState | undefined): number | undefined {
+  const { local } = state ?? {};
+  if (local === undefined || local.is === 'waiting' || !('round' in local)) return undefined;
+  return local.round;
 }
 
 /** What a leader remembers is of one table. */

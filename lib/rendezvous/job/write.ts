@@ -47,6 +47,7 @@ export function decide(
     ...self,
     incarnation: state.incarnation,
     state: isInRound ? { is: 'running', round: local.round } : local,
+    ...(state.past === undefined ? {} : { past: state.past }),
   };
   if (own === undefined || JSON.stringify(own.value) !== JSON.stringify(wanted)) {
     const key = keys.member(self.agent);
@@ -62,6 +63,7 @@ export function decide(
     });
   }
   if (view.leader?.value.agent !== self.agent) return { state: withoutMemory(state) };
+  if (isForlorn(state)) return { state };
 
   const { memory, write, wakeAtMs } = lead(view, state.memory, options, nowMs, chance);
   const led = { ...state, memory };
@@ -77,6 +79,12 @@ export function decide(
     },
     led,
   );
+}
+
+/** Whether it has lost all the nodes of its last round together with their table. */
+export function isForlorn({ past, view, self }: ParticipantState): boolean {
+  if (past === undefined || past.nodes === 1 || view.round !== undefined) return false;
+  return [...view.members.keys()].every(agent => agent === self.agent);
 }
 
 /** Of one write: engines take no more than 128 comparisons and changes. */

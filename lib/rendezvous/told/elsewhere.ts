@@ -22,20 +22,32 @@ export function failuresOn(
   return report?.failures.map(failure => ({ ...failure, node }));
 }
 
-/** The other node that was first to take this one's group rank, in a job whose ranks are given, before or in a round. */
+/** Who has this agent's group rank in a job whose ranks are given. */
+export interface RankHolder {
+  readonly agent: string;
+  /** NAME (ADDRESS). */
+  readonly node: string;
+  /** On this agent's own node: it may be the one that was there before, and not be known to be gone yet. */
+  readonly isHere: boolean;
+}
+
+/** The agent that was first to take this one's group rank; one on another node only before a round, or in one with this. */
 export function holderOfRank({
   view,
   self,
-}: Pick<ParticipantState, 'view' | 'self'>): string | undefined {
+}: Pick<ParticipantState, 'view' | 'self'>): RankHolder | undefined {
   const own = view.members.get(self.agent);
   const round = view.round?.value;
   const isIn = round === undefined || round.participants.some(each => each.agent === self.agent);
-  if (own === undefined || !isIn) return undefined;
-  // One that has come back to its node is no other one.
-  return [...view.members.values()].find(
-    ({ value, created }) =>
-      value.hint === self.hint && value.node !== self.node && created < own.created,
-  )?.value.node;
+  if (own === undefined) return undefined;
+  const holders = [...view.members.values()].flatMap(
+    ({ value: { agent, node, hint }, created }) => {
+      const isHere = node === self.node;
+      const isOlder = hint === self.hint && agent !== self.agent && created < own.created;
+      return isOlder && (isHere || isIn) ? [{ agent, node, isHere }] : [];
+    },
+  );
+  return holders.find(({ isHere }) => !isHere) ?? holders[0];
 }
 
 /** Failures of another node that a round of this one has ended for, and that a round follows. */

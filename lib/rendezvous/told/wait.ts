@@ -1,19 +1,26 @@
 import type { NodesWait } from '../../events/nodes.js';
 import { chosenOf, leastSize } from '../job/choose.js';
+import { isTooMany } from '../job/spares.js';
 import type { ParticipantState } from '../job/state.js';
+import { endsOf } from './ends.js';
 
 /** What a wait is limited by. */
 export interface WaitLimits {
   readonly endpoint: string;
   readonly joinTimeoutMs: number;
   readonly lastCallMs: number;
+  readonly endsMs: number;
 }
 
 /** What this node waits for, by what it knows of the others; absent: it doesn't, or only for a moment. Pure. */
 export function waitOf(
-  { view, local, hasLease, options }: ParticipantState,
-  { endpoint, joinTimeoutMs, lastCallMs }: WaitLimits,
+  { view, local, hasLease, options, self }: ParticipantState,
+  { endpoint, joinTimeoutMs, lastCallMs, endsMs }: WaitLimits,
 ): NodesWait | undefined {
+  if (local.is === 'over' && local.hasConcluded === true) {
+    const nodes = endsOf(view, self.agent).awaited;
+    return nodes.length === 0 ? undefined : { waitsFor: 'ends', nodes, limitMs: endsMs };
+  }
   if (local.is !== 'waiting') return undefined;
   if (!hasLease) return { waitsFor: 'endpoint', endpoint, limitMs: joinTimeoutMs };
   const { settings } = options;
@@ -24,7 +31,10 @@ export function waitOf(
     // It has just left that one itself, and the others do the same.
     if (local.round >= round.number) return undefined;
     const nodes = round.participants.length;
-    return { waitsFor: 'place', round: round.number, nodes, maxNodes };
+    const place = { waitsFor: 'place', round: round.number, nodes, maxNodes } as const;
+    const { spares } = settings;
+    if (spares === undefined || !isTooMany(view, self.agent, settings)) return place;
+    return { ...place, spares, limitMs: joinTimeoutMs };
   }
   const members = [...view.members.values()].map(({ value }) => value);
   const names = (some: typeof members): string[] => some.map(({ node }) => node).sort();

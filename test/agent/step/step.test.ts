@@ -135,8 +135,10 @@ const happening: fc.Arbitrary<Happening> = fc.oneof(
     verdict: fc.constantFrom<Verdict>(
       { do: 'end' },
       { do: 'fail', because: 'no-restarts-left', failures: [failure] },
+      { do: 'fail', because: 'no-restarts-left', failures: [failure], awaitsPeers: true },
     ),
   }),
+  fc.constant<Happening>({ event: 'peers-ended', failures: [failure] }),
   fc.record({ event: fc.constant('preempt-limit' as const), round: fc.nat(3) }),
   fc.record(
     {
@@ -188,12 +190,17 @@ function createPeers(tell: (event: RendezvousEvent) => void): Rendezvous {
         verdict:
           round < maxRestarts
             ? { do: 'restart', round: coming, delayMs: 0, restartsLeft: 1, maxRestarts }
-            : { do: 'fail', because: 'no-restarts-left' },
+            : { do: 'fail', because: 'no-restarts-left', awaitsPeers: true },
       }),
     succeed: round => tell({ event: 'verdict', round, verdict: { do: 'end' } }),
     announce() {},
     leave() {},
+    conclude: failures => tell({ event: 'peers-ended', failures }),
   };
+}
+
+function isOfPeers(event: Happening['event']): boolean {
+  return ['round-broken', 'verdict', 'peers-ended'].includes(event);
 }
 
 /** What happens, with the time since the last, and how many other things happen before the rendezvous answers. */
@@ -216,6 +223,7 @@ function play({ failures, hasPeers, ...policy }: (typeof policies)[number], stor
       if (action.do === 'begin-pause' && action.pause.name === 'join') rendezvous.join();
       if (action.do === 'report') rendezvous.report(action.report);
       if (action.do === 'succeed') rendezvous.succeed(action.round);
+      if (action.do === 'conclude') rendezvous.conclude(action.failures);
     }
     while (answers[0]?.wait === 0) {
       const [answer] = answers.splice(0, 1);
@@ -224,7 +232,7 @@ function play({ failures, hasPeers, ...policy }: (typeof policies)[number], stor
   }
 
   for (const [next, afterMs, wait = 0] of story) {
-    if (!hasPeers && (next.event === 'round-broken' || next.event === 'verdict')) continue;
+    if (!hasPeers && isOfPeers(next.event)) continue;
     nowMs += afterMs;
     answersAfter = wait;
     follow(next);

@@ -35,6 +35,14 @@ const waits: readonly (readonly [NodesWait, string])[] = [
     'the round is full: waiting for a place among its 2 nodes',
   ],
   [
+    { waitsFor: 'place', round: 3, nodes: 2, maxNodes: 2, spares: 1, limitMs: 60_000 },
+    'the job is full: it has 2 nodes and 1 spare (--spares); waiting for one of them to go, up to 1 min 00 s',
+  ],
+  [
+    { waitsFor: 'ends', nodes: ['node2 (b)', 'node3 (c)'], limitMs: 35_000 },
+    'waiting for node2 (b), node3 (c) to tell what became of the workers there; up to 35.0 s',
+  ],
+  [
     { waitsFor: 'place', round: 3, nodes: 2, maxNodes: 4 },
     'waiting for round 3, which has 2 of 4 nodes, to end for more of them',
   ],

@@ -295,3 +295,40 @@ t.test('what is over of strikes does not count again with another leader', t => 
   t.strictSame(write?.key === 'round' && write.value.strikes, { failures: [], leftOut: [] });
   t.end();
 });
+
+t.test('MN-39 of two agents on one node with one given rank the first one takes part', t => {
+  const all = viewOf(-1, -1, -1);
+  const members = new Map(
+    [...all.members].map(([agent, kept], index) => {
+      const value = { ...kept.value, hint: index === 2 ? 1 : 0, node: index === 2 ? 'b' : 'a' };
+      return [agent, { ...kept, value }];
+    }),
+  );
+  const agentsOf = (given: Partial<typeof options> & { ranksAreGiven?: boolean }) => {
+    const { write } = lead({ ...all, members }, undefined, { ...options, ...given }, 1_000, 0);
+    const value = write?.key === 'round' ? write.value : undefined;
+    return value?.participants.map(({ agent }) => agent);
+  };
+
+  t.strictSame(agentsOf({ ranksAreGiven: true }), ['agent0', 'agent2']);
+  t.strictSame(agentsOf({}), ['agent0', 'agent1'], 'elsewhere it is a hint');
+  t.end();
+});
+
+t.test('a table without a round goes on with what its members know of the last one', t => {
+  const view = viewOf(7, 7);
+  const past = (number: number, spent: number) => ({
+    ...{ number, nodes: 2, clock: 'agent9' },
+    ledger: { spent, restartedAtMs: [1], fruitless: 0, step: 0 },
+  });
+  const members = new Map(
+    [...view.members].map(([agent, kept], index) => {
+      const value = { ...kept.value, past: index === 0 ? past(7, 1) : past(7, 2) };
+      return [agent, { ...kept, value }];
+    }),
+  );
+  const { memory } = lead({ ...view, members }, undefined, options, 1_000, 0);
+  const { write } = lead({ ...view, members }, memory, options, 6_000, 0);
+  t.match(write, { value: { number: 8, ledger: { spent: 2, restartedAtMs: [1_000] } } });
+  t.end();
+});

@@ -55,12 +55,14 @@ t.test('whatever fails in whatever order, there is one world at a time, and an e
   const endings = new Map<string, number>();
   let rounds = 0;
   let kept = 0;
+  let left = 0;
   for (let seed = 0; seed < schedules; seed++) {
     const agents = 1 + (seed % 5);
     const minNodes = 1 + (seed % agents);
     const maxNodes = Math.max(minNodes, agents - (seed % 2));
     const options = {
       ...{ seed, agents, minNodes, maxNodes, maxRestarts: seed % 4, strikes: seed % 3 },
+      isHasty: seed % 4 === 3,
       ...sizesOf(seed, agents, minNodes, maxNodes),
     };
     const { outcome, world } = play(options);
@@ -72,10 +74,12 @@ t.test('whatever fails in whatever order, there is one world at a time, and an e
     endings.set(ending, (endings.get(ending) ?? 0) + 1);
     rounds += outcome.rounds;
     kept += world.kept;
+    left += world.left;
   }
   // They come to something.
   t.ok((endings.get('succeeded') ?? 0) > schedules / 10, JSON.stringify([...endings]));
   t.ok((endings.get('failed') ?? 0) > schedules / 50);
   t.ok(rounds > schedules);
+  t.ok(left > 0, 'nodes that were left out were needed');
   t.ok(kept > schedules / 20, `${kept} have lived on at another server`);
 });

@@ -31,7 +31,8 @@ function roundOf(number: number, ...agents: readonly string[]): SharedRound {
 /** A table with that round, and with these settings. */
 function viewOf(round: SharedRound | undefined, revision = 9): View {
   const kept = { created: revision, modified: revision };
-  const settled = { ...emptyView, revision, settings: { value: settings, ...kept } };
+  const table = revision === 9 ? 'the first' : 'another';
+  const settled = { ...emptyView, revision, table, settings: { value: settings, ...kept } };
   return round === undefined ? settled : { ...settled, round: { value: round, ...kept } };
 }
 
@@ -79,7 +80,8 @@ t.test('it brings its round to a table that has none, and stays who it was', t =
 t.test('it brings the settings, too, though one that was started otherwise was there first', t => {
   const theirs = { ...settings, maxNodes: 3 };
   const kept = { created: 1, modified: 1 };
-  const view = { ...emptyView, revision: 2, settings: { value: theirs, ...kept } };
+  const settled = { value: theirs, ...kept };
+  const view = { ...emptyView, revision: 2, table: 'another', settings: settled };
   const { write, told } = play({ event: 'seen', view, isAnew: true }, { event: 'leased' });
 
   t.strictSame(told, ['round-formed'], 'it is not refused');

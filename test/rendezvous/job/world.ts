@@ -14,6 +14,7 @@ import {
   type ParticipantState,
   type Write,
 } from '../../../lib/rendezvous/job/state.js';
+import { isForlorn } from '../../../lib/rendezvous/job/write.js';
 import { settingsOf } from './settings.js';
 
 /**
@@ -35,6 +36,8 @@ export interface WorldOptions {
   readonly nodesPerGroup: number;
   readonly groupSize: number;
   readonly strikes: number;
+  /** Little time passes between what happens: others' leases and fences live still. */
+  readonly isHasty: boolean;
   /** The seed of all that's chosen. */
   readonly seed: number;
 }
@@ -87,6 +90,8 @@ export class World {
   rounds = 0;
   /** Agents whose workers have lived on at another server. */
   kept = 0;
+  /** Rounds that nodes which were left out were needed for. */
+  left = 0;
 
   private readonly table = new Map<string, Stored>();
   private readonly changes: (readonly Change[])[] = []; // by revision - 1
@@ -167,6 +172,7 @@ export class World {
   private possible(): [number, string, () => void][] {
     const all: [number, string, () => void][] = [];
     const calm = this.isCalm;
+    const { isHasty } = this.options;
     for (const agent of this.live) {
       const { name } = agent;
       const can = (weight: number, what: string, does: () => void) =>
@@ -272,13 +278,13 @@ export class World {
           this.replaceServer();
           other.isCut = true;
         };
-        all.push([2, `a server starts that ${name} can't reach`, cut]);
+        all.push([isHasty ? 9 : 2, `a server starts that ${name} can't reach`, cut]);
       }
     } else if (!calm) {
       all.push([0.4, 'the server is replaced', () => this.replaceServer()]);
-      all.push([0.4, 'the server dies', () => this.killServer()]);
+      all.push([isHasty ? 1 : 0.4, 'the server dies', () => this.killServer()]);
     }
-    all.push([15, 'time passes', () => this.pass(this.isCalm ? 200 : 50 + this.choose(1500))]);
+    all.push([15, 'time passes', () => this.pass(this.stepMs())]);
     return all;
   }
 
@@ -293,6 +299,11 @@ export class World {
     const [, what, does] = all.find(isIt) ?? (all[0] as (typeof all)[0]);
     this.log.push(`${this.nowMs} ${what}`);
     does();
+  }
+
+  private stepMs(): number {
+    if (this.isCalm) return 200;
+    return this.options.isHasty ? 10 + this.choose(200) : 50 + this.choose(1500);
   }
 
   private pass(ms: number): void {
@@ -438,6 +449,7 @@ export class World {
       }
       view = { ...view, revision };
     }
+    view = { ...view, table: `server ${this.epoch}` };
     this.happen(agent, { event: 'seen', view, isAnew });
   }
 
@@ -479,13 +491,46 @@ export class World {
         modified: revision,
         lease: change.isLeased === true ? lease : undefined,
       };
-      if (change.put === 'round')
-        checkRound(this.table.get('round')?.value, change.value, this.epoch > 0);
+      if (change.put === 'round') this.checkWrite(this.table.get('round')?.value, change.value);
       this.table.set(change.put, stored);
       made.push({ key: change.put, stored });
       this.log.push(`${this.nowMs}   ${change.put} = ${change.value}`);
     }
     this.changes.push(made);
+  }
+
+  private checkWrite(before: string | undefined, after: string): void {
+    checkRound(before, after, this.epoch > 0);
+    const round: SharedRound = JSON.parse(after);
+    if (round.isRestored) return;
+    const old: SharedRound | undefined = before === undefined ? undefined : JSON.parse(before);
+    this.checkStrikes(old, round);
+    // What a table has lost its members bring: nobody is given the budget anew.
+    for (const { agent } of round.participants) {
+      const known = this.agents.find(({ name }) => name === agent)?.state.past?.ledger.spent ?? 0;
+      if (round.ending === undefined && round.ledger.spent < known) {
+        throw new Error(`${agent} knows of ${known} restarts, and ${round.ledger.spent} are spent`);
+      }
+    }
+  }
+
+  /** A node that's left out takes no part where the others are enough, nor does a round end for it. */
+  private checkStrikes(before: SharedRound | undefined, round: SharedRound): void {
+    const { participants, ending } = round;
+    const isStruck = (node: string): boolean =>
+      before?.strikes?.leftOut.some(each => each.node === node && each.untilMs > this.nowMs) ??
+      false;
+    if (ending?.because === 'growth') {
+      const nodes = ending.agents.map(agent => agent.split('.')[0] ?? '');
+      if (nodes.some(isStruck)) throw new Error(`a round ends for ${nodes}, which are left out`);
+    }
+    if (ending !== undefined) return;
+    const well = participants.filter(({ node }) => !isStruck(node));
+    if (well.length === participants.length) return;
+    this.left++;
+    if (this.isLegal(well.map(({ node }) => node))) {
+      throw new Error(`round ${round.number} has nodes that are left out`);
+    }
   }
 
   private hear(agent: Agent, event: ParticipantEvent): void {
@@ -563,7 +608,8 @@ export class World {
           agent.workers = undefined;
           break;
         case 'refused':
-          throw new Error(`${agent.name} was refused`);
+        case 'missed':
+          throw new Error(`${agent.name} is told ${told.tell}`);
       }
     }
   }
@@ -611,10 +657,18 @@ export class World {
 
   /** Whether those who may take part still are enough for a round. */
   isEnough(): boolean {
+    const [one, another] = this.remaining();
+    // It doesn't know whether the others have ended it.
+    if (one !== undefined && another === undefined && isForlorn(one.state)) return false;
+    return this.isLegal(this.remaining().map(({ state }) => state.self.node));
+  }
+
+  /** Whether a round can be made of some of these nodes. */
+  private isLegal(nodes: readonly string[]): boolean {
     const { minNodes, maxNodes, nodesSet, groupSize } = this.options;
     const groups = new Map<string | undefined, number>();
-    for (const agent of this.remaining()) {
-      const { group } = this.groupOf(agent.state.self.node);
+    for (const node of nodes) {
+      const { group } = this.groupOf(node);
       groups.set(group, (groups.get(group) ?? 0) + 1);
     }
     const whole = [...groups.values()].reduce((sum, n) => sum + n - (n % groupSize), 0);

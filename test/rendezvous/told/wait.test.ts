@@ -12,7 +12,12 @@ import { waitOf } from '../../../lib/rendezvous/told/wait.js';
 import { createWaits } from '../../../lib/rendezvous/told/waits.js';
 import { settingsOf } from '../job/settings.js';
 
-const limits = { endpoint: 'node1:29400', joinTimeoutMs: 600_000, lastCallMs: 30_000 };
+const limits = {
+  endpoint: 'node1:29400',
+  joinTimeoutMs: 600_000,
+  lastCallMs: 30_000,
+  endsMs: 35_000,
+};
 
 /** What `node1` waits for in a job of two or three nodes. */
 function waitIn(
