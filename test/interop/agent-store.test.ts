@@ -1,7 +1,8 @@
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { type CliOptions, runCli, startCli } from '../harness.js';
-import { releases, root, type Torch, torchOrSkip } from './torch.js';
+import { forkingPython } from './forks.js';
+import { releases, root, torchOrSkip } from './torch.js';
 
 // Scripts with a store of their own, `init_method='tcp://…'`: rank 0 is to serve it.
 
@@ -9,17 +10,17 @@ t.setTimeout(570_000);
 
 const script = join(root, 'test/interop/private_store.py');
 
-const options = (torch: Torch, env: Readonly<Record<string, string>> = {}): CliOptions => ({
-  env: { PYTHON_EXEC: torch.python, OMP_NUM_THREADS: '1', ...env },
+const options = (python: string, env: Readonly<Record<string, string>> = {}): CliOptions => ({
+  env: { PYTHON_EXEC: python, OMP_NUM_THREADS: '1', ...env },
 });
 
 async function passes(
   t: Test,
-  torch: Torch,
+  python: string,
   args: readonly string[],
   env: Readonly<Record<string, string>>,
 ): Promise<void> {
-  const ended = await runCli(t, ['--nproc-per-node=2', ...args, script], options(torch, env));
+  const ended = await runCli(t, ['--nproc-per-node=2', ...args, script], options(python, env));
 
   t.equal(ended.code, 0) || t.comment(`${ended.stdout}\n${ended.stderr}`);
   // In the second round as well as in the first.
@@ -31,23 +32,25 @@ for (const release of releases) {
   t.test(`PyTorch ${release}`, async t => {
     const torch = torchOrSkip(t, release);
     if (!torch) return;
+    const python = await forkingPython(t, torch);
 
     t.test("MN-69 F-F15 --agent-store=off: workers meet at rank 0's store in each round", t =>
-      passes(t, torch, ['--agent-store=off', '--max-restarts=1'], { INIT: 'tcp' }),
+      passes(t, python, ['--agent-store=off', '--max-restarts=1'], { INIT: 'tcp' }),
     );
 
     t.test('F-F15 the same at the master port', t =>
-      passes(t, torch, ['--agent-store=off'], { INIT: 'env' }),
+      passes(t, python, ['--agent-store=off'], { INIT: 'env' }),
     );
 
     t.test('MN-69 F-F15 TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 does the same', t =>
-      passes(t, torch, ['--standalone'], { INIT: 'tcp', TORCH_DISABLE_SHARE_RDZV_TCP_STORE: '1' }),
+      passes(t, python, ['--standalone'], { INIT: 'tcp', TORCH_DISABLE_SHARE_RDZV_TCP_STORE: '1' }),
     );
 
     t.test(
       'MN-69 F-F15 else the worker that waits is named, with its address and what helps',
       async t => {
-        const run = startCli(t, ['--nproc-per-node=2', script], options(torch, { INIT: 'tcp' }));
+        const ours = options(torch.python, { INIT: 'tcp' });
+        const run = startCli(t, ['--nproc-per-node=2', script], ours);
         const [, port] = /at (\d+)/.exec(await run.line(/^rank 0 meets at \d+$/)) ?? [];
 
         const line = await run.line(/keeps connecting/);

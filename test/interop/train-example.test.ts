@@ -19,6 +19,8 @@ for (const release of releases) {
       t.match(stdout, /rank 1 crashes at step 30/);
       t.match(stdout, /resumed from step 20/);
       t.match(stdout, /step 60 loss/);
+      t.match(stderr, /regroup: worker 1 \(local 1\) .*; restarting, 0 of 1 restart left/);
+      t.notMatch(stderr, /ChildFailedError/);
     });
 
     await t.test('keeps a checkpoint that it was given a file for', async t => {
