@@ -54,7 +54,7 @@ export interface NativeStoreStats {
 
 /**
  * The store thread. It serves TCPStore's protocol; each table has a port of its own. No call waits for
- * what it's busy with: they read what it has published, or leave it something to do. `openTable`,
+ * what it's busy with: they read what it has published, or leave it something to do. `openTable`, `borrowPort`,
  * `resetTable` and `close` wait until that's done, but for no more than a second.
  */
 export interface NativeStore {
@@ -75,6 +75,14 @@ export interface NativeStore {
       | { readonly fd: number }
     ),
   ): NativeStoreAddress;
+  /**
+   * Opens a table at the port of another one, until either is closed or the next one borrows it: TCPStore's clients that
+   * connect from now on are its own. Coordination stays with the lender. A client of TCPStore that has connected before
+   * and is in no table yet is closed, and so are all once nobody borrows the port any more.
+   *
+   * @throws with `code` (EBADF: there's no such table) and `syscall`
+   */
+  borrowPort(lender: number): NativeStoreAddress;
   /** Empties the table and drops its connections; the port stays. */
   resetTable(table: number): void;
   /** Drops the table, its connections and its port, soon. Unknown tables: nothing. */

@@ -149,6 +149,18 @@ std::optional<uint16_t> toPort(Napi::Value value, const std::string& what) {
   return toInteger<uint16_t>(value, what, 0, UINT16_MAX);
 }
 
+Napi::Value addressToJs(Napi::Env env, Result<store::TableAddress> address) {
+  if (!address) {
+    throwError(env, address.error());
+    return {};
+  }
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("table", Napi::Number::New(env, address->table));
+  object.Set("port", Napi::Number::New(env, address->port));
+  if (!address->local.empty()) object.Set("local", Napi::String::New(env, address->local));
+  return object;
+}
+
 /// openTable({ hosts, port, coordination? } | { fd, port, coordination? }): { table, port, local? }.
 /// Waits for the store's thread for a second at most.
 Napi::Value openTable(Store& store, const Napi::CallbackInfo& info) {
@@ -166,17 +178,15 @@ Napi::Value openTable(Store& store, const Napi::CallbackInfo& info) {
 
   std::vector<store::ProtocolFactory> protocols;
   if (coordination) protocols.push_back(coordination::serviceFactory());
-  auto address = fd ? store.server().adoptTable(*fd, port, std::move(protocols))
-                    : store.server().openTable(hosts, port, std::move(protocols));
-  if (!address) {
-    throwError(env, address.error());
-    return {};
-  }
-  Napi::Object object = Napi::Object::New(env);
-  object.Set("table", Napi::Number::New(env, address->table));
-  object.Set("port", Napi::Number::New(env, address->port));
-  if (!address->local.empty()) object.Set("local", Napi::String::New(env, address->local));
-  return object;
+  return addressToJs(env, fd ? store.server().adoptTable(*fd, port, std::move(protocols))
+                             : store.server().openTable(hosts, port, std::move(protocols)));
+}
+
+/// borrowPort(lender): { table, port, local? }. Waits as openTable does.
+Napi::Value borrowPort(Store& store, const Napi::CallbackInfo& info) {
+  const auto lender = toTable(info[0]);
+  if (!lender) return {};
+  return addressToJs(info.Env(), store.server().borrowPort(*lender));
 }
 
 /// slots(table): NativeStoreSlot[]
@@ -276,6 +286,7 @@ Napi::Value createStore(const Napi::CallbackInfo& info) {
   Napi::Object object = Napi::Object::New(env);
   const Method<Store> methods[] = {
       {"openTable", openTable},
+      {"borrowPort", borrowPort},
       {"resetTable", resetTable},
       {"closeTable", closeTable},
       {"stats", stats},

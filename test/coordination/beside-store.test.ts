@@ -77,3 +77,24 @@ t.test('regroup-store serves coordination', async t => {
 
   t.match((await agents.get('')).entries, [{ key: 'key', value: 'value' }]);
 });
+
+t.test('T-095 agents share one port with the stores of all rounds', async t => {
+  const store = openStore(t);
+  const meeting = store.openTable({ hosts: [host], port: 0, coordination: true });
+  const { port } = meeting;
+  const agents = await connectServer({ host, port, timeoutMs });
+  t.teardown(() => agents.close());
+  await agents.put('key', 'of agents');
+  for (const round of [0, 1]) {
+    const table = store.borrowPort(meeting.table);
+    const worker = await connectStore({ host, port });
+    t.teardown(() => worker.close());
+
+    t.equal(table.port, port);
+    t.equal(await worker.add('workers', 1), 1n, `round ${round} begins with an empty store`);
+    store.closeTable(table.table);
+  }
+
+  t.match((await agents.get('')).entries, [{ key: 'key', value: 'of agents' }]);
+  t.throws(() => store.borrowPort(4711), { code: 'EBADF' });
+});

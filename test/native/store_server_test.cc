@@ -8,6 +8,7 @@
 #include <optional>
 #include <thread>
 
+#include "test/native/shouting.h"
 #include "test/native/store_harness.h"
 
 using namespace store_harness;
@@ -587,37 +588,6 @@ TEST("T-067 out of descriptors, connections are refused while others go on, and 
   fill.clear();
   CHECK(world.connect().ping());
 }
-
-namespace {
-
-/// `RG` and then lines, which come back in capitals. It hangs up on an empty one.
-class Shouting final : public Protocol {
- public:
-  Match match(std::string_view first) const override {
-    if (first[0] != 'R') return Match::No;
-    if (first.size() < 2) return Match::NeedMore;
-    return first[1] == 'G' ? Match::Yes : Match::No;
-  }
-  std::unique_ptr<Session> open(Peer& peer) override { return std::make_unique<Speaker>(peer); }
-
- private:
-  class Speaker final : public Session {
-   public:
-    explicit Speaker(Peer& peer) : peer_(peer) {}
-    Progress onInput(std::string_view input, const Turn&, Reply& reply) override {
-      const size_t end = input.find('\n');
-      if (end == std::string_view::npos) return {.hungry = true};
-      if (end == 0) peer_.close();
-      for (const char c : input.substr(0, end + 1)) reply.tail() += static_cast<char>(::toupper(c));
-      return {.consumed = end + 1};
-    }
-
-   private:
-    Peer& peer_;
-  };
-};
-
-}  // namespace
 
 TEST("another protocol is served on the same port, told by its first bytes") {
   ServerOptions options;

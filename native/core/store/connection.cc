@@ -28,7 +28,7 @@ constexpr std::chrono::microseconds kTime{250};
 }  // namespace
 
 Connection::Connection(Engine& engine, Served& served, Fd fd)
-    : engine_(engine), served_(served), fd_(std::move(fd)), events_(EPOLLIN) {}
+    : engine_(engine), served_(&served), fd_(std::move(fd)), events_(EPOLLIN) {}
 
 Connection::~Connection() {
   session_.reset();
@@ -94,7 +94,7 @@ void Connection::send(std::string_view bytes) {
     const ssize_t sent = write({&part, 1});
     // Broken, which no event tells of at shared memory.
     if (sent < 0 && errno != EAGAIN) return close();
-    served_.board->bytesOut += static_cast<size_t>(std::max<ssize_t>(sent, 0));
+    served_->board->bytesOut += static_cast<size_t>(std::max<ssize_t>(sent, 0));
     bytes.remove_prefix(static_cast<size_t>(std::max<ssize_t>(sent, 0)));
     if (bytes.empty()) return tell();
   }
@@ -144,7 +144,7 @@ bool Connection::receive(Turn turn) {
     return !unread_.empty();
   }
 
-  served_.board->bytesIn += static_cast<size_t>(size);
+  served_->board->bytesIn += static_cast<size_t>(size);
   engine_.loop().cancelTimer(std::exchange(quietTimer_, 0));
   const std::string_view input(buffer, static_cast<size_t>(size));
   if (!unserved_.empty()) {
@@ -179,7 +179,7 @@ bool Connection::serve(std::string_view input, Turn turn, size_t& consumed) {
   const Session::Progress progress = session_->onInput(input, limitsOf(turn), reply);
   consumed = progress.consumed;
   more_ = !progress.hungry && consumed < input.size();
-  if (served_.hasWork()) engine_.workSoon();
+  if (served_->hasWork()) engine_.workSoon();
 
   const bool alive = write(reply);
   if (progress.fault) return fault(*progress.fault);
@@ -198,8 +198,10 @@ void Connection::armQuietTimer(std::chrono::milliseconds quiet) {
 /// Finds whose connection this is. False: nobody's.
 bool Connection::choose(std::string_view input) {
   bool undecided = false;
-  for (const auto& protocol : served_.protocols) {
+  for (const auto& protocol : served_->protocols) {
     const auto match = protocol->match(input);
+    if (match == Protocol::Match::Yes && protocol.get() == served_->tcpStore && served_->loans > 0)
+      return chooseBorrower();
     if (match == Protocol::Match::Yes) {
       session_ = protocol->open(*this);
       return true;
@@ -209,8 +211,16 @@ bool Connection::choose(std::string_view input) {
   return undecided || fault("not a protocol that's served here");
 }
 
+/// A client of TCPStore at a port that's lent, or was. False: it was meant for a table that's gone.
+bool Connection::chooseBorrower() {
+  if (served_->borrower == nullptr || loan != served_->loans) return false;
+  engine_.hand(*this, *served_->borrower);
+  session_ = served_->tcpStore->open(*this);
+  return true;
+}
+
 bool Connection::fault(const std::string& what) {
-  served_.board->faults += 1;
+  served_->board->faults += 1;
   engine_.log("closed " + name() + ": " + what);
   return false;
 }
@@ -224,7 +234,7 @@ bool Connection::write(Reply& reply) {
     const ssize_t sent = write({parts, reply.gather(parts, kSentParts, kSentBytes)});
     alive = sent >= 0 || errno == EAGAIN;
     const size_t taken = static_cast<size_t>(std::max<ssize_t>(sent, 0));
-    served_.board->bytesOut += taken;
+    served_->board->bytesOut += taken;
     reply.drop(taken);
   }
   if (alive && !lost_ && !reply.empty())
@@ -241,7 +251,7 @@ bool Connection::flush() {
   const ssize_t sent = write({parts, unread_.gather(parts, kSentParts, kSentBytes)});
   if (sent < 0) return errno == EAGAIN || errno == EINTR;
   unread_.drop(static_cast<size_t>(sent));
-  served_.board->bytesOut += static_cast<size_t>(sent);
+  served_->board->bytesOut += static_cast<size_t>(sent);
   lastRead_ = engine_.loop().now();
   if (!unread_.empty()) return true;
   unread_ = {};

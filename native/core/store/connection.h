@@ -44,10 +44,13 @@ class Connection : public Loop::Watcher, public Peer {
   void send(std::string_view bytes) override;
   void close() override;
 
-  Served& served() { return served_; }
+  Served& served() { return *served_; }
+  /// As long as it has no session.
+  void serveAt(Served& served) { served_ = &served; }
 
   // The engine's bookkeeping.
   size_t place = 0;                                        // in Served::connections
+  uint32_t loan = 0;                                       // see Served::loans; 0: none
   std::optional<std::list<Connection*>::iterator> turn;    // in line for one, while it is
   std::optional<std::list<Connection*>::iterator> holder;  // among those that hold something
 
@@ -83,6 +86,7 @@ class Connection : public Loop::Watcher, public Peer {
   bool serveHeld(Turn turn);
   bool serve(std::string_view input, Turn turn, size_t& consumed);
   bool choose(std::string_view input);
+  bool chooseBorrower();
   bool write(Reply& reply);
   bool flush();
   bool lost();
@@ -95,7 +99,7 @@ class Connection : public Loop::Watcher, public Peer {
   void armQuietTimer(std::chrono::milliseconds quiet);
 
   Engine& engine_;
-  Served& served_;
+  Served* served_;
   const Fd fd_;
   std::unique_ptr<Session> session_;  // once the first bytes have told which
   Bytes unserved_;                    // an unfinished request, or requests of the next turn

@@ -1,5 +1,7 @@
 #include "core/store/engine.h"
 
+#include <errno.h>
+
 #include <utility>
 
 #include "core/store/connection.h"
@@ -50,19 +52,31 @@ Result<void> Engine::listen(Served& served, Fd fd) {
   return watched;
 }
 
-Result<void> Engine::open(uint32_t id, std::vector<Fd> listeners, Fd local,
-                          std::shared_ptr<Board> board, std::vector<ProtocolFactory> protocols) {
-  auto served = std::make_unique<Served>(*this, std::move(board), std::move(protocols));
-  for (Fd& fd : listeners) {
+Result<void> Engine::open(uint32_t id, Opening opening) {
+  const auto lender = served_.find(opening.lender);
+  if (opening.lender != 0 && lender == served_.end()) return Error{"bind", EBADF};
+  auto served =
+      std::make_unique<Served>(*this, std::move(opening.board), std::move(opening.protocols));
+  for (Fd& fd : opening.listeners) {
     if (auto listening = listen<TcpListener>(*served, std::move(fd)); !listening)
       return listening.error();
   }
-  if (local) {
-    if (auto listening = listen<LaneListener>(*served, std::move(local)); !listening)
+  if (opening.local) {
+    if (auto listening = listen<LaneListener>(*served, std::move(opening.local)); !listening)
       return listening.error();
   }
+  if (opening.lender != 0) lend(*lender->second, *served);
   served_.emplace(id, std::move(served));
   return {};
+}
+
+/// Who has connected before was meant for an earlier table, be it accepted or not.
+void Engine::lend(Served& lender, Served& borrower) {
+  if (lender.borrower) lender.borrower->lender = nullptr;
+  lender.borrower = &borrower;
+  borrower.lender = &lender;
+  lender.loans++;
+  for (const auto& listener : lender.listeners) listener->noteLoan();
 }
 
 void Engine::reset(uint32_t id) {
@@ -75,6 +89,13 @@ void Engine::reset(uint32_t id) {
   served.listeners = std::move(old->listeners);
   // Those in the backlog were meant for the table that's gone.
   for (const auto& listener : served.listeners) listener->serveInstead(served);
+  served.loans = old->loans;
+  served.borrower = std::exchange(old->borrower, nullptr);
+  if (served.borrower) served.borrower->lender = &served;
+  if (Served* const lender = std::exchange(old->lender, nullptr)) {
+    lender->borrower = nullptr;
+    lend(*lender, served);
+  }
   retire(std::move(old));
 }
 
@@ -84,6 +105,8 @@ void Engine::close(uint32_t id) {
   auto old = std::move(found->second);
   served_.erase(found);
   old->listeners.clear();
+  if (old->borrower) std::exchange(old->borrower, nullptr)->lender = nullptr;
+  if (old->lender) std::exchange(old->lender, nullptr)->borrower = nullptr;
   retire(std::move(old));
 }
 
@@ -149,27 +172,44 @@ Result<Mirror*> Engine::mirrorOf(Served& served) {
 }
 
 void Engine::admit(Served& served, std::unique_ptr<Connection> connection) {
-  served.board->accepted += 1;
   const auto watched = connection->watch();
-  if (!watched) return;  // the kernel's limit of watches; the client sees a closed connection
+  if (!watched) {
+    served.board->accepted += 1;
+    return;  // the kernel's limit of watches; the client sees a closed connection
+  }
+  keep(served, std::move(connection));
+}
+
+void Engine::keep(Served& served, std::unique_ptr<Connection> connection) {
+  served.board->accepted += 1;
   connection->place = served.connections.size();
   served.connections.push_back(std::move(connection));
   served.board->clients = served.connections.size();
 }
 
 void Engine::drop(Connection& connection) {
+  // Out of the list before it's destroyed, which may send to others, but drops none.
+  takeOut(connection).reset();
+}
+
+void Engine::hand(Connection& connection, Served& to) {
+  auto handed = takeOut(connection);
+  handed->serveAt(to);
+  keep(to, std::move(handed));
+}
+
+std::unique_ptr<Connection> Engine::takeOut(Connection& connection) {
   Served& served = connection.served();
   auto& connections = served.connections;
   const size_t place = connection.place;
-  // Out of the list before it's destroyed, which may send to others, but drops none.
   auto gone = std::move(connections[place]);
   if (place + 1 < connections.size()) {
     connections[place] = std::move(connections.back());
     connections[place]->place = place;
   }
   connections.pop_back();
-  gone.reset();
   served.board->clients = connections.size();
+  return gone;
 }
 
 void Engine::runSoon(Connection& connection) {

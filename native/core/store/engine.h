@@ -24,6 +24,8 @@ class Listener;
 constexpr size_t kTurnBytes = 64 << 10;
 
 /// A table with its ports. Owner: Engine.
+///
+/// Invariant: `lender` and `borrower` name each other, and both are being served.
 struct Served {
   Served(Engine& engine, std::shared_ptr<Board> board, std::vector<ProtocolFactory> own);
   ~Served();
@@ -31,6 +33,9 @@ struct Served {
   bool hasWork() const { return table.hasWork() || table.hasGarbage(); }
 
   std::shared_ptr<Board> board;
+  Served* lender = nullptr;    // whose port is this one's
+  Served* borrower = nullptr;  // who has this one's port
+  uint32_t loans = 0;          // how often the port was lent
   Table table;
   std::unique_ptr<Mirror> mirror;  // once a lane was asked for; the table tells it
   uint32_t notice = 0;
@@ -65,9 +70,15 @@ class Engine {
   Loop& loop() { return *loop_; }
   const ServerOptions& options() const { return options_; }
 
-  /// `local`: for lanes, if there are to be any.
-  Result<void> open(uint32_t id, std::vector<Fd> listeners, Fd local, std::shared_ptr<Board> board,
-                    std::vector<ProtocolFactory> protocols);
+  /// What a table is opened with.
+  struct Opening {
+    std::vector<Fd> listeners;
+    Fd local;  // for lanes, if there are to be any
+    std::shared_ptr<Board> board;
+    std::vector<ProtocolFactory> protocols;
+    uint32_t lender = 0;  // whose port it borrows, if any's
+  };
+  Result<void> open(uint32_t id, Opening opening);
   void reset(uint32_t id);
   void close(uint32_t id);
   void setNotice(uint32_t id, uint32_t notice);
@@ -83,6 +94,8 @@ class Engine {
   Result<Mirror*> mirrorOf(Served& served);
   void admit(Served& served, std::unique_ptr<Connection> connection);
   void drop(Connection& connection);
+  /// Has a connection that nobody has been told of belong to another table.
+  void hand(Connection& connection, Served& to);
   /// A turn of its own, in line.
   void runSoon(Connection& connection);
   void cancelTurn(Connection& connection);
@@ -97,7 +110,10 @@ class Engine {
  private:
   template <typename L>
   Result<void> listen(Served& served, Fd fd);
+  void lend(Served& lender, Served& borrower);
   void retire(std::unique_ptr<Served> served);
+  void keep(Served& served, std::unique_ptr<Connection> connection);
+  std::unique_ptr<Connection> takeOut(Connection& connection);
   bool dismantleOne();
   void postRound();
   void runRound();

@@ -40,7 +40,7 @@ Result<LocalSocket> listenLocally() {
   return local;
 }
 
-void LaneListener::take(Fd fd, const SocketAddress&) {
+void LaneListener::take(Fd fd, const SocketAddress&, bool) {
   const auto refuse = [&](const std::string& why) {
     served().board->refused += 1;
     engine().log("no shared memory for " + why);

@@ -21,7 +21,7 @@ class LaneListener final : public Listener {
   using Listener::Listener;
 
  private:
-  void take(Fd fd, const SocketAddress& address) override;
+  void take(Fd fd, const SocketAddress& address, bool isEarly) override;
 };
 
 }  // namespace regroup::store

@@ -76,6 +76,8 @@ bool Listener::accept() {
   socklen_t size = sizeof address;
   Fd fd(::accept4(fd_.get(), &address.any, &size, SOCK_NONBLOCK | SOCK_CLOEXEC));
   if (!fd) return onError(errno);
+  const bool isEarly = early_ > 0;
+  early_ -= isEarly;
   if (stale_ > 0) {
     stale_--;
     return true;
@@ -89,7 +91,7 @@ bool Listener::accept() {
                 std::to_string(limit.rlim_cur) + " are kept for workers" + hardLimit(limit));
     return true;
   }
-  take(std::move(fd), address);
+  take(std::move(fd), address, isEarly);
   return true;
 }
 
@@ -98,6 +100,7 @@ bool Listener::onError(int error) {
   switch (error) {
     case EAGAIN:
       stale_ = 0;
+      early_ = 0;
       return false;
     case EMFILE:
     case ENFILE:
@@ -160,6 +163,7 @@ bool Listener::refuse(int error) {
   const bool nobody = !done && errno == EAGAIN;
   if (done) served_->board->refused += 1;
   stale_ -= done && stale_ > 0;
+  early_ -= done && early_ > 0;
   refused.reset();
   restoreSpare();
   if (nobody) return false;
@@ -184,10 +188,16 @@ void Listener::rest() {
   });
 }
 
-void TcpListener::take(Fd fd, const SocketAddress& address) {
+void TcpListener::take(Fd fd, const SocketAddress& address, bool isEarly) {
   inherit(fd);
-  engine().admit(served(), std::make_unique<TcpConnection>(engine(), served(), std::move(fd),
-                                                           PeerName(address)));
+  auto connection =
+      std::make_unique<TcpConnection>(engine(), served(), std::move(fd), PeerName(address));
+  connection->loan = isEarly ? 0 : served().loans;
+  engine().admit(served(), std::move(connection));
+}
+
+void TcpListener::noteLoan() {
+  setEarly(dropBacklog());
 }
 
 /// However many more come meanwhile.

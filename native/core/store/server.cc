@@ -100,13 +100,25 @@ Result<TableAddress> StoreServer::adoptTable(int fd, uint16_t port,
   return serve(*std::move(bound), std::move(protocols));
 }
 
-Result<TableAddress> StoreServer::serve(Bound bound, std::vector<ProtocolFactory> protocols) {
+Result<TableAddress> StoreServer::borrowPort(uint32_t lender) {
+  Bound bound{{}, 0};
+  {
+    const std::lock_guard lock(callMutex_);
+    const auto found = tables_.find(lender);
+    if (found == tables_.end()) return Error{"bind", EBADF};
+    bound.port = found->second.port;
+  }
+  return serve(std::move(bound), {}, lender);
+}
+
+Result<TableAddress> StoreServer::serve(Bound bound, std::vector<ProtocolFactory> protocols,
+                                        uint32_t lender) {
   LocalSocket local;
   if (shared_->options.sharedMemory.offered) {
     // Fallback: a filter forbids Unix sockets. TCP does all that they do.
     if (auto listening = listenLocally()) local = *std::move(listening);
   }
-  if (bound.fds.empty() && !local.fd) return Error{"bind", EINVAL};
+  if (bound.fds.empty() && !local.fd && lender == 0) return Error{"bind", EINVAL};
 
   const auto board = std::make_shared<Board>();
   TableAddress address{0, bound.port, local.name};
@@ -114,27 +126,24 @@ Result<TableAddress> StoreServer::serve(Bound bound, std::vector<ProtocolFactory
     const std::lock_guard lock(callMutex_);
     if (closed_) return Error{"listen", EBADF};
     address.table = nextTable_++;
-    boards_.emplace(address.table, board);
+    tables_.emplace(address.table, Opened{board, bound.port});
   }
   struct Opening {
-    Bound bound;
-    LocalSocket local;
-    std::vector<ProtocolFactory> protocols;
+    Engine::Opening with;
     Result<void> opened;
   };
   // Of both threads: whoever waits may be gone when it's done.
-  const auto opening = std::make_shared<Opening>(
-      Opening{std::move(bound), std::move(local), std::move(protocols), {}});
+  const auto opening = std::make_shared<Opening>(Opening{
+      {std::move(bound.fds), std::move(local.fd), board, std::move(protocols), lender}, {}});
   // The sockets listen already. Who connects meanwhile is accepted when the thread gets there.
-  const bool done = call([opening, board, id = address.table](Engine& engine) {
-    opening->opened = engine.open(id, std::move(opening->bound.fds), std::move(opening->local.fd),
-                                  board, std::move(opening->protocols));
+  const bool done = call([opening, id = address.table](Engine& engine) {
+    opening->opened = engine.open(id, std::move(opening->with));
     if (!opening->opened)
       engine.log("can't serve: errno " + std::to_string(opening->opened.error().code));
   });
   if (done && !opening->opened) {
     const std::lock_guard lock(callMutex_);
-    boards_.erase(address.table);
+    tables_.erase(address.table);
     return opening->opened.error();
   }
   return address;
@@ -142,8 +151,8 @@ Result<TableAddress> StoreServer::serve(Bound bound, std::vector<ProtocolFactory
 
 std::shared_ptr<Board> StoreServer::boardOf(uint32_t table) {
   const std::lock_guard lock(callMutex_);
-  const auto found = boards_.find(table);
-  return found == boards_.end() ? nullptr : found->second;
+  const auto found = tables_.find(table);
+  return found == tables_.end() ? nullptr : found->second.board;
 }
 
 void StoreServer::resetTable(uint32_t table) {
@@ -154,7 +163,7 @@ void StoreServer::resetTable(uint32_t table) {
 void StoreServer::closeTable(uint32_t table) {
   {
     const std::lock_guard lock(callMutex_);
-    boards_.erase(table);
+    tables_.erase(table);
   }
   post([table](Engine& engine) { engine.close(table); });
 }
@@ -184,7 +193,7 @@ void StoreServer::close() {
     if (closed_) return;
     closed_ = true;
     shared_->engine->loop().stop();
-    boards_.clear();
+    tables_.clear();
   }
   (void)shared_->ended.wait(kPatience);
 }

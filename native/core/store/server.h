@@ -139,6 +139,14 @@ class StoreServer {
   /// Serves at a socket that's bound already, see adoptListener().
   Result<TableAddress> adoptTable(int fd, uint16_t port,
                                   std::vector<ProtocolFactory> protocols = {});
+  /// Opens a table that borrows another one's port, until either is closed or the next one borrows
+  /// it: TCPStore's clients that connect from now on are this table's. Those of the lender's own
+  /// protocols stay where they are. TCPStore's clients that have connected before and are in no
+  /// table yet were meant for an earlier one, and are closed, as they are once nobody borrows the
+  /// port any more. Waits as openTable does.
+  ///
+  /// @returns EBADF: there's no such table
+  Result<TableAddress> borrowPort(uint32_t lender);
   /// Empties the table and drops its connections, those not yet accepted too; the port stays.
   void resetTable(uint32_t table);
   /// Unknown tables: nothing. Doesn't wait.
@@ -162,14 +170,19 @@ class StoreServer {
   struct Shared;
 
   StoreServer(std::shared_ptr<Shared> shared, Thread thread);
-  Result<TableAddress> serve(Bound bound, std::vector<ProtocolFactory> protocols);
+  Result<TableAddress> serve(Bound bound, std::vector<ProtocolFactory> protocols,
+                             uint32_t lender = 0);
   std::shared_ptr<Board> boardOf(uint32_t table);
   void post(std::function<void(Engine&)> task);
   bool call(std::function<void(Engine&)> task);
 
   const std::shared_ptr<Shared> shared_;
   std::mutex callMutex_;  // guards the fields below
-  std::map<uint32_t, std::shared_ptr<Board>> boards_;
+  struct Opened {
+    std::shared_ptr<Board> board;
+    uint16_t port;
+  };
+  std::map<uint32_t, Opened> tables_;
   bool closed_ = false;
   uint32_t nextTable_ = 1;
   Thread thread_;
