@@ -1,5 +1,5 @@
 import type { GpuHolder } from './events/gpus.js';
-import type { NodesEvent, NodesWait } from './events/nodes.js';
+import type { NodesEvent } from './events/nodes.js';
 import type { HookName } from './options/hooks.js';
 import type { SchedulerSource } from './options/scheduler/allotment.js';
 
@@ -220,9 +220,8 @@ export type AgentEvent =
       readonly failures: readonly WorkerFailure[];
       readonly atMs: number;
     }
+  /** With several nodes: what they tell of each other, and what this one waits for and can't reach of others. */
   | NodesEvent
-  /** With several nodes: what this node has waited for, from a second on; again for what changes of it, ever more seldom. */
-  | ({ readonly event: 'waiting-for-nodes'; readonly atMs: number } & NodesWait)
   /** Options about nodes are from a scheduler's variables. The first event of a run. */
   | ({ readonly event: 'scheduler-read'; readonly atMs: number } & SchedulerSource)
   /** A hang rule has found a worker. Told again only after the worker has moved. */

@@ -42,9 +42,10 @@ export interface Core {
    * The store of a round. A fixed port's table is opened once, and serves every round. Where rank 0 serves it, its
    * port is chosen and left free.
    *
+   * @param isShared whether it's at the port that `serve` has opened. @default false
    * @throws ERR_PORT
    */
-  openTable(round: number): MasterStore;
+  openTable(round: number, isShared?: boolean): MasterStore;
   /** The table of a round that another node serves: for heartbeats and notices only. */
   openLocalTable(round: number): MasterStore;
   /** Serves what the agents of a job share. @throws ERR_PORT */
@@ -103,6 +104,8 @@ export function startCore(
   const isFixed = job.agentStore && masterPort !== 0 && settings.maxNodes === 1;
   const sharedMemory = !disable.includes('shared-memory');
   let store: NativeStore | undefined;
+  /** Where agents meet, if we serve it. */
+  let meeting: NativeStoreAddress | undefined;
   let used = false;
   let console: Console | undefined;
   killAtExit(supervisor);
@@ -123,18 +126,24 @@ export function startCore(
 
   return {
     supervisor,
-    openTable(round) {
+    openTable(round, isShared = false) {
       if (!job.agentStore) {
         return { ...openLocalTable(round), port: freePort(masterAddr, port) };
       }
       const key = isFixed ? 0 : round;
-      const table = tables.get(key) ?? openTable(startStore(), hosts, masterAddr, port);
+      const lender = isShared ? meeting : undefined;
+      const open = () =>
+        lender === undefined
+          ? openTable(startStore(), hosts, masterAddr, port)
+          : startStore().borrowPort(lender.table);
+      const table = tables.get(key) ?? open();
       tables.set(key, table);
       return table;
     },
     openLocalTable,
     serve(port) {
-      openTable(startStore(), hosts, settings.rdzvEndpoint ?? '', port, { coordination: true });
+      const serves = { coordination: true };
+      meeting = openTable(startStore(), hosts, settings.rdzvEndpoint ?? '', port, serves);
     },
     setFence: atMs => supervisor.setFence(atMs),
     keepLease(options, told) {

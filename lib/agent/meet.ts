@@ -61,7 +61,7 @@ export async function meet(
   };
   try {
     const coordination = await reach(host, port, limit, takeOver);
-    const { local } = coordination.ends();
+    const { local, remote } = coordination.ends();
     const clues = { local, interfaces, endpointIsLoopback: isLoopback(host) };
     const address = await findOwnAddress(coordination, settings, clues);
     // The name may lead to another machine by then.
@@ -76,6 +76,7 @@ export async function meet(
       get isHost() {
         return isServed;
       },
+      isHere: isServed && isOwn(remote, interfaces),
       keep,
       ...kept,
     };
@@ -84,6 +85,13 @@ export async function meet(
     if (isOptions || (!late.aborted && !(error instanceof CoordinationError))) throw error;
     throw launchError('ERR_RENDEZVOUS', [unreached(settings, host, port, error)], error);
   }
+}
+
+/** Whether an address is this machine's. */
+function isOwn(address: string, interfaces: ReturnType<typeof networkInterfaces>): boolean {
+  const [bare] = address.split('%');
+  const own = Object.values(interfaces).flatMap(each => each ?? []);
+  return isLoopback(address) || own.some(each => each.address === bare);
 }
 
 /** Another agent on this node may serve it already, unless it's said to be this one's. */

@@ -6,9 +6,11 @@ import { createAlone } from '../rendezvous/alone.js';
 import { tableVersion } from '../rendezvous/job/shared.js';
 import type { ParticipantState } from '../rendezvous/job/state.js';
 import { fencePart } from '../rendezvous/membership.js';
+import type { Met } from '../rendezvous/met.js';
 import type { Rendezvous, RendezvousEvent } from '../rendezvous/rendezvous.js';
 import { createTogether, type Together } from '../rendezvous/together.js';
 import { failedElsewhere } from '../rendezvous/told/elsewhere.js';
+import { targetsOf } from '../rendezvous/told/targets.js';
 import { waitOf } from '../rendezvous/told/wait.js';
 import { createWaits } from '../rendezvous/told/waits.js';
 import { everyHost, type Hosts, numericHosts } from '../store/master-hosts.js';
@@ -18,6 +20,7 @@ import { randomName } from '../util/random.js';
 import type { Job } from '../workers/job.js';
 import type { Core } from './core.js';
 import { createGivenRank } from './given-rank.js';
+import { createTrials } from './trials.js';
 
 /** Where this node serves stores; absent: at a name that must be looked up. */
 export function servedHosts(settings: Settings): Hosts | undefined {
@@ -79,6 +82,9 @@ function together(job: Job, { core, happen, tell, nowMs }: NodeSurroundings): To
   const { joinTimeoutMs, lastCallMs, rdzvEndpoint: endpoint = '' } = settings;
   const waits = createWaits(wait => tell({ event: 'waiting-for-nodes', ...wait, atMs: nowMs() }));
   let isServerGone = false;
+  let known: ParticipantState | undefined;
+  let isHere = false;
+  const trials = createTrials({ here: () => known?.self.node ?? name, tell, nowMs });
   let lastFailed = -1;
   const tellFailure = (state: ParticipantState): void => {
     const failed = failedElsewhere(state);
@@ -93,21 +99,35 @@ function together(job: Job, { core, happen, tell, nowMs }: NodeSurroundings): To
     // It needs sockets, which one node doesn't.
     async meet() {
       waits.now({ waitsFor: 'endpoint', endpoint, limitMs: joinTimeoutMs });
-      if (settings.rdzvBackend === 'etcd') {
-        const { meetAtEtcd } = await import('./meet-etcd.js');
-        return meetAtEtcd(settings, closing.signal);
-      }
-      const { meet } = await import('./meet.js');
-      closing.signal.throwIfAborted();
-      return meet(settings, endpointOf(settings), core(), closing.signal);
+      const met = await meetThere(settings, core, closing.signal);
+      isHere = met.isHere === true;
+      // Others could find it only beyond the range.
+      if (settings.portRange !== undefined) return met;
+      const { openDoor } = await import('./door.js');
+      const host = isLoopback(met.address) ? met.address : undefined;
+      const doorPort = await openDoor(host, closing.signal);
+      return doorPort === undefined ? met : { ...met, doorPort };
     },
-    openStore: round => core().openTable(round).port,
+    openStore(round) {
+      // As with torchrun, whose workers have what agents were given with that backend, and a port of their own with others.
+      const isShared = settings.rdzvBackend === 'static' && isHere;
+      const { port } = core().openTable(round, isShared);
+      return isShared ? { host: endpointOf(settings).host, port } : { port };
+    },
     closeStore: round => core().closeTable(round),
     setFence: atMs => core().setFence(atMs),
     bootMs: () => native().boottimeMs(),
     nowMs,
-    tell: happen,
+    tell(event) {
+      if (event.event !== 'round-formed') trials.end();
+      else
+        void trials.begin(event.round, () =>
+          known === undefined ? [] : targetsOf(known, event, job.agentStore),
+        );
+      happen(event);
+    },
     stepped(state) {
+      known = state;
       if (options.ranksAreGiven) givenRank.look(state);
       tellFailure(state);
       waits.now(waitOf(state, { endpoint, joinTimeoutMs, lastCallMs, endsMs: options.endsMs }));
@@ -132,11 +152,23 @@ function together(job: Job, { core, happen, tell, nowMs }: NodeSurroundings): To
     ...rendezvous,
     close() {
       closing.abort();
+      trials.end();
       waits.close();
       givenRank.close();
       return rendezvous.close();
     },
   };
+}
+
+/** Reaches what agents meet at, as `meet` and `meetAtEtcd`. */
+async function meetThere(settings: Settings, core: () => Core, signal: AbortSignal): Promise<Met> {
+  if (settings.rdzvBackend === 'etcd') {
+    const { meetAtEtcd } = await import('./meet-etcd.js');
+    return meetAtEtcd(settings, signal);
+  }
+  const { meet } = await import('./meet.js');
+  signal.throwIfAborted();
+  return meet(settings, endpointOf(settings), core(), signal);
 }
 
 /** Where the server is that one of a job's nodes has. */

@@ -29,7 +29,7 @@ export type NodesWait =
       readonly limitMs?: number;
     };
 
-/** What several nodes tell of each other. */
+/** What several nodes tell of each other, and what one waits for and can't reach of others. */
 export type NodesEvent =
   /** With several nodes: a round is over for what has happened on others, or because of one that has come. */
   | {
@@ -60,4 +60,30 @@ export type NodesEvent =
       readonly limitMs: number;
       readonly atMs: number;
     }
-  | { readonly event: 'server-back'; readonly endpoint: string; readonly atMs: number };
+  | { readonly event: 'server-back'; readonly endpoint: string; readonly atMs: number }
+  /** What this node has waited for, from a second on; again for what changes of it, ever more seldom. */
+  | ({ readonly event: 'waiting-for-nodes'; readonly atMs: number } & NodesWait)
+  | UnreachableEvent;
+
+/** What a node can't reach of another one, as it was tried beside a round. Nothing follows from it. */
+export type UnreachableEvent =
+  /** The workers' store has not answered: workers here may wait for it in vain. */
+  | ({ readonly event: 'store-unreachable' } & Unreachable)
+  /** The node that follows in the order of ranks has not let this one connect to it. */
+  | ({ readonly event: 'node-unreachable' } & Unreachable);
+
+/** Nodes are given as `NAME (ADDRESS)`. */
+interface Unreachable {
+  readonly round: number;
+  /** HOST:PORT; of the store, MASTER_ADDR and MASTER_PORT of the workers. */
+  readonly address: string;
+  /** This node. */
+  readonly here: string;
+  /** The other one. */
+  readonly there: string;
+  /** `ECONNREFUSED`, `it does not answer`. */
+  readonly reason: string;
+  /** How long it was tried for. */
+  readonly limitMs: number;
+  readonly atMs: number;
+}

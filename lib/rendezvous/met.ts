@@ -6,8 +6,12 @@ export interface Met {
   readonly coordination: Coordination;
   /** Address that other nodes reach this one at. */
   readonly address: string;
+  /** Where they try whether they do. */
+  readonly doorPort?: number;
   /** Whether the engine ends with this process. */
   readonly isHost: boolean;
+  /** Whether it's this process's own, and was reached at an address of this machine. @default false */
+  readonly isHere?: boolean;
   /** See MembershipOptions. */
   readonly keep?: MembershipOptions['around']['keep'];
   /** How long healthy workers run on when the engine's process has ended; absent: no longer than the fence allows. */

@@ -20,6 +20,9 @@ export interface Stores {
   endBefore(round: number): void;
 }
 
+/** Where a store is opened. `host`: @default this node's address */
+export type StoresAt = Omit<StoreAddress, 'host'> & Partial<StoreAddress>;
+
 export interface StoresSurroundings {
   readonly coordination: Coordination;
   readonly prefix: string;
@@ -27,7 +30,7 @@ export interface StoresSurroundings {
   readonly address: string;
   lease(): Lease | undefined;
   /** @throws ERR_PORT */
-  open(round: number): number;
+  open(round: number): StoresAt;
   close(round: number): void;
   /** The others can't be told. */
   failed(error: unknown): void;
@@ -59,7 +62,7 @@ export function createStores(around: StoresSurroundings): Stores {
 
   return {
     serve(round) {
-      const address = { host, port: around.open(round) };
+      const address = { host, ...around.open(round) };
       served.set(round, address);
       void publish(round, address);
     },

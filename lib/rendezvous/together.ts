@@ -15,7 +15,7 @@ import { keepMembership, type Membership } from './membership.js';
 import type { Met } from './met.js';
 import { withPatience } from './patience.js';
 import type { Rendezvous, RendezvousEvent } from './rendezvous.js';
-import { createStores, type Stores } from './stores.js';
+import { createStores, type Stores, type StoresAt } from './stores.js';
 import { followTable, leaveNothing, prefixOf, type Table } from './table.js';
 import { nodeOf } from './told/elsewhere.js';
 import { breakReasons, lastVerdictOf, restartOf } from './told/verdicts.js';
@@ -50,8 +50,8 @@ export interface TogetherOptions extends LeaderOptions {
 export interface TogetherSurroundings {
   /** Reaches the engine, which may be this process's own. Rejects with what the user is told. */
   meet(): Promise<Met>;
-  /** Serves a round's store. @throws ERR_PORT */
-  openStore(round: number): number;
+  /** Serves a round's store; `host` where it isn't at this node's address. @throws ERR_PORT */
+  openStore(round: number): StoresAt;
   closeStore(round: number): void;
   setFence(atBootMs: number | undefined): void;
   bootMs(): number;
@@ -110,7 +110,7 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
       const { address } = found;
       const coordination = withPatience(found.coordination, around.nowMs);
       met = { ...found, coordination };
-      state = beginningOf(options, address);
+      state = beginningOf(options, found);
       const lease = (): Lease | undefined => membership?.lease();
       writer = createWriter({
         coordination,

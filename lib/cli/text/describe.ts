@@ -1,3 +1,4 @@
+import type { UnreachableEvent } from '../../events/nodes.js';
 import type { AgentEvent, GpuHolder, LeftProcess, RunResult } from '../../events.js';
 import { duration } from '../../util/duration.js';
 import { unreachable } from '../../util/unreachable.js';
@@ -68,6 +69,17 @@ export function describeBreak({ round, because, nodes }: Event<'round-broken'>):
     growth: `${who} came`,
   }[because];
   return `round ${round} is over: ${what}`;
+}
+
+/** What this node can't reach of another one, and what to try. */
+export function describeUnreachable(event: UnreachableEvent): string {
+  const { round, address, here, there, reason, limitMs } = event;
+  const where = `${address} on ${there}, tried for ${duration(limitMs)}: ${reason}`;
+  const what =
+    event.event === 'store-unreachable'
+      ? `${here} can't reach the store of round ${round}'s workers, ${where}. Workers here will wait for it. Let that port pass the firewall between the two (--port-range=FIRST-LAST has it within a range)`
+      : `${here} can't connect to ${where}. Workers that connect to each other, as those of NCCL and gloo do, may hang. Let all ports that the kernel chooses (net.ipv4.ip_local_port_range) pass the firewall between the two`;
+  return `${what}; where it's another address that others reach that node at, start it with --interface or --local-addr`;
 }
 
 /** Why a node takes no part for a while. */

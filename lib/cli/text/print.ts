@@ -20,6 +20,7 @@ import {
   describeServer,
   describeStuck,
   describeTrouble,
+  describeUnreachable,
   describeWait,
   type Event,
   outlook,
@@ -279,6 +280,10 @@ export function createPrinter(options: PrinterOptions): Printer {
         break;
       case 'round-broken':
         say(describeBreak(event));
+        break;
+      case 'store-unreachable':
+      case 'node-unreachable':
+        log('WARNING', describeUnreachable(event));
         break;
       case 'node-left-out':
         log('WARNING', describeLeftOut(event));

@@ -57,6 +57,8 @@ export interface Member {
   readonly group?: string;
   /** Its place in the first order, where the user or the scheduler gave one. */
   readonly hint?: number;
+  /** Where others try whether they can connect to its node. */
+  readonly door?: StoreAddress;
   readonly state: MemberState;
   /** What it knows of the last round, where that's lost with its table. */
   readonly past?: Past;

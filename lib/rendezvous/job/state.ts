@@ -86,13 +86,14 @@ export function beginningOf(
     readonly nodeGroup?: string;
     readonly localWorldSize: number;
   },
-  address: string,
+  { address, doorPort }: { readonly address: string; readonly doorPort?: number },
 ): ParticipantState {
   const { agent, hostname, nodeRank, nodeGroup, localWorldSize } = options;
   const hint = nodeRank === undefined ? {} : { hint: nodeRank };
   const group = nodeGroup === undefined ? {} : { group: nodeGroup };
+  const door = doorPort === undefined ? {} : { door: { host: address, port: doorPort } };
   const node = `${hostname} (${address})`;
-  return initialParticipant({ agent, node, localWorldSize, ...group, ...hint }, options);
+  return initialParticipant({ agent, node, localWorldSize, ...group, ...hint, ...door }, options);
 }
 
 /** The round that an agent's workers may be in. */

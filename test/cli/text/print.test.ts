@@ -281,6 +281,32 @@ t.test('the rarer events are one line each', t => {
       `W${log}n1 (10.0.0.1) was the root cause of 3 failures within 10 min 00 s: it's left out for 10 min 00 s, where the others are enough (--strikes)\n`,
     ],
     [
+      {
+        event: 'store-unreachable',
+        round: 3,
+        address: '10.0.0.1:29400',
+        here: 'n2 (10.0.0.2)',
+        there: 'n1 (10.0.0.1)',
+        reason: 'ECONNREFUSED',
+        limitMs: 5_000,
+        atMs: 0,
+      },
+      `W${log}n2 (10.0.0.2) can't reach the store of round 3's workers, 10.0.0.1:29400 on n1 (10.0.0.1), tried for 5.0 s: ECONNREFUSED. Workers here will wait for it. Let that port pass the firewall between the two (--port-range=FIRST-LAST has it within a range); where it's another address that others reach that node at, start it with --interface or --local-addr\n`,
+    ],
+    [
+      {
+        event: 'node-unreachable',
+        round: 3,
+        address: '[fd00::1]:41235',
+        here: 'n2 (fd00::2)',
+        there: 'n1 (fd00::1)',
+        reason: 'it does not answer',
+        limitMs: 5_000,
+        atMs: 0,
+      },
+      `W${log}n2 (fd00::2) can't connect to [fd00::1]:41235 on n1 (fd00::1), tried for 5.0 s: it does not answer. Workers that connect to each other, as those of NCCL and gloo do, may hang. Let all ports that the kernel chooses (net.ipv4.ip_local_port_range) pass the firewall between the two; where it's another address that others reach that node at, start it with --interface or --local-addr\n`,
+    ],
+    [
       { event: 'error-file-trouble', reason: 'Unable to write error to file. EACCES', atMs: 0 },
       `W${log}Unable to write error to file. EACCES\n`,
     ],
