@@ -120,7 +120,7 @@ export function buildSanitized() {
   return buildSmokeAddon();
 }
 
-/** The addon with ASan and UBSan in it, around the core of build/asan. Gives the environment that makes Node load it. */
+/** The addon with ASan and UBSan in it. Gives the environment that makes Node load it. */
 function buildSmokeAddon() {
   const out = join(root, 'build/asan-addon');
   say('building the addon with ASan and UBSan');
@@ -130,7 +130,6 @@ function buildSmokeAddon() {
     '--directory=native',
     `--out=${out}`,
     `--CDREGROUP_SANITIZE=${asan}`,
-    `--CDREGROUP_CORE=${join(root, 'build/asan/libregroup_core.a')}`,
     '--parallel=2',
   ]);
   const built = filesBelow(out).find(path => path.endsWith('/regroup.node'));
