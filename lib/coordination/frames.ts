@@ -10,7 +10,9 @@ export const version = 1;
 /** Of a request, with its head. */
 export const maxRequestBytes = 4 * 2 ** 20;
 /** Of an answer: the server divides what it tells, and refuses what would be larger. */
-const maxAnswerBytes = 64 * 2 ** 20;
+export const maxAnswerBytes = 64 * 2 ** 20;
+/** Of an answer of whoever isn't known to be our server yet. */
+export const maxGreetingBytes = 1024;
 export const lengthBytes = 4;
 const headBytes = 9;
 
@@ -35,7 +37,8 @@ export type FrameRequest =
   | { readonly ask: 'renew' | 'revoke'; readonly lease: string }
   | { readonly ask: 'watch'; readonly prefix: string; readonly from: Revision }
   | { readonly ask: 'unwatch'; readonly watch: number }
-  | { readonly ask: 'goodbye' };
+  | { readonly ask: 'goodbye' }
+  | { readonly ask: 'proof'; readonly nonce: Buffer; readonly proof: Buffer };
 
 export type FrameAnswer =
   | {
@@ -44,6 +47,8 @@ export type FrameAnswer =
       readonly incarnation: string;
       /** What the server is reached at, as itself sees it: HOST:PORT. Empty: it didn't say. */
       readonly address: string;
+      /** It takes nothing before a proof of the job's token, for which this is its part. */
+      readonly nonce?: Buffer;
     }
   | { readonly type: 'entries'; readonly revision: Revision; readonly entries: readonly Entry[] }
   | {
@@ -54,10 +59,19 @@ export type FrameAnswer =
     }
   | { readonly type: 'leased'; readonly lease: string; readonly ttlMs: number }
   | { readonly type: 'ok' }
+  | { readonly type: 'proved'; readonly proof: Buffer }
   | { readonly type: 'changed'; readonly events: readonly WatchEvent[] }
   | { readonly type: 'refused'; readonly why: Why };
 
-const whys = ['lease-lost', 'full', 'too-large', 'twice', 'compacted', 'taken'] as const;
+const whys = [
+  'lease-lost',
+  'full',
+  'too-large',
+  'twice',
+  'compacted',
+  'taken',
+  'wrong-token',
+] as const;
 export type Why = (typeof whys)[number];
 
 /** The peer doesn't speak the protocol. */
@@ -75,6 +89,7 @@ const types: Readonly<Record<FrameRequest['ask'], number>> = {
   watch: 7,
   unwatch: 8,
   goodbye: 9,
+  proof: 10,
 };
 
 /** @param id of the request, below 2^32: its answer has the same */
@@ -112,6 +127,8 @@ function bodyOf(request: FrameRequest): readonly Buffer[] {
       return [u32(request.watch)];
     case 'goodbye':
       return [];
+    case 'proof':
+      return [u32(request.nonce.length), request.nonce, u32(request.proof.length), request.proof];
   }
 }
 
@@ -164,10 +181,10 @@ export function strangerOf(start: Buffer): 'HTTP' | 'TLS' | undefined {
   return start[0] === 0x15 && start[1] === 0x03 && start[3] === 0 ? 'TLS' : undefined;
 }
 
-/** How many bytes a frame has behind its length. @throws MalformedFrame */
-export function bytesAfter(length: Buffer): number {
+/** How many bytes a frame has behind its length. @throws MalformedFrame if that's more than `most` */
+export function bytesAfter(length: Buffer, most = maxAnswerBytes): number {
   const bytes = length.readUInt32LE(0);
-  if (bytes < headBytes - lengthBytes || bytes > maxAnswerBytes) {
+  if (bytes < headBytes - lengthBytes || bytes > most) {
     throw new MalformedFrame(`a frame of ${bytes} bytes`);
   }
   return bytes;
@@ -194,6 +211,7 @@ function answerOf(type: number, body: Reader): FrameAnswer {
         version: body.number(2),
         incarnation: body.id(),
         address: body.isAtEnd() ? '' : body.text(),
+        ...(body.isAtEnd() ? {} : { nonce: body.bytes() }),
       };
     case 0x82:
       return { type: 'entries', revision: body.number(8), entries: body.list(entry) };
@@ -210,6 +228,8 @@ function answerOf(type: number, body: Reader): FrameAnswer {
       return { type: 'ok' };
     case 0x86:
       return { type: 'changed', events: body.list(event) };
+    case 0x87:
+      return { type: 'proved', proof: body.bytes() };
     case 0x8f: {
       const why = whys[body.number(1) - 1];
       if (why === undefined) throw new MalformedFrame('a refusal without a reason');
@@ -242,6 +262,8 @@ interface Reader {
   /** Eight bytes, as a hexadecimal number. */
   id(): string;
   text(): string;
+  /** As a text, of whatever bytes. */
+  bytes(): Buffer;
   list<T>(read: (body: Reader) => T): T[];
   isAtEnd(): boolean;
 }
@@ -262,7 +284,8 @@ function reader(bytes: Buffer): Reader {
       return value;
     },
     id: () => take(8).readBigUInt64LE().toString(16),
-    text: () => take(own.number(4)).toString('utf8'),
+    text: () => own.bytes().toString('utf8'),
+    bytes: () => take(own.number(4)),
     list(read) {
       const count = own.number(4);
       const items = [];

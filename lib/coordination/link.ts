@@ -10,10 +10,12 @@ import {
   type FrameRequest,
   lengthBytes,
   MalformedFrame,
+  maxAnswerBytes,
+  maxGreetingBytes,
   preface,
   strangerOf,
-  version,
 } from './frames.js';
+import { createGreeting, type Welcome } from './greeting.js';
 
 /** One connection to our server, from its greeting to its end. */
 export interface Link {
@@ -40,28 +42,38 @@ export interface LinkListener {
 /** Why there's no link, or none any more. */
 export class LinkEnded extends Error {
   override readonly name = 'LinkEnded';
-  /** What answered isn't our server, or is one of another version: trying again is in vain. */
-  readonly isForeign: boolean;
+  /**
+   * Trying again is in vain: what answered is no server of ours, or one of another version; or one side has another token
+   * of the job, or none.
+   */
+  readonly hopeless: 'stranger' | 'token' | undefined;
 
   constructor(
     message: string,
-    options: { readonly cause?: unknown; readonly isForeign?: boolean },
+    options: { readonly cause?: unknown; readonly hopeless?: 'stranger' | 'token' },
   ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
-    this.isForeign = options.isForeign ?? false;
+    this.hopeless = options.hopeless;
   }
+}
+
+export interface LinkTo {
+  readonly host: string;
+  readonly port: number;
+  /** The job's, which both sides prove to have. @default neither does */
+  readonly token?: string | undefined;
 }
 
 const helloId = 0;
 
 /**
- * Connects and greets.
+ * Connects, greets, and has both sides prove what they have to.
  *
- * @param timeoutMs for both together
+ * @param timeoutMs for all together
  * @throws LinkEnded
  */
 export function openLink(
-  { host, port }: { readonly host: string; readonly port: number },
+  { host, port, token }: LinkTo,
   timeoutMs: number,
   signal: AbortSignal,
   listener: LinkListener,
@@ -69,6 +81,7 @@ export function openLink(
   return new Promise((resolve, reject) => {
     const socket = connect({ host, port, noDelay: true, autoSelectFamily: true });
     const input = byteQueue();
+    const greeting = createGreeting(token);
     let frame: number | undefined; // bytes of the one that is coming
     let link: Link | undefined;
     let isOver = false;
@@ -86,7 +99,9 @@ export function openLink(
         while (!isOver && hear(input));
       } catch (error) {
         if (!(error instanceof MalformedFrame)) throw error;
-        end(new LinkEnded(`it answers with ${error.message}`, { cause: error, isForeign: true }));
+        end(
+          new LinkEnded(`it answers with ${error.message}`, { cause: error, hopeless: 'stranger' }),
+        );
       }
     });
     socket.on('error', error => {
@@ -101,7 +116,7 @@ export function openLink(
         if (length === undefined) return false;
         const stranger = link === undefined ? strangerOf(length) : undefined;
         if (stranger !== undefined) throw new MalformedFrame(stranger);
-        frame = bytesAfter(length);
+        frame = bytesAfter(length, link === undefined ? maxGreetingBytes : maxAnswerBytes);
       }
       const bytes = from.take(frame);
       if (bytes === undefined) return false;
@@ -113,17 +128,18 @@ export function openLink(
     }
 
     function greet(answer: FrameAnswer): void {
-      if (answer.type !== 'welcome') throw new MalformedFrame('something else than a welcome');
-      if (answer.version !== version) {
-        const theirs = `it speaks version ${answer.version} of the protocol, and we ${version}`;
-        end(new LinkEnded(theirs, { isForeign: true }));
-        return;
-      }
+      const next = greeting.hear(answer);
+      if (next.do === 'send') socket.write(encodeFrame(helloId, next.request));
+      else if (next.do === 'end') end(new LinkEnded(next.why, { hopeless: next.because }));
+      else open(next.welcome);
+    }
+
+    function open(welcome: Welcome): void {
       clearTimeout(timer);
       const remote = unmapped(socket.remoteAddress ?? '');
       link = {
-        incarnation: answer.incarnation,
-        isDirect: answer.address === addressOf(remote, port),
+        incarnation: welcome.incarnation,
+        isDirect: welcome.address === addressOf(remote, port),
         local: socket.localAddress ?? host,
         remote: socket.remoteAddress ?? host,
         drop: () => end(new LinkEnded('it does not answer', {})),

@@ -25,6 +25,8 @@ import { type Link, LinkEnded, openLink } from './link.js';
 export interface ServerOptions {
   readonly host: string;
   readonly port: number;
+  /** The job's, which agents and server prove to each other that they have. @default none: neither does */
+  readonly token?: string | undefined;
   /** For the first connection; and for each call, connections that must be made anew included. @default 5000 */
   readonly timeoutMs?: number;
   /** Nobody listens at the address, says its machine. The next attempt follows. */
@@ -55,6 +57,7 @@ const refusals: Readonly<Record<Why, { readonly code: CoordinationCode; readonly
     twice: { code: 'INVALID', text: 'a transaction that changes a key twice' },
     compacted: { code: 'COMPACTED', text: 'the changes from there on are not kept any more' },
     taken: { code: 'PROTOCOL', text: 'a second watch of one id' },
+    'wrong-token': { code: 'DENIED', text: "the token is not the server's" },
   };
 
 /** A call that has no answer yet. */
@@ -77,10 +80,11 @@ interface Watching {
  * Our own server, as the agents of a job use it. A connection that breaks is made anew, watches go on where they were,
  * and calls that may be repeated are.
  *
- * @throws CoordinationError: UNAVAILABLE where there's no connection in time; PROTOCOL where something else answers
+ * @throws CoordinationError: UNAVAILABLE where there's no connection in time; PROTOCOL where something else answers;
+ * DENIED where the token isn't the server's, or only one side has one
  */
 export async function connectServer(options: ServerOptions): Promise<ServerCoordination> {
-  const { host, port, timeoutMs = defaultTimeoutMs, refused } = options;
+  const { host, port, token, timeoutMs = defaultTimeoutMs, refused } = options;
   const address = addressOf(host, port);
   const calls = new Map<number, Call>();
   const watches = new Map<number, Watching>();
@@ -112,13 +116,15 @@ export async function connectServer(options: ServerOptions): Promise<ServerCoord
       await pause(pausesMs[Math.min(attempt, last)] ?? 0);
       if (closing.signal.aborted) return;
       try {
-        use(await openLink({ host, port }, timeoutMs, closing.signal, { answered, ended }));
+        use(await openLink({ host, port, token }, timeoutMs, closing.signal, { answered, ended }));
       } catch (why) {
         if (!(why instanceof LinkEnded)) throw why;
         missing = why;
         // Of another address a refusal may say nothing of the server.
         if (isDirect && codeOf(why.cause) === 'ECONNREFUSED') reached(false);
-        if (why.isForeign) fail(error('PROTOCOL', `not a store of regroup: ${why.message}`));
+        if (why.hopeless === 'token') fail(error('DENIED', why.message));
+        if (why.hopeless === 'stranger')
+          fail(error('PROTOCOL', `not a store of regroup: ${why.message}`));
         if (codeOf(why.cause) === 'ECONNREFUSED') refused?.();
       }
     }
@@ -165,7 +171,7 @@ export async function connectServer(options: ServerOptions): Promise<ServerCoord
   function ended(why: LinkEnded): void {
     link = undefined;
     missing = why;
-    if (why.isForeign) {
+    if (why.hopeless !== undefined) {
       fail(error('PROTOCOL', why.message));
       return;
     }

@@ -15,6 +15,8 @@ export interface NativeLeaseOptions {
    * refusal, for so long. @default 0, no further than renewals have moved it
    */
   readonly refusalsMs?: number;
+  /** The job's, which both sides prove to have. @default none: neither does */
+  readonly token?: string;
 }
 
 export type NativeLeaseEvent =

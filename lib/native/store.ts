@@ -67,10 +67,11 @@ export interface NativeStore {
    * @param port 0: the kernel chooses; with `fd`, any
    * @param coordination whether the port serves coordination, too. Emptied, the table is another server to its
    *   clients. @default false
+   * @param token which clients of coordination must prove to have. @default none: they needn't
    * @throws with `code` (EADDRINUSE…) and `syscall`
    */
   openTable(
-    options: { readonly port: number; readonly coordination?: boolean } & (
+    options: { readonly port: number; readonly coordination?: boolean; readonly token?: string } & (
       | { readonly hosts: readonly string[] }
       | { readonly fd: number }
     ),

@@ -44,6 +44,8 @@ export function openTable(
 export interface Serves {
   /** What agents of a job share: see lib/coordination. @default false */
   readonly coordination?: boolean;
+  /** Which agents must prove to have. @default none: whoever reaches the port is one of them */
+  readonly token?: string;
 }
 
 /**

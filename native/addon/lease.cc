@@ -131,6 +131,7 @@ Napi::Value keepLease(const Napi::CallbackInfo& info) {
   options.required("marginMs", keeper.lease.margin, toMilliseconds);
   options.required("stallMs", keeper.lease.stall, toMilliseconds);
   options.optional("refusalsMs", keeper.lease.refusals, toMilliseconds);
+  options.optional("token", keeper.lease.token, toString);
   if (keeper.lease.margin >= keeper.lease.ttl) options.refuse(".marginMs must be below ttlMs");
   if (!options.ok()) return {};
   auto fence = toFence(info[1], "supervisor");

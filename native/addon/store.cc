@@ -161,7 +161,7 @@ Napi::Value addressToJs(Napi::Env env, Result<store::TableAddress> address) {
   return object;
 }
 
-/// openTable({ hosts, port, coordination? } | { fd, port, coordination? }): { table, port, local? }.
+/// openTable({ hosts | fd, port, coordination?, token? }): { table, port, local? }.
 /// Waits for the store's thread for a second at most.
 Napi::Value openTable(Store& store, const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
@@ -169,15 +169,17 @@ Napi::Value openTable(Store& store, const Napi::CallbackInfo& info) {
   std::vector<std::string> hosts;
   uint16_t port = 0;
   bool coordination = false;
+  coordination::Service::Options service;
   OptionReader options(info[0], "options");
   options.optional("fd", fd, integerOf<int>(0, INT32_MAX));
   if (!fd) options.required("hosts", hosts, toStrings);
   options.required("port", port, toPort);
   options.optional("coordination", coordination, toBoolean);
+  options.optional("token", service.token, toString);
   if (!options.ok()) return {};
 
   std::vector<store::ProtocolFactory> protocols;
-  if (coordination) protocols.push_back(coordination::serviceFactory());
+  if (coordination) protocols.push_back(coordination::serviceFactory(std::move(service)));
   return addressToJs(env, fd ? store.server().adoptTable(*fd, port, std::move(protocols))
                              : store.server().openTable(hosts, port, std::move(protocols)));
 }

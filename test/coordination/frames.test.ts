@@ -26,6 +26,10 @@ t.test('requests have the bytes that the protocol says', async t => {
     [{ ask: 'unwatch', watch: 3 }, '09 00 00 00 08 02 01 00 00 03 00 00 00'],
     [{ ask: 'goodbye' }, '05 00 00 00 09 02 01 00 00'],
     [
+      { ask: 'proof', nonce: Buffer.from([1, 2]), proof: Buffer.from([255]) },
+      '10 00 00 00 0a 02 01 00 00 02 00 00 00 01 02 01 00 00 00 ff',
+    ],
+    [
       { ask: 'watch', prefix: '', from: 2 ** 40 },
       '11 00 00 00 07 02 01 00 00 00 00 00 00 00 00 00 00 00 01 00 00',
     ],
@@ -54,9 +58,21 @@ t.test('answers are read as the protocol says', async t => {
       { type: 'welcome', version: 1, incarnation: '80000000000000ef', address: '' },
     ],
     [
-      '81 02 01 00 00 01 00 ef 00 00 00 00 00 00 80 03 00 00 00 61 3a 31 99', // later versions may say more
+      '81 02 01 00 00 01 00 ef 00 00 00 00 00 00 80 03 00 00 00 61 3a 31',
       { type: 'welcome', version: 1, incarnation: '80000000000000ef', address: 'a:1' },
     ],
+    [
+      '81 02 01 00 00 01 00 ef 00 00 00 00 00 00 80 00 00 00 00 02 00 00 00 ff 00 99', // later versions may say more
+      {
+        type: 'welcome',
+        version: 1,
+        incarnation: '80000000000000ef',
+        address: '',
+        nonce: Buffer.from([255, 0]),
+      },
+    ],
+    ['87 02 01 00 00 01 00 00 00 ff', { type: 'proved', proof: Buffer.from([255]) }],
+    ['8f 02 01 00 00 07', { type: 'refused', why: 'wrong-token' }],
     [
       `82 02 01 00 00 09 00 00 00 00 00 00 00 01 00 00 00 ${entry} 00 00 00 00 00 00 00 00`,
       { type: 'entries', revision: 9, entries: [{ key: 'a', value: '', created: 2, modified: 3 }] },
@@ -87,6 +103,7 @@ t.test('what is no answer is refused', async t => {
     '86 02 01 00 00 01 00 00 00 03', // no kind of change
     '8f 02 01 00 00 00', // no reason
     '8f 02 01 00 00 63',
+    '87 02 01 00 00 02 00 00 00 01', // less than it says
     '07 02 01 00 00', // a request
   ]) {
     t.throws(() => decodeFrame(bytes(frame)), MalformedFrame, frame);
@@ -95,12 +112,13 @@ t.test('what is no answer is refused', async t => {
     t.throws(() => bytesAfter(bytes(length)), MalformedFrame, length);
   }
   t.equal(bytesAfter(bytes('05 00 00 00')), 5);
+  t.throws(() => bytesAfter(bytes('01 04 00 00'), 1024), MalformedFrame);
 });
 
 t.test('any bytes at all are an answer or refused', async t => {
   const anyFrame = fc
     .tuple(
-      fc.constantFrom(0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x8f),
+      fc.constantFrom(0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x8f),
       fc.uint8Array({ maxLength: 80 }),
     )
     .map(([type, body]) => Buffer.from([type, 1, 0, 0, 0, ...body]));

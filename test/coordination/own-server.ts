@@ -27,13 +27,21 @@ export interface OwnServer {
    * Ends it, and starts another one, which knows nothing, at the same port.
    *
    * @param meanwhile awaited while nobody listens there
+   * @param token its own
    */
-  replace(meanwhile?: Promise<unknown>): Promise<void>;
+  replace(meanwhile?: Promise<unknown>, token?: string): Promise<void>;
 }
 
-/** @param historyBytes of the last changes that it keeps */
-export async function startOwnServer(t: Test, historyBytes = 1 << 24): Promise<OwnServer> {
-  let server = await start(0, historyBytes);
+/**
+ * @param historyBytes of the last changes that it keeps
+ * @param token which its clients must prove to have
+ */
+export async function startOwnServer(
+  t: Test,
+  historyBytes = 1 << 24,
+  token?: string,
+): Promise<OwnServer> {
+  let server = await start(0, historyBytes, token);
   const { port: ownPort } = server;
   const pairs = new Set<readonly [Socket, Socket]>();
   let isOpen = true;
@@ -91,16 +99,16 @@ export async function startOwnServer(t: Test, historyBytes = 1 << 24): Promise<O
     open() {
       isOpen = true;
     },
-    async replace(meanwhile) {
+    async replace(meanwhile, other = token) {
       await server.end();
       await meanwhile;
-      server = await start(ownPort, historyBytes);
+      server = await start(ownPort, historyBytes, other);
     },
   };
 }
 
-async function start(port: number, historyBytes: number) {
-  const child = spawn(storeMain, [String(port), String(historyBytes)], {
+async function start(port: number, historyBytes: number, token = '') {
+  const child = spawn(storeMain, [String(port), String(historyBytes), token], {
     stdio: ['pipe', 'pipe', 'inherit'],
   });
   const ended = once(child, 'close');

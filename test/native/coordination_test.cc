@@ -452,7 +452,7 @@ TEST("R-044 what is said for an agent that was killed ends its lease before any 
   CHECK_EQ(other->heard(), "");
 
   const auto guardian = std::make_unique<Alone::Talk>(*alone.service);
-  CHECK_EQ(guardian->say(co::revocation(kIncarnation)), "0 welcome 1 77\n1 ok");
+  CHECK_EQ(guardian->say(co::revocation(kIncarnation, "")), "0 welcome 1 77\n1 ok");
 
   CHECK_EQ(other->heard(), "4 changed: a-2");
 }

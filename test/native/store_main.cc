@@ -1,5 +1,5 @@
 // Serves one table, and coordination beside it, until stdin closes: `store_main [port [bytes of
-// changes that are kept]]`. Says `ready HOST:PORT @NAME` once it
+// changes that are kept [token]]]`. Says `ready HOST:PORT @NAME` once it
 // listens; the name is that of its socket for shared memory. Each line at stdin is a command, and
 // is answered by a line.
 #include <stdio.h>
@@ -59,6 +59,7 @@ int main(int argc, char** argv) {
   };
   regroup::coordination::Service::Options coordination;
   if (argc > 2) coordination.limits.historyBytes = static_cast<size_t>(::atoll(argv[2]));
+  if (argc > 3) coordination.token = argv[3];
   options.protocols.push_back(regroup::coordination::serviceFactory(coordination));
   auto server = StoreServer::create(std::move(options));
   if (!server) return 1;

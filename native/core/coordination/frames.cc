@@ -4,6 +4,8 @@
 
 #include <utility>
 
+#include "core/coordination/proof.h"
+
 namespace regroup::coordination {
 
 namespace {
@@ -103,9 +105,12 @@ bool read(Type type, Reader& in, Request& request) {
     case Type::Renew:
       request.body = Renew{in.number<uint64_t>()};
       break;
-    case Type::Revoke:
-      request.body = Revoke{in.number<uint64_t>()};
+    case Type::Revoke: {
+      Revoke revoke{in.number<uint64_t>()};
+      if (!in.isAtEnd()) revoke.proof = in.text();
+      request.body = revoke;
       break;
+    }
     case Type::Watch: {
       const std::string_view prefix = in.text();
       request.body = Watch{prefix, in.number<uint64_t>()};
@@ -117,6 +122,11 @@ bool read(Type type, Reader& in, Request& request) {
     case Type::Goodbye:
       request.body = Goodbye{};
       break;
+    case Type::Proof: {
+      const std::string_view nonce = in.text();
+      request.body = Proof{nonce, in.text()};
+      break;
+    }
     default:
       return false;
   }
@@ -139,15 +149,15 @@ Why whyOf(Refusal refusal) {
   return Why::TooLarge;
 }
 
-std::variant<Parsed, std::string> parse(std::string_view input) {
+std::variant<Parsed, std::string> parse(std::string_view input, size_t most) {
   if (input.size() < kLengthBytes) return Parsed{};
   const auto length = numberAt<uint32_t>(input.data());
   // Judged before it's waited for.
-  if (length < kFrameHead - kLengthBytes || length > kMaxRequest)
+  if (length < kFrameHead - kLengthBytes || length > most)
     return "a frame of " + std::to_string(length) + " bytes";
   if (input.size() < kFrameHead) return Parsed{};
   const auto type = static_cast<uint8_t>(input[kLengthBytes]);
-  if (type < static_cast<uint8_t>(Type::Hello) || type > static_cast<uint8_t>(Type::Goodbye))
+  if (type < static_cast<uint8_t>(Type::Hello) || type > static_cast<uint8_t>(Type::Proof))
     return "a frame of type " + std::to_string(type);
   if (input.size() - kLengthBytes < length) return Parsed{};
 
@@ -175,6 +185,7 @@ std::optional<ParsedAnswer> parseAnswer(std::string_view input) {
     case Type::Welcome: {
       Welcome welcome{body.number<uint16_t>(), body.number<uint64_t>(), {}};
       if (!body.isAtEnd()) welcome.address = body.text();
+      if (!body.isAtEnd()) welcome.nonce = body.text();
       answer.body = welcome;
       isWhole = body.isGood();
       break;
@@ -185,6 +196,10 @@ std::optional<ParsedAnswer> parseAnswer(std::string_view input) {
       isWhole = body.isAtEnd();
       break;
     }
+    case Type::Proved:
+      answer.body = Proved{body.text()};
+      isWhole = body.isAtEnd();
+      break;
     case Type::Refused:
       answer.body = Refused{static_cast<Why>(body.number<uint8_t>())};
       isWhole = body.isAtEnd();
@@ -196,10 +211,14 @@ std::optional<ParsedAnswer> parseAnswer(std::string_view input) {
   return ParsedAnswer{answer, kLengthBytes + length};
 }
 
-std::string revocation(LeaseId lease) {
+std::string revocation(LeaseId lease, std::string_view token) {
   std::string said(kPreface);
   Frame(said, Type::Hello, 0).u16(kVersion);
-  Frame(said, Type::Revoke, 1).u64(lease);
+  {
+    Frame revoke(said, Type::Revoke, 1);
+    revoke.u64(lease);
+    if (!token.empty()) revoke.text(leaseProof(token, lease));
+  }
   return said;
 }
 

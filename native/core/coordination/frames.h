@@ -32,6 +32,8 @@ constexpr std::chrono::milliseconds kResumeWindow{1000};
 constexpr size_t kFrameHead = 9;
 /// Of a request. Past it the connection is closed.
 constexpr size_t kMaxRequest = 4 << 20;
+/// Of a request of somebody who hasn't said hello yet, or has the job's token still to prove.
+constexpr size_t kMaxGreeting = 256;
 /// Of an answer.
 constexpr size_t kMaxAnswer = 32 << 20;
 
@@ -42,22 +44,25 @@ enum class Type : uint8_t {
   Txn = 3,      // u16 n, compares; u16 n, changes    -> TxnDone
   Grant = 4,    // u32 milliseconds                   -> Leased
   Renew = 5,    // u64 lease                          -> Leased
-  Revoke = 6,   // u64 lease                          -> Ok
+  Revoke = 6,   // u64 lease; text proof, see below   -> Ok
   Watch = 7,    // text prefix, u64 from              -> Ok, then Changed…
   Unwatch = 8,  // u32 id of the Watch                -> Ok
   Goodbye = 9,  // the connection's end is no reason to end its leases early
+  Proof = 10,   // text nonce, text proof             -> Proved
   // Answers.
-  /// u16 version, u64 incarnation of the server, text its own address, if it has one
+  /// u16 version, u64 incarnation of the server, text its own address, if it has one; text its
+  /// nonce, where it takes nothing before a Proof but a Revoke with a proof of its own: see proof.h
   Welcome = 0x81,
   Entries = 0x82,  // u64 revision, u32 n, entries
   TxnDone = 0x83,  // u8 held, u64 revision, u32 n, entries: the compared ones if it wasn't
   Leased = 0x84,   // u64 lease, u32 milliseconds
   Ok = 0x85,
   Changed = 0x86,  // u32 n, changes: u8 1, entry; or u8 2, text key, u64 modified. Whole revisions.
+  Proved = 0x87,   // text proof
   Refused = 0x8F,  // u8 Why
 };
 
-/// Why a request is refused; the connection goes on.
+/// Why a request is refused; the connection goes on, but for the last one.
 enum class Why : uint8_t {
   LeaseLost = 1,
   Full = 2,
@@ -65,6 +70,7 @@ enum class Why : uint8_t {
   Twice = 4,
   Compacted = 5,  // of a watch: changes from there on aren't kept any more
   Taken = 6,      // of a watch: the connection has one of this id
+  WrongToken = 7,
 };
 
 Why whyOf(Refusal refusal);
@@ -89,6 +95,7 @@ struct Renew {
 };
 struct Revoke {
   LeaseId lease;
+  std::string_view proof = {};  // of whoever has proved nothing else
 };
 struct Watch {
   std::string_view prefix;
@@ -98,10 +105,14 @@ struct Unwatch {
   uint32_t id;
 };
 struct Goodbye {};
+struct Proof {
+  std::string_view nonce;
+  std::string_view proof;
+};
 
 struct Request {
   uint32_t id = 0;
-  std::variant<Hello, Get, Txn, Grant, Renew, Revoke, Watch, Unwatch, Goodbye> body;
+  std::variant<Hello, Get, Txn, Grant, Renew, Revoke, Watch, Unwatch, Goodbye, Proof> body;
 };
 
 /// A request at the start of what has come, and its bytes; no request: more bytes must come.
@@ -110,15 +121,21 @@ struct Parsed {
   size_t bytes = 0;
 };
 
+/// @param most bytes of a request, without its length
 /// @returns a sentence if it's no request, and never will be
-std::variant<Parsed, std::string> parse(std::string_view input);
+std::variant<Parsed, std::string> parse(std::string_view input, size_t most = kMaxRequest);
 
 // Answers, as far as one who keeps a lease gets them.
 
 struct Welcome {
   uint16_t version;
   uint64_t incarnation;
-  std::string_view address;  // lies in the frame; empty: it wasn't told
+  // They lie in the frame; empty: it wasn't told.
+  std::string_view address;
+  std::string_view nonce = {};
+};
+struct Proved {
+  std::string_view proof;
 };
 struct Leased {
   LeaseId lease;
@@ -130,7 +147,7 @@ struct Refused {
 
 struct Answer {
   uint32_t id = 0;
-  std::variant<Welcome, Leased, Refused> body;
+  std::variant<Welcome, Leased, Proved, Refused> body;
 };
 
 /// An answer at the start of what has come, and its bytes; no answer: more bytes must come.
@@ -142,8 +159,9 @@ struct ParsedAnswer {
 /// @returns nothing if it's none of these, and never will be
 std::optional<ParsedAnswer> parseAnswer(std::string_view input);
 
-/// Ends a lease, as all that's said on a connection: with its preface.
-std::string revocation(LeaseId lease);
+/// Ends a lease, as all that's said on a connection: with its preface. @param token the job's, or
+/// empty
+std::string revocation(LeaseId lease, std::string_view token);
 
 /// Writes one frame at the end of `out`; its length is known when it goes.
 class Frame {

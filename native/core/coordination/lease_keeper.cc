@@ -62,6 +62,7 @@ struct LeaseKeeper::Shared {
 
   // Thread: the keeper's.
   LeaseStep step;
+  NonceSource nonces;
   std::minstd_rand random;
   Fd socket;
   bool isConnecting = false;
@@ -134,7 +135,7 @@ void LeaseKeeper::Shared::connect() {
 }
 
 void LeaseKeeper::Shared::attempted(int error) {
-  if (error == 0) return step.onConnected(monotonicNow());
+  if (error == 0) return step.onConnected(monotonicNow(), nonces.next());
   if (error != ECONNREFUSED) return broke();
   socket.reset();
   step.onRefused(rightNow(), connectingSince);
@@ -217,7 +218,7 @@ LeaseKeeper::~LeaseKeeper() {
 LastNotice LeaseKeeper::lastNotice() const {
   const store::SocketAddress& address = shared_->address;
   return {std::string(reinterpret_cast<const char*>(&address), address.size()),
-          revocation(shared_->options.lease.lease)};
+          revocation(shared_->options.lease.lease, shared_->options.lease.token)};
 }
 
 void LeaseKeeper::beat() {

@@ -4,6 +4,8 @@
 #include <iterator>
 #include <utility>
 
+#include "core/base/sha256.h"
+
 namespace regroup::coordination {
 
 using namespace std::chrono_literals;
@@ -62,6 +64,7 @@ LeaseStep::Next LeaseStep::next(const Moment& now, double chance) {
       return {Order::Connect};
     case Link::Connecting:
     case Link::Greeting:
+    case Link::Proving:
       isUseless_ = true;
       return next(now, chance);
     case Link::Ready:
@@ -77,9 +80,10 @@ LeaseStep::Next LeaseStep::next(const Moment& now, double chance) {
   return {Order::Send};
 }
 
-void LeaseStep::onConnected(TimePoint now) {
+void LeaseStep::onConnected(TimePoint now, std::string nonce) {
   if (link_ != Link::Connecting) return;
   link_ = Link::Greeting;
+  nonces_.agent = std::move(nonce);
   due_ = now + options_.ttl;
   output_ = kPreface;
   Frame(output_, Type::Hello, 0).u16(kVersion);
@@ -125,7 +129,19 @@ std::optional<BootTime> LeaseStep::onInput(std::string_view bytes, const Moment&
 std::optional<BootTime> LeaseStep::onAnswer(const Answer& answer, const Moment& now) {
   const auto* const welcome = std::get_if<Welcome>(&answer.body);
   if (link_ == Link::Greeting && welcome != nullptr && welcome->version == kVersion) {
-    onWelcome(*welcome, now);
+    welcomed_ = welcome->incarnation;
+    isOwnWelcome_ = !welcome->address.empty() && welcome->address == options_.server;
+    if (options_.token.empty() && welcome->nonce.empty())
+      onWelcome(now);
+    else
+      prove(welcome->nonce);
+    return std::nullopt;
+  }
+  if (link_ == Link::Proving) {
+    const auto* const proved = std::get_if<Proved>(&answer.body);
+    isUseless_ =
+        proved == nullptr || !isSameSecret(proved->proof, serverProof(options_.token, nonces_));
+    if (!isUseless_) onWelcome(now);
     return std::nullopt;
   }
   if (link_ != Link::Ready || !sentAt_ || answer.id != nextId_ - 1) {
@@ -152,13 +168,21 @@ std::optional<BootTime> LeaseStep::onAnswer(const Answer& answer, const Moment& 
   return sent + granted_ - options_.margin;
 }
 
+/// Where only one side has a token, nothing comes of it: the agent's other connection says so.
+void LeaseStep::prove(std::string_view nonce) {
+  isUseless_ = options_.token.empty() || nonce.size() != kNonceBytes;
+  if (isUseless_) return;
+  link_ = Link::Proving;
+  nonces_.server = nonce;
+  Frame(output_, Type::Proof, 0).text(nonces_.agent).text(agentProof(options_.token, nonces_));
+}
+
 /// One that isn't at the address that it tells may be behind something that leads to several.
-void LeaseStep::onWelcome(const Welcome& welcome, const Moment& now) {
-  const bool isOwn = !welcome.address.empty() && welcome.address == options_.server;
-  const bool wasOwn = std::exchange(isOwn_, isOwn);
-  const bool isAnother = incarnation_ && *incarnation_ != welcome.incarnation;
+void LeaseStep::onWelcome(const Moment& now) {
+  const bool wasOwn = std::exchange(isOwn_, isOwnWelcome_);
+  const bool isAnother = incarnation_ && *incarnation_ != welcomed_;
   if (!isAnother || !wasOwn || !isOwn_ || !fence_ || now.boot >= *fence_) {
-    incarnation_ = welcome.incarnation;
+    incarnation_ = welcomed_;
     link_ = Link::Ready;
     due_ = now.at;
     return;

@@ -11,6 +11,7 @@
 #include "core/base/boot_time.h"
 #include "core/base/loop.h"
 #include "core/coordination/frames.h"
+#include "core/coordination/proof.h"
 
 namespace regroup::coordination {
 
@@ -39,6 +40,8 @@ class LeaseStep {
     /// Refusals move the fence on for so long; 0: no further than renewals have. They say that no
     /// server is there, and so only where no other one may have taken its place elsewhere.
     milliseconds refusals{};
+    /// The job's, which both sides prove to have; empty: neither does.
+    std::string token = {};
   };
 
   enum class Order : uint8_t {
@@ -68,7 +71,8 @@ class LeaseStep {
   ///
   /// @param chance from 0 to 1: those who have lost a server don't come back all at once
   Next next(const Moment& now, double chance);
-  void onConnected(TimePoint now);
+  /// @param nonce for this connection; without a token nobody needs one
+  void onConnected(TimePoint now, std::string nonce = {});
   /// Or it couldn't be had. The server ends the lease soon where it has seen that, too: the fence
   /// moves back.
   void onBroken(const Moment& now);
@@ -83,10 +87,11 @@ class LeaseStep {
   std::string takeOutput() { return std::exchange(output_, {}); }
 
  private:
-  enum class Link : uint8_t { None, Connecting, Greeting, Ready };
+  enum class Link : uint8_t { None, Connecting, Greeting, Proving, Ready };
 
   std::optional<BootTime> onAnswer(const Answer& answer, const Moment& now);
-  void onWelcome(const Welcome& welcome, const Moment& now);
+  void prove(std::string_view nonce);
+  void onWelcome(const Moment& now);
   milliseconds interval() const;
 
   const Options options_;
@@ -108,6 +113,10 @@ class LeaseStep {
   std::optional<uint64_t> incarnation_;  // of the server that has confirmed it
   bool isOwn_ = false;                   // the server's address
   std::optional<BootTime> refusedSince_;
+  Nonces nonces_;
+  // Of the last welcome; of use once the server has proved what it has to.
+  uint64_t welcomed_ = 0;  // the server's incarnation
+  bool isOwnWelcome_ = false;
   std::string input_;
   std::string output_;
 };

@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/base/sha256.h"
 #include "core/base/siphash.h"
 
 namespace regroup::coordination {
@@ -19,9 +20,15 @@ class Service::Client final : public store::Session {
  public:
   Client(Service& service, store::Peer& peer) : service_(service), peer_(peer) {
     service_.clients_.insert(this);
+    if (isTrusted_) return;
+    proofTimer_ = loop().setTimer(loop().now() + service_.options_.proofWithin, [this] {
+      proofTimer_ = 0;
+      peer_.close();
+    });
   }
 
   ~Client() override {
+    loop().cancelTimer(proofTimer_);
     service_.clients_.erase(this);
     const TimePoint now = service_.now();
     for (auto at = service_.holders_.begin(); at != service_.holders_.end();) {
@@ -47,7 +54,8 @@ class Service::Client final : public store::Session {
     service_.serving_ = this;
     service_.servingReply_ = &reply;
     for (size_t served = 0; served < turn.requests && reply.size() < fullReply; served++) {
-      auto parsed = parse(input.substr(progress.consumed));
+      auto parsed = parse(input.substr(progress.consumed),
+                          isGreeted_ && isTrusted_ ? kMaxRequest : kMaxGreeting);
       if (auto* const fault = std::get_if<std::string>(&parsed)) {
         progress.fault = std::move(*fault);
         break;
@@ -87,12 +95,17 @@ class Service::Client final : public store::Session {
   };
 
   State& state() { return service_.state_; }
+  Loop& loop() { return service_.loop_; }
+  const std::string& token() { return service_.options_.token; }
 
   /// What breaks the protocol, in a sentence.
   std::optional<std::string> serve(const Request& request, std::string& out) {
     if (const auto* const hello = std::get_if<Hello>(&request.body))
       return greet(request.id, *hello, out);
     if (!isGreeted_) return "a request before its hello";
+    if (const auto* const proof = std::get_if<Proof>(&request.body))
+      return prove(request.id, *proof, out);
+    if (!isTrusted_ && !isTrue(request)) return "a request without a proof of the job's token";
     // Whoever asks finds nothing that should have ended by now.
     const TimePoint now = service_.now();
     state().expire(now);
@@ -102,17 +115,40 @@ class Service::Client final : public store::Session {
 
   std::optional<std::string> greet(uint32_t id, const Hello& hello, std::string& out) {
     if (isGreeted_) return "a second hello";
-    Frame(out, Type::Welcome, id)
-        .u16(kVersion)
-        .u64(service_.options_.incarnation)
-        .text(peer_.ownAddress());
+    Frame welcome(out, Type::Welcome, id);
+    welcome.u16(kVersion).u64(service_.options_.incarnation).text(peer_.ownAddress());
+    if (!isTrusted_) {
+      nonce_ = service_.nonces_.next();
+      welcome.text(nonce_);
+    }
     // Its own versions are the client's to compare with ours; there's only one yet.
     if (hello.version != kVersion) return "version " + std::to_string(hello.version);
     isGreeted_ = true;
     return std::nullopt;
   }
 
+  std::optional<std::string> prove(uint32_t id, const Proof& proof, std::string& out) {
+    if (isTrusted_) return "a proof that nobody has asked for";
+    const Nonces nonces{nonce_, std::string(proof.nonce)};
+    if (proof.nonce.size() != kNonceBytes ||
+        !isSameSecret(proof.proof, agentProof(token(), nonces))) {
+      refuse(id, Why::WrongToken, out);
+      return "another token than the job's";
+    }
+    isTrusted_ = true;
+    loop().cancelTimer(std::exchange(proofTimer_, 0));
+    Frame(out, Type::Proved, id).text(serverProof(token(), nonces));
+    return std::nullopt;
+  }
+
+  /// Whether a request is its own proof.
+  bool isTrue(const Request& request) {
+    const auto* const revoke = std::get_if<Revoke>(&request.body);
+    return revoke != nullptr && isSameSecret(revoke->proof, leaseProof(token(), revoke->lease));
+  }
+
   void answer(uint32_t, const Hello&, TimePoint, std::string&) {}
+  void answer(uint32_t, const Proof&, TimePoint, std::string&) {}
 
   void answer(uint32_t id, const Get& get, TimePoint, std::string& out) {
     Frame frame(out, Type::Entries, id);
@@ -225,6 +261,9 @@ class Service::Client final : public store::Session {
   std::map<uint32_t, Watching> watches_;
   bool hasPreface_ = false;
   bool isGreeted_ = false;
+  bool isTrusted_ = token().empty();
+  std::string nonce_;  // ours, where it has something to prove
+  Loop::TimerId proofTimer_ = 0;
   bool saidGoodbye_ = false;
 };
 

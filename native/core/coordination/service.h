@@ -9,6 +9,7 @@
 
 #include "core/base/loop.h"
 #include "core/coordination/frames.h"
+#include "core/coordination/proof.h"
 #include "core/coordination/state.h"
 #include "core/store/session.h"
 
@@ -29,6 +30,10 @@ class Service final : public store::Protocol {
     /// Tells this server from the one before at the same port, and where ids of leases begin.
     /// By chance.
     uint64_t incarnation = 0;
+    /// Only who proves that it has this gets more than a welcome; empty: everybody does.
+    std::string token = {};
+    /// From the connection's beginning on. Then it's closed.
+    std::chrono::milliseconds proofWithin{10'000};
   };
 
   /// `loop` outlives it.
@@ -49,6 +54,7 @@ class Service final : public store::Protocol {
 
   Loop& loop_;
   const Options options_;
+  NonceSource nonces_;
   State state_;
   std::set<Client*> clients_;
   /// Who has granted or renewed each lease last, while it's connected.
