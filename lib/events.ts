@@ -220,7 +220,7 @@ export type AgentEvent =
       readonly failures: readonly WorkerFailure[];
       readonly atMs: number;
     }
-  /** With several nodes: what they tell of each other, and what this one waits for and can't reach of others. */
+  /** With several nodes: where they meet, what they tell of each other, and what this one waits for and can't reach of others. */
   | NodesEvent
   /** Options about nodes are from a scheduler's variables. The first event of a run. */
   | ({ readonly event: 'scheduler-read'; readonly atMs: number } & SchedulerSource)

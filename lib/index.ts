@@ -1,5 +1,5 @@
 export { type ErrorCode, RegroupError } from './errors.js';
-export type { NodesWait, UnreachableEvent } from './events/nodes.js';
+export type { NodesEvent, NodesWait, UnreachableEvent } from './events/nodes.js';
 export type {
   AgentEvent,
   DumpFile,

@@ -151,8 +151,13 @@ export interface Served {
 }
 
 /** Our store on a port of its own, or on one that was its before; ends with the test. */
-export async function serveStore(t: Test, port = 0): Promise<Served & { readonly run: CliRun }> {
-  const run = startCli(t, ['--host=127.0.0.1', `--port=${port}`], { command: 'regroup-store' });
+export async function serveStore(
+  t: Test,
+  port = 0,
+  env: CliOptions['env'] = {},
+): Promise<Served & { readonly run: CliRun }> {
+  const args = ['--host=127.0.0.1', `--port=${port}`];
+  const run = startCli(t, args, { command: 'regroup-store', env });
   t.teardown(async () => {
     run.kill('SIGTERM');
     await run.ended;

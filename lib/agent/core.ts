@@ -103,6 +103,7 @@ export function startCore(
   const port = masterPort === 0 && portRange !== undefined ? portRange : masterPort;
   const isFixed = job.agentStore && masterPort !== 0 && settings.maxNodes === 1;
   const sharedMemory = !disable.includes('shared-memory');
+  const token = settings.token === undefined ? {} : { token: settings.token };
   let store: NativeStore | undefined;
   /** Where agents meet, if we serve it. */
   let meeting: NativeStoreAddress | undefined;
@@ -142,13 +143,13 @@ export function startCore(
     },
     openLocalTable,
     serve(port) {
-      const serves = { coordination: true };
+      const serves = { coordination: true, ...token };
       meeting = openTable(startStore(), hosts, settings.rdzvEndpoint ?? '', port, serves);
     },
     setFence: atMs => supervisor.setFence(atMs),
     keepLease(options, told) {
       const stallMs = settings.agentStallMs;
-      const kept = addon.keepLease({ ...options, stallMs }, supervisor, ({ event }) =>
+      const kept = addon.keepLease({ ...options, ...token, stallMs }, supervisor, ({ event }) =>
         told(event === 'stalled' ? 'lost' : event),
       );
       const beats = setInterval(() => kept.beat(), beatMs);

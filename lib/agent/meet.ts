@@ -2,6 +2,7 @@ import { isIP } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { setTimeout as pause } from 'node:timers/promises';
 import { CoordinationError } from '../coordination/coordination.js';
+import type { LinkTo } from '../coordination/link.js';
 import { connectServer, type ServerCoordination } from '../coordination/server.js';
 import { launchError, onMachine, RegroupError } from '../errors.js';
 import type { Settings } from '../options/launch-options.js';
@@ -32,7 +33,7 @@ export async function meet(
   core: Pick<Core, 'serve' | 'keepLease'>,
   signal: AbortSignal,
 ): Promise<Met> {
-  const { joinTimeoutMs, interface: name, isHost } = settings;
+  const { joinTimeoutMs, interface: name, isHost, token } = settings;
   // By a name, another server may be found elsewhere while the address of the one before still refuses.
   const refusalsMs = isIP(host) === 0 ? 0 : joinTimeoutMs;
   const late = AbortSignal.timeout(joinTimeoutMs);
@@ -60,7 +61,7 @@ export async function meet(
     }
   };
   try {
-    const coordination = await reach(host, port, limit, takeOver);
+    const coordination = await reach({ host, port, token }, limit, takeOver);
     const { local, remote } = coordination.ends();
     const clues = { local, interfaces, endpointIsLoopback: isLoopback(host) };
     const address = await findOwnAddress(coordination, settings, clues);
@@ -107,14 +108,13 @@ function tryToServe(serve: () => void, isCertain: boolean): boolean {
 }
 
 async function reach(
-  host: string,
-  port: number,
+  to: LinkTo,
   limit: AbortSignal,
   refused: () => void,
 ): Promise<ServerCoordination> {
   for (;;) {
     try {
-      return await connectServer({ host, port, timeoutMs: attemptMs, refused });
+      return await connectServer({ ...to, timeoutMs: attemptMs, refused });
     } catch (error) {
       const mayCome = error instanceof CoordinationError && error.code === 'UNAVAILABLE';
       if (!mayCome || limit.aborted) throw error;
@@ -127,5 +127,6 @@ function unreached(settings: Settings, host: string, port: number, error: unknow
   const why = error instanceof Error ? error.message : String(error);
   if (error instanceof CoordinationError && error.code === 'PROTOCOL')
     return `${why}; is --rdzv-endpoint the address and port of the node that serves it?`;
+  if (error instanceof CoordinationError && error.code === 'DENIED') return why;
   return `no node serves ${addressOf(host, port)}, tried for ${joinTimeoutMs / 1000} s: ${why}; it is served by the node whose name or address it is, or the one with --rdzv-conf is_host=1`;
 }

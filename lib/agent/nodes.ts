@@ -13,7 +13,7 @@ import { failedElsewhere } from '../rendezvous/told/elsewhere.js';
 import { targetsOf } from '../rendezvous/told/targets.js';
 import { waitOf } from '../rendezvous/told/wait.js';
 import { createWaits } from '../rendezvous/told/waits.js';
-import { everyHost, type Hosts, numericHosts } from '../store/master-hosts.js';
+import { everyHost, type Hosts, numericHosts, ownAddresses } from '../store/master-hosts.js';
 import { hostname } from '../system/hostname.js';
 import { type Address, isLoopback, parseAddress } from '../util/address.js';
 import { randomName } from '../util/random.js';
@@ -95,11 +95,19 @@ function together(job: Job, { core, happen, tell, nowMs }: NodeSurroundings): To
   const givenRank = createGivenRank({ nodeRank: settings.nodeRank ?? 0, leaseMs }, error =>
     happen({ event: 'broken', error }),
   );
+  const serving = ({ serve, keepLease }: Core): Pick<Core, 'serve' | 'keepLease'> => ({
+    serve(port) {
+      serve(port);
+      if (settings.token !== undefined || isLoopback(endpointOf(settings).host)) return;
+      tell({ event: 'open-to-all', port, addresses: ownAddresses(), atMs: nowMs() });
+    },
+    keepLease,
+  });
   const rendezvous = createTogether(options, {
     // It needs sockets, which one node doesn't.
     async meet() {
       waits.now({ waitsFor: 'endpoint', endpoint, limitMs: joinTimeoutMs });
-      const met = await meetThere(settings, core, closing.signal);
+      const met = await meetThere(settings, () => serving(core()), closing.signal);
       isHere = met.isHere === true;
       // Others could find it only beyond the range.
       if (settings.portRange !== undefined) return met;
@@ -161,7 +169,11 @@ function together(job: Job, { core, happen, tell, nowMs }: NodeSurroundings): To
 }
 
 /** Reaches what agents meet at, as `meet` and `meetAtEtcd`. */
-async function meetThere(settings: Settings, core: () => Core, signal: AbortSignal): Promise<Met> {
+async function meetThere(
+  settings: Settings,
+  core: () => Pick<Core, 'serve' | 'keepLease'>,
+  signal: AbortSignal,
+): Promise<Met> {
   if (settings.rdzvBackend === 'etcd') {
     const { meetAtEtcd } = await import('./meet-etcd.js');
     return meetAtEtcd(settings, signal);

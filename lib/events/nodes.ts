@@ -29,7 +29,7 @@ export type NodesWait =
       readonly limitMs?: number;
     };
 
-/** What several nodes tell of each other, and what one waits for and can't reach of others. */
+/** Where several nodes meet, what they tell of each other, and what one waits for and can't reach of others. */
 export type NodesEvent =
   /** With several nodes: a round is over for what has happened on others, or because of one that has come. */
   | {
@@ -63,6 +63,16 @@ export type NodesEvent =
   | { readonly event: 'server-back'; readonly endpoint: string; readonly atMs: number }
   /** What this node has waited for, from a second on; again for what changes of it, ever more seldom. */
   | ({ readonly event: 'waiting-for-nodes'; readonly atMs: number } & NodesWait)
+  /**
+   * This node serves the others, without a token, and at more than loopback addresses: whoever reaches one of these is
+   * taken for an agent. Told once.
+   */
+  | {
+      readonly event: 'open-to-all';
+      readonly port: number;
+      readonly addresses: readonly string[];
+      readonly atMs: number;
+    }
   | UnreachableEvent;
 
 /** What a node can't reach of another one, as it was tried beside a round. Nothing follows from it. */

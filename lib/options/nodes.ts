@@ -16,6 +16,7 @@ import {
   text,
 } from './checks.js';
 import type { SchedulerSource } from './scheduler/allotment.js';
+import { tokenCheck } from './token.js';
 
 /** How agents get into the etcd that they meet at. */
 export interface EtcdAccess {
@@ -93,6 +94,11 @@ export interface NodesOptions {
   readonly rdzvEndpoint?: string;
   /** With `etcd`: how agents get into it. @default by HTTP, without a user */
   readonly etcd?: EtcdAccess;
+  /**
+   * A secret of the job, the same on all nodes: whoever can't prove that it has it takes no part, and no agent at a server
+   * that can't. It's never sent or shown. 16 characters at least; etcd has users instead. @default none: whoever reaches the endpoint may take part
+   */
+  readonly token?: string;
   /** Whether the server at the endpoint is this node's. @default with static: where nodeRank is 0; else by this machine's names and addresses */
   readonly isHost?: boolean;
   /** This node's number: its group rank with static, else a hint for the first order of ranks. @default none */
@@ -173,6 +179,7 @@ export const nodesChecks: Readonly<Record<keyof NodesOptions, Check>> = {
         : undefined,
   ],
   etcd: etcdAccess,
+  token: tokenCheck,
   isHost: flag,
   nodeRank: [value => isWhole(value, 0), 'a whole number from 0'],
   localAddr: text,
@@ -271,6 +278,8 @@ export function nodesTogether(given: Given): Pick<NodesOptions, 'isHost'> & { ma
     refuse('nodeGroup', 'with static the ranks are given; give another backend, or no group');
   if (given.groupSize > 1 && given.nodeGroup === undefined)
     refuse('nodeGroup', `groups of ${given.groupSize} nodes need it; give the name of this node's`);
+  if (rdzvBackend === 'etcd' && given.token !== undefined)
+    refuse('token', 'an etcd has users and certificates; give etcd.user, or another backend');
   const same = 'the same on all nodes';
   if (rdzvEndpoint === undefined)
     refuse('rdzvEndpoint', `several nodes need a place to meet; give HOST:PORT, ${same}`);

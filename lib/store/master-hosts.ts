@@ -54,6 +54,15 @@ export async function resolveHosts(
   return hostsOfName(name, resolved, new Set(own.filter(each => each !== undefined)));
 }
 
+/** Addresses of this machine that others may reach it at, without those of one link. */
+export function ownAddresses(): readonly string[] {
+  const { networkInterfaces } = process.getBuiltinModule('node:os');
+  const all = Object.values(networkInterfaces()).flatMap(each => each ?? []);
+  const isReached = ({ internal, address }: (typeof all)[number]): boolean =>
+    !internal && !/^fe[89ab]/i.test(address);
+  return all.filter(isReached).map(({ address }) => address);
+}
+
 /** Pure. @param own this machine's addresses */
 export function hostsOfName(
   name: string,

@@ -107,14 +107,14 @@ t.test('what is no time is refused as a fence', async t => {
 });
 
 /** A worker under a lease of a store of its own. */
-async function underLease(t: Test, options: { ttlMs: number; stallMs?: number }) {
+async function underLease(t: Test, options: { ttlMs: number; stallMs?: number; token?: string }) {
   const supervised = supervise(t);
   const { supervisor, start } = supervised;
   const pid = await start();
-  const { port, run } = await serveStore(t);
-  const agents = await connectServer({ host, port, timeoutMs: patienceMs });
+  const { ttlMs, stallMs = patienceMs, token } = options;
+  const { port, run } = await serveStore(t, 0, { REGROUP_TOKEN: token });
+  const agents = await connectServer({ host, port, timeoutMs: patienceMs, token });
   t.teardown(() => agents.close());
-  const { ttlMs, stallMs = patienceMs } = options;
   const marginMs = ttlMs / 10;
   const since = native().boottimeMs();
   const lease = await agents.lease(ttlMs);
@@ -123,7 +123,8 @@ async function underLease(t: Test, options: { ttlMs: number; stallMs?: number })
   const told = new Promise<NativeLeaseEvent>(resolve => {
     hear = resolve;
   });
-  const keeping = { host, port, lease: lease.id, ttlMs, marginMs, stallMs };
+  const secret = token === undefined ? {} : { token };
+  const keeping = { host, port, lease: lease.id, ttlMs, marginMs, stallMs, ...secret };
   const keeper = native().keepLease(keeping, supervisor, hear);
   t.teardown(() => keeper.close());
   return { ...supervised, pid, store: run, lease, keeper, told };
@@ -165,15 +166,23 @@ t.test('R-047 without a beat in time the lease is renewed no more', async t => {
   await until('ended');
 });
 
-t.test('a lease that is lost is told', async t => {
-  const { told, lease, until } = await underLease(t, { ttlMs: 1000 });
+for (const token of [undefined, 'a token of the job']) {
+  t.test(
+    `a lease that is lost is told, ${token === undefined ? 'without' : 'with'} a token`,
+    async t => {
+      const { told, lease, until } = await underLease(t, {
+        ttlMs: 1000,
+        ...(token === undefined ? {} : { token }),
+      });
 
-  await lease.revoke();
+      await lease.revoke();
 
-  t.same(await told, { event: 'lost' });
-  await until('fenced');
-  await until('ended');
-});
+      t.same(await told, { event: 'lost' });
+      await until('fenced');
+      await until('ended');
+    },
+  );
+}
 
 t.test('what keeps no lease is refused', async t => {
   const { supervisor } = supervise(t);

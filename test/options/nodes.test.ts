@@ -107,6 +107,11 @@ t.test('what does not fit is refused with the option, what is wrong, and what to
     ['etcd', { ...two, etcd: { user: 'root:s3cret' } }, 'user: a text is not accepted; give'],
     ['etcd', { ...two, etcd: { user: { password: 's3cret' } } }, 'user: an object is not acc'],
     ['etcd', { ...two, etcd: { token: 's3cret' } }, 'it has no field "token"'],
+    ['token', { ...two, token: 's3cret' }, 'a token of 6 characters may be guessed; give 16 to'],
+    ['token', { ...two, token: 's3cret'.repeat(1000) }, 'it has 6000 characters; give 16 to 4096'],
+    ['token', { ...two, token: `${'s3cret'.repeat(4)}\0` }, 'it has a NUL; give 16 to'],
+    ['token', { ...two, token: ['s3cret'] }, 'a list is not accepted; give 16 to'],
+    ['token', { ...two, rdzvBackend: 'etcd', token: 's3cret'.repeat(4) }, 'give etcd.user, or'],
     ['runId', { ...script, maxNodes: 2, rdzvEndpoint: 'a:1' }, 'give a text, the same on all'],
     [
       'minNodes',

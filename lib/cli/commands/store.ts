@@ -1,18 +1,21 @@
 import { fstatSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { RegroupError } from '../../errors.js';
-import { everyHost, numericHosts } from '../../store/master-hosts.js';
+import { everyHost, numericHosts, ownAddresses } from '../../store/master-hosts.js';
 import { adoptTable, createStore, openTable } from '../../store/open-table.js';
-import { addressOf } from '../../util/address.js';
+import { addressOf, isLoopback } from '../../util/address.js';
 import { maxTimerMs } from '../../util/duration.js';
 import { disabledFeatures } from '../../util/features.js';
 import { didYouMean } from '../../util/nearest.js';
 import { unreachable } from '../../util/unreachable.js';
 import { answer, createWords } from '../process/console.js';
 import { takeStart } from '../process/start.js';
+import { tokenGiven } from '../process/token.js';
 import { packageVersion } from '../process/version.js';
+import { describeReach } from '../text/describe.js';
 
 const help = `usage: regroup-store [--host HOST | --listen-fd N] [--port PORT] [--shared-memory]
+                     [--token-file PATH]
 
 Serves a TCPStore, as torch.distributed.TCPStore(is_master=True) does, to PyTorch 1.13 and any later
 release at once, and coordination to regroup's agents at the same port. Prints "ready HOST:PORT"
@@ -26,6 +29,10 @@ once it listens.
                that's its port
   --shared-memory
                also serve this user's processes through shared memory: "ready HOST:PORT @NAME"
+  --token-file PATH
+               file with the secret of the job whose agents meet here, 16 characters at least; else
+               REGROUP_TOKEN has it. Without one whoever reaches the port may be one of them. The
+               store itself has no such thing, as PyTorch's clients know of none
   --help       print this and exit
   --version    print the version and exit
 
@@ -34,7 +41,7 @@ a socket, such as a terminal or /dev/null, has no say. Exit code 1 if it can't s
 wrong command line.
 `;
 
-/** The whole command. Whoever reaches the port can read and write the store: it has no passwords. */
+/** The whole command. Whoever reaches the port can read and write the store: only coordination has a token. */
 export function runStoreCommand(): void | Promise<void> {
   const { args, ignored } = takeStart('regroup-store');
   const parsed = parse(args);
@@ -57,6 +64,7 @@ interface Serve {
   readonly port: number;
   readonly listenFd?: number;
   readonly sharedMemory: boolean;
+  readonly token?: string;
 }
 
 type Parsed =
@@ -72,6 +80,7 @@ const options = {
   port: { type: 'string', default: '0' },
   'listen-fd': { type: 'string' },
   'shared-memory': { type: 'boolean', default: false },
+  'token-file': { type: 'string' },
   help: { type: 'boolean', short: 'h' },
   version: { type: 'boolean' },
 } as const;
@@ -95,7 +104,12 @@ function parse(args: readonly string[]): Parsed {
     }
     const listenFd = given === undefined ? {} : { listenFd: Number(given) };
     const sharedMemory = values['shared-memory'];
-    return { do: 'serve', host: values.host, port, ...listenFd, sharedMemory };
+    const found = tokenGiven(values['token-file'], '--token-file', process.env);
+    if (!('token' in found)) {
+      return { do: 'refuse', why: `${found.from}: ${found.why}; give ${found.accepted}` };
+    }
+    const token = found.token === undefined ? {} : { token: found.token };
+    return { do: 'serve', host: values.host, port, ...listenFd, sharedMemory, ...token };
   } catch (error) {
     // parseArgs throws TypeErrors for people; some end with advice in further sentences.
     const why = (error as Error).message.split('\n')[0] ?? '';
@@ -110,7 +124,7 @@ const keptDescriptors = 16;
 
 /** @param ignored signals that have no say */
 function serve(
-  { host, port, listenFd, sharedMemory }: Serve,
+  { host, port, listenFd, sharedMemory, token }: Serve,
   ignored: readonly NodeJS.Signals[],
 ): void {
   const words = createWords();
@@ -131,10 +145,18 @@ function serve(
       if (!ignored.includes(signal)) process.on(signal, end);
     // A name may mean any address of this machine.
     const hosts = numericHosts(host) ?? everyHost;
+    const serves = { coordination: true, ...(token === undefined ? {} : { token }) };
     const table =
       listenFd === undefined
-        ? openTable(store, hosts, host, port, { coordination: true })
-        : adoptTable(store, listenFd, port, { coordination: true });
+        ? openTable(store, hosts, host, port, serves)
+        : adoptTable(store, listenFd, port, serves);
+    if (token === undefined && (listenFd !== undefined || !isLoopback(host))) {
+      const addresses = hosts === everyHost ? ownAddresses() : hosts.flat();
+      words.say(
+        2,
+        `regroup-store: ${openWords(listenFd === undefined ? addresses : [], table.port)}\n`,
+      );
+    }
     const shown = host === everyAddress ? '0.0.0.0' : host;
     const local = table.local === undefined ? '' : ` ${table.local}`;
     words.say(1, `ready ${addressOf(shown, table.port)}${local}\n`);
@@ -146,6 +168,10 @@ function serve(
     // The addon's cleanup hook ends the store's thread.
     process.exit(1);
   }
+}
+
+function openWords(addresses: readonly string[], port: number): string {
+  return `${describeReach(addresses, port)} can use the store, and take part in jobs that meet here, or end them; REGROUP_TOKEN or --token-file keeps others out of these`;
 }
 
 /** A pipe or socket that nobody holds any more tells that whoever started us is gone. */

@@ -18,7 +18,7 @@ import {
 } from './meeting.js';
 import { isHint, nodesOptions } from './nodes.js';
 import { invalidInt, pythonInt, repr } from './python-text.js';
-import { checkRdzvConf, describeConf, etcdAccessOf, parseRdzvConf } from './rdzv-conf.js';
+import { checkRdzvConf, describeConf, etcdAccessOf, parseRdzvConf, tokenOf } from './rdzv-conf.js';
 import { type CliSettings, type Notice, parseLogLevel, parseSignals } from './settings.js';
 
 /** A command line that starts something, or would. */
@@ -93,8 +93,11 @@ export function resolve(
   const signals = parseSignals(values, warn);
   refuseWhatIsNotThereYet(values, counts, meeting, nodeRank);
   const place = { counts, meeting, endpoints, conf: rdzvConf, nodeRank, env };
-  const access = () => etcdAccessOf(command, rdzvConf, env, warn);
-  const nodes = nodesOptions(values, place, access, warn);
+  const secrets = {
+    etcd: () => etcdAccessOf(command, rdzvConf, env, warn),
+    token: () => tokenOf(command, rdzvConf, env),
+  };
+  const nodes = nodesOptions(values, place, secrets, warn);
   if (env.TORCHELASTIC_ENABLE_FILE_TIMER === '1') {
     warn(
       'TORCHELASTIC_ENABLE_FILE_TIMER=1: the watchdog is not available yet; workers run without it',
@@ -120,7 +123,12 @@ export function resolve(
     ...(source === undefined ? {} : { scheduler: source }),
     // torchrun's static backend meets at that very port, and serves it whatever the variable says.
     ...(meeting.backend === 'static' ? { agentStore: 'on' as const } : {}),
-    env: { ...env, TORCHELASTIC_SIGNALS_TO_HANDLE: values.text('signals_to_handle') },
+    env: {
+      ...env,
+      TORCHELASTIC_SIGNALS_TO_HANDLE: values.text('signals_to_handle'),
+      // It's the agents'.
+      ...('REGROUP_TOKEN' in env ? { REGROUP_TOKEN: undefined } : {}),
+    },
     ...(logDir ? { logDir } : {}),
     redirects,
     tee,

@@ -6,7 +6,7 @@ import { maxTimerMs } from '../../util/duration.js';
 import type { Env, Values } from '../options/spec.js';
 import { isEtcd, type Meeting, type NodeCounts } from './meeting.js';
 import { pythonInt } from './python-text.js';
-import { confFlag } from './rdzv-conf.js';
+import { confFlag, tokenFileOf } from './rdzv-conf.js';
 
 /** torchrun's port for c10d. @source pytorch 2.13, torch/distributed/elastic/rendezvous/c10d_rendezvous_backend.py */
 const c10dPort = 29_400;
@@ -27,6 +27,13 @@ export interface Nodes {
   readonly env: Env;
 }
 
+/** What isn't read before it's needed. */
+export interface Secrets {
+  etcd(): EtcdAccess;
+  /** The job's. */
+  token(): string | undefined;
+}
+
 /**
  * Options for several nodes; a job of one has none.
  *
@@ -35,7 +42,7 @@ export interface Nodes {
 export function nodesOptions(
   values: Values,
   { counts, meeting, endpoints, conf, nodeRank, env }: Nodes,
-  access: () => EtcdAccess,
+  secrets: Secrets,
   warn: (text: string) => void,
 ): Partial<LaunchOptions> {
   const { minNodes, maxNodes, isAlone } = counts;
@@ -49,11 +56,13 @@ export function nodesOptions(
   }
   const isStatic = meeting.backend === 'static';
   const isAtEtcd = isEtcd(meeting.backend);
+  if (isAtEtcd && (tokenFileOf(conf) ?? env.REGROUP_TOKEN))
+    warn('a token has no effect with etcd, which has users and certificates of its own');
   return {
     ...(isStatic
       ? staticOptions(values, counts, conf, nodeRank, warn)
       : elasticOptions(values, conf, nodeRank, env)),
-    ...(isAtEtcd ? etcdOptions(conf, access()) : {}),
+    ...(isAtEtcd ? etcdOptions(conf, secrets.etcd()) : tokenOptions(secrets.token())),
     minNodes: isStatic ? maxNodes : minNodes,
     maxNodes,
     rdzvBackend: isStatic ? 'static' : isAtEtcd ? 'etcd' : 'c10d',
@@ -106,6 +115,10 @@ function etcdOptions(conf: ReadonlyMap<string, string>, etcd: EtcdAccess): Parti
     ...(seconds === undefined ? {} : { joinTimeoutMs: toMs(seconds) }),
     ...(Object.keys(etcd).length === 0 ? {} : { etcd }),
   };
+}
+
+function tokenOptions(token: string | undefined): Partial<LaunchOptions> {
+  return token === undefined ? {} : { token };
 }
 
 function elasticOptions(

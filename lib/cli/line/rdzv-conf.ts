@@ -1,5 +1,6 @@
 import type { EtcdAccess } from '../../options/nodes.js';
 import type { CommandName, Env, Values } from '../options/spec.js';
+import { tokenGiven } from '../process/token.js';
 import { refusal } from './command-line-error.js';
 import { isEtcd } from './meeting.js';
 import { invalidInt, pythonInt, pythonTime, repr } from './python-text.js';
@@ -113,6 +114,18 @@ function integerOf(values: Values, conf: Conf, key: string): number | undefined 
 
 function refuse(values: Values, key: string, why: string, accepted: string): never {
   return values.refuse('rdzv_conf', why, `${key}=${accepted}`);
+}
+
+/** The file that has the job's token, in the spelling of its own or in torchrun's way of writing keys. */
+export function tokenFileOf(conf: Conf): string | undefined {
+  return conf.get('token-file') ?? conf.get('token_file');
+}
+
+/** The job's token. @throws CommandLineError */
+export function tokenOf(command: CommandName, conf: Conf, env: Env): string | undefined {
+  const given = tokenGiven(tokenFileOf(conf), '--rdzv-conf token-file', env);
+  if ('token' in given) return given.token;
+  throw refusal(command, given.from, given.why, given.accepted);
 }
 
 /**

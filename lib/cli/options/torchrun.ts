@@ -70,7 +70,7 @@ export const torchrunOptions: readonly OptionSpec[] = [
     env: true,
     origin: 'torchrun',
     group: 'nodes',
-    help: 'More settings of the rendezvous: join_timeout, last_call_timeout, is_host and others of torchrun; protocol, cacert, cert and key of etcd, whose user is in REGROUP_ETCD_USER and REGROUP_ETCD_PASSWORD. Unknown keys are ignored; one node needs none.',
+    help: 'More settings of the rendezvous: join_timeout, last_call_timeout, is_host and others of torchrun; token-file, a file with the secret that keeps strangers out, which may be in REGROUP_TOKEN instead; protocol, cacert, cert and key of etcd, whose user is in REGROUP_ETCD_USER and REGROUP_ETCD_PASSWORD. Unknown keys are ignored; one node needs none.',
   },
   {
     names: ['--standalone'],

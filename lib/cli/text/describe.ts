@@ -136,6 +136,17 @@ export function describeServer(event: Event<'server-gone' | 'server-back'>): str
   return `nobody listens at ${endpoint} any more: what the nodes meet at has ended, and no round can begin; workers run on, up to ${duration(event.limitMs)}`;
 }
 
+/** Who reaches a server that takes everybody. Whoever is told knows what to do about it by what follows. */
+export function describeReach(addresses: readonly string[], port: number): string {
+  const where = addresses.length === 0 ? 'this machine' : named(addresses);
+  return `whoever reaches port ${port} of ${where}`;
+}
+
+/** A server without a token. */
+export function describeOpen({ addresses, port }: Event<'open-to-all'>): string {
+  return `${describeReach(addresses, port)} can take part in the job, or end it; REGROUP_TOKEN or --rdzv-conf token-file=PATH, the same on all nodes, keeps others out`;
+}
+
 function named(nodes: readonly string[]): string {
   const more = nodes.length - maxNodesNamed;
   const some = nodes.slice(0, maxNodesNamed).join(', ');

@@ -11,6 +11,7 @@ import {
   describeBreak,
   describeHolder,
   describeLeftOut,
+  describeOpen,
   describePlace,
   describePreemption,
   describeProcesses,
@@ -294,6 +295,9 @@ export function createPrinter(options: PrinterOptions): Printer {
       case 'server-gone':
       case 'server-back':
         say(describeServer(event));
+        break;
+      case 'open-to-all':
+        say(describeOpen(event));
         break;
       case 'waiting-for-nodes':
         isWaiting = true;

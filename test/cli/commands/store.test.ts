@@ -1,7 +1,9 @@
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
+import { join } from 'node:path';
 import t from 'tap';
+import { connectServer } from '../../../lib/coordination/server.js';
 import { connectStore } from '../../../lib/store/client.js';
 import { openSharedStore } from '../../../lib/store/shared.js';
 import { type CliOptions, listeningSockets, runCli, startCli } from '../../harness.js';
@@ -22,6 +24,10 @@ function parts(line: string): { host: string; port: number } {
   return { host, port: Number(port) };
 }
 
+/** What is said where others than this machine's may come. */
+const open =
+  /^regroup-store: whoever reaches port \d+ of .+ can use the store, and take part in jobs that meet here, or end them; REGROUP_TOKEN or --token-file keeps others out of these\n$/;
+
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   t.test(`regroup-store serves until ${signal}, and ends with 0`, async t => {
     const run = startCli(t, [], command);
@@ -34,7 +40,7 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     t.match(await run.ended, {
       code: 0,
       signal: null,
-      stderr: '',
+      stderr: open,
       stdout: `ready 0.0.0.0:${port}\n`,
     });
     t.notOk(await reaches('127.0.0.1', port), 'nobody is left');
@@ -44,7 +50,7 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
 t.test('regroup-store ends with 0 when the pipe at its stdin closes', async t => {
   const ended = await runCli(t, [], { ...command, stdin: 'whatever it is told\n' });
 
-  t.match(ended, { code: 0, signal: null, stderr: '' });
+  t.match(ended, { code: 0, signal: null, stderr: open });
 });
 
 t.test('a stdin that was closed from the start has no say', async t => {
@@ -81,6 +87,31 @@ t.test('T-087 --host=localhost serves loopback addresses only', async t => {
   t.ok(await reaches('127.0.0.1', port));
   run.kill('SIGTERM');
   await run.ended;
+});
+
+t.test('with a token only those who have it coordinate, and everybody uses the store', async t => {
+  const token = 's3cret'.repeat(4);
+  const path = join(t.testdir({ token: `${token}\n` }), 'token');
+  for (const [args, env] of [
+    [[`--token-file=${path}`], {}],
+    [[], { REGROUP_TOKEN: token }],
+  ] as const) {
+    const run = startCli(t, args, { ...command, env });
+    const { port } = parts(await run.line(ready));
+    const at = { host: '127.0.0.1', port };
+
+    const agents = await connectServer({ ...at, token });
+    t.equal(await agents.put('key', 'value'), 1);
+    await agents.close();
+    await t.rejects(connectServer(at), { code: 'DENIED' });
+    const store = await connectStore(at);
+    await store.set('key', 'value');
+    await store.close();
+    run.kill('SIGTERM');
+    const { code, stderr } = await run.ended;
+    t.equal(code, 0);
+    t.notMatch(stderr, /whoever reaches|s3cret/);
+  }
 });
 
 t.test('--host=::1 is printed so that it can be told from the port', async t => {
@@ -129,6 +160,8 @@ t.test('a wrong command line ends with 2 and one line', async t => {
     ['--host='],
     ['--bogus'],
     ['train.py'],
+    ['--token-file=/nowhere'],
+    ['--token-file=/dev/null'],
   ]) {
     const ended = await runCli(t, args, command);
     t.match(ended, { code: 2, stdout: '' }, args.join(' '));
@@ -197,7 +230,7 @@ for (const how of ['bound', 'listens']) {
     t.equal(String(await store.get('key')), 'value');
     await store.close();
     run.kill('SIGTERM');
-    t.match(await run.ended, { code: 0, stderr: '' });
+    t.match(await run.ended, { code: 0, stderr: open });
   });
 }
 

@@ -380,3 +380,47 @@ t.test("etcd's user and password go together, and a password is never shown", t 
   }
   t.end();
 });
+
+t.test("the job's token is of a file or of the environment, and not the workers'", t => {
+  const token = 's3cret'.repeat(4);
+  const path = t.testdir({ token: ` ${token}\n` });
+  for (const [line, env] of [
+    [`${c10d} --rdzv-conf=token-file=${path}/token`, {}],
+    [`${c10d} --rdzv-conf=token_file=${path}/token`, { REGROUP_TOKEN: 'x'.repeat(16) }],
+    [c10d, { REGROUP_TOKEN: `${token}\n` }],
+    ['--nnodes=2', { REGROUP_TOKEN: token }],
+  ] as const) {
+    t.match(nodesOf(line, env), { token });
+    const parsed = parse(line, env);
+    if (parsed.do !== 'run') throw new Error(parsed.do);
+    t.equal(parsed.options.env?.['REGROUP_TOKEN'], undefined);
+    const { token: _, ...others } = parsed.options;
+    t.notMatch(JSON.stringify([others, parsed.settings]), 's3cret');
+  }
+  t.strictSame(nodesOf('--nnodes=1', { REGROUP_TOKEN: 'short' }), {});
+  t.notOk('token' in nodesOf(c10d, { REGROUP_TOKEN: '' }));
+  t.notOk('token' in nodesOf(etcd, { REGROUP_TOKEN: token }));
+  t.match(noticesOf(etcd, { REGROUP_TOKEN: token }), [/^a token has no effect with etcd/]);
+  t.end();
+});
+
+t.test('what is no token is refused, and never shown', t => {
+  const path = t.testdir({ short: 's3cret\n', folder: {}, large: 's3cret'.repeat(10_000) });
+  for (const [conf, env, text] of [
+    ['', { REGROUP_TOKEN: 's3cret' }, 'REGROUP_TOKEN: a token of 6 characters may be guessed (acc'],
+    ['short', {}, `--rdzv-conf token-file: ${path}/short: a token of 6 characters may be guessed`],
+    ['large', {}, `--rdzv-conf token-file: ${path}/large: it has 16448 characters`],
+    ['none', {}, `--rdzv-conf token-file: ${path}/none can't be read (ENOENT)`],
+    ['folder', {}, `--rdzv-conf token-file: ${path}/folder can't be read (EISDIR)`],
+  ] as const) {
+    const parsed = parse(
+      conf === '' ? c10d : `${c10d} --rdzv-conf=token-file=${path}/${conf}`,
+      env,
+    );
+
+    if (parsed.do !== 'error') throw new Error('it is accepted');
+    t.equal(parsed.exitCode, 1);
+    t.ok(parsed.text.includes(text) && !parsed.text.includes('s3cret'), parsed.text);
+  }
+  t.end();
+});

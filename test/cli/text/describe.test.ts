@@ -1,5 +1,5 @@
 import t from 'tap';
-import { describeWait } from '../../../lib/cli/text/describe.js';
+import { describeOpen, describeWait } from '../../../lib/cli/text/describe.js';
 import type { NodesWait } from '../../../lib/events/nodes.js';
 
 const nodes = { waitsFor: 'nodes', endpoint: 'a:1', minNodes: 2, maxNodes: 9 } as const;
@@ -51,4 +51,19 @@ const waits: readonly (readonly [NodesWait, string])[] = [
 t.test('MN-06 MN-29 what a node waits for, in one line', async t => {
   for (const [wait, text] of waits)
     t.equal(describeWait({ event: 'waiting-for-nodes', ...wait, atMs: 0 }), text);
+});
+
+t.test('who may take part where there is no token is told, with what keeps others out', async t => {
+  const open = { event: 'open-to-all', port: 29_400, atMs: 0 } as const;
+  const rest =
+    'can take part in the job, or end it; REGROUP_TOKEN or --rdzv-conf token-file=PATH, the same on all nodes, keeps others out';
+
+  t.equal(
+    describeOpen({ ...open, addresses: ['10.0.0.1', 'fd00::1'] }),
+    `whoever reaches port 29400 of 10.0.0.1, fd00::1 ${rest}`,
+  );
+  t.equal(
+    describeOpen({ ...open, addresses: [] }),
+    `whoever reaches port 29400 of this machine ${rest}`,
+  );
 });
