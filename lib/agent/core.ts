@@ -143,7 +143,9 @@ export function startCore(
     },
     openLocalTable,
     serve(port) {
-      const serves = { coordination: true, ...token };
+      // Else whoever has no token may keep connections and fill the store, which no agent uses there. Workers of a static job do.
+      const isAgentsOnly = settings.token !== undefined && settings.rdzvBackend !== 'static';
+      const serves = { coordination: true, ...token, exclusive: isAgentsOnly };
       meeting = openTable(startStore(), hosts, settings.rdzvEndpoint ?? '', port, serves);
     },
     setFence: atMs => supervisor.setFence(atMs),

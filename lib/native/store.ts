@@ -1,8 +1,17 @@
 export interface NativeStoreAddress {
   readonly table: number;
   readonly port: number;
+  /** The address of a socket that was bound already; absent: that, or those, that were named. */
+  readonly host?: string;
   /** `@…`, the Unix socket that gives shared memory; absent if none is offered. */
   readonly local?: string;
+}
+
+export interface NativeTableOptions {
+  readonly port: number;
+  readonly coordination?: boolean;
+  readonly token?: string;
+  readonly exclusive?: boolean;
 }
 
 /** What a worker told by its slot of shared memory. Only `pid` is checked by anybody. */
@@ -68,13 +77,12 @@ export interface NativeStore {
    * @param coordination whether the port serves coordination, too. Emptied, the table is another server to its
    *   clients. @default false
    * @param token which clients of coordination must prove to have. @default none: they needn't
+   * @param exclusive with coordination: whether the port serves nobody else, and closes who says nothing for 10 s.
+   *   @default false
    * @throws with `code` (EADDRINUSE…) and `syscall`
    */
   openTable(
-    options: { readonly port: number; readonly coordination?: boolean; readonly token?: string } & (
-      | { readonly hosts: readonly string[] }
-      | { readonly fd: number }
-    ),
+    options: NativeTableOptions & ({ readonly hosts: readonly string[] } | { readonly fd: number }),
   ): NativeStoreAddress;
   /**
    * Opens a table at the port of another one, until either is closed or the next one borrows it: TCPStore's clients that

@@ -46,6 +46,8 @@ export interface Serves {
   readonly coordination?: boolean;
   /** Which agents must prove to have. @default none: whoever reaches the port is one of them */
   readonly token?: string;
+  /** Whether the port serves nobody but agents, not even TCPStore's clients. @default false */
+  readonly exclusive?: boolean;
 }
 
 /**

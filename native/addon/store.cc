@@ -157,11 +157,13 @@ Napi::Value addressToJs(Napi::Env env, Result<store::TableAddress> address) {
   Napi::Object object = Napi::Object::New(env);
   object.Set("table", Napi::Number::New(env, address->table));
   object.Set("port", Napi::Number::New(env, address->port));
+  if (!address->host.empty()) object.Set("host", Napi::String::New(env, address->host));
   if (!address->local.empty()) object.Set("local", Napi::String::New(env, address->local));
   return object;
 }
 
-/// openTable({ hosts | fd, port, coordination?, token? }): { table, port, local? }.
+/// openTable({ hosts | fd, port, coordination?, token?, exclusive? }):
+/// { table, port, host?, local? }.
 /// Waits for the store's thread for a second at most.
 Napi::Value openTable(Store& store, const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
@@ -176,6 +178,7 @@ Napi::Value openTable(Store& store, const Napi::CallbackInfo& info) {
   options.required("port", port, toPort);
   options.optional("coordination", coordination, toBoolean);
   options.optional("token", service.token, toString);
+  options.optional("exclusive", service.exclusive, toBoolean);
   if (!options.ok()) return {};
 
   std::vector<store::ProtocolFactory> protocols;

@@ -1,7 +1,7 @@
 import t from 'tap';
 import { allStarted, codes, noLinks, startCluster, succeed } from './harness.js';
 
-// Who has the job's token takes part, and nobody else. R-051.
+// Who has the job's token takes part, and nobody else.
 
 const token = 's3cret'.repeat(4);
 
@@ -26,6 +26,13 @@ t.test(
         stderr,
       );
     }
+
+    // Nor is anybody there for a store's sake.
+    const script =
+      "const [, host, port] = process.argv; require('net').connect(port, host, function () { this.write('\\x01'); }).on('error', () => {}).on('close', () => console.log('closed'))";
+    const stranger = two.run([process.execPath, '-e', script, ...cluster.endpoint.split(':')]);
+    await stranger.line(/^closed$/);
+    await stranger.end();
 
     const agents = [first, join(two, token)];
     await allStarted(agents, 0);

@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+import { connect } from 'node:net';
 import t, { type Test } from 'tap';
 import { CoordinationError } from '../../lib/coordination/coordination.js';
 import { connectServer } from '../../lib/coordination/server.js';
@@ -47,6 +49,21 @@ t.test('a table that was not asked to serve coordination refuses it', async t =>
 
   t.ok(refused instanceof CoordinationError);
   t.match(refused, { code: 'UNAVAILABLE' });
+});
+
+t.test('a table for agents alone refuses clients of a store', async t => {
+  const { port } = openStore(t).openTable({
+    hosts: [host],
+    port: 0,
+    coordination: true,
+    exclusive: true,
+  });
+
+  const socket = connect(port, host, () => socket.write('\x01')).on('error', () => {});
+  await once(socket, 'close');
+  const agents = await connectServer({ host, port, timeoutMs });
+  t.equal(await agents.put('key', 'value'), 1);
+  await agents.close();
 });
 
 t.test('two tables share no keys, and an emptied one is another server to its clients', async t => {

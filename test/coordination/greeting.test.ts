@@ -3,7 +3,7 @@ import type { FrameAnswer } from '../../lib/coordination/frames.js';
 import { createGreeting } from '../../lib/coordination/greeting.js';
 import { agentProof, nonceBytes, serverProof } from '../../lib/coordination/proof.js';
 
-// What a client of our server makes of its first answers. R-051.
+// What a client of our server makes of its first answers.
 
 const token = 'a token of the job';
 const welcome = { type: 'welcome', version: 1, incarnation: '7', address: '' } as const;

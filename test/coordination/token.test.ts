@@ -4,7 +4,7 @@ import { CoordinationError } from '../../lib/coordination/coordination.js';
 import { connectServer } from '../../lib/coordination/server.js';
 import { startOwnServer } from './own-server.js';
 
-// Our own server with the job's token, R-051. What each side makes of the other's words is in greeting.test.ts and in
+// Our own server with the job's token. What each side makes of the other's words is in greeting.test.ts and in
 // test/native/coordination_token_test.cc.
 
 const token = 'a token of the job';

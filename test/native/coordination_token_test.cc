@@ -10,7 +10,7 @@
 #include "core/store/session.h"
 #include "test/native/tap.h"
 
-// R-051: whoever can't prove that it has the job's token gets nothing from a server that has one.
+// Whoever can't prove that it has the job's token gets nothing from a server that has one.
 
 using namespace regroup;
 using namespace regroup::coordination;
@@ -255,6 +255,24 @@ TEST("R-044 a killed agent's lease is ended by words that only who has the token
   guardian->say(revocation(kFirstLease, kToken));
   CHECK_EQ(guardian->fault, "");
   CHECK(!server.service->state().nextEnd());
+}
+
+TEST("at a port for agents alone everybody else is barred, and nobody may say nothing") {
+  using Match = store::Protocol::Match;
+  const std::string_view firsts[] = {kPreface.substr(0, 3), kPreface, "\x01", "GET / HTTP/1.1",
+                                     "\xC7regrouP"};
+  for (const bool exclusive : {true, false}) {
+    const auto loop = std::move(*Loop::create([] { return fakeNow; }));
+    Service::Options options;
+    options.exclusive = exclusive;
+    options.proofWithin = kProofWithin;
+    const Service service(*loop, options);
+    const Match others = exclusive ? Match::Barred : Match::No;
+    const Match expected[] = {Match::NeedMore, Match::Yes, others, others, others};
+    for (size_t i = 0; i < std::size(firsts); i++) CHECK(service.match(firsts[i]) == expected[i]);
+    CHECK(service.patience().has_value() == exclusive);
+    CHECK(service.patience().value_or(kProofWithin) == kProofWithin);
+  }
 }
 
 TEST("nonces are never the same, and neither are two sources") {

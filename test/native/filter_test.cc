@@ -11,6 +11,8 @@
 #include <sys/wait.h>
 
 #include "core/base/clone.h"
+#include "core/base/siphash.h"
+#include "core/coordination/proof.h"
 #include "core/shm/shm_writer.h"
 #include "core/spawn/spawn.h"
 #include "test/native/group_harness.h"
@@ -131,6 +133,18 @@ TEST("where no memfd can be had, the writer of shared memory says so") {
 
     CHECK(!writer);
     CHECK_EQ(writer.error().code, EPERM);
+  });
+}
+
+TEST("where no random bytes can be had, no two keys are the same") {
+  behind({{SYS_getrandom}, kNotPermitted}, [] {
+    const HashKey one = HashKey::random();
+    const HashKey other = HashKey::random();
+
+    CHECK(one.low != other.low && one.high != other.high && one.low != one.high);
+    coordination::NonceSource some;
+    coordination::NonceSource others;
+    CHECK(some.next() != others.next());
   });
 }
 

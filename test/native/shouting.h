@@ -2,7 +2,9 @@
 
 #include <ctype.h>
 
+#include <chrono>
 #include <memory>
+#include <optional>
 #include <string_view>
 
 #include "core/store/session.h"
@@ -14,11 +16,16 @@ using namespace regroup::store;
 /// `RG` and then lines, which come back in capitals. It hangs up on an empty one.
 class Shouting final : public Protocol {
  public:
+  /// @param patience with one nobody else is served
+  explicit Shouting(std::optional<std::chrono::milliseconds> patience = std::nullopt)
+      : patience_(patience) {}
   Match match(std::string_view first) const override {
-    if (first[0] != 'R') return Match::No;
+    const Match others = patience_ ? Match::Barred : Match::No;
+    if (first[0] != 'R') return others;
     if (first.size() < 2) return Match::NeedMore;
-    return first[1] == 'G' ? Match::Yes : Match::No;
+    return first[1] == 'G' ? Match::Yes : others;
   }
+  std::optional<std::chrono::milliseconds> patience() const override { return patience_; }
   std::unique_ptr<Session> open(Peer& peer) override { return std::make_unique<Speaker>(peer); }
 
  private:
@@ -36,6 +43,8 @@ class Shouting final : public Protocol {
    private:
     Peer& peer_;
   };
+
+  const std::optional<std::chrono::milliseconds> patience_;
 };
 
 }  // namespace store_harness

@@ -523,6 +523,7 @@ TEST("F-N15 a listening socket that somebody shuts down is given up, and others 
   ::bind(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof address);
   auto adopted = world.server->adoptTable(socket.get(), 0);
   REQUIRE(adopted);
+  CHECK_EQ(adopted->host, "127.0.0.1");
   REQUIRE(Client(adopted->port).hello().ping());
 
   ::shutdown(socket.get(), SHUT_RDWR);
@@ -600,6 +601,31 @@ TEST("another protocol is served on the same port, told by its first bytes") {
   CHECK_EQ(loud.read(14), "RGHELLO\nWORLD\n");
   CHECK(loud.closed());
   CHECK(Client(world.address.port).write("Rx").closed());
+}
+
+TEST("at a port of one protocol alone others are closed, and so is who says nothing") {
+  World world;
+  const std::string hosts[] = {"127.0.0.1"};
+  auto alone = world.server->openTable(
+      hosts, 0,
+      {[](Table&, Loop&) { return std::make_unique<Shouting>(std::chrono::milliseconds(200)); }});
+  REQUIRE(alone);
+  CHECK(Client(alone->port).write("\x01").closed());
+  CHECK(world.nextLine().ends_with(": not a protocol that's served here"));
+  // On a busy machine its own time may be over before it has spoken.
+  std::unique_ptr<Client> loud;
+  do loud = std::make_unique<Client>(alone->port);
+  while (loud->write("RGhello\n").read(8) != "RGHELLO\n");
+  Client silent(alone->port);
+  Client slow(alone->port);
+  slow.write("R");
+
+  CHECK(silent.closed());
+  CHECK(slow.closed());
+
+  CHECK_EQ(loud->write("again\n").read(6), "AGAIN\n");
+  CHECK(world.nextLine().ends_with(": said nothing of use for 200 ms"));
+  CHECK(world.connect().ping());
 }
 
 TEST("calls may come from any thread, while clients come and go") {

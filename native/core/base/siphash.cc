@@ -2,6 +2,7 @@
 
 #include <sys/auxv.h>
 #include <sys/random.h>
+#include <time.h>
 
 #include <bit>
 #include <cstring>
@@ -40,9 +41,13 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "words are read as they
 HashKey HashKey::random() {
   HashKey key{};
   if (::getrandom(&key, sizeof key, GRND_NONBLOCK) == static_cast<ssize_t>(sizeof key)) return key;
-  // Fallback: a filter forbids getrandom(2). 16 bytes, too.
+  // Fallback: a filter forbids getrandom(2). 16 bytes, too, but the same ones each time; with the
+  // clock they make keys of which none tells another one.
   std::memcpy(&key, reinterpret_cast<const void*>(::getauxval(AT_RANDOM)), sizeof key);
-  return key;
+  timespec now{};
+  (void)::clock_gettime(CLOCK_MONOTONIC, &now);
+  const std::string_view moment(reinterpret_cast<const char*>(&now), sizeof now);
+  return {sipHash13(key, moment), sipHash13({key.high, key.low}, moment)};
 }
 
 uint64_t sipHash13(const HashKey& key, std::string_view bytes) {

@@ -10,8 +10,8 @@ struct HashKey {
   uint64_t low;
   uint64_t high;
 
-  /// Random. Without getrandom(2), which a filter may forbid, what the kernel gave the process at
-  /// its start.
+  /// Random, and another one each time. Without getrandom(2), which a filter may forbid, of what
+  /// the kernel gave the process at its start.
   static HashKey random();
 };
 

@@ -275,8 +275,14 @@ Service::~Service() {
 }
 
 store::Protocol::Match Service::match(std::string_view first) const {
-  if (first.size() >= kPreface.size()) return first.starts_with(kPreface) ? Match::Yes : Match::No;
-  return kPreface.starts_with(first) ? Match::NeedMore : Match::No;
+  if (first.starts_with(kPreface)) return Match::Yes;
+  if (kPreface.starts_with(first)) return Match::NeedMore;
+  return options_.exclusive ? Match::Barred : Match::No;
+}
+
+std::optional<std::chrono::milliseconds> Service::patience() const {
+  if (!options_.exclusive) return std::nullopt;
+  return options_.proofWithin;
 }
 
 std::unique_ptr<store::Session> Service::open(store::Peer& peer) {

@@ -34,6 +34,8 @@ class Service final : public store::Protocol {
     std::string token = {};
     /// From the connection's beginning on. Then it's closed.
     std::chrono::milliseconds proofWithin{10'000};
+    /// Nobody else is served at the port, and who says nothing there is closed after as long.
+    bool exclusive = false;
   };
 
   /// `loop` outlives it.
@@ -42,6 +44,7 @@ class Service final : public store::Protocol {
 
   Match match(std::string_view first) const override;
   std::unique_ptr<store::Session> open(store::Peer& peer) override;
+  std::optional<std::chrono::milliseconds> patience() const override;
 
   const State& state() const { return state_; }
 

@@ -54,18 +54,24 @@ PeerName::PeerName(const SocketAddress& address) : host{}, port(0) {
 }
 
 std::string PeerName::text() const {
-  char buffer[INET6_ADDRSTRLEN] = "";
+  const std::string name = hostText();
   std::string text;
-  if (IN6_IS_ADDR_V4MAPPED(&host)) {
-    ::inet_ntop(AF_INET, &host.s6_addr[12], buffer, sizeof buffer);
-    text = buffer;
-  } else {
-    ::inet_ntop(AF_INET6, &host, buffer, sizeof buffer);
-    // Appended: GCC 12 warns of an overlap that there isn't where a literal goes before a string
-    // (GCC bug 105329).
-    text.append("[").append(buffer).append("]");
-  }
+  // Appended: GCC 12 warns of an overlap that there isn't where a literal goes before a string
+  // (GCC bug 105329).
+  if (name.find(':') == std::string::npos)
+    text.append(name);
+  else
+    text.append("[").append(name).append("]");
   return text.append(":").append(std::to_string(port));
+}
+
+std::string PeerName::hostText() const {
+  char buffer[INET6_ADDRSTRLEN] = "";
+  if (IN6_IS_ADDR_V4MAPPED(&host))
+    ::inet_ntop(AF_INET, &host.s6_addr[12], buffer, sizeof buffer);
+  else
+    ::inet_ntop(AF_INET6, &host, buffer, sizeof buffer);
+  return buffer;
 }
 
 }  // namespace regroup::store

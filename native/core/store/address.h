@@ -38,6 +38,8 @@ struct PeerName {
 
   explicit PeerName(const SocketAddress& address);
   std::string text() const;
+  /// Without the port, and without brackets.
+  std::string hostText() const;
 };
 
 }  // namespace regroup::store

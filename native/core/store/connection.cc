@@ -35,6 +35,7 @@ Connection::~Connection() {
   engine_.loop().remove(fd_.get(), this);
   engine_.loop().cancelTimer(stallTimer_);
   engine_.loop().cancelTimer(quietTimer_);
+  engine_.loop().cancelTimer(choiceTimer_);
   engine_.cancelTurn(*this);
   engine_.noteHolder(*this, false);
   Engine::Shared& shared = engine_.shared();
@@ -45,7 +46,9 @@ Connection::~Connection() {
 }
 
 Result<void> Connection::watch() {
-  return engine_.loop().add(fd_.get(), events_, this);
+  auto watched = engine_.loop().add(fd_.get(), events_, this);
+  if (watched && served_.patience) armChoiceTimer(*served_.patience);
+  return watched;
 }
 
 void Connection::onReady(uint32_t events) {
@@ -73,6 +76,7 @@ void Connection::retire() {
   engine_.cancelTurn(*this);
   engine_.loop().cancelTimer(std::exchange(quietTimer_, 0));
   engine_.loop().cancelTimer(std::exchange(stallTimer_, 0));
+  engine_.loop().cancelTimer(std::exchange(choiceTimer_, 0));
 }
 
 void Connection::giveUp(const std::string& why) {
@@ -195,6 +199,14 @@ void Connection::armQuietTimer(std::chrono::milliseconds quiet) {
   });
 }
 
+void Connection::armChoiceTimer(std::chrono::milliseconds patience) {
+  choiceTimer_ = engine_.loop().setTimer(engine_.loop().now() + patience, [this, patience] {
+    choiceTimer_ = 0;
+    (void)fault("said nothing of use for " + std::to_string(patience.count()) + " ms");
+    engine_.drop(*this);
+  });
+}
+
 /// Finds whose connection this is. False: nobody's.
 bool Connection::choose(std::string_view input) {
   bool undecided = false;
@@ -203,9 +215,11 @@ bool Connection::choose(std::string_view input) {
     if (match == Protocol::Match::Yes && protocol.get() == served_->tcpStore && served_->loans > 0)
       return chooseBorrower();
     if (match == Protocol::Match::Yes) {
+      engine_.loop().cancelTimer(std::exchange(choiceTimer_, 0));
       session_ = protocol->open(*this);
       return true;
     }
+    if (match == Protocol::Match::Barred) return fault("not a protocol that's served here");
     undecided = undecided || match == Protocol::Match::NeedMore;
   }
   return undecided || fault("not a protocol that's served here");

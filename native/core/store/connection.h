@@ -97,6 +97,7 @@ class Connection : public Loop::Watcher, public Peer {
   void keepUnread(Reply reply);
   void armStallTimer();
   void armQuietTimer(std::chrono::milliseconds quiet);
+  void armChoiceTimer(std::chrono::milliseconds patience);
 
   Engine& engine_;
   Served* served_;
@@ -108,6 +109,7 @@ class Connection : public Loop::Watcher, public Peer {
   TimePoint lastRead_{};
   Loop::TimerId stallTimer_ = 0;
   Loop::TimerId quietTimer_ = 0;
+  Loop::TimerId choiceTimer_ = 0;  // until there's a session, where that mustn't take long
   uint32_t events_;
   bool more_ = false;     // `unserved_` may begin with a whole request
   bool busy_ = false;     // for more than one turn of its own

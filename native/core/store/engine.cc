@@ -28,7 +28,10 @@ Served::Served(Engine& engine, std::shared_ptr<Board> shown, std::vector<Protoco
       table(engine.options().table, board->table),
       factories(std::move(own)) {
   for (const auto* each : {&engine.options().protocols, &factories}) {
-    for (const auto& factory : *each) protocols.push_back(factory(table, engine.loop()));
+    for (const auto& factory : *each) {
+      protocols.push_back(factory(table, engine.loop()));
+      if (const auto theirs = protocols.back()->patience()) patience = theirs;
+    }
   }
   auto store = std::make_unique<TcpStore>(table, engine.options().tcpStore, board->tcpStore);
   tcpStore = store.get();

@@ -40,8 +40,9 @@ struct Served {
   std::unique_ptr<Mirror> mirror;  // once a lane was asked for; the table tells it
   uint32_t notice = 0;
   const std::vector<ProtocolFactory> factories;  // of those that not every table has
-  TcpStore* tcpStore;  // the last of `protocols`
+  TcpStore* tcpStore;                            // the last of `protocols`
   std::vector<std::unique_ptr<Protocol>> protocols;
+  std::optional<std::chrono::milliseconds> patience;  // theirs
   std::vector<std::unique_ptr<Listener>> listeners;
   std::vector<std::unique_ptr<Connection>> connections;  // goes first: sessions use the table
 };

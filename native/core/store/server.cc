@@ -97,7 +97,11 @@ Result<TableAddress> StoreServer::adoptTable(int fd, uint16_t port,
                                              std::vector<ProtocolFactory> protocols) {
   auto bound = adoptListener(fd, port, shared_->options.stall);
   if (!bound) return bound.error();
-  return serve(*std::move(bound), std::move(protocols));
+  auto own = ownAddressOf(bound->fds.front());
+  if (!own) return own.error();
+  auto address = serve(*std::move(bound), std::move(protocols));
+  if (address) address->host = PeerName(*own).hostText();
+  return address;
 }
 
 Result<TableAddress> StoreServer::borrowPort(uint32_t lender) {

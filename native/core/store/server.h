@@ -34,7 +34,8 @@ struct ServerOptions {
   TableLimits table;
   SharedMemory sharedMemory;
   TcpStore::Options tcpStore;
-  /// Asked before TCPStore, at every table, for connections that begin with another byte than 0 to 11.
+  /// Asked before TCPStore, at every table, for connections that begin with another byte than 0
+  /// to 11.
   std::vector<ProtocolFactory> protocols;
 
   // What one client can make the server hold. Its input: a request, of at most
@@ -72,6 +73,8 @@ struct TableAddress {
   uint16_t port;
   /// The Unix socket that gives shared memory, `@…`; empty if none is offered.
   std::string local;
+  /// The numeric address that an adopted socket is bound to; else empty.
+  std::string host = {};
 };
 
 /// What a client told by its slot of shared memory. Nothing in it is checked but `pid`, which was

@@ -62,13 +62,16 @@ class Session {
 /// One protocol at one table. Thread: store.
 class Protocol {
  public:
-  enum class Match { No, Yes, NeedMore };
+  /// Barred: it's not ours, and this port serves nobody else.
+  enum class Match { No, Yes, NeedMore, Barred };
 
   virtual ~Protocol() = default;
   /// Is this a connection of ours? `first` is all that has come, at least a byte.
   virtual Match match(std::string_view first) const = 0;
   /// `peer` outlives the session.
   virtual std::unique_ptr<Session> open(Peer& peer) = 0;
+  /// For a connection at the port to say whose it is; nothing: it may take its time.
+  virtual std::optional<std::chrono::milliseconds> patience() const { return std::nullopt; }
 };
 
 /// Makes a protocol for a table; both it and the loop outlive the protocol.
