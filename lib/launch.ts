@@ -12,6 +12,7 @@ import type { NativeStream } from './native/plan.js';
 import { problemOf, signalName } from './options/checks.js';
 import { type LaunchOptions, withDefaults } from './options/launch-options.js';
 import { type GraceReason, graceReasons } from './options/stopping.js';
+import { withoutSecrets } from './options/token.js';
 import { describeBinding } from './placement/place.js';
 import type { Placing } from './placement/placing.js';
 import type { Binding } from './placement/policy.js';
@@ -351,7 +352,7 @@ function describe(
 
 function surroundings(): Surroundings {
   return {
-    env: exactEnv(),
+    env: withoutSecrets(exactEnv()),
     cwd: ownFolder(),
     devices: thisMachine,
     programsOf,

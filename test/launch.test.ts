@@ -48,6 +48,18 @@ async function next<E extends AgentEvent['event']>(
   }
 }
 
+t.test("workers have this process's environment, without what's for agents alone", async t => {
+  const script = 'test "$MINE" = yes && test -z "$REGROUP_TOKEN$REGROUP_ETCD_PASSWORD"';
+  const { env: _, ...options } = shell(t, script);
+  const variables = { MINE: 'yes', REGROUP_TOKEN: 's3cret', REGROUP_ETCD_PASSWORD: 's3cret' };
+  Object.assign(process.env, variables);
+  t.teardown(() => {
+    for (const name of Object.keys(variables)) delete process.env[name];
+  });
+
+  t.strictSame(await launch(options).result, { outcome: 'succeeded' });
+});
+
 t.test('a run whose workers end with 0 succeeds, and tells each step once', async t => {
   const run = launch(shell(t, 'exit 0', { nprocPerNode: 2 }));
   const events = collect(run.events());

@@ -73,7 +73,7 @@ export interface LaunchOptions
   readonly masterPort?: number;
   /** The interpreter of Python entrypoints. @default findPython(): PYTHON_EXEC, REGROUP_PYTHON, the active virtualenv or conda, ./.venv, python3 on PATH */
   readonly python?: string;
-  /** Environment that workers inherit. @default process.env, byte by byte */
+  /** Environment that workers inherit. @default process.env, byte by byte, without REGROUP_TOKEN and REGROUP_ETCD_PASSWORD */
   readonly env?: Readonly<Record<string, string | undefined>>;
   /** Working directory of workers. @default process.cwd() */
   readonly cwd?: string;

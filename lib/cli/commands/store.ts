@@ -1,4 +1,5 @@
 import { fstatSync } from 'node:fs';
+import { isIP } from 'node:net';
 import { parseArgs } from 'node:util';
 import { RegroupError } from '../../errors.js';
 import { everyHost, numericHosts, ownAddresses } from '../../store/master-hosts.js';
@@ -8,6 +9,7 @@ import { maxTimerMs } from '../../util/duration.js';
 import { disabledFeatures } from '../../util/features.js';
 import { didYouMean } from '../../util/nearest.js';
 import { unreachable } from '../../util/unreachable.js';
+import type { Env } from '../options/spec.js';
 import { answer, createWords } from '../process/console.js';
 import { takeStart } from '../process/start.js';
 import { tokenGiven } from '../process/token.js';
@@ -43,8 +45,8 @@ wrong command line.
 
 /** The whole command. Whoever reaches the port can read and write the store: only coordination has a token. */
 export function runStoreCommand(): void | Promise<void> {
-  const { args, ignored } = takeStart('regroup-store');
-  const parsed = parse(args);
+  const { args, env, ignored } = takeStart('regroup-store');
+  const parsed = parse(args, env);
   switch (parsed.do) {
     case 'print':
       return answer(1, parsed.text);
@@ -85,7 +87,7 @@ const options = {
   version: { type: 'boolean' },
 } as const;
 
-function parse(args: readonly string[]): Parsed {
+function parse(args: readonly string[], env: Env): Parsed {
   try {
     const { values } = parseArgs({
       args: [...args],
@@ -104,7 +106,7 @@ function parse(args: readonly string[]): Parsed {
     }
     const listenFd = given === undefined ? {} : { listenFd: Number(given) };
     const sharedMemory = values['shared-memory'];
-    const found = tokenGiven(values['token-file'], '--token-file', process.env);
+    const found = tokenGiven(values['token-file'], '--token-file', env);
     if (!('token' in found)) {
       return { do: 'refuse', why: `${found.from}: ${found.why}; give ${found.accepted}` };
     }
@@ -150,14 +152,10 @@ function serve(
       listenFd === undefined
         ? openTable(store, hosts, host, port, serves)
         : adoptTable(store, listenFd, port, serves);
-    if (token === undefined && (listenFd !== undefined || !isLoopback(host))) {
-      const addresses = hosts === everyHost ? ownAddresses() : hosts.flat();
-      words.say(
-        2,
-        `regroup-store: ${openWords(listenFd === undefined ? addresses : [], table.port)}\n`,
-      );
-    }
-    const shown = host === everyAddress ? '0.0.0.0' : host;
+    const at = table.host ?? host;
+    if (token === undefined && !isLoopback(at))
+      words.say(2, `regroup-store: ${openWords(at, table.port)}\n`);
+    const shown = at === everyAddress ? '0.0.0.0' : at;
     const local = table.local === undefined ? '' : ` ${table.local}`;
     words.say(1, `ready ${addressOf(shown, table.port)}${local}\n`);
     endWithStdin(end);
@@ -170,7 +168,9 @@ function serve(
   }
 }
 
-function openWords(addresses: readonly string[], port: number): string {
+/** @param at the one address that's served, or what means every one */
+function openWords(at: string, port: number): string {
+  const addresses = isIP(at) === 0 || at === '0.0.0.0' || at === '::' ? ownAddresses() : [at];
   return `${describeReach(addresses, port)} can use the store, and take part in jobs that meet here, or end them; REGROUP_TOKEN or --token-file keeps others out of these`;
 }
 

@@ -1,5 +1,6 @@
 import type { Entrypoint, LaunchOptions } from '../../options/launch-options.js';
 import type { Streams, StreamsByRank } from '../../options/logs.js';
+import { withoutSecrets } from '../../options/token.js';
 import { maxTimerMs } from '../../util/duration.js';
 import { didYouMean } from '../../util/nearest.js';
 import { readFeatures } from '../options/own.js';
@@ -124,10 +125,8 @@ export function resolve(
     // torchrun's static backend meets at that very port, and serves it whatever the variable says.
     ...(meeting.backend === 'static' ? { agentStore: 'on' as const } : {}),
     env: {
-      ...env,
+      ...withoutSecrets(env),
       TORCHELASTIC_SIGNALS_TO_HANDLE: values.text('signals_to_handle'),
-      // It's the agents'.
-      ...('REGROUP_TOKEN' in env ? { REGROUP_TOKEN: undefined } : {}),
     },
     ...(logDir ? { logDir } : {}),
     redirects,

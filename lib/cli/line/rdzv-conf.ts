@@ -123,6 +123,10 @@ export function tokenFileOf(conf: Conf): string | undefined {
 
 /** The job's token. @throws CommandLineError */
 export function tokenOf(command: CommandName, conf: Conf, env: Env): string | undefined {
+  if (conf.has('token')) {
+    const why = 'all users of a machine may read its command lines';
+    throw refusal(command, '--rdzv-conf token', why, 'token-file=PATH, or REGROUP_TOKEN');
+  }
   const given = tokenGiven(tokenFileOf(conf), '--rdzv-conf token-file', env);
   if ('token' in given) return given.token;
   throw refusal(command, given.from, given.why, given.accepted);

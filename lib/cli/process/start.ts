@@ -1,4 +1,5 @@
 import { writeFileSync } from 'node:fs';
+import { isSecret } from '../../options/token.js';
 import { startedWith } from '../../own-process.js';
 import { exactArgs, exactEnv } from '../../system/exact.js';
 import { signalName } from '../../util/signals.js';
@@ -17,7 +18,9 @@ export function takeStart(command: CommandName | 'regroup-store'): Start {
   // Reading process.env costs a call each time; this is an object.
   const env = { ...exactEnv() };
   const start = { args: exactArgs(), ...readNote(env, process.pid) };
-  for (const name of Object.keys(env)) if (isOfFront(name)) delete process.env[name];
+  // Whatever this process starts has its environment.
+  for (const name of Object.keys(env))
+    if (isOfFront(name) || isSecret(name)) delete process.env[name];
   // At once: a hang-up may come any moment.
   if (start.ignored.length > 0) stayIgnored(start);
   return start;

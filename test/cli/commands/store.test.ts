@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { chmodSync, readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import t from 'tap';
@@ -92,6 +92,7 @@ t.test('T-087 --host=localhost serves loopback addresses only', async t => {
 t.test('with a token only those who have it coordinate, and everybody uses the store', async t => {
   const token = 's3cret'.repeat(4);
   const path = join(t.testdir({ token: `${token}\n` }), 'token');
+  chmodSync(path, 0o600);
   for (const [args, env] of [
     [[`--token-file=${path}`], {}],
     [[], { REGROUP_TOKEN: token }],
@@ -212,13 +213,13 @@ const binds = (more: string): readonly string[] =>
   listening(`
 import os, socket, sys
 s = socket.socket(socket.AF_INET, ${more.includes('udp') ? 'socket.SOCK_DGRAM' : 'socket.SOCK_STREAM'})
-${more.includes('unbound') ? '' : 's.bind(("127.0.0.1", 0))'}
+${more.includes('unbound') ? '' : `s.bind(("${more.includes('for all') ? '' : '127.0.0.1'}", 0))`}
 ${more.includes('listens') ? 's.listen()' : ''}
 print("bound", s.getsockname()[1], flush=True)
 os.dup2(s.fileno(), 7)
 os.execv(sys.argv[1], sys.argv[1:])`);
 
-for (const how of ['bound', 'listens']) {
+for (const how of ['bound', 'listens', 'bound for all']) {
   t.test(`T-064 regroup-store serves at a descriptor that ${how} already`, async t => {
     const run = startCli(t, ['--listen-fd=7'], { ...command, under: binds(how) });
     const bound = Number((await run.line(/^bound/)).split(' ')[1]);
@@ -230,7 +231,11 @@ for (const how of ['bound', 'listens']) {
     t.equal(String(await store.get('key')), 'value');
     await store.close();
     run.kill('SIGTERM');
-    t.match(await run.ended, { code: 0, stderr: open });
+    const own = how === 'bound for all' ? '0.0.0.0' : '127.0.0.1';
+    const { code, stdout, stderr } = await run.ended;
+    t.equal(code, 0);
+    t.match(stdout, `ready ${own}:${port}\n`);
+    t.match(stderr, own === '0.0.0.0' ? open : /^$/);
   });
 }
 

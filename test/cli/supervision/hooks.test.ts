@@ -59,6 +59,20 @@ t.test('a hook has the environment and the folder of workers', async t => {
   t.equal(stderr, `pre-start: in ${cwd}, yes\n`);
 });
 
+t.test("neither hooks, workers nor --dry-run get what's for agents alone", async t => {
+  const env = { REGROUP_TOKEN: 's3cret'.repeat(4), REGROUP_ETCD_PASSWORD: 's3cret', MINE: 'yes' };
+  const args = ['--standalone', '--pre-start', 'env', '--no-python', 'env'];
+
+  const { code, stdout, stderr } = await startCli(t, args, { env }).ended;
+  const dry = await startCli(t, ['--dry-run', ...args], { env }).ended;
+
+  t.equal(code, 0);
+  t.match(stdout, /^MINE=yes$/m);
+  t.match(stderr, /^pre-start: MINE=yes$/m);
+  t.equal(dry.code, 0);
+  t.notMatch([stdout, stderr, dry.stdout, dry.stderr].join(), 's3cret');
+});
+
 t.test('a hook that fails before the start ends the run with one error', async t => {
   const run = start(t, ['--pre-start', 'printf last; exit 7', fixture('prints.py')]);
 
