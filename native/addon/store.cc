@@ -290,14 +290,10 @@ Napi::Value createStore(const Napi::CallbackInfo& info) {
 
   Napi::Object object = Napi::Object::New(env);
   const Method<Store> methods[] = {
-      {"openTable", openTable},
-      {"borrowPort", borrowPort},
-      {"resetTable", resetTable},
-      {"closeTable", closeTable},
-      {"stats", stats},
-      {"slots", slots},
-      {"setNotice", setNotice},
-      {"watchRefusals", watchRefusals},
+      {"openTable", openTable},   {"borrowPort", borrowPort},
+      {"resetTable", resetTable}, {"closeTable", closeTable},
+      {"stats", stats},           {"slots", slots},
+      {"setNotice", setNotice},   {"watchRefusals", watchRefusals},
       {"close", close},
   };
   addMethods(object, store, methods);

@@ -61,7 +61,7 @@ t.test(
       client.watch('', 1, { changed() {}, ended: resolve });
     });
 
-    await server.replace('another token of 16');
+    await server.replace(undefined, 'another token of 16');
 
     t.match(await ended, { code: 'DENIED', message: /token is not the server's/ });
     await t.rejects(client.get(''), { code: 'DENIED' });

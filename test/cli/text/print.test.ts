@@ -305,8 +305,8 @@ t.test('the rarer events are one line each', t => {
         atMs: 0,
       },
       `W${log}n2 (fd00::2) can't connect to [fd00::1]:41235 on n1 (fd00::1), tried for 5.0 s: it does not answer. Workers that connect to each other, as those of NCCL and gloo do, may hang. Let all ports that the kernel chooses (net.ipv4.ip_local_port_range) pass the firewall between the two; where it's another address that others reach that node at, start it with --interface or --local-addr\n`,
-      ],
-      [
+    ],
+    [
       { event: 'open-to-all', port: 29_400, addresses: ['10.0.0.1'], atMs: 0 },
       'regroup: whoever reaches port 29400 of 10.0.0.1 can take part in the job, or end it; REGROUP_TOKEN or --rdzv-conf token-file=PATH, the same on all nodes, keeps others out\n',
     ],
