@@ -1,5 +1,5 @@
 import t from 'tap';
-import { allStarted, codes, noLinks, startCluster, succeed } from './harness.js';
+import { allStarted, codes, noLinks, startCluster, succeed } from '../harness.js';
 
 // Who has the job's token takes part, and nobody else.
 

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { allStarted, codes, noLinks, startCluster, succeed } from './harness.js';
+import { allStarted, codes, noLinks, startCluster, succeed } from '../harness.js';
 
 // What is wrong with where nodes meet, or with whom: one sentence on the node that can act on it.
 
