@@ -47,7 +47,7 @@ Connection::~Connection() {
 
 Result<void> Connection::watch() {
   auto watched = engine_.loop().add(fd_.get(), events_, this);
-  if (watched && served_.patience) armChoiceTimer(*served_.patience);
+  if (watched && served_->patience) armChoiceTimer(*served_->patience);
   return watched;
 }
 
@@ -212,10 +212,9 @@ bool Connection::choose(std::string_view input) {
   bool undecided = false;
   for (const auto& protocol : served_->protocols) {
     const auto match = protocol->match(input);
-    if (match == Protocol::Match::Yes && protocol.get() == served_->tcpStore && served_->loans > 0)
-      return chooseBorrower();
     if (match == Protocol::Match::Yes) {
       engine_.loop().cancelTimer(std::exchange(choiceTimer_, 0));
+      if (protocol.get() == served_->tcpStore && served_->loans > 0) return chooseBorrower();
       session_ = protocol->open(*this);
       return true;
     }
