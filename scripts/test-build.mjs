@@ -63,12 +63,15 @@ export function placeCommands(checkout = root) {
 /** dist/, if a source of it is newer than what this has built. */
 export async function buildDist() {
   const built = join(root, 'build/dist-built');
-  const others = ['package.json', 'tsconfig.json', 'scripts/build-ts.mjs', 'native/front/front.sh'];
+  const front = ['front.sh', 'start.cjs'].map(name => `native/front/${name}`);
+  const others = ['package.json', 'tsconfig.json', 'scripts/build-ts.mjs', ...front];
   const sources = [...others, 'lib'].map(name => join(root, name));
   const isThere = existsSync(join(root, 'dist/bin/regroup.cjs'));
   if (isThere && isNewer(built, [...sources, ...allBelow(join(root, 'lib'))])) return;
 
   const start = new Date();
+  // Half of it would pass for all.
+  rmSync(built, { force: true });
   await buildTs();
   mkdirSync(dirname(built), { recursive: true });
   mark(built, start);

@@ -5,7 +5,9 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   symlinkSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { join, resolve } from 'node:path';
@@ -71,7 +73,8 @@ t.test('a command starts as it was compiled for this Node', async t => {
 
   const made = compile(folder);
 
-  const suffix = `-${process.version}-${process.arch}.compiled`;
+  const { size } = statSync(process.execPath);
+  const suffix = `-${process.version}-${process.arch}-${size}.compiled`;
   t.equal(made.length, 2);
   for (const path of made) t.ok(path.endsWith(suffix), path);
   t.equal(start(folder), `taken\n${printed}`);
@@ -97,6 +100,9 @@ t.test('what is damaged, or of another bundle, is left alone', async t => {
     writeFileSync(path, good.subarray(0, length));
     t.equal(start(folder), `none\n${printed}`, `${length} bytes`);
   }
+  writeFileSync(path, good);
+  utimesSync(path, 0, 0);
+  t.equal(start(folder), `none\n${printed}`, 'older than the bundle');
   rmSync(path);
   mkdirSync(path);
   t.equal(start(folder), `none\n${printed}`, 'a folder');
@@ -107,5 +113,7 @@ t.test("where a command can't be run nothing is left", async t => {
   writeFileSync(join(folder, 'regroup.bundle.cjs'), 'process.exitCode = 3;');
   writeFileSync(join(folder, 'regroup-launch.bundle.cjs'), 'no program');
 
-  t.same(compile(folder), []);
+  const before = readdirSync(folder);
+  compile(folder);
+  t.same(readdirSync(folder), before);
 });
