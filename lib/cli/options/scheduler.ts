@@ -106,7 +106,17 @@ function givenPlace(values: Values): 'none' | 'own' | 'given' {
   if (/^etcd/.test(values.text('rdzv_backend') ?? '')) return 'given';
   const host = hostOf(values);
   if (host === undefined) return 'none';
-  return isLoopback(host) ? 'own' : 'given';
+  return isLoopback(host) || isEvery(host) || hasNoPort(values) ? 'own' : 'given';
+}
+
+function isEvery(host: string): boolean {
+  return ['0.0.0.0', '::'].includes(host);
+}
+
+/** Port 0 is another one on each node. */
+function hasNoPort(values: Values): boolean {
+  const address = parseAddress((values.text('rdzv_endpoint') ?? '').trim());
+  return typeof address === 'object' && address.port === 0;
 }
 
 function hostOf(values: Values): string | undefined {

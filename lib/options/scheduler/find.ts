@@ -17,8 +17,6 @@ import { findInSlurm } from './slurm.js';
  * contradict each other are a conflict.
  */
 export function findAllotment(env: Env, around: Surroundings): Finding {
-  // A worker's own launcher, of this launcher or another: what the worker inherited was for its parent.
-  if (env.TORCHELASTIC_RUN_ID !== undefined) return nothing;
   const findings = [
     findInSlurm(env),
     findInSkyPilot(env),
@@ -26,6 +24,8 @@ export function findAllotment(env: Env, around: Surroundings): Finding {
     findInPyTorchJob(env, around),
   ];
   const several = findings.filter(({ found }) => found !== 'nothing');
+  // A worker of this launcher or another: what it inherited was for its parent, or for the job that it was in.
+  if (env.TORCHELASTIC_RUN_ID !== undefined) return several.length === 0 ? nothing : withinWorker;
   const [nearest, other] = several;
   if (nearest === undefined) {
     const indexed = findInIndexedJob(env, around);
@@ -35,6 +35,11 @@ export function findAllotment(env: Env, around: Surroundings): Finding {
   }
   return other === undefined ? nearest : (contradiction(nearest, other) ?? nearest);
 }
+
+const withinWorker: Finding = {
+  found: 'nothing',
+  note: 'one node: TORCHELASTIC_RUN_ID says that a worker of another launcher started this; unset it, or give --nnodes',
+};
 
 function contradiction(a: Finding, b: Finding): Conflict | undefined {
   if (a.found !== 'nodes' || b.found !== 'nodes') return undefined;
