@@ -1,6 +1,13 @@
 import { pickle } from './pickle.js';
 import { unpickle } from './unpickle.js';
-import { type Attributes, type Instance, MalformedState, type Time, type Value } from './values.js';
+import {
+  type Attributes,
+  type Instance,
+  limits,
+  MalformedState,
+  type Time,
+  type Value,
+} from './values.js';
 
 /**
  * The state that PyTorch's agents share at their store: one value, read and replaced as a whole.
@@ -116,6 +123,8 @@ export function stateKey(runId: string): string {
  * @throws MalformedState
  */
 export function decodeState(text: Buffer): StockState | undefined {
+  if (text.length > (limits.bytes / 3) * 4 + 4)
+    throw new MalformedState(`it has ${text.length} bytes of base64, and no state has as many`);
   const base64 = text.toString('latin1');
   if (base64 === noState) return undefined;
   // Node.js would leave out what isn't base64.

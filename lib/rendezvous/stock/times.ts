@@ -14,7 +14,9 @@ const foldBit = 0x80;
 export function timeOf(fields: Buffer, isAware: boolean): Time {
   const time = { is: 'time', fields, isAware } as const;
   // Date takes month 13 for the next year's first, and Python refuses it.
-  if (fields.length !== fieldBytes || !fieldsAt(millisecondsOf(time)).equals(wholeSeconds(fields)))
+  const isOfSize = fields.length === fieldBytes;
+  const isPossible = isOfSize && fields.readUInt16BE(0) > 0 && fields.readUIntBE(7, 3) < 1_000_000;
+  if (!isPossible || !fieldsAt(millisecondsOf(time)).equals(wholeSeconds(fields)))
     throw new MalformedState(`${fields.toString('hex')} is no time`);
   return time;
 }

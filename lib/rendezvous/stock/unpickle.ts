@@ -35,19 +35,22 @@ export function unpickle(bytes: Buffer, within: Limits = limits): Instance {
   const protocol = machine.number(1) === 0x80 ? machine.number(1) : 0;
   if (protocol < 2 || protocol > 5)
     throw new MalformedState('it does not begin as a pickle of protocol 2 to 5 does');
-  for (;;) {
+  for (let count = 0; ; count++) {
+    // Some push nothing, and would cost nothing else that is counted.
+    if (count > 4 * within.values)
+      throw new MalformedState(`it has more than ${4 * within.values} instructions`);
     const at = machine.at();
     const code = machine.number(1);
     if (code === stop) return machine.end();
     const instruction = instructions.get(code);
-    const name = `0x${code.toString(16).padStart(2, '0')}`;
+    const named = (): string => `instruction 0x${code.toString(16).padStart(2, '0')} at byte ${at}`;
     if (instruction === undefined)
-      throw new MalformedState(`instruction ${name} at byte ${at} is none that such a pickle has`);
+      throw new MalformedState(`${named()} is none that such a pickle has`);
     try {
       instruction(machine);
     } catch (error) {
       if (!(error instanceof MalformedState)) throw error;
-      throw new MalformedState(`instruction ${name} at byte ${at}: ${error.message}`);
+      throw new MalformedState(`${named()}: ${error.message}`);
     }
   }
 }

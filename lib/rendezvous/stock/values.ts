@@ -77,7 +77,7 @@ export interface Limits {
   readonly memo: number;
 }
 
-export const limits: Limits = { bytes: 64 * 2 ** 20, values: 2_000_000, memo: 1_000_000 };
+export const limits: Limits = { bytes: 16 * 2 ** 20, values: 1_000_000, memo: 500_000 };
 
 /** How many values may be in each other. PyTorch's own are four deep. */
 export const mostDepth = 16;
