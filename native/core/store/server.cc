@@ -150,6 +150,11 @@ Result<TableAddress> StoreServer::serve(Bound bound, std::vector<ProtocolFactory
     tables_.erase(address.table);
     return opening->opened.error();
   }
+  // Who connects before the port is lent would be closed, as a client of an earlier table is.
+  if (!done && lender != 0) {
+    closeTable(address.table);
+    return Error{"bind", ETIMEDOUT};
+  }
   return address;
 }
 
