@@ -20,6 +20,8 @@ export function createGivenRank(
   /** One on this node, which may have been killed a moment ago. */
   let suspect: string | undefined;
   let timer: NodeJS.Timeout | undefined;
+  let hasLease = false;
+  let isClosed = false;
 
   function acquit(): void {
     clearTimeout(timer);
@@ -28,16 +30,25 @@ export function createGivenRank(
 
   return {
     look(state) {
+      if (isClosed) return;
+      ({ hasLease } = state);
       const holder = state.local.is === 'over' ? undefined : holderOfRank(state);
       if (holder?.isHere !== true || holder.agent !== suspect) acquit();
       if (holder === undefined) return;
-      const refuse = (): void =>
-        refused(launchError('ERR_RENDEZVOUS', [rankTaken(nodeRank, holder)]));
+      const refuse = (): void => {
+        // Whoever hears nothing doesn't hear that a lease is over, either.
+        if (hasLease || !holder.isHere)
+          refused(launchError('ERR_RENDEZVOUS', [rankTaken(nodeRank, holder)]));
+        else timer = setTimeout(refuse, leaseMs + marginMs);
+      };
       if (!holder.isHere) return refuse();
       if (suspect !== undefined) return;
       suspect = holder.agent;
       timer = setTimeout(refuse, leaseMs + marginMs);
     },
-    close: acquit,
+    close() {
+      isClosed = true;
+      acquit();
+    },
   };
 }

@@ -34,7 +34,7 @@ export async function meetAtEtcd(settings: Settings, signal: AbortSignal): Promi
       // Members on other machines may be reached through this one's loopback, too: no reason to be known by that.
       const clues = { local, interfaces, endpointIsLoopback: false };
       const address = await findOwnAddress(coordination, settings, clues);
-      return { coordination, address, isHost: false };
+      return { coordination, address, isHost: () => false };
     } catch (error) {
       if (!(error instanceof CoordinationError)) throw error;
       if (isHopeless(error)) throw launchError('ERR_RENDEZVOUS', [error.message], error);

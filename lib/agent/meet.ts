@@ -19,6 +19,8 @@ import { findOwnAddress } from './own-address.js';
 
 /** How long one attempt to reach the endpoint takes, and each call later on. */
 const attemptMs = 5_000;
+/** Between two attempts to serve a port that another process has, though it refuses. */
+const takeOverGapMs = 5_000;
 
 /**
  * Reaches the endpoint that a job's nodes meet at, and serves it where this node is the one.
@@ -51,9 +53,12 @@ export async function meet(
   });
   signal.throwIfAborted();
   let isServed = isOurs && tryToServe(() => core.serve(port), isHost === true);
+  let nextTakeOverMs = 0;
   /** Another agent of this node had the server, perhaps one of another job, and is gone. */
   const takeOver = (): void => {
-    if (!isOurs || isServed) return;
+    // Whoever has the port is looked for, which takes time, in vain as a rule.
+    if (!isOurs || isServed || performance.now() < nextTakeOverMs) return;
+    nextTakeOverMs = performance.now() + takeOverGapMs;
     try {
       isServed = tryToServe(() => core.serve(port), false);
     } catch {
@@ -74,9 +79,7 @@ export async function meet(
     return {
       coordination,
       address,
-      get isHost() {
-        return isServed;
-      },
+      isHost: () => isServed,
       isHere: isServed && isOwn(remote, interfaces),
       keep,
       ...kept,

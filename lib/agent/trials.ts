@@ -51,7 +51,11 @@ export function createTrials(around: TrialSurroundings): Trials {
       current = trial;
       await Promise.resolve();
       if (trial.signal.aborted) return;
-      await Promise.all(targets().map(target => attempt(round, target, trial.signal)));
+      try {
+        await Promise.all(targets().map(target => attempt(round, target, trial.signal)));
+      } catch {
+        // Another node has written what is no address: it's the one to try itself.
+      }
     },
     end: () => current?.abort(),
   };

@@ -3,7 +3,7 @@ import type { WorkerFailure } from '../events.js';
 import { victimsForOthers } from './job/report.js';
 import { keys, type View } from './job/shared.js';
 import { isHopeless } from './table.js';
-import { endsOf } from './told/ends.js';
+import { endsOf, tellsEnds } from './told/ends.js';
 
 /** The ends of a failed job's workers: this node tells of its own, and waits a while for the others'. */
 export interface Ends {
@@ -40,7 +40,7 @@ export function createEnds(around: EndsSurroundings): Ends {
     const { failures: reported, verdict: { value: verdict } = {} } = around.view();
     const isReported = ({ round }: { round: number }): boolean =>
       reported.get(`${round}/${agent}`)?.value.report !== undefined;
-    if (verdict?.is === 'failed' && !isReported(verdict)) {
+    if (verdict?.is === 'failed' && tellsEnds(around.view()) && !isReported(verdict)) {
       const key = prefix + keys.ends(verdict.round, agent);
       const value = JSON.stringify(victimsForOthers(failures));
       while (!isOver && !(await isPut(key, value))) {

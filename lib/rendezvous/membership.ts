@@ -15,6 +15,8 @@ export interface Membership {
   registered(): void;
   /** The fence has passed: all workers have been killed. @param atMs when, by CLOCK_MONOTONIC */
   fenced(atMs: number): void;
+  /** No round follows, so that workers may take their time to end: no fence is set any more. The lease is kept. */
+  unfence(): void;
   /** Ends it, and doesn't get another one. Resolves when the engine knows, or can't be told. */
   close(): Promise<void>;
 }
@@ -68,6 +70,7 @@ export function keepMembership({ coordination, leaseMs, around }: MembershipOpti
   let leasedMs = 0;
   /** Those that can't be known to live, and may. */
   const lapsed = new Set<Lease>();
+  let isUnfenced = false;
   let isOver = false;
   let closing: Promise<void> | undefined;
 
@@ -94,6 +97,10 @@ export function keepMembership({ coordination, leaseMs, around }: MembershipOpti
 
   function keep(current: Lease): void {
     if (current !== lease) return;
+    if (isUnfenced) {
+      renewSoon(current);
+      return;
+    }
     keeper = around.keep?.(current, current.ttlMs * marginPart, what => {
       if (current !== lease) return;
       if (what === 'moved') move();
@@ -139,7 +146,7 @@ export function keepMembership({ coordination, leaseMs, around }: MembershipOpti
 
   /** @param askedMs before the engine can have counted from */
   function confirmed(current: Lease, askedMs: number): void {
-    around.setFence(askedMs + current.ttlMs * fencePart);
+    if (!isUnfenced) around.setFence(askedMs + current.ttlMs * fencePart);
   }
 
   function lose(current: Lease | undefined, atMs?: number): void {
@@ -184,6 +191,14 @@ export function keepMembership({ coordination, leaseMs, around }: MembershipOpti
       keep(lease);
     },
     fenced: atMs => lose(lease, atMs),
+    unfence() {
+      isUnfenced = true;
+      if (keeper !== undefined) {
+        rest();
+        if (lease !== undefined) renewSoon(lease, 0); // the keeper moves the fence
+      }
+      around.setFence(undefined);
+    },
     close() {
       closing ??= end();
       return closing;

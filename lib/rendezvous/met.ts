@@ -8,8 +8,8 @@ export interface Met {
   readonly address: string;
   /** Where they try whether they do. */
   readonly doorPort?: number;
-  /** Whether the engine ends with this process. */
-  readonly isHost: boolean;
+  /** Whether the engine ends with this process, as it is now. */
+  readonly isHost: () => boolean;
   /** Whether it's this process's own, and was reached at an address of this machine. @default false */
   readonly isHere?: boolean;
   /** See MembershipOptions. */

@@ -60,12 +60,11 @@ export function followTable(
         view = parsed(prefix, () => withEvents(view, prefix, [event]));
         if (event.type === 'put' && event.entry.key === prefix + keys.verdict) seen(view, false);
       }
+      seen(view, false);
     } catch (error) {
       watch?.close();
       ended(error);
-      return;
     }
-    seen(view, false);
   }
 
   function ended(error: unknown): void {

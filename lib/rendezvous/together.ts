@@ -253,7 +253,8 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
         dropForming();
         unlimitJoin();
         // Nobody takes this node's place any more; of a failed job the others await what it tells.
-        if (verdict.is !== 'failed') void membership?.close();
+        if (verdict.is === 'failed') membership?.unfence();
+        else void membership?.close();
         around.tell(lastVerdictOf(verdict, state?.view ?? emptyView, options.agent));
         return;
       }
@@ -330,7 +331,7 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
   }
 
   async function linger(): Promise<void> {
-    if (!met?.isHost || state?.view.verdict === undefined || isAlone()) return;
+    if (met?.isHost() !== true || state?.view.verdict === undefined || isAlone()) return;
     await new Promise<void>(resolve => {
       const timer = setTimeout(resolve, lingerMs);
       allGone = () => {

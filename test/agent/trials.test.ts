@@ -12,6 +12,9 @@ const there = 'n1 (10.0.0.1)';
 /** Longer than anything here takes, on whatever machine. */
 const longMs = 60_000;
 
+/** For what comes at once. */
+const refusedMs = 2_000;
+
 function trialsOf(limitMs: number) {
   const told: AgentEvent[] = [];
   const trials = createTrials({
@@ -63,7 +66,7 @@ t.test('a store that answers is no news, and neither is a node that lets one con
 t.test('a port where nobody listens is told, with both nodes', async t => {
   const port = await nobody(t);
   for (const what of ['store', 'node'] as const) {
-    const { begin, told } = trialsOf(50);
+    const { begin, told } = trialsOf(refusedMs);
 
     await begin(what, port);
 
@@ -75,7 +78,7 @@ t.test('a port where nobody listens is told, with both nodes', async t => {
         here: 'n2 (10.0.0.2)',
         there,
         reason: 'ECONNREFUSED',
-        limitMs: 50,
+        limitMs: refusedMs,
         atMs: 7,
       },
     ]);
@@ -121,7 +124,7 @@ t.test('a door that is closed lets nobody in, and one that is late is none', asy
   const port = await openDoor(undefined, closing.signal);
   t.ok(port);
   closing.abort();
-  const { begin, told } = trialsOf(50);
+  const { begin, told } = trialsOf(refusedMs);
 
   await begin('node', port ?? 0);
 

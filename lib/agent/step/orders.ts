@@ -139,8 +139,12 @@ export function onNotice(state: AgentState, notice: Notice): Step {
       const { failures } = state;
       return tellFirst(notice, endWaiting(state, { outcome: 'preempted', failures }));
     }
-    case 'after':
-      return [state, []];
+    case 'after': {
+      // Whoever has to go doesn't wait to hear of others.
+      const [pause] = state.pauses;
+      if (pause?.name !== 'peers') return [state, []];
+      return finish(state.policy, state.ending, endPause(pause));
+    }
     default:
       return unreachable(state);
   }

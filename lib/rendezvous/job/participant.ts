@@ -161,7 +161,7 @@ function hasFailed({ view, brought, self }: ParticipantState, round: number): bo
 /** Remembers the round that another table has lost, until that has one which is as new. */
 function withPast({ past, ...state }: ParticipantState, { round, table }: View): ParticipantState {
   const before = state.view.round?.value;
-  const isLost = before !== undefined && table !== state.view.table;
+  const isLost = before !== undefined && table !== state.view.table && wasThere(state);
   const known = isLost ? pastOf(before) : past;
   const isThere = known === undefined || (round !== undefined && !isNewer(known, round.value));
   return isThere ? state : { ...state, past: known };
@@ -171,7 +171,13 @@ function withPast({ past, ...state }: ParticipantState, { round, table }: View):
 function hasMissed(before: ParticipantState, { view, local }: ParticipantState): boolean {
   const isSame = view.table === before.view.table;
   const isGone = before.view.round !== undefined && view.round === undefined;
-  return isSame && isGone && view.verdict === undefined && local.is !== 'idle';
+  return isSame && isGone && wasThere(before) && view.verdict === undefined && local.is !== 'idle';
+}
+
+/** Whether others knew of it: one that has only read what another run of the job has left was never a part of that. */
+function wasThere({ view, self }: ParticipantState): boolean {
+  const isIn = view.round?.value.participants.some(({ agent }) => agent === self.agent) ?? false;
+  return isIn || view.members.has(self.agent);
 }
 
 /** One that waits, and has seen a round that the table doesn't know any more: its workers may run still. */

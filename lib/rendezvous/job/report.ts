@@ -26,11 +26,17 @@ export function failedRoundOf({
 
 const rootChars = 16_384;
 const otherChars = 1_024;
+/** Every node hears of every victim. */
+const victimChars = 256;
 const most = 32;
 
 /** What of a victim's end others get: how it came about, and where. */
 export function victimsForOthers(failures: readonly WorkerFailure[]): readonly WorkerFailure[] {
-  return failures.slice(0, most).map(failure => brief(failure, 1));
+  return failures.slice(0, most).map(failure => {
+    const { recorded: _, ...rest } = brief(failure, 1);
+    const [message, traceback] = [rest.message, rest.traceback].map(each => cut(each, victimChars));
+    return { ...rest, message: message ?? '', traceback: traceback ?? '' };
+  });
 }
 
 /** The root cause nearly whole, the others in brief. */

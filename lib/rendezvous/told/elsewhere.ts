@@ -17,9 +17,10 @@ export function failuresOn(
   round: number,
   agent: string,
 ): readonly WorkerFailure[] | undefined {
-  const node = nodeOf(view, agent);
   const { report } = view.failures.get(`${round}/${agent}`)?.value ?? {};
-  return report?.failures.map(failure => ({ ...failure, node }));
+  if (report === undefined) return undefined;
+  const node = nodeOf(view, agent);
+  return report.failures.map(failure => ({ ...failure, node }));
 }
 
 /** Who has this agent's group rank in a job whose ranks are given. */
@@ -41,8 +42,10 @@ export function holderOfRank({
   const isIn = round === undefined || round.participants.some(each => each.agent === self.agent);
   if (own === undefined) return undefined;
   const holders = [...view.members.values()].flatMap(
-    ({ value: { agent, node, hint }, created }) => {
+    ({ value: { agent, node, hint, state }, created }) => {
       const isHere = node === self.node;
+      // One that this one follows on its node, and that is about to end.
+      if (isHere && state.is === 'leaving') return [];
       const isOlder = hint === self.hint && agent !== self.agent && created < own.created;
       return isOlder && (isHere || isIn) ? [{ agent, node, isHere }] : [];
     },

@@ -113,15 +113,18 @@ function anew(table: string, ...agents: readonly string[]): View {
 
 t.test('R-044 one whose table was cleared while it was cut off is told that the job is over', t => {
   const there = { ...roundOf(3, 'b'), table: 'one' };
-  const { told, state } = play(
-    { event: 'leased' },
-    { event: 'join' },
-    { event: 'seen', view: there, isAnew: true },
-    { event: 'lease-lost' },
-    { event: 'seen', view: anew('one'), isAnew: true },
-  );
+  const after = (view: View) =>
+    play(
+      { event: 'leased' },
+      { event: 'join' },
+      { event: 'seen', view, isAnew: true },
+      { event: 'lease-lost' },
+      { event: 'seen', view: anew('one'), isAnew: true },
+    );
+  const { told, state } = after({ ...there, members: anew('one', 'a').members });
   t.strictSame(told, [{ tell: 'missed' }]);
   t.match(state.local, { is: 'over' });
+  t.match(after(there), { told: [], state: { local: { is: 'waiting' } } }, 'not of its run');
   t.end();
 });
 
