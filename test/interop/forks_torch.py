@@ -41,7 +41,7 @@ def serve(name):
     while True:
         for key, _ in selector.select():
             # An earlier one may have closed what this one is about.
-            if key.fd in selector.get_map():
+            if selector.get_map().get(key.fd) == key:
                 key.data()
 
 

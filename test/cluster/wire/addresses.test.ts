@@ -42,7 +42,7 @@ t.test('MN-49 MN-53 R-055 IPv6, of nodes whose names nobody knows', { skip }, as
     for (const address of [`fd00:77::${i + 1}/64`, `fe80::77:${i + 1}/64`]) {
       const add = ['ip', '-6', 'addr', 'add', address, 'dev', 'eth0', 'nodad'];
       if ((await node.run(add).end()).code !== 0) {
-        t.comment('no IPv6 here');
+        await t.test('IPv6', { skip: 'this machine has none' }, async () => {});
         return;
       }
     }

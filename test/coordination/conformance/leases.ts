@@ -40,7 +40,7 @@ export async function leases(t: Test, begin: Begin): Promise<void> {
     async t => {
       const { c, at } = await begin(t);
       const from = (await c.get(at)).revision + 1;
-      const lease = await c.lease(1);
+      const lease = await c.lease(4_000);
       const watch = record(c, at, from);
       const kept = await c.lease(60_000);
       await c.put(`${at}kept`, '', kept);
