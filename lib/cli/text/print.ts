@@ -95,6 +95,8 @@ export function createPrinter(options: PrinterOptions): Printer {
   let isPreempted = false;
   /** Whether people know that this node waits for others. */
   let isWaiting = false;
+  /** The last round has gone on, or ended, without this node. */
+  let isOut = false;
   let hasStarted = false;
 
   function log(level: LevelName, text: string): void {
@@ -115,6 +117,7 @@ export function createPrinter(options: PrinterOptions): Printer {
     named = undefined;
     if (isWaiting) say(describePlace(event));
     isWaiting = false;
+    isOut = false;
     hasStarted = true;
     if (isFirst && options.ompIsUnset && event.workers.length > 1) log('WARNING', ompWarning);
     const folder = isFirst ? logsOf(0)?.folder : undefined;
@@ -179,10 +182,12 @@ export function createPrinter(options: PrinterOptions): Printer {
 
   function onStopping({ signal, reason, graceMs }: Event<'stopping'>): void {
     if (reason === 'hang') named = culprit;
-    if (reason === 'fenced')
+    if (reason === 'fenced') {
+      isOut = true;
       say(
         'this node has not reached the others in time: its workers are killed before others may take their place',
       );
+    }
     // A SIGKILL on top of another signal is told when it has hit.
     if (stopSignal !== undefined && signal === 'SIGKILL') return;
     if (reason === 'signal' && stopSignal === undefined && graceMs > 0) {
@@ -349,7 +354,7 @@ export function createPrinter(options: PrinterOptions): Printer {
 
   function succeeded(): void {
     if (isPreempted) say('preempted; every worker ended with code 0; exit code 0');
-    else if (isWaiting || !hasStarted)
+    else if (isWaiting || isOut || !hasStarted)
       say('the job has succeeded while this node waited for a place in it; exit code 0');
   }
 

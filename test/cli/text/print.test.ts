@@ -515,6 +515,23 @@ t.test('a notice that every worker has heeded is told at the end', t => {
   t.end();
 });
 
+t.test('R-044 whoever was cut off from a job that has succeeded since is told so', t => {
+  const { printer, text } = printing({});
+
+  printer.event(started(1));
+  printer.event(stopping('SIGKILL', 'fenced'));
+  printer.succeeded();
+  t.match(text(), /^regroup: the job has succeeded while this node waited for a place in it;/m);
+
+  const back = printing({});
+  back.printer.event(started(1));
+  back.printer.event(stopping('SIGKILL', 'fenced'));
+  back.printer.event(started(1, 1));
+  back.printer.succeeded();
+  t.notMatch(back.text(), /while this node waited/);
+  t.end();
+});
+
 t.test('a function entrypoint is named as such', t => {
   const { printer, text } = printing({});
 
@@ -615,6 +632,6 @@ function exited(
   return { event: 'worker-exited', worker, exit, durationMs, duringStop, cause, atMs: durationMs };
 }
 
-function stopping(signal: string, reason: 'failure' | 'signal' = 'failure'): AgentEvent {
+function stopping(signal: string, reason: 'failure' | 'fenced' | 'signal' = 'failure'): AgentEvent {
   return { event: 'stopping', reason, signal, graceMs: 30_000, atMs: 0 };
 }
