@@ -13,7 +13,7 @@ import type { NativeSupervisor } from '../native/supervisor.js';
 import { preloadsOf } from '../preload/libraries.js';
 import type { KeeperEvent } from '../rendezvous/membership.js';
 import type { Hosts } from '../store/master-hosts.js';
-import { createStore, freePort, openTable } from '../store/open-table.js';
+import { borrowTable, createStore, freePort, openTable } from '../store/open-table.js';
 import { disabledFeatures } from '../util/features.js';
 import type { Job } from '../workers/job.js';
 
@@ -136,7 +136,7 @@ export function startCore(
       const open = () =>
         lender === undefined
           ? openTable(startStore(), hosts, masterAddr, port)
-          : startStore().borrowPort(lender.table);
+          : borrowTable(startStore(), lender);
       const table = tables.get(key) ?? open();
       tables.set(key, table);
       return table;

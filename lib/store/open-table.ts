@@ -40,6 +40,21 @@ export function openTable(
   return atFirst(hosts, shown, port, where => store.openTable({ ...serves, ...where }));
 }
 
+/** Of a second each, for which the store's thread may stand still. */
+const borrowAttempts = 10;
+
+/** Opens a table at the port of another one. @throws the addon's error */
+export function borrowTable(store: NativeStore, lender: NativeStoreAddress): NativeStoreAddress {
+  for (let left = borrowAttempts; ; left--) {
+    try {
+      return store.borrowPort(lender.table);
+    } catch (error) {
+      // A stalled machine is no reason to end a job for.
+      if (codeOf(error) !== 'ETIMEDOUT' || left === 1) throw error;
+    }
+  }
+}
+
 /** What a table's port serves beside TCPStore. */
 export interface Serves {
   /** What agents of a job share: see lib/coordination. @default false */
