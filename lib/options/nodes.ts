@@ -18,6 +18,9 @@ import {
 import type { SchedulerSource } from './scheduler/allotment.js';
 import { tokenCheck } from './token.js';
 
+/** torchrun's port for c10d. @source pytorch 2.13, torch/distributed/elastic/rendezvous/c10d_rendezvous_backend.py */
+export const c10dPort = 29_400;
+
 /** How agents get into the etcd that they meet at. */
 export interface EtcdAccess {
   /** @default 'http' */

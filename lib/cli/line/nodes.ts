@@ -1,15 +1,12 @@
 import type { LaunchOptions } from '../../options/launch-options.js';
 import type { EtcdAccess } from '../../options/nodes.js';
-import { maxLeaseMs, minLeaseMs } from '../../options/nodes.js';
+import { c10dPort, maxLeaseMs, minLeaseMs } from '../../options/nodes.js';
 import { type Address, addressOf } from '../../util/address.js';
 import { maxTimerMs } from '../../util/duration.js';
 import type { Env, Values } from '../options/spec.js';
 import { isEtcd, type Meeting, type NodeCounts } from './meeting.js';
 import { pythonInt } from './python-text.js';
 import { confFlag, tokenFileOf } from './rdzv-conf.js';
-
-/** torchrun's port for c10d. @source pytorch 2.13, torch/distributed/elastic/rendezvous/c10d_rendezvous_backend.py */
-const c10dPort = 29_400;
 
 /** @source pytorch 2.13, torch/distributed/elastic/rendezvous/etcd_rendezvous.py, etcd_rendezvous_backend.py */
 const etcdPort = 2379;

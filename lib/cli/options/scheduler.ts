@@ -1,3 +1,4 @@
+import { c10dPort } from '../../options/nodes.js';
 import type {
   Allotment,
   Conflict,
@@ -23,9 +24,6 @@ export interface Scheduled {
 
 /** Values by torchrun's names of options. */
 type Taken = ReadonlyMap<string, Said<string>>;
-
-/** torchrun's port for c10d. */
-const usualPort = 29_400;
 
 /**
  * Lets a scheduler's variables stand where neither the command line nor `PET_*` says how many nodes there are, which one this is
@@ -177,7 +175,7 @@ function takeEndpoint(
   const { first, rank, port } = allotment;
   if (first === undefined) throw refused(command, noFirstPod(env));
   const ownPort = values.int('master_port');
-  const place = addressOf(first.value, ownPort ?? port?.value ?? usualPort);
+  const place = addressOf(first.value, ownPort ?? port?.value ?? c10dPort);
   const from = port === undefined || ownPort !== undefined ? [first] : [first, port];
   taken.set('rdzv_endpoint', { value: place, from: from.map(each => each.from).join(', ') });
   if (values.isGiven('rdzv_backend') && isStatic(values)) {

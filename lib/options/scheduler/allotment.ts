@@ -87,6 +87,14 @@ export function whole(text: string | undefined): number | undefined {
   return /^\d{1,15}$/.test(text ?? '') ? Number(text) : undefined;
 }
 
+/** A node's number by a variable. */
+export function rankOf(env: Env, name: string, nodes: number): Said<number> | Conflict {
+  const rank = whole(env[name]);
+  return rank === undefined || rank >= nodes
+    ? conflict(given(env, name), `it is no number below ${nodes}`)
+    : { value: rank, from: name };
+}
+
 /** The one of several variables that is missing or empty. */
 export function missingOf(env: Env, names: readonly string[]): string | undefined {
   return names.find(name => (env[name] ?? '') === '');

@@ -5,22 +5,20 @@ import {
   given,
   missingOf,
   nothing,
+  rankOf,
   type Said,
   whole,
 } from './allotment.js';
 
-const skyNames = ['SKYPILOT_NUM_NODES', 'SKYPILOT_NODE_RANK', 'SKYPILOT_NODE_IPS'];
+const skyNames = ['SKYPILOT_NUM_NODES', 'SKYPILOT_NODE_RANK', 'SKYPILOT_NODE_IPS'] as const;
 
 /** What SkyPilot tells the `run` commands of a task. @source SkyPilot 0.9, distributed jobs, environment variables */
 export function findInSkyPilot(env: Env): Finding {
-  const nodes = whole(env.SKYPILOT_NUM_NODES) ?? 1;
-  if (nodes <= 1) return nothing;
-  const missing = missingOf(env, skyNames);
-  const source = given(env, 'SKYPILOT_NUM_NODES');
-  if (missing !== undefined) return conflict(source, `${missing} is missing`);
+  const nodes = countOf(env, skyNames);
+  if (typeof nodes !== 'number') return nodes;
   const addresses = (env.SKYPILOT_NODE_IPS ?? '').split(/\s+/).filter(each => each !== '');
   const why = `SKYPILOT_NODE_IPS has ${addresses.length} addresses`;
-  if (addresses.length !== nodes) return conflict(source, why);
+  if (addresses.length !== nodes) return conflict(given(env, 'SKYPILOT_NUM_NODES'), why);
   return several(env, 'SkyPilot', {
     nodes: { value: nodes, from: 'SKYPILOT_NUM_NODES' },
     rank: 'SKYPILOT_NODE_RANK',
@@ -34,15 +32,12 @@ const leptonNames = [
   'LEPTON_JOB_WORKER_INDEX',
   'LEPTON_JOB_WORKER_PREFIX',
   'LEPTON_SUBDOMAIN',
-];
+] as const;
 
 /** What DGX Cloud Lepton tells a batch job. @source leptonai/scripts, lepton_env_to_pytorch.sh */
 export function findInLepton(env: Env): Finding {
-  const nodes = whole(env.LEPTON_JOB_TOTAL_WORKERS) ?? 1;
-  if (nodes <= 1) return nothing;
-  const missing = missingOf(env, leptonNames);
-  const source = given(env, 'LEPTON_JOB_TOTAL_WORKERS');
-  if (missing !== undefined) return conflict(source, `${missing} is missing`);
+  const nodes = countOf(env, leptonNames);
+  if (typeof nodes !== 'number') return nodes;
   return several(env, 'Lepton', {
     nodes: { value: nodes, from: 'LEPTON_JOB_TOTAL_WORKERS' },
     rank: 'LEPTON_JOB_WORKER_INDEX',
@@ -52,6 +47,15 @@ export function findInLepton(env: Env): Finding {
     },
     id: 'LEPTON_JOB_NAME',
   });
+}
+
+/** How many nodes there are, by the first of several variables, of which the others must be there as well. */
+function countOf(env: Env, names: readonly [string, ...string[]]): number | Finding {
+  const [name] = names;
+  const nodes = whole(env[name]) ?? 1;
+  if (nodes <= 1) return nothing;
+  const missing = missingOf(env, names);
+  return missing === undefined ? nodes : conflict(given(env, name), `${missing} is missing`);
 }
 
 function several(
@@ -65,16 +69,15 @@ function several(
     readonly id: string;
   },
 ): Finding {
-  const rank = whole(env[said.rank]);
-  if (rank === undefined || rank >= said.nodes.value)
-    return conflict(given(env, said.rank), `it is no number below ${said.nodes.value}`);
+  const rank = rankOf(env, said.rank, said.nodes.value);
+  if ('found' in rank) return rank;
   const id = env[said.id] ?? '';
   return {
     found: 'nodes',
     allotment: {
       scheduler,
       nodes: said.nodes,
-      rank: { value: rank, from: said.rank },
+      rank,
       first: said.first,
       ...(id === '' ? {} : { id: { value: id, from: said.id } }),
     },

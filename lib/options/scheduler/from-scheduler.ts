@@ -1,6 +1,6 @@
 import { launchError } from '../../errors.js';
 import { addressOf } from '../../util/address.js';
-import type { NodesOptions } from '../nodes.js';
+import { c10dPort, type NodesOptions } from '../nodes.js';
 import type { Allotment, Env, Said } from './allotment.js';
 import { findAllotment } from './find.js';
 import { noFirstPod } from './pods.js';
@@ -8,8 +8,6 @@ import { here } from './surroundings.js';
 
 /** Options that a scheduler decides, and the job's name for `runId`. */
 export type NodesFromScheduler = NodesOptions & { readonly runId?: string };
-
-const usualPort = 29_400;
 
 /**
  * Options about nodes by the variables of the scheduler that started this process, for programs: Slurm in a step of srun,
@@ -46,7 +44,7 @@ export function nodesFromScheduler({
 
 function optionsOf(allotment: Allotment, nodes: number, first: Said<string>): NodesFromScheduler {
   const { scheduler, rank, port, id } = allotment;
-  const rdzvEndpoint = addressOf(first.value, port?.value ?? usualPort);
+  const rdzvEndpoint = addressOf(first.value, port?.value ?? c10dPort);
   const runId = id?.value ?? 'none';
   const said = { value: String(nodes), from: 'nodes' };
   const taken = [

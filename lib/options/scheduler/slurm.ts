@@ -7,6 +7,7 @@ import {
   given,
   missingOf,
   nothing,
+  rankOf,
   whole,
 } from './allotment.js';
 import { expandNodeList } from './node-list.js';
@@ -37,7 +38,6 @@ export function findInSlurm(env: Env): Finding {
   const missing = missingOf(env, stepNames);
   if (missing !== undefined)
     return conflict(given(env, 'SLURM_STEP_ID'), `${missing} of this step is missing`);
-  const rank = whole(env.SLURM_NODEID);
   const list = given(env, 'SLURM_STEP_NODELIST');
   if (nodes === undefined)
     return conflict(given(env, 'SLURM_STEP_NUM_NODES'), 'it is no number of nodes');
@@ -45,8 +45,8 @@ export function findInSlurm(env: Env): Finding {
   if (isOfAnotherJob(names, env)) return outsideOfSteps(env);
   if (names.length !== nodes)
     return conflict(list, `it names ${names.length}, and SLURM_STEP_NUM_NODES=${nodes}`);
-  if (rank === undefined || rank >= nodes)
-    return conflict(given(env, 'SLURM_NODEID'), `it is no number below ${nodes}`);
+  const rank = rankOf(env, 'SLURM_NODEID', nodes);
+  if ('found' in rank) return rank;
 
   return (
     startedTwice(env, nodes) ?? {
@@ -54,7 +54,7 @@ export function findInSlurm(env: Env): Finding {
       allotment: {
         scheduler: 'Slurm',
         nodes: { value: nodes, from: 'SLURM_STEP_NUM_NODES' },
-        rank: { value: rank, from: 'SLURM_NODEID' },
+        rank,
         first: { value: names[0] ?? '', from: 'SLURM_STEP_NODELIST' },
         port: { value: portOf(whole(job) ?? 0, stepNumber), from: 'SLURM_JOB_ID' },
         id: { value: `${job}.${stepNumber}`, from: 'SLURM_JOB_ID, SLURM_STEP_ID' },
