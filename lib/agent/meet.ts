@@ -6,7 +6,7 @@ import type { LinkTo } from '../coordination/link.js';
 import { connectServer, type ServerCoordination } from '../coordination/server.js';
 import { launchError, onMachine, RegroupError } from '../errors.js';
 import type { Settings } from '../options/launch-options.js';
-import { isHostOf } from '../rendezvous/endpoint.js';
+import { isHostOf, isOwn } from '../rendezvous/endpoint.js';
 import { checkInterface } from '../rendezvous/interface.js';
 import type { Met } from '../rendezvous/met.js';
 import { hostname } from '../system/hostname.js';
@@ -80,7 +80,7 @@ export async function meet(
       coordination,
       address,
       isHost: () => isServed,
-      isHere: isServed && isOwn(remote, interfaces),
+      isHere: isServed && (isLoopback(remote) || isOwn(remote, interfaces)),
       keep,
       ...kept,
     };
@@ -89,13 +89,6 @@ export async function meet(
     if (isOptions || (!late.aborted && !(error instanceof CoordinationError))) throw error;
     throw launchError('ERR_RENDEZVOUS', [unreached(settings, host, port, error)], error);
   }
-}
-
-/** Whether an address is this machine's. */
-function isOwn(address: string, interfaces: ReturnType<typeof networkInterfaces>): boolean {
-  const [bare] = address.split('%');
-  const own = Object.values(interfaces).flatMap(each => each ?? []);
-  return isLoopback(address) || own.some(each => each.address === bare);
 }
 
 /** Another agent on this node may serve it already, unless it's said to be this one's. */

@@ -147,7 +147,8 @@ async function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T
   }
 }
 
-function isOwn(text: string, interfaces: Interfaces): boolean {
+/** Whether an address is one of this machine's, and of no other one at once. @param text numeric, with a scope perhaps */
+export function isOwn(text: string, interfaces: Interfaces): boolean {
   const [address = '', link] = text.split('%');
   const wanted = canonical(address);
   return Object.entries(interfaces).some(([name, addresses = []]) => {
