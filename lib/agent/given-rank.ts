@@ -35,16 +35,16 @@ export function createGivenRank(
       const holder = state.local.is === 'over' ? undefined : holderOfRank(state);
       if (holder?.isHere !== true || holder.agent !== suspect) acquit();
       if (holder === undefined) return;
-      const refuse = (): void => {
+      const refuse = (): void =>
+        refused(launchError('ERR_RENDEZVOUS', [rankTaken(nodeRank, holder)]));
+      const wait = (): void => {
         // Whoever hears nothing doesn't hear that a lease is over, either.
-        if (hasLease || !holder.isHere)
-          refused(launchError('ERR_RENDEZVOUS', [rankTaken(nodeRank, holder)]));
-        else timer = setTimeout(refuse, leaseMs + marginMs);
+        timer = setTimeout(() => (hasLease ? refuse() : wait()), leaseMs + marginMs);
       };
       if (!holder.isHere) return refuse();
       if (suspect !== undefined) return;
       suspect = holder.agent;
-      timer = setTimeout(refuse, leaseMs + marginMs);
+      wait();
     },
     close() {
       isClosed = true;

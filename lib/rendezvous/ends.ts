@@ -3,6 +3,7 @@ import type { WorkerFailure } from '../events.js';
 import { victimsForOthers } from './job/report.js';
 import { keys, type View } from './job/shared.js';
 import { isHopeless } from './table.js';
+import { failuresOn } from './told/elsewhere.js';
 import { endsOf, tellsEnds } from './told/ends.js';
 
 /** The ends of a failed job's workers: this node tells of its own, and waits a while for the others'. */
@@ -37,10 +38,10 @@ export function createEnds(around: EndsSurroundings): Ends {
   let isOver = false;
 
   async function tell(failures: readonly WorkerFailure[]): Promise<void> {
-    const { failures: reported, verdict: { value: verdict } = {} } = around.view();
-    const isReported = ({ round }: { round: number }): boolean =>
-      reported.get(`${round}/${agent}`)?.value.report !== undefined;
-    if (verdict?.is === 'failed' && tellsEnds(around.view()) && !isReported(verdict)) {
+    const view = around.view();
+    const verdict = view.verdict?.value;
+    const isWanted = verdict?.is === 'failed' && tellsEnds(view);
+    if (isWanted && failuresOn(view, verdict.round, agent) === undefined) {
       const key = prefix + keys.ends(verdict.round, agent);
       const value = JSON.stringify(victimsForOthers(failures));
       while (!isOver && !(await isPut(key, value))) {

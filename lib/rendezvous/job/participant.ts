@@ -281,5 +281,3 @@ function answered(
   } as const;
   return { state, told: [told] };
 }
-
-/** Both have been written by one version, or their first field differs. */

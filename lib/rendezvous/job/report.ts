@@ -32,11 +32,11 @@ const most = 32;
 
 /** What of a victim's end others get: how it came about, and where. */
 export function victimsForOthers(failures: readonly WorkerFailure[]): readonly WorkerFailure[] {
-  return failures.slice(0, most).map(failure => {
-    const { recorded: _, ...rest } = brief(failure, 1);
-    const [message, traceback] = [rest.message, rest.traceback].map(each => cut(each, victimChars));
-    return { ...rest, message: message ?? '', traceback: traceback ?? '' };
-  });
+  return failures.slice(0, most).map(({ recorded: _, tail: __, ...failure }) => ({
+    ...failure,
+    message: cut(failure.message, victimChars),
+    traceback: cut(failure.traceback, victimChars),
+  }));
 }
 
 /** The root cause nearly whole, the others in brief. */

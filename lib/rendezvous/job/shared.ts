@@ -36,7 +36,7 @@ export interface Settings {
   readonly spares?: number;
 }
 
-/** They're written in one order of their fields. */
+/** They're written in one order of their fields, by one version, or their first field differs. */
 export function isSameSettings(a: Settings | undefined, b: Settings): boolean {
   return JSON.stringify(a) === JSON.stringify(b);
 }
