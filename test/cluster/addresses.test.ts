@@ -1,5 +1,5 @@
 import t from 'tap';
-import { allStarted, codes, noLinks, startCluster, succeed } from './harness.js';
+import { allStarted, codes, noLinks, reach, startCluster, succeed } from './harness.js';
 
 // Where nodes and their workers meet, as the options say.
 
@@ -52,8 +52,7 @@ t.test('MN-56 the store of each round is within the range of ports', async t => 
 
   for (const { masterPort } of workers)
     t.ok(masterPort === first || masterPort === first + 1, `${masterPort}`);
-  for (const node of [one, two]) node.tell('reach');
-  for (const agent of agents) await agent.line(/^reached/);
+  await reach([one, two], agents);
 
   succeed([one, two]);
   t.strictSame(await codes(agents), [0, 0]);

@@ -235,6 +235,12 @@ export async function gathered(agents: readonly Agent[], world: number): Promise
   }
 }
 
+/** Has a worker of each node connect to its master; each line is `reached HOST`. */
+export function reach(nodes: readonly ClusterNode[], agents: readonly Agent[]): Promise<string[]> {
+  for (const node of nodes) node.tell('reach');
+  return Promise.all(agents.map(agent => agent.line(/^reached/)));
+}
+
 /** Lets a worker of each node end with 0. */
 export function succeed(nodes: readonly ClusterNode[]): void {
   for (const node of nodes) node.tell('exit 0');

@@ -7,6 +7,7 @@ import {
   codes,
   glooWorker,
   noLinks,
+  reach,
   startCluster,
   succeed,
 } from './harness.js';
@@ -22,16 +23,14 @@ t.test('L-049 the store of a static job is at the master port, in each round', a
     cluster.join(node, { nnodes: '2', options: [...ranked(rank), '--max-restarts=1'] }),
   );
   const workers = await allStarted(agents, 0);
-  for (const node of [one, two]) node.tell('reach');
-  for (const agent of agents) await agent.line(/^reached/);
+  await reach([one, two], agents);
 
   two.tell('exit 3');
 
   workers.push(...(await allStarted(agents, 1)));
   for (const { masterAddr, masterPort } of workers)
     t.equal(`${masterAddr}:${masterPort}`, cluster.endpoint);
-  for (const node of [one, two]) node.tell('reach');
-  for (const agent of agents) await agent.line(/^reached/);
+  await reach([one, two], agents);
   succeed([one, two]);
   t.strictSame(await codes(agents), [0, 0]);
 });
@@ -50,8 +49,7 @@ t.test('L-049 where somebody else has the server, a static job has a port of its
 
   for (const { masterAddr } of await allStarted(agents, 0)) t.equal(masterAddr, one.address);
 
-  for (const node of [one, two]) node.tell('reach');
-  for (const agent of agents) await agent.line(/^reached/);
+  await reach([one, two], agents);
   succeed([one, two]);
   t.strictSame(await codes(agents), [0, 0]);
 });

@@ -1,6 +1,6 @@
 import t from 'tap';
 import { gone } from '../../harness.js';
-import { allStarted, codes, noLinks, startCluster } from '../harness.js';
+import { allStarted, codes, noLinks, reach, startCluster } from '../harness.js';
 
 // What has failed, seen from all nodes, and how much of the budget it costs.
 
@@ -63,8 +63,7 @@ t.test(
       { node: 'node2', rank: 0, restartCount: 1 },
       { node: 'node1', rank: 1, restartCount: 1 },
     ]);
-    for (const node of [one, two]) node.tell('reach');
-    for (const agent of agents) await agent.line(/^reached/);
+    await reach([one, two], agents);
     one.tell('exit 4');
     t.strictSame(await codes(agents), [1, 1]);
   },

@@ -1,6 +1,6 @@
 import { appendFileSync } from 'node:fs';
 import t from 'tap';
-import { allStarted, codes, noLinks, startCluster, succeed } from '../harness.js';
+import { allStarted, codes, noLinks, reach, startCluster, succeed } from '../harness.js';
 
 // Names that resolve to the wrong address or to none, addresses of IPv6, and ports that are taken.
 
@@ -28,8 +28,7 @@ t.test(
     const agents = [join(one), early];
 
     for (const { masterAddr } of await allStarted(agents, 0)) t.equal(masterAddr, one.address);
-    for (const node of [one, two]) node.tell('reach');
-    for (const agent of agents) await agent.line(/^reached/);
+    await reach([one, two], agents);
     succeed([one, two]);
     t.strictSame(await codes(agents), [0, 0]);
   },
@@ -56,8 +55,7 @@ t.test('MN-49 MN-53 R-055 IPv6, of nodes whose names nobody knows', { skip }, as
     const agents = [one, two].map(node => cluster.join(node, { nnodes: '2', endpoint }));
     for (const worker of await allStarted(agents, 0))
       t.equal(worker.masterAddr, masterAddr, endpoint);
-    for (const node of [one, two]) node.tell('reach');
-    for (const agent of agents) t.equal(await agent.line(/^reached/), `reached ${masterAddr}`);
+    for (const line of await reach([one, two], agents)) t.equal(line, `reached ${masterAddr}`);
     succeed([one, two]);
     t.strictSame(await codes(agents), [0, 0]);
   }

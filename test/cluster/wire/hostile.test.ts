@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
 import t from 'tap';
 import { encodeFrame, preface } from '../../../lib/coordination/frames.js';
-import { allStarted, codes, startCluster, succeed } from '../harness.js';
+import { allStarted, codes, reach, startCluster, succeed } from '../harness.js';
 
 // Who may reach the server and is no agent, and what isn't the server of a job.
 
@@ -22,8 +22,7 @@ t.test('a peer with 5,000 connections and half frames does not disturb a job', a
   two.tell('exit 3');
 
   t.match(await allStarted(agents, 1), [{ restartCount: 1 }, { restartCount: 1 }]);
-  for (const node of [one, two]) node.tell('reach');
-  for (const agent of agents) await agent.line(/^reached/);
+  await reach([one, two], agents);
   succeed([one, two]);
   t.strictSame(await codes(agents), [0, 0]);
   t.notMatch(agents.map(agent => agent.output()).join(''), /was lost|round 1 is over/);

@@ -7,6 +7,7 @@ import {
   type Cluster,
   codes,
   gathered,
+  reach,
   startCluster,
   succeed,
 } from '../harness.js';
@@ -57,8 +58,7 @@ t.test('R-051 a way that is slow, in pieces and broken costs no failure', async 
     after.map(({ rank }) => rank),
     [0, 1],
   );
-  for (const node of [one, two]) node.tell('reach');
-  for (const agent of agents) await agent.line(/^reached/);
+  await reach([one, two], agents);
   succeed([one, two]);
   t.strictSame(await codes(agents), [0, 0]);
 });
