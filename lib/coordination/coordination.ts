@@ -47,6 +47,11 @@ export interface Coordination {
    */
   onReached?(listener: (isThere: boolean) => void): void;
   /**
+   * Gives up the connection for another one, as if it had broken: it may be dead without a word, and what is under way on
+   * it may come at any time, even from a server that has ended. Absent: each call has its own.
+   */
+  reconnect?(): void;
+  /**
    * Ends all watches, without a word, and all calls under way and to come, with `CLOSED`. Leases live on until their
    * time is over. Idempotent.
    */

@@ -350,6 +350,9 @@ export async function connectServer(options: ServerOptions): Promise<ServerCoord
     onReached(listener) {
       reachedListeners.push(listener);
     },
+    reconnect() {
+      link?.drop();
+    },
     async close() {
       if (failure?.code === 'CLOSED') return;
       watches.clear(); // without a word

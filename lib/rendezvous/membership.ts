@@ -159,6 +159,8 @@ export function keepMembership({ coordination, leaseMs, around }: MembershipOpti
     lease = undefined;
     lapsed.add(current);
     rest();
+    // Nobody has answered for most of the lease's time.
+    if (atMs !== undefined) coordination.reconnect?.();
     around.lost(atMs);
     void obtain();
   }

@@ -206,6 +206,22 @@ t.test('R-051 that nobody listens any more is told, and that a server is there a
   t.not(client.table?.(), table);
 });
 
+t.test('R-047 a connection that is given up is made anew, and loses nothing', async t => {
+  const server = await startOwnServer(t);
+  const client = await connectTo(t, server.port);
+  const modified = await client.put('a', '1');
+  const seen = watchAll(client, '', modified + 1);
+  const asked = client.get('a');
+
+  client.reconnect?.();
+  client.reconnect?.(); // there's none at the moment
+
+  t.match(await asked, { entries: [{ value: '1' }] });
+  await client.put('b', '');
+  await seen.until(events => events.length === 1);
+  t.match(seen.events, [{ entry: { key: 'b' } }]);
+});
+
 t.test('of what leads to a server a refusal says nothing', async t => {
   const server = await startOwnServer(t);
   const client = await connectTo(t, server.port);
