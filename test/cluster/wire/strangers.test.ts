@@ -51,7 +51,7 @@ t.test('MN-39 R-056 a second agent of one rank is refused on the same node, too'
   const [one, two] = cluster.nodes;
   const ranked = (nodeRank: number) => ({
     nnodes: '2',
-    options: ['--rdzv-backend=static', '--lease=1s', `--node-rank=${nodeRank}`],
+    options: ['--rdzv-backend=static', '--lease=2s', `--node-rank=${nodeRank}`],
   });
   const host = cluster.join(one, ranked(0));
   const second = cluster.join(two, ranked(1));
