@@ -290,9 +290,9 @@ TEST("what a successful group leaves behind gets SIGTERM first") {
   harness->startGroup(group(1, witness, {{"daemon", "0"}}));
   (void)harness.next<Started>();
 
+  CHECK(exitedWith(harness.next<Exited>(), 0));
   // A default action ends it at once; the grace needn't pass.
   const TimePoint before = monotonicNow();
-  CHECK(exitedWith(harness.next<Exited>(), 0));
   CHECK_EQ(harness.next<Ended>().strays.size(), 1u);
   CHECK(monotonicNow() - before < 4s);
   CHECK(witness.reader().ended());
@@ -304,9 +304,9 @@ TEST("a stop cuts short the grace of what a successful group left behind") {
   Witness witness(folder);
   harness->startGroup(group(1, witness, {{"stubborn-daemon", "0"}}));
   (void)harness.next<Started>();
-  const TimePoint before = monotonicNow();
   CHECK(exitedWith(harness.next<Exited>(), 0));
 
+  const TimePoint before = monotonicNow();
   harness->stopGroup(1, kKill);
 
   CHECK_EQ(harness.next<Ended>().strays.size(), 1u);
