@@ -505,9 +505,10 @@ export class World {
     if (round.isRestored) return;
     const old: SharedRound | undefined = before === undefined ? undefined : JSON.parse(before);
     this.checkStrikes(old, round);
-    // What a table has lost its members bring: nobody is given the budget anew.
+    // What a table has lost its members bring, as long as they're there: nobody is given the budget anew.
     for (const { agent } of round.participants) {
-      const known = this.agents.find(({ name }) => name === agent)?.state.past?.ledger.spent ?? 0;
+      const there = this.agents.find(({ name, isGone }) => name === agent && !isGone);
+      const known = there?.state.past?.ledger.spent ?? 0;
       if (round.ending === undefined && round.ledger.spent < known) {
         throw new Error(`${agent} knows of ${known} restarts, and ${round.ledger.spent} are spent`);
       }
