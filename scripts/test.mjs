@@ -153,7 +153,7 @@ function apart(files, options) {
 function soonest(files) {
   const longest = [
     ...['torture', 'gloo', 'store-conformance', 'shm-store', 'package', 'hang'],
-    ...['start-failures', 'sick-neighbour', 'report'],
+    ...['slurm', 'start-failures', 'sick-neighbour', 'report'],
   ];
   const rank = file => {
     const at = longest.findIndex(name => file.endsWith(`/${name}.test.js`));
