@@ -134,6 +134,16 @@ export type NativeEvent =
       readonly exit: NativeExit;
       readonly usage?: NativeUsage;
     }
+  /** What a standby has sent, without its length; but not the `started` by which it becomes a worker of the round. */
+  | {
+      readonly event: 'standby-said';
+      readonly group: number;
+      readonly atMs: number;
+      readonly index: number;
+      readonly message: Buffer;
+    }
+  /** `takeOver` came too late: the standbys aren't there any more, or are being stopped. */
+  | { readonly event: 'not-taken'; readonly group: number; readonly atMs: number }
   /**
    * The last event of a group: every worker is reaped or stuck, whatever they left behind has ended, their output is in
    * its files, or was given up. A console may still have to get the rest from there. Comes once for each group that had

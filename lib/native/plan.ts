@@ -61,6 +61,8 @@ export interface NativePlan {
   readonly stdin: 'inherit' | 'null';
   readonly stdout: NativeStream;
   readonly stderr: NativeStream;
+  /** Of a standby: sent to it as it starts. */
+  readonly standbyWords?: Buffer;
 }
 
 /** What Node has changed of this process at its start. */
@@ -104,6 +106,11 @@ export interface NativeGroupPlan {
   /** How long a pipe that somebody still holds is read after its worker's end. */
   readonly drainMs: number;
   readonly tidyUp: NativeTidyUp;
+  /**
+   * Whether these are standbys: each has a socket to us as descriptor 3, and waits for `takeOver`. A stream that's a pipe or
+   * a file leads nowhere until then. @default false
+   */
+  readonly parks?: boolean;
 }
 
 /** What may be done with those whom workers leave behind. */

@@ -15,6 +15,15 @@ export interface NativeSupervisor {
   /** Starts all workers or none; the outcome comes as `started` or `start-failed`. */
   startGroup(plan: NativeGroupPlan): void;
   /**
+   * Makes standbys the workers of a round, in their order; the group keeps its number and its cookie. One that's dead,
+   * refuses, or hasn't answered `started` in ten seconds is replaced by a process that starts from the plan. The outcome comes as
+   * `started`, once more, `start-failed` or `not-taken`.
+   *
+   * @param plan of that group's number, with as many workers. @param orders one for each, as a message with its length; the
+   *   descriptors of streams that are pipes or files ride on the first byte
+   */
+  takeOver(plan: NativeGroupPlan, orders: readonly Buffer[]): void;
+  /**
    * Signals, continues stopped processes, and kills the workers that are left when the grace period ends. A second call
    * can only shorten the grace period. A group that is still starting is stopped as soon as it has started; while its
    * log files are being opened, its start fails with ECANCELED. Unknown or ended groups: nothing.

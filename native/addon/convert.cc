@@ -40,6 +40,12 @@ std::optional<StreamPlan> toStreamPlan(Napi::Value value, const std::string& wha
   return plan;
 }
 
+std::optional<std::string> toMessage(Napi::Value value, const std::string& what) {
+  if (!value.IsBuffer()) return typeError(value.Env(), what + " must be a Buffer");
+  const auto bytes = value.As<Napi::Buffer<char>>();
+  return std::string(bytes.Data(), bytes.Length());
+}
+
 std::optional<WorkerPlan> toWorkerPlan(Napi::Value value, const std::string& what) {
   WorkerPlan plan;
   OptionReader options(value, what);
@@ -52,6 +58,7 @@ std::optional<WorkerPlan> toWorkerPlan(Napi::Value value, const std::string& wha
   options.optional("nofileSoft", plan.command.nofileSoft, integerOf<rlim_t>(3, kMaxSafeInteger));
   readLimits(options, plan.command);
   readUsageLimits(options, plan.usage);
+  options.optional("standbyWords", plan.standbyWords, toMessage);
   options.required("stdout", plan.streams[0], toStreamPlan);
   options.required("stderr", plan.streams[1], toStreamPlan);
   if (!options.ok()) return std::nullopt;
@@ -113,8 +120,13 @@ std::optional<GroupPlan> toGroupPlan(Napi::Value value, const std::string& what)
   options.required("drainMs", plan.drain, toMilliseconds);
   options.required("tidyUp", plan.tidyUp, toTidyUp);
   options.required("plans", plan.workers, toWorkers);
+  options.optional("parks", plan.parks, toBoolean);
   if (!options.ok()) return std::nullopt;
   return plan;
+}
+
+std::optional<std::vector<std::string>> toOrders(Napi::Value value, const std::string& what) {
+  return toList<std::string>(value, what, toMessage);
 }
 
 }  // namespace regroup

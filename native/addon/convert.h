@@ -13,6 +13,8 @@ namespace regroup {
 // gives nothing, and a TypeError is pending that names the field.
 
 std::optional<GroupPlan> toGroupPlan(Napi::Value value, const std::string& what);
+/// Messages to standbys.
+std::optional<std::vector<std::string>> toOrders(Napi::Value value, const std::string& what);
 std::optional<StopRequest> toStopRequest(Napi::Value value, const std::string& what);
 /// A group's number: a non-negative integer.
 std::optional<GroupId> toGroupId(Napi::Value value, const std::string& what);

@@ -53,6 +53,15 @@ class EventWriter {
     if (exited.usage) usage(*exited.usage);
   }
 
+  void operator()(const StandbySaid& said) {
+    name("standby-said");
+    number("index", static_cast<double>(said.index));
+    object_.Set("message",
+                Napi::Buffer<char>::Copy(env_, said.message.data(), said.message.size()));
+  }
+
+  void operator()(const NotTaken&) { name("not-taken"); }
+
   void operator()(const Ended& ended) {
     name("ended");
     Napi::Array stuck = Napi::Array::New(env_, ended.stuck.size());

@@ -136,6 +136,13 @@ Napi::Value createSupervisor(const Napi::CallbackInfo& info,
          auto plan = toGroupPlan(call[0], "plan");
          if (plan) self.startGroup(*std::move(plan));
        }},
+      {"takeOver",
+       [](JsSupervisor& self, const Napi::CallbackInfo& call) {
+         auto plan = toGroupPlan(call[0], "plan");
+         if (!plan) return;
+         auto orders = toOrders(call[1], "orders");
+         if (orders) self.supervisor().takeOver(*std::move(plan), *std::move(orders));
+       }},
       {"stopGroup",
        [](JsSupervisor& self, const Napi::CallbackInfo& call) {
          auto group = toGroupId(call[0], "group");

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -216,8 +217,73 @@ static void leaveAskingDaemon(char* self) {
   });
 }
 
+/// Of a standby, as lib/preload/standby.ts has it: a length, and one field.
+static void tell(const std::string& type) {
+  const auto sized = [](const std::string& text) {
+    const auto length = static_cast<unsigned>(text.size());
+    return std::string(reinterpret_cast<const char*>(&length), sizeof length) + text;
+  };
+  const std::string message = sized(sized("type") + sized(type));
+  (void)!::write(3, message.data(), message.size());
+}
+
+/// Reads a message. @returns the descriptors that rode on it
+static std::string hear(int (&fds)[3], int& count) {
+  unsigned length = 0;
+  alignas(cmsghdr) char control[256];
+  iovec part{&length, sizeof length};
+  msghdr header{};
+  header.msg_iov = &part;
+  header.msg_iovlen = 1;
+  header.msg_control = control;
+  header.msg_controllen = sizeof control;
+  if (::recvmsg(3, &header, MSG_WAITALL) != sizeof length) ::_exit(0);
+  count = 0;
+  if (const cmsghdr* const rights = CMSG_FIRSTHDR(&header)) {
+    count = static_cast<int>((rights->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+    ::memcpy(fds, CMSG_DATA(rights), static_cast<size_t>(count) * sizeof(int));
+  }
+  std::string body(length, '\0');
+  for (size_t got = 0; got < length;) {
+    const ssize_t n = ::read(3, body.data() + got, length - got);
+    if (n <= 0) ::_exit(0);
+    got += static_cast<size_t>(n);
+  }
+  return body;
+}
+
+/// Waits for its order, and takes the streams that come with it. @returns what the order says
+static std::string standBy(const std::string& how) {
+  int fds[3];
+  int count = 0;
+  const std::string words = hear(fds, count);
+  tell("parked " + words);
+  if (how == "close") {
+    ::close(3);
+    waitForEver();
+  }
+  const std::string order = hear(fds, count);
+  if (how == "die") ::_exit(7);
+  if (how == "mute") waitForEver();
+  if (how == "refuse") {
+    tell("refused");
+    ::_exit(0);
+  }
+  for (int i = 0; i < count; i++) {
+    ::dup2(fds[i], i + 3 - count);
+    ::close(fds[i]);
+  }
+  tell("started");
+  ::close(3);
+  return order;
+}
+
 int main(int argc, char** argv, char** environ) {
-  const std::string mode = argc > 1 ? argv[1] : "";
+  std::string mode = argc > 1 ? argv[1] : "";
+  if (mode == "standby") {  // until its order, which is the mode
+    mode = standBy(argv[2]);
+    if (mode.size() > 100) return say("order " + std::to_string(mode.size())), 0;
+  }
   const int number = argc > 2 ? ::atoi(argv[2]) : 0;
 
   if (mode == "exit") return number;

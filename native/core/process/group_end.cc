@@ -43,17 +43,19 @@ void Supervisor::Impl::onGone(Worker& worker, std::optional<ExitStatus> status) 
   worker.held = status.has_value();
   worker.status = status.value_or(ExitStatus{});
   group.live--;
-  if (!group.failure) {
+  worker.channel.reset();
+  if (!group.failure && worker.standby != Standby::Replaced) {
     std::optional<Usage> usage;
     // The folder won't be there when this has arrived.
     const WorkerCgroups* const limited = group.cgroups.limited();
     if (limited != nullptr && !endedWell(*worker.status)) usage = limited->usageOf(worker.index);
-    emit(group.id, at, Exited{worker.index, worker.process.pid, *worker.status, usage});
+    Exited exited{worker.index, worker.process.pid, *worker.status, usage};
+    if (!keepBack(worker, at, exited)) emit(group.id, at, std::move(exited));
   }
 
   if (!worker.held && guardian_) guardian_->letGo(group.id, worker.process.pid);
   endLoaders(group, worker);
-  if (group.live == 0 && group.phase == Phase::Running) onAllGone(group);
+  if (group.live == 0 && group.phase == Phase::Running && !group.handOver) onAllGone(group);
 }
 
 /// Once the group is being stopped. Not so where the whole group was signalled: a shell dies at
@@ -88,8 +90,9 @@ StraySweep::How Supervisor::Impl::howToSweep(const Group& group) const {
   using How = StraySweep::How;
   if (group.failure || group.hurried) return How::Kill;
   if (group.stop && group.stop->target == Target::Group) return How::Wait;
-  const bool well = std::all_of(group.workers.begin(), group.workers.end(),
-                                [](const auto& worker) { return endedWell(*worker->status); });
+  const bool well = std::all_of(group.workers.begin(), group.workers.end(), [](const auto& worker) {
+    return worker->standby == Standby::Replaced || endedWell(*worker->status);
+  });
   return well && !group.stop ? How::Clean : How::Tidy;
 }
 

@@ -34,7 +34,8 @@ struct Supervisor::Impl::Opening {
   }
 };
 
-/// @returns false if there's nothing to open; otherwise launch() follows, or a failure
+/// @returns false if there's nothing to open; otherwise launch() follows, or handOver(), or a
+/// failure
 bool Supervisor::Impl::openFiles(Group& group, GroupPlan& plan) {
   std::vector<std::string> paths;
   for (const WorkerPlan& worker : plan.workers) {
@@ -66,6 +67,7 @@ bool Supervisor::Impl::openFiles(Group& group, GroupPlan& plan) {
       cancelTimer(*group);
       if (opening->failure) return giveUpOpening(*group, *opening->failure);
       group->opening.reset();
+      if (group->handOver) return handOver(*group, opening->plan, std::move(opening->files));
       launch(*group, opening->plan, std::move(opening->files));
       starts_.over();
     });
@@ -92,8 +94,9 @@ void Supervisor::Impl::giveUpOpening(Group& group, Error error) {
   const auto opening = std::move(group.opening);
   const size_t stream = std::min<size_t>(opening->stream, opening->paths.size() - 1);
   group.failure = StartFailed{stream / 2, StartStep::Output, error, opening->paths[stream]};
-  group.drain = milliseconds(0);
-  drain(group);
+  group.handOver.reset();
+  forgetStandbys(group);
+  failStart(group);
 }
 
 Result<Helpers*> Supervisor::Impl::needHelpers() {

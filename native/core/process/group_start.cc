@@ -59,13 +59,15 @@ void Supervisor::Impl::start(GroupPlan plan) {
   group.cookie = std::move(plan.cookie);
   group.drain = plan.drain;
   group.tidyUp = std::move(plan.tidyUp);
+  group.parks = plan.parks;
   if (!groups_.emplace(group.id, std::move(owned)).second) {
     emit(plan.group, loop_->now(), StartFailed{0, StartStep::Resolve, {"startGroup", EEXIST}, {}});
     starts_.over();
     return;
   }
 
-  if (openFiles(group, plan)) return;
+  // A standby has no files before its round.
+  if (!group.parks && openFiles(group, plan)) return;
   launch(group, plan, {});
   starts_.over();
 }
@@ -99,13 +101,22 @@ void Supervisor::Impl::launch(Group& group, GroupPlan& plan, std::vector<SinkFil
   if (!group.failure) {
     if (guardian_ && group.cgroups.isHeld()) guardian_->isHeld(group.id);
     emit(group.id, loop_->now(), std::move(started));
-    startEarly(group);
+    if (!group.parks) startEarly(group);
     if (group.live == 0) onAllGone(group);  // a group of none
     return onFence();
   }
+  failStart(group);
+}
+
+/// None is to be left.
+void Supervisor::Impl::failStart(Group& group) {
+  group.phase = Phase::Running;
   group.drain = 0ms;
-  if (group.live == 0) return drain(group);
-  kill(group);
+  if (group.live > 0) return kill(group);
+  const bool hadSome = std::any_of(group.workers.begin(), group.workers.end(),
+                                   [](const auto& worker) { return worker->held; });
+  if (hadSome) return onAllGone(group);
+  drain(group);
 }
 
 /// Makes the guardian know of the group.
@@ -224,43 +235,71 @@ std::optional<StartFailed> Supervisor::Impl::openStream(Group& group, StreamStar
   return {};
 }
 
+std::unique_ptr<Supervisor::Impl::Worker> Supervisor::Impl::makeWorker(Group& group, size_t index) {
+  auto worker = std::make_unique<Worker>();
+  worker->owner = this;
+  worker->group = &group;
+  worker->index = index;
+  // Not live until it's spawned.
+  worker->status = ExitStatus{};
+  return worker;
+}
+
 std::optional<StartFailed> Supervisor::Impl::startWorker(Group& group, WorkerPlan& plan,
                                                          size_t index, StreamsStart& streams,
                                                          std::vector<Unbound>& unbound) {
-  group.workers.push_back(std::make_unique<Worker>());
+  group.workers.push_back(makeWorker(group, index));
   Worker& worker = *group.workers.back();
-  worker.owner = this;
-  worker.group = &group;
-  worker.index = index;
-  // Not live until it's spawned.
-  worker.status = ExitStatus{};
   starts_.at({group.id, index, plan.command.file, plan.command.cwd});
+  Stdio stdio;
+  auto failed = group.parks ? openParked(group, worker, plan, stdio)
+                            : openStdio(group, worker, plan, streams, stdio);
+  if (failed) return failed;
+  return spawnWorker(group, worker, plan, stdio, unbound);
+}
 
-  int fds[3] = {0, 1, 2};
+std::optional<StartFailed> Supervisor::Impl::openStdio(Group& group, Worker& worker,
+                                                       WorkerPlan& plan, StreamsStart& streams,
+                                                       Stdio& stdio) {
+  stdio.fds = {0, 1, 2};
   if (!plan.inheritStdin || !isOpen(0)) {
     auto null = nullFd(group);
-    if (!null) return StartFailed{index, StartStep::Output, null.error(), "/dev/null"};
-    fds[0] = *null;
+    if (!null) return StartFailed{worker.index, StartStep::Output, null.error(), "/dev/null"};
+    stdio.fds[0] = *null;
   }
-  StreamStart starts[] = {
-      {.worker = worker, .plan = plan.streams[0], .streams = streams, .stream = 0},
-      {.worker = worker, .plan = plan.streams[1], .streams = streams, .stream = 1},
-  };
-  for (StreamStart& start : starts) {
+  for (const int stream : {0, 1}) {
+    StreamStart start{
+        .worker = worker, .plan = plan.streams[stream], .streams = streams, .stream = stream};
     auto failed = openStream(group, start);
     if (failed) return failed;
-    fds[start.stream + 1] = start.fd;
+    stdio.fds[static_cast<size_t>(stream) + 1] = start.fd;
+    if (start.ours) stdio.ours.push_back(std::move(start.ours));
   }
+  return {};
+}
 
-  auto command = PreparedCommand::prepare(plan.command, fds);
+/// Those of the standby that it replaces, if it does.
+std::optional<StartFailed> Supervisor::Impl::takeLimits(Group& group, Worker& worker,
+                                                        const WorkerPlan& plan,
+                                                        WorkerCgroups::Membership& limits) {
+  limits = std::move(worker.limits);
+  const WorkerCgroups* const limited = group.cgroups.limited();
+  if (limited == nullptr || limits.born || !limits.joined.empty()) return {};
+  auto added = limited->add(worker.index, plan.usage);
+  if (auto* refusal = std::get_if<UsageRefusal>(&added))
+    return toFailure(worker.index, std::move(*refusal));
+  limits = std::move(*std::get_if<WorkerCgroups::Membership>(&added));
+  return {};
+}
+
+std::optional<StartFailed> Supervisor::Impl::spawnWorker(Group& group, Worker& worker,
+                                                         const WorkerPlan& plan, const Stdio& stdio,
+                                                         std::vector<Unbound>& unbound) {
+  const size_t index = worker.index;
+  auto command = PreparedCommand::prepare(plan.command, stdio.fds);
   if (!command) return StartFailed{index, StartStep::Resolve, command.error(), plan.command.file};
   WorkerCgroups::Membership limits;
-  if (const WorkerCgroups* const limited = group.cgroups.limited()) {
-    auto added = limited->add(index, plan.usage);
-    if (auto* refusal = std::get_if<UsageRefusal>(&added))
-      return toFailure(index, std::move(*refusal));
-    limits = std::move(*std::get_if<WorkerCgroups::Membership>(&added));
-  }
+  if (auto failed = takeLimits(group, worker, plan, limits)) return failed;
   std::vector<int> joined;
   for (const Cgroup& each : limits.joined) joined.push_back(each.procs());
   Cgroups cgroups{.joined = joined};
@@ -276,6 +315,7 @@ std::optional<StartFailed> Supervisor::Impl::startWorker(Group& group, WorkerPla
     else
       unbound.push_back({index, each.step, each.error});
   }
+  if (group.parks) worker.limits = std::move(limits);
   worker.process = std::move(*std::get_if<Process>(&spawned));
   auto watched = watch(worker);
   if (!watched) {

@@ -18,6 +18,11 @@ void Supervisor::Impl::stop(GroupId id, const StopRequest& request) {
   if (found == nullptr || found->phase == Phase::Draining) return;
   Group& group = *found;
   if (group.phase == Phase::Opening) return giveUpOpening(group, {"open", ECANCELED});
+  // Whoever hasn't answered is a worker all the same: it's stopped like one.
+  if (group.handOver) {
+    finishHandOver(group);
+    return stop(id, request);
+  }
   const TimePoint killAt = loop_->now() + request.grace;
   group.hurried = group.hurried || request.grace <= 0ms;
   if (group.phase == Phase::Sweeping) return group.sweep->killBy(killAt, request.killWait);

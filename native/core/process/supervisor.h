@@ -40,6 +40,7 @@ struct StreamPlan {
 
 struct WorkerPlan {
   Command command;
+  std::string standbyWords;  // of a standby: sent to it as it starts
   bool inheritStdin = false;
   UsageLimits usage;
   StreamPlan streams[2];  // stdout, stderr
@@ -52,6 +53,9 @@ struct GroupPlan {
   size_t tailBytes;                 // kept of the end of each piped stream
   std::chrono::milliseconds drain;  // for a pipe that somebody still holds
   TidyUp tidyUp = {};
+  /// Its workers are standbys: each has a socket to us as descriptor 3, prints nowhere, and waits
+  /// for takeOver(). Else they're workers like any.
+  bool parks = false;
 };
 
 struct StopRequest {
@@ -101,6 +105,13 @@ struct Dying {
   pid_t pid;
   ExitStatus status;
 };
+/// A message of a standby, but for the one by which it becomes a worker of the round.
+struct StandbySaid {
+  size_t index;
+  std::string message;
+};
+/// The standbys aren't there any more, or are being stopped: the round has none of them.
+struct NotTaken {};
 /// The last event of a group that had started.
 struct Ended {
   struct Tail {
@@ -146,8 +157,8 @@ struct Fenced {};
 struct SupervisorEvent {
   GroupId group;
   TimePoint at;
-  std::variant<Started, StartFailed, StartHangs, Dying, Exited, Ended, OutputFailed, Unguarded,
-               Ungrouped, Fenced>
+  std::variant<Started, StartFailed, StartHangs, Dying, Exited, StandbySaid, NotTaken, Ended,
+               OutputFailed, Unguarded, Ungrouped, Fenced>
       what;
 };
 
@@ -179,6 +190,9 @@ class Supervisor {
     int stderrFd = 2;
     /// A log file that takes longer to be opened fails its group's start.
     std::chrono::milliseconds openWait{30'000};
+    /// A standby answers its order within milliseconds; one that's stopped, or that reads a dead
+    /// disk, doesn't, and is replaced.
+    std::chrono::milliseconds answerWait{10'000};
   };
 
   static Result<std::unique_ptr<Supervisor>> start(Options options);
@@ -186,6 +200,13 @@ class Supervisor {
 
   /// All or none; the outcome comes as Started or StartFailed.
   void startGroup(GroupPlan plan);
+  /// Makes a group of standbys one of workers: gives each its order, and its output, of which pipes
+  /// and files ride on the order's first byte. The group keeps its number, cookie and cgroups. One
+  /// that is dead, refuses, or doesn't answer `started` in time is replaced by a process that
+  /// starts from the plan. The outcome comes as Started, once more, StartFailed or NotTaken.
+  ///
+  /// @param plan of that group's number, for as many workers. @param orders one for each
+  void takeOver(GroupPlan plan, std::vector<std::string> orders);
   /// Signals, continues what's stopped, kills the workers that are left when the grace ends. What
   /// they leave is tidied up when all are gone. A second call can only shorten the grace. Unknown
   /// or ended groups: nothing.

@@ -19,6 +19,7 @@
 #include "core/process/guardian.h"
 #include "core/process/guests.h"
 #include "core/process/remains.h"
+#include "core/process/standby_channel.h"
 #include "core/process/start_watch.h"
 #include "core/process/stray_search.h"
 #include "core/process/stray_sweep.h"
@@ -54,6 +55,7 @@ class Supervisor::Impl {
   void stopThread();
 
   void start(GroupPlan plan);
+  void takeOver(GroupPlan plan, std::vector<std::string> orders);
   void stop(GroupId id, const StopRequest& request);
   void signal(GroupId id, int signal, Target target);
   void killAll(milliseconds atMost, std::shared_ptr<Fd> done);
@@ -65,6 +67,13 @@ class Supervisor::Impl {
  private:
   struct Group;
 
+  enum class Standby : uint8_t {
+    None,      // a worker
+    Parked,    // waits for its order
+    Ordered,   // has got it, and hasn't answered
+    Replaced,  // didn't become a worker: another one is in its place
+  };
+
   struct Worker final : Loop::Watcher {
     Impl* owner;
     Group* group;  // null once it has ended
@@ -75,7 +84,11 @@ class Supervisor::Impl {
     bool held = false;                 // a zombie that keeps its pid ours
     bool seenDead = false;             // before it was held: a tracer has it
     std::optional<StreamId> streams[2];
-    Thread waiter;  // where no pidfd tells of its end
+    Standby standby = Standby::None;
+    std::unique_ptr<StandbyChannel> channel;  // to a standby, while it's one
+    Fd parkedPipes[2];                        // behind what a standby has as stdout and stderr
+    WorkerCgroups::Membership limits;         // of a standby, for whoever replaces it
+    Thread waiter;                            // where no pidfd tells of its end
 
     bool live() const { return !status && !stuck; }
     void onReady(uint32_t) override { owner->onWorkerReady(*this); }
@@ -111,6 +124,24 @@ class Supervisor::Impl {
     int fd = -1;  // what the worker gets as this stream, once it's open
     Fd ours;      // the one behind `fd`, if it's to be closed when the worker is spawned
   };
+  /// What a worker gets as its first descriptors.
+  struct Stdio {
+    std::vector<int> fds;
+    std::vector<Fd> ours;  // to be closed when the worker has them
+  };
+
+  /// A group of standbys that becomes one of workers: from takeOver() until all have answered, or
+  /// have been replaced.
+  struct HandOver {
+    GroupPlan plan;
+    std::vector<std::string> orders;
+    StreamsStart streams;
+    std::vector<Stdio> stdio;  // of each worker, for whoever replaces it
+    Started started;
+    size_t unanswered = 0;
+    std::vector<std::pair<TimePoint, Exited>> exits;  // of those who have answered
+    std::optional<Loop::TimerId> timer;
+  };
 
   struct Group {
     GroupId id;
@@ -132,7 +163,9 @@ class Supervisor::Impl {
     GroupCgroups cgroups;
     int removals = 0;  // of its cgroups, that were tried again
     std::vector<std::string> tails;
-    std::shared_ptr<Opening> opening;  // in Phase::Opening
+    std::shared_ptr<Opening> opening;    // in Phase::Opening
+    bool parks = false;                  // its workers are standbys
+    std::unique_ptr<HandOver> handOver;  // while they become a round's workers
     Fd null;
     std::unique_ptr<EarlyWatch> early;  // none: their ends are told when they're gone
   };
@@ -191,6 +224,14 @@ class Supervisor::Impl {
   std::optional<StartFailed> startWorker(Group& group, WorkerPlan& plan, size_t index,
                                          StreamsStart& streams, std::vector<Unbound>& unbound);
   std::optional<StartFailed> openStream(Group& group, StreamStart& start);
+  std::optional<StartFailed> openStdio(Group& group, Worker& worker, WorkerPlan& plan,
+                                       StreamsStart& streams, Stdio& stdio);
+  std::optional<StartFailed> spawnWorker(Group& group, Worker& worker, const WorkerPlan& plan,
+                                         const Stdio& stdio, std::vector<Unbound>& unbound);
+  std::optional<StartFailed> takeLimits(Group& group, Worker& worker, const WorkerPlan& plan,
+                                        WorkerCgroups::Membership& limits);
+  std::unique_ptr<Worker> makeWorker(Group& group, size_t index);
+  void failStart(Group& group);
   void noteOutside(Group& group);
   Result<int> nullFd(Group& group);
   int pipeBytes(const GroupPlan& plan) const;
@@ -208,6 +249,18 @@ class Supervisor::Impl {
   void preparePreload(Group& group, GroupPlan& plan);
   void startEarly(Group& group);
   void onHint(GroupId id, size_t index, TimePoint at);
+  // group_parked.cc
+  std::optional<StartFailed> openParked(Group& group, Worker& worker, const WorkerPlan& plan,
+                                        Stdio& stdio);
+  void handOver(Group& group, GroupPlan& plan, std::vector<SinkFiles> files);
+  void giveOrder(Group& group, size_t index);
+  void replace(Group& group, size_t index);
+  void onSaid(Worker& worker, std::optional<std::string> message);
+  void onAnswered(Group& group);
+  void onNoAnswer(Group& group);
+  void finishHandOver(Group& group);
+  static void forgetStandbys(Group& group);
+  bool keepBack(Worker& worker, TimePoint at, Exited exited);
   // group_cgroup.cc
   void openCgroup(Group& group);
   static void removeStale(const CgroupPlaces& places);

@@ -1,0 +1,327 @@
+#include <sched.h>
+#include <signal.h>
+
+#include "core/process/standby_channel.h"
+#include "test/native/agent_harness.h"
+
+using namespace regroup;
+using namespace support;
+
+namespace {
+
+std::string sized(const std::string& body) {
+  const auto length = static_cast<uint32_t>(body.size());
+  return std::string(reinterpret_cast<const char*>(&length), sizeof length) + body;
+}
+
+/// Standbys of these kinds, as the fixture has them. Their round's output goes to the witness.
+GroupPlan standbys(GroupId id, const Witness& witness, const std::vector<std::string>& kinds) {
+  std::vector<std::vector<std::string>> workers;
+  for (const std::string& kind : kinds) workers.push_back({"standby", kind});
+  GroupPlan plan = group(id, witness, std::move(workers));
+  plan.parks = true;
+  for (WorkerPlan& worker : plan.workers) worker.standbyWords = sized("prepare");
+  return plan;
+}
+
+/// Reads what `count` standbys say first.
+void awaitParked(Harness& harness, size_t count) {
+  for (size_t i = 0; i < count; i++)
+    CHECK_EQ(typeOfMessage(harness.next<StandbySaid>().message), "parked prepare");
+}
+
+/// The round that they're for: each runs this mode, be it in its standby or in its place.
+GroupPlan roundOf(GroupId id, const Witness& witness, const std::string& cookie, size_t count,
+                  const std::vector<std::string>& mode) {
+  GroupPlan plan = group(id, witness, std::vector<std::vector<std::string>>(count, mode));
+  plan.cookie = cookie;
+  return plan;
+}
+
+std::vector<std::string> orders(size_t count, const std::string& mode) {
+  return std::vector<std::string>(count, sized(mode));
+}
+
+bool endsSoon(pid_t pid) {
+  auto pidfd = openPidfd(pid);
+  return !pidfd || waitReadable(*pidfd, kLong);
+}
+
+}  // namespace
+
+TEST("standbys become the workers of a round, with its output, and are waited for") {
+  for (const auto& variant : kVariants) {
+    Harness harness(variant);
+    TempDir folder;
+    Witness witness(folder);
+    GroupPlan parked = standbys(7, witness, {"obey", "obey"});
+    const std::string cookie = parked.cookie;
+    harness->startGroup(std::move(parked));
+    const Started waiting = harness.next<Started>();
+    awaitParked(harness, 2);
+
+    harness->takeOver(roundOf(7, witness, cookie, 2, {"exit-on-term"}), orders(2, "exit-on-term"));
+
+    const Started started = harness.next<Started>();
+    CHECK(started.pids == waiting.pids);
+    await(witness, "ready", 2);
+    harness->stopGroup(7, gentle());
+    CHECK(exitedWith(harness.next<Exited>(), 43));
+    CHECK(exitedWith(harness.next<Exited>(), 43));
+    CHECK_EQ(harness.next<Ended>().strays.size(), 0u);
+    CHECK(witness.reader().ended());
+  }
+}
+
+TEST("a standby is bound before its program starts") {
+  cpu_set_t ours;
+  CPU_ZERO(&ours);
+  CHECK_EQ(::sched_getaffinity(0, sizeof ours, &ours), 0);
+  uint32_t cpu = 0;
+  while (!CPU_ISSET(cpu, &ours)) cpu++;
+  Harness harness;
+  TempDir folder;
+  Witness witness(folder);
+  GroupPlan parked = standbys(1, witness, {"obey"});
+  const std::string cookie = parked.cookie;
+  parked.workers[0].command.binding.cpus = std::vector<uint32_t>{cpu};
+  harness->startGroup(std::move(parked));
+  (void)harness.next<Started>();
+  awaitParked(harness, 1);
+
+  harness->takeOver(roundOf(1, witness, cookie, 1, {"status"}), orders(1, "status"));
+
+  (void)harness.next<Started>();
+  std::string line;
+  bool isBound = false;
+  bool isAlone = false;
+  while (!(line = witness.reader().line()).empty()) {
+    isBound = isBound || line == "Cpus_allowed_list:\t" + std::to_string(cpu);
+    isAlone = isAlone || line == "fds 0,1,2";
+  }
+  CHECK(isBound);
+  CHECK(isAlone);
+  CHECK(exitedWith(harness.next<Exited>(), 0));
+  (void)harness.next<Ended>();
+}
+
+TEST("a standby that refuses, dies, or doesn't answer in time is replaced in its round") {
+  for (const std::string kind : {"refuse", "die", "mute"}) {
+    // So short only where it's to pass.
+    Harness harness(Supervisor::Options{
+        .guardian = REGROUP_GUARDIAN, .preloads = {}, .answerWait = kind == "mute" ? 1s : kLong});
+    TempDir folder;
+    Witness witness(folder);
+    GroupPlan parked = standbys(1, witness, {kind, "obey"});
+    const std::string cookie = parked.cookie;
+    harness->startGroup(std::move(parked));
+    const Started waiting = harness.next<Started>();
+    awaitParked(harness, 2);
+
+    harness->takeOver(roundOf(1, witness, cookie, 2, {"block"}), orders(2, "block"));
+
+    if (kind == "refuse") CHECK_EQ(typeOfMessage(harness.next<StandbySaid>().message), "refused");
+    const Started started = harness.next<Started>();
+    CHECK_EQ(started.pids.size(), 2u);
+    CHECK(started.pids[0] != waiting.pids[0]);
+    CHECK(started.pids[1] == waiting.pids[1] || kind == "mute");
+    await(witness, "ready", 2);
+    CHECK(endsSoon(waiting.pids[0]));
+    harness->stopGroup(1, kKill);
+    for (int i = 0; i < 2; i++) {
+      const Exited exited = harness.next<Exited>();
+      CHECK_EQ(exited.pid, started.pids[exited.index]);
+      CHECK(signaledWith(exited, SIGKILL));
+    }
+    CHECK(harness.next<Ended>().stuck.empty());
+    CHECK(witness.reader().ended());
+  }
+}
+
+TEST("one that died while it waited is replaced, too") {
+  Harness harness;
+  TempDir folder;
+  Witness witness(folder);
+  GroupPlan parked = standbys(1, witness, {"obey", "obey"});
+  const std::string cookie = parked.cookie;
+  harness->startGroup(std::move(parked));
+  const Started waiting = harness.next<Started>();
+  awaitParked(harness, 2);
+  (void)::kill(waiting.pids[1], SIGKILL);
+  CHECK_EQ(harness.next<Exited>().index, 1u);
+
+  harness->takeOver(roundOf(1, witness, cookie, 2, {"exit", "0"}), orders(2, "exit"));
+
+  CHECK(harness.next<Started>().pids[1] != waiting.pids[1]);
+  CHECK(exitedWith(harness.next<Exited>(), 0));
+  CHECK(exitedWith(harness.next<Exited>(), 0));
+  (void)harness.next<Ended>();
+}
+
+TEST("a stop doesn't wait for a standby's answer") {
+  Harness harness(Supervisor::Options{.preloads = {}, .answerWait = 3600s});
+  TempDir folder;
+  Witness witness(folder);
+  // A log file would be waited for first.
+  const auto silent = [](GroupPlan plan) {
+    for (WorkerPlan& worker : plan.workers)
+      for (StreamPlan& stream : worker.streams) stream.to = StreamPlan::To::Null;
+    return plan;
+  };
+  GroupPlan parked = silent(standbys(1, witness, {"mute", "obey"}));
+  const std::string cookie = parked.cookie;
+  harness->startGroup(std::move(parked));
+  const Started waiting = harness.next<Started>();
+  awaitParked(harness, 2);
+  harness->takeOver(silent(roundOf(1, witness, cookie, 2, {"block"})), orders(2, "block"));
+
+  harness->stopGroup(1, gentle());
+
+  CHECK(harness.next<Started>().pids == waiting.pids);
+  CHECK(signaledWith(harness.next<Exited>(), SIGTERM));
+  CHECK(signaledWith(harness.next<Exited>(), SIGTERM));
+  (void)harness.next<Ended>();
+}
+
+TEST("standbys that are stopped, or unknown, can't be taken over") {
+  Harness harness;
+  TempDir folder;
+  Witness witness(folder);
+  GroupPlan parked = standbys(1, witness, {"obey"});
+  const std::string cookie = parked.cookie;
+  harness->startGroup(std::move(parked));
+  (void)harness.next<Started>();
+  awaitParked(harness, 1);
+
+  harness->stopGroup(1, kKill);
+  harness->takeOver(roundOf(1, witness, cookie, 1, {"block"}), orders(1, "block"));
+  harness->takeOver(roundOf(2, witness, cookie, 1, {"block"}), orders(1, "block"));
+
+  int refused = 0;
+  bool hasEnded = false;
+  while (refused < 2 || !hasEnded) {
+    const auto event = harness.nextEvent();
+    if (!event) break;
+    CHECK(!std::holds_alternative<Started>(event->what));
+    refused += std::holds_alternative<NotTaken>(event->what);
+    hasEnded = hasEnded || std::holds_alternative<Ended>(event->what);
+  }
+  CHECK_EQ(refused, 2);
+}
+
+TEST("where a round's log can't be opened, none of its standbys is left") {
+  Harness harness;
+  TempDir folder;
+  Witness witness(folder);
+  GroupPlan parked = standbys(1, witness, {"obey", "obey"});
+  const std::string cookie = parked.cookie;
+  harness->startGroup(std::move(parked));
+  const Started waiting = harness.next<Started>();
+  awaitParked(harness, 2);
+  GroupPlan round = roundOf(1, witness, cookie, 2, {"block"});
+  round.workers[1].streams[0].sinks.file = "/nonexistent/out.log";
+
+  harness->takeOver(std::move(round), orders(2, "block"));
+
+  const StartFailed failed = harness.next<StartFailed>();
+  CHECK_EQ(failed.index, 1u);
+  CHECK_EQ(failed.step, StartStep::Output);
+  for (const pid_t pid : waiting.pids) CHECK(endsSoon(pid));
+}
+
+TEST("where a standby can't be replaced, none is left") {
+  Harness harness;
+  TempDir folder;
+  Witness witness(folder);
+  GroupPlan parked = standbys(1, witness, {"die", "obey"});
+  const std::string cookie = parked.cookie;
+  harness->startGroup(std::move(parked));
+  const Started waiting = harness.next<Started>();
+  awaitParked(harness, 2);
+  GroupPlan round = roundOf(1, witness, cookie, 2, {"block"});
+  round.workers[0].command.file = "/nonexistent/program";
+
+  harness->takeOver(std::move(round), orders(2, "block"));
+
+  const StartFailed failed = harness.next<StartFailed>();
+  CHECK_EQ(failed.index, 0u);
+  CHECK_EQ(failed.step, StartStep::Exec);
+  for (const pid_t pid : waiting.pids) CHECK(endsSoon(pid));
+}
+
+TEST("a standby that closes its socket is none any more, and ends") {
+  Harness harness;
+  TempDir folder;
+  Witness witness(folder);
+  harness->startGroup(standbys(1, witness, {"close"}));
+  (void)harness.next<Started>();
+  awaitParked(harness, 1);
+
+  CHECK(signaledWith(harness.next<Exited>(), SIGKILL));
+  (void)harness.next<Ended>();
+}
+
+TEST("an order may be larger than what a socket holds, and a round's output go through pipes") {
+  constexpr size_t kBytes = 4 * 1024 * 1024;
+  Harness harness;
+  TempDir folder;
+  Witness witness(folder);
+  const auto piped = [&](GroupPlan plan) {
+    for (StreamPlan& stream : plan.workers[0].streams) stream.to = StreamPlan::To::Pipe;
+    plan.tailBytes = 1000;
+    return plan;
+  };
+  GroupPlan parked = piped(standbys(1, witness, {"obey"}));
+  const std::string cookie = parked.cookie;
+  harness->startGroup(std::move(parked));
+  (void)harness.next<Started>();
+  awaitParked(harness, 1);
+
+  harness->takeOver(piped(roundOf(1, witness, cookie, 1, {"exit", "1"})),
+                    orders(1, std::string(kBytes, 'x')));
+
+  (void)harness.next<Started>();
+  CHECK(exitedWith(harness.next<Exited>(), 0));
+  const Ended ended = harness.next<Ended>();
+  CHECK_EQ(ended.tails.size(), 2u);
+  if (ended.tails.size() == 2)
+    CHECK_EQ(ended.tails[0].bytes, "order " + std::to_string(kBytes) + "\n");
+}
+
+TEST("standbys end with an agent that is killed") {
+  for (const std::vector<std::string>& disable :
+       {std::vector<std::string>{}, std::vector<std::string>{"cgroup"}}) {
+    TempDir folder;
+    Witness witness(folder);
+    const pid_t parent = ::getpid();
+    const pid_t agent = ::fork();
+    if (agent == 0) {
+      ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+      if (::getppid() != parent) ::_exit(1);
+      Harness harness(disable, REGROUP_GUARDIAN);
+      harness->startGroup(standbys(7, witness, {"obey"}));
+      const Started started = harness.next<Started>();
+      awaitParked(harness, 1);
+      const std::string line = "parked " + std::to_string(started.pids[0]) + "\n";
+      {
+        const Fd out(::open(witness.path().c_str(), O_WRONLY | O_CLOEXEC));
+        (void)!::write(out.get(), line.data(), line.size());
+      }
+      for (;;) ::pause();
+    }
+    const pid_t standby = await(witness, "parked");
+
+    killAndReap(agent);
+
+    CHECK(endsSoon(standby));
+  }
+}
+
+TEST("what isn't a message ends a standby") {
+  CHECK_EQ(typeOfMessage(""), "");
+  CHECK_EQ(typeOfMessage(sized("type") + sized("parked") + "rest"), "parked");
+  CHECK_EQ(typeOfMessage(sized("kind") + sized("parked")), "");
+  CHECK_EQ(typeOfMessage(sized("type") + std::string("\xff\xff\xff\xff", 4)), "");
+}
+
+TAP_MAIN
