@@ -311,6 +311,12 @@ export type AgentEvent =
       readonly reason: string;
       readonly atMs: number;
     }
+  /** Interpreters with their imports done wait for the next round. */
+  | { readonly event: 'standbys-ready'; readonly pids: readonly number[]; readonly atMs: number }
+  /** Standbys start as workers of a round, instead of interpreters that import first. */
+  | { readonly event: 'standbys-taken'; readonly round: number; readonly atMs: number }
+  /** A round, or each from now on, starts without standbys: why. */
+  | { readonly event: 'standby-trouble'; readonly reason: string; readonly atMs: number }
   /** Should this process be killed, only the workers themselves go with it, not what they started. */
   | { readonly event: 'unguarded'; readonly reason: string; readonly atMs: number }
   /**

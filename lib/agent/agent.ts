@@ -19,6 +19,7 @@ import { runHook } from './pauses/hooks.js';
 import { createPauses, type GpuPauseCall, type HookRun } from './pauses/pauses.js';
 import { policyOf } from './policy.js';
 import { createRounds } from './rounds.js';
+import { createStandbys } from './standbys/standbys.js';
 import type { Action, Happening, HookCall } from './step/state.js';
 import { initialState, step } from './step/step.js';
 
@@ -63,7 +64,12 @@ export function createAgent(job: Job): Agent {
   };
   const rounds = createRounds(job, { tables, placing: placingNow, nowMs });
   const rendezvous = rendezvousOf(job, { core: coreNow, happen, tell: told.publish, nowMs });
-  const around = { rounds, core: () => core, tell: told.publish, nowMs };
+  const standbys = createStandbys(job, {
+    supervisor: () => coreNow().supervisor,
+    tell: told.publish,
+    nowMs,
+  });
+  const around = { rounds, standbys, core: () => core, tell: told.publish, nowMs };
   const fenced = (atMs: number): void => rendezvous.fenced?.(atMs);
   const listener = listenToCore(job, { ...around, happen, placing: placingNow, asGuests, fenced });
   const leave = (): Promise<void> | undefined => rendezvous.close?.();
@@ -121,16 +127,11 @@ export function createAgent(job: Job): Agent {
         rounds.get(action.round)?.hangs?.close();
         return;
       case 'stop-group':
-        core?.supervisor.stopGroup(action.round, {
-          signal: signalNumber(action.signal) ?? 15,
-          target: job.signalTarget,
-          graceMs: action.graceMs,
-          killWaitMs,
-        });
+        stopGroup(action);
         return;
       case 'signal-group':
         core?.supervisor.signalGroup(
-          action.round,
+          groupOf(action.round),
           signalNumber(action.signal) ?? 15,
           job.signalTarget,
         );
@@ -227,10 +228,34 @@ export function createAgent(job: Job): Agent {
   }
 
   function startRound(round: number): void {
-    const { plan } = rounds.begin(round);
+    const record = rounds.begin(round);
     const { supervisor, refreshTable } = coreNow();
     refreshTable(round);
-    supervisor.startGroup(plan);
+    const taken = standbys.take(record.plan);
+    if (taken === undefined) {
+      supervisor.startGroup(record.plan);
+      return;
+    }
+    record.cold = record.plan;
+    record.plan = taken.plan;
+    supervisor.takeOver(taken.plan, taken.orders);
+    told.publish({ event: 'standbys-taken', round, atMs: nowMs() });
+  }
+
+  function stopGroup({ round, signal, graceMs }: Extract<Action, { do: 'stop-group' }>): void {
+    const stop = {
+      signal: signalNumber(signal) ?? 15,
+      target: job.signalTarget,
+      graceMs,
+      killWaitMs,
+    };
+    const record = rounds.get(round);
+    if (record !== undefined) record.stop = stop;
+    core?.supervisor.stopGroup(groupOf(round), stop);
+  }
+
+  function groupOf(round: number): number {
+    return rounds.get(round)?.plan.group ?? round;
   }
 
   function guardFromHangs(round: number): void {
@@ -294,6 +319,7 @@ export function createAgent(job: Job): Agent {
     clearTimeout(preemptLimit);
     lookUp.abort();
     noticeSources?.close();
+    standbys.close();
     return pauses.gone() ?? Promise.resolve();
   }
 

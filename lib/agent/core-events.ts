@@ -12,6 +12,7 @@ import { firstLine } from '../workers/programs.js';
 import { startError, startHangs } from '../workers/start-error.js';
 import type { Core } from './core.js';
 import type { RoundRecord, Rounds } from './rounds.js';
+import type { Standbys } from './standbys/standbys.js';
 import type { Happening } from './step/state.js';
 
 /** What the core's threads tell, in the agent's words: what happens to it, and what its callers hear at once. */
@@ -23,6 +24,7 @@ export interface CoreListener {
 /** Whom a listener tells, and what it looks at. */
 export interface CoreSurroundings {
   readonly rounds: Rounds;
+  readonly standbys: Standbys;
   /** The addon's threads; absent as long as they haven't been started. */
   core(): Core | undefined;
   happen(happening: Happening): void;
@@ -39,7 +41,7 @@ export interface CoreSurroundings {
 type Of<E extends NativeEvent['event']> = Extract<NativeEvent, { event: E }>;
 
 export function listenToCore(job: Job, around: CoreSurroundings): CoreListener {
-  const { rounds, core, happen, tell, placing, asGuests, nowMs, fenced } = around;
+  const { rounds, standbys, core, happen, tell, placing, asGuests, nowMs, fenced } = around;
 
   function onEvent(event: NativeEvent): void {
     if (event.event === 'fenced') {
@@ -47,19 +49,32 @@ export function listenToCore(job: Job, around: CoreSurroundings): CoreListener {
       fenced(event.atMs);
       return;
     }
-    const { group: round, atMs } = event;
-    const record = rounds.get(round);
-    if (record === undefined) return;
+    if (event.event === 'start-hangs') {
+      happen({ event: 'broken', error: startHangs(event) });
+      return;
+    }
+    const { group, atMs } = event;
+    const [round, record] = rounds.ofGroup(group) ?? [];
+    if (round === undefined || record === undefined) {
+      standbys.onEvent(event);
+      return;
+    }
+    // What was told of standbys before they were taken over isn't of the round.
+    if (record.cold !== undefined && isEnd(event)) return;
 
     switch (event.event) {
       case 'started':
-        onStarted(record, event);
+        record.cold = undefined;
+        onStarted(round, record, event);
+        return;
+      case 'standby-said':
+        if (record.cold !== undefined) standbys.onRefused(event.message);
+        return;
+      case 'not-taken':
+        startCold(record);
         return;
       case 'start-failed':
         happen({ event: 'start-failed', round, error: startError(event, record.plan, firstLine) });
-        return;
-      case 'start-hangs':
-        happen({ event: 'broken', error: startHangs(event) });
         return;
       case 'dying':
         happen({ event: 'dying', round, atMs, localRank: event.index, exit: exitOf(event.exit) });
@@ -75,7 +90,8 @@ export function listenToCore(job: Job, around: CoreSurroundings): CoreListener {
         record.gate?.close();
         core()?.watchRefusals([]);
         record.tails = event.tails;
-        onEnded(event).catch(error => happen({ event: 'broken', error }));
+        standbys.roundOver();
+        onEnded(round, event).catch(error => happen({ event: 'broken', error }));
         return;
       case 'unguarded':
       case 'ungrouped':
@@ -89,8 +105,18 @@ export function listenToCore(job: Job, around: CoreSurroundings): CoreListener {
     }
   }
 
-  function onStarted(record: RoundRecord, event: Of<'started'>): void {
-    const { group: round, atMs, pids } = event;
+  /** The standbys are gone: it starts as if there had been none, and what was ordered meanwhile is ordered again. */
+  function startCold(record: RoundRecord): void {
+    const { cold, stop } = record;
+    if (cold === undefined) return;
+    record.plan = cold;
+    record.cold = undefined;
+    core()?.supervisor.startGroup(cold);
+    if (stop !== undefined) core()?.supervisor.stopGroup(cold.group, stop);
+  }
+
+  function onStarted(round: number, record: RoundRecord, event: Of<'started'>): void {
+    const { atMs, pids } = event;
     const workers = pids.map((pid, localRank) => ({
       identity: { rank: record.place.firstRank + localRank, localRank, pid },
       startedAtMs: event.startedAtMs[localRank] ?? atMs,
@@ -101,13 +127,21 @@ export function listenToCore(job: Job, around: CoreSurroundings): CoreListener {
     );
     const { masterAddr, masterPort } = record;
     happen({ event: 'started', round, atMs, workers, masterAddr, masterPort });
+    standbys.roundRuns(record.plan, { round, isLast: isLast(record) });
     if (job.agentStore) core()?.watchRefusals(pids);
     const { placed } = placing();
     const reasons = placed === undefined ? [] : placementTrouble(placed, event);
     for (const reason of reasons) tell({ event: 'placement-trouble', reason, atMs });
   }
 
-  async function onEnded({ group: round, atMs, strays, left, ...event }: Of<'ended'>) {
+  /** As far as it can be told beforehand: rules and windows may spare a restart, and nodes come and go. */
+  function isLast({ restartCount }: RoundRecord): boolean {
+    const { maxNodes, maxRestarts, failureRules, restartWindow, resetOnProgress } = job.settings;
+    const isCounted = failureRules.length === 0 && restartWindow === undefined && !resetOnProgress;
+    return maxNodes === 1 && isCounted && restartCount >= maxRestarts;
+  }
+
+  async function onEnded(round: number, { atMs, strays, left, ...event }: Of<'ended'>) {
     // As a rule none is, and then this goes on at once.
     const stuck = event.stuck.length === 0 ? [] : await asGuests(() => whereStuck(event.stuck));
     const progress = core()?.highestStep(round) ?? 0;
@@ -129,6 +163,10 @@ export function listenToCore(job: Job, around: CoreSurroundings): CoreListener {
       if (worker !== undefined) tell({ event: 'connect-refused', worker, address, atMs });
     },
   };
+}
+
+function isEnd({ event }: NativeEvent): boolean {
+  return event === 'dying' || event === 'exited' || event === 'ended';
 }
 
 function exitOf(exit: NativeExit): WorkerExit {

@@ -15,6 +15,7 @@ import {
 } from '../logs/layout.js';
 import type { NativeTail, NativeUsage } from '../native/events.js';
 import type { NativeGroupPlan } from '../native/plan.js';
+import type { NativeStop } from '../native/supervisor.js';
 import type { Placing } from '../placement/placing.js';
 import type { Place, RoundPlan } from '../rendezvous/rendezvous.js';
 import { createDisk, type Disk } from '../system/disk.js';
@@ -34,11 +35,18 @@ const closeMs = 1000;
 
 /** What's kept of a round until the next one starts. */
 export interface RoundRecord {
+  /** Failures of the job until then. */
+  readonly restartCount: number;
   readonly place: Place;
   readonly files: readonly WorkerFiles[] | undefined;
   readonly masterAddr: string;
   readonly masterPort: number;
-  readonly plan: NativeGroupPlan;
+  /** Its number is the round's, or that of the standbys that have become its workers. */
+  plan: NativeGroupPlan;
+  /** While standbys are becoming its workers: what it starts with if they can't. */
+  cold?: NativeGroupPlan | undefined;
+  /** The last stop that was ordered. */
+  stop?: NativeStop;
   hangs?: HangGuard;
   workers: readonly WorkerIdentity[];
   /** When they had started, or a little later. */
@@ -55,6 +63,8 @@ export interface RoundRecord {
 export interface Rounds {
   /** The record of a round that's prepared, or of the last one that has started. */
   get(round: number): RoundRecord | undefined;
+  /** The round whose workers are this group of the core's. */
+  ofGroup(group: number): readonly [round: number, record: RoundRecord] | undefined;
   all(): Iterable<RoundRecord>;
   /**
    * Makes folders, the store's table and plans.
@@ -144,7 +154,16 @@ export function createRounds(job: Job, { tables, placing, nowMs }: RoundSurround
     await attempt;
     if (discarded.has(round)) return gate?.close();
     const nothingYet = { workers: [], usage: new Map(), tails: [] };
-    records.set(round, { place, files, masterAddr, masterPort, plan, gate, ...nothingYet });
+    records.set(round, {
+      restartCount,
+      place,
+      files,
+      masterAddr,
+      masterPort,
+      plan,
+      gate,
+      ...nothingYet,
+    });
   }
 
   /** Functions wait for each other. Without a socket they don't, and that's all. */
@@ -163,6 +182,7 @@ export function createRounds(job: Job, { tables, placing, nowMs }: RoundSurround
 
   return {
     get: round => records.get(round),
+    ofGroup: group => [...records].find(([, { plan }]) => plan.group === group),
     all: () => records.values(),
     prepare,
     discard({ round, restartCount }) {

@@ -24,6 +24,7 @@ import { type LimitOptions, limitChecks } from './machine/limits.js';
 import { type PlacementOptions, placementChecks, placementDefaults } from './machine/placement.js';
 import { type NodesOptions, nodesChecks, nodesDefaults, nodesTogether } from './nodes.js';
 import { type PreemptionOptions, preemptionChecks, preemptionDefaults } from './preemption.js';
+import { type StandbyOptions, standbyChecks, standbyDefaults } from './standby.js';
 import { type StoppingOptions, stoppingChecks, stoppingDefaults } from './stopping.js';
 import { type StoreOptions, storeChecks, storeDefaults } from './store.js';
 import { type TidyUpOptions, tidyUpChecks, tidyUpDefaults } from './tidy-up.js';
@@ -53,6 +54,7 @@ export interface LaunchOptions
     LogOptions,
     NodesOptions,
     PlacementOptions,
+    StandbyOptions,
     StoppingOptions,
     StoreOptions,
     TidyUpOptions {
@@ -125,6 +127,7 @@ const defaults = {
   ...stoppingDefaults,
   ...nodesDefaults,
   ...placementDefaults,
+  ...standbyDefaults,
   ...storeDefaults,
   ...tidyUpDefaults,
 } as const satisfies Partial<LaunchOptions>;
@@ -189,6 +192,7 @@ const checks: Readonly<Record<keyof LaunchOptions, Check>> = {
   ...hookChecks,
   ...limitChecks,
   ...nodesChecks,
+  ...standbyChecks,
   ...storeChecks,
   ...tidyUpChecks,
   signal: [

@@ -48,6 +48,9 @@ t.test('every option but the entrypoint has a default', t => {
     agentStore: 'auto',
     tidyGraceMs: 500,
     leaveDetached: false,
+    standby: 'off',
+    standbyModules: ['torch', 'numpy'],
+    standbyAfterMs: 30_000,
   });
   t.end();
 });
@@ -113,6 +116,9 @@ t.test('L-018 what does not fit is refused, with the option, the value and what 
     ['agentStore', true, "'auto' or 'on' or 'off'"],
     ['preemptLimitMs', -1, 'milliseconds from 0'],
     ['tidyGraceMs', -1, 'milliseconds from 0'],
+    ['standby', 'on', "'off' or 'auto'"],
+    ['standbyModules', ['torch; import os'], 'names of Python modules'],
+    ['standbyAfterMs', -1, 'milliseconds from 0'],
     ['leaveDetached', 'yes', 'true or false'],
     ['rlimits', { nofiles: 1 }, "'unlimited' or { soft, hard } for some of as, core"],
     ['rlimits', { nofile: -1 }, 'whole numbers from 0'],

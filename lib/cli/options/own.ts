@@ -8,6 +8,7 @@ import { placement } from './machine/placement.js';
 import { nodes } from './nodes.js';
 import { preemption } from './preemption.js';
 import type { Env, Feature, Values } from './spec.js';
+import { standby } from './standby.js';
 import { stopping } from './stopping.js';
 import { store } from './store.js';
 import { tidyUp } from './tidy-up.js';
@@ -22,6 +23,7 @@ export const features: readonly Feature[] = [
   tidyUp,
   preemption,
   hooks,
+  standby,
   gpus,
   nodes,
   store,

@@ -311,6 +311,15 @@ export function createPrinter(options: PrinterOptions): Printer {
       case 'scheduler-read':
         say(describeScheduler(event));
         break;
+      case 'standbys-ready':
+        log('INFO', `[${role}] ${event.pids.length} standbys wait for the next restart`);
+        break;
+      case 'standbys-taken':
+        log('INFO', `[${role}] round ${event.round} starts from standbys`);
+        break;
+      case 'standby-trouble':
+        log('WARNING', `restart without standby: ${event.reason}`);
+        break;
       case 'placement-trouble':
       case 'error-file-trouble':
         log('WARNING', event.reason);

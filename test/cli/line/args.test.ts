@@ -323,6 +323,13 @@ const meanings: readonly [title: string, line: string, env: Env, options: object
     { agentStore: 'on' },
   ],
   ['pain 27: --gpu-wait', '--gpu-wait=1.5m t.py', {}, { gpuWaitMs: 90_000 }],
+  ['issue 17: --standby', '--standby=auto t.py', {}, { standby: 'auto' }],
+  [
+    'issue 17: --standby-modules, --standby-after',
+    '--standby-modules=torch,torch.distributed --standby-after=2s t.py',
+    {},
+    { standbyModules: ['torch', 'torch.distributed'], standbyAfterMs: 2000 },
+  ],
   ['F-F06: --tidy-grace', '--tidy-grace=2s t.py', {}, { tidyGraceMs: 2000 }],
   ['F-F16: --leave-detached', '--leave-detached t.py', {}, { leaveDetached: true }],
   ['a hook has a default limit', '--pre-stop=b t.py', {}, { hooks: { preStop: 'b' } }],

@@ -143,6 +143,8 @@ const samples: Readonly<Record<string, { value?: string; beside?: string[] }>> =
   start_method: { value: 'fork' },
   event_log_handler: { value: 'null' },
   role: { value: 'trainer' },
+  standby: { value: 'auto' },
+  standby_modules: { value: 'torch' },
   log_dir: { value: '/logs' },
   redirects: { value: '0:1,1:3' },
   tee: { value: '3' },

@@ -1,0 +1,147 @@
+import type { NativeGroupPlan, NativePlan, NativeStream } from '../../native/plan.js';
+import { encodeMessage, standbyEnv } from '../../preload/standby.js';
+import { sharedStoreVariable } from '../../store/shared.js';
+import { bytesOf } from '../../util/bytes.js';
+
+/** What a standby is started with, what it's told, and for which workers it's the right one. Pure. */
+
+/** Variables that each round has anew. All others must be the same when a standby is taken over. */
+const perRound: readonly string[] = [
+  'RANK',
+  'GROUP_RANK',
+  'ROLE_RANK',
+  'WORLD_SIZE',
+  'GROUP_WORLD_SIZE',
+  'ROLE_WORLD_SIZE',
+  'MASTER_ADDR',
+  'MASTER_PORT',
+  'TORCHELASTIC_RESTART_COUNT',
+  'TORCHELASTIC_ERROR_FILE',
+  'REGROUP_ROUND',
+  sharedStoreVariable,
+];
+const cookieVariable = 'REGROUP_COOKIE';
+/** Its end of the socket: the first descriptor behind the streams. */
+const descriptor = 3;
+const version: readonly [string, string] = ['version', '1'];
+
+/**
+ * Standbys for workers like these.
+ *
+ * @param modules what they import, in this order
+ */
+export function standbyPlan(
+  round: NativeGroupPlan,
+  { group, cookie, modules }: { group: number; cookie: string; modules: readonly string[] },
+): NativeGroupPlan {
+  const standbyWords = prepareMessage(modules);
+  return {
+    ...round,
+    group,
+    cookie,
+    parks: true,
+    plans: round.plans.map(plan => ({ ...standbyOf(plan, cookie), standbyWords })),
+  };
+}
+
+/** One interpreter of these workers that shows that it parks: without a script, and without output. */
+export function proofPlan(
+  round: NativeGroupPlan,
+  { group, cookie }: { group: number; cookie: string },
+): NativeGroupPlan {
+  const plans = round.plans.slice(0, 1).map(plan => ({
+    ...standbyOf(plan, cookie),
+    argv: [plan.file, '-u', '-c', 'pass'],
+    stdin: 'null' as const,
+    stdout: { to: 'null' } as const,
+    stderr: { to: 'null' } as const,
+    standbyWords: prepareMessage([]),
+  }));
+  return { ...round, group, cookie, parks: true, plans };
+}
+
+/** The round's plan for standbys that take it over: they keep their number and their cookie. */
+export function takenPlan(
+  round: NativeGroupPlan,
+  { group, cookie }: Pick<NativeGroupPlan, 'group' | 'cookie'>,
+): NativeGroupPlan {
+  const plans = round.plans.map(plan => ({ ...plan, env: withCookie(plan.env, cookie) }));
+  return { ...round, group, cookie, plans };
+}
+
+/** What each standby gets to be the worker of a taken plan. */
+export function orderMessages(taken: NativeGroupPlan): Buffer[] {
+  return taken.plans.map(plan =>
+    encodeMessage([
+      ['type', 'order'],
+      version,
+      ...plan.env.map(entry => ['env', bytesOf(entry)] as const),
+      ...plan.argv.map(argument => ['argv', bytesOf(argument)] as const),
+      ...[plan.stdout, plan.stderr].flatMap((stream, index) =>
+        isReplaced(stream) ? [['stream', String(index + 1)] as const] : [],
+      ),
+    ]),
+  );
+}
+
+/** Why standbys aren't for these workers; absent: they are. */
+export function misfit(standbys: NativeGroupPlan, round: NativeGroupPlan): string | undefined {
+  if (standbys.plans.length !== round.plans.length) return 'there are more or fewer workers';
+  for (const [localRank, plan] of round.plans.entries()) {
+    const standby = standbys.plans[localRank];
+    const mine = standbyOf(plan, standbys.cookie);
+    const name = standby && differingVariable(standby.env, mine.env);
+    if (name !== undefined) return `the environment has another ${name}`;
+    if (standby === undefined || apartFromEnv(standby) !== apartFromEnv(mine))
+      return 'workers are started in another way';
+  }
+  return undefined;
+}
+
+function standbyOf(plan: NativePlan, cookie: string): NativePlan {
+  const own = standbyEnv(valueIn(plan.env, 'PYTHONPATH'), descriptor);
+  const inherited = withCookie(plan.env, cookie).filter(
+    entry => !Object.hasOwn(own, nameOf(entry)),
+  );
+  const added = Object.entries(own).map(([name, value]) => `${name}=${value}`);
+  return { ...plan, env: [...inherited, ...added] };
+}
+
+function prepareMessage(modules: readonly string[]): Buffer {
+  return encodeMessage([
+    ['type', 'prepare'],
+    version,
+    ...modules.map(name => ['module', name] as const),
+    ...perRound.map(name => ['per-round', name] as const),
+  ]);
+}
+
+function isReplaced({ to }: NativeStream): boolean {
+  return to === 'pipe' || to === 'file';
+}
+
+function nameOf(entry: string): string {
+  return entry.slice(0, entry.indexOf('='));
+}
+
+function valueIn(env: readonly string[], name: string): string | undefined {
+  return env.find(entry => nameOf(entry) === name)?.slice(name.length + 1);
+}
+
+function withCookie(env: readonly string[], cookie: string): string[] {
+  return env.map(entry =>
+    nameOf(entry) === cookieVariable ? `${cookieVariable}=${cookie}` : entry,
+  );
+}
+
+function differingVariable(some: readonly string[], others: readonly string[]): string | undefined {
+  const kept = (env: readonly string[]): string[] =>
+    env.filter(entry => !perRound.includes(nameOf(entry)));
+  const [one, other] = [new Set(kept(some)), new Set(kept(others))];
+  const differing = [...one].find(entry => !other.has(entry)) ?? [...other].find(e => !one.has(e));
+  return differing === undefined ? undefined : nameOf(differing);
+}
+
+function apartFromEnv({ env: _, standbyWords: __, stdout, stderr, ...plan }: NativePlan): string {
+  return JSON.stringify([Object.entries(plan).sort(), stdout.to, stderr.to]);
+}

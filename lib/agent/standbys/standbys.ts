@@ -1,0 +1,205 @@
+import type { AgentEvent } from '../../events.js';
+import type { NativeEvent } from '../../native/events.js';
+import type { NativeGroupPlan } from '../../native/plan.js';
+import type { NativeSupervisor } from '../../native/supervisor.js';
+import type { Settings } from '../../options/launch-options.js';
+import { decodeMessages, type Message } from '../../preload/standby.js';
+import { describeErrno } from '../../util/errno.js';
+import { randomName } from '../../util/random.js';
+import { unreachable } from '../../util/unreachable.js';
+import type { Job } from '../../workers/job.js';
+import { misfit, orderMessages, proofPlan, standbyPlan, takenPlan } from './plans.js';
+import {
+  initialStandbys,
+  type StandbyAction,
+  type StandbyHappening,
+  type StandbyPolicy,
+  standbyStep,
+} from './step.js';
+
+/** For torch from a cold disk, beside workers that train. */
+const parkMs = 300_000;
+const maxLost = 3;
+/** They hold nothing that anybody waits for. */
+const discarding = { signal: 9, target: 'group', graceMs: 0, killWaitMs: 5000 } as const;
+
+/** What a round that standbys have taken over is started with. */
+export interface Taken {
+  readonly plan: NativeGroupPlan;
+  readonly orders: readonly Buffer[];
+}
+
+/** This node's standbys, made while a round runs and taken over by the next one. */
+export interface Standbys {
+  /** A round runs. @param isLast whether no other can follow */
+  roundRuns(
+    plan: NativeGroupPlan,
+    which: { readonly round: number; readonly isLast: boolean },
+  ): void;
+  roundOver(): void;
+  /** What was told of a group of theirs. */
+  onEvent(event: NativeEvent): void;
+  /** The standbys for a round that starts; absent: it starts as usual. */
+  take(plan: NativeGroupPlan): Taken | undefined;
+  /** One refuses the order that it was given. */
+  onRefused(message: Buffer): void;
+  /** There are no more from now on. */
+  close(): void;
+}
+
+export interface StandbySurroundings {
+  supervisor(): NativeSupervisor;
+  tell(event: AgentEvent): void;
+  nowMs(): number;
+}
+
+export function createStandbys(job: Job, around: StandbySurroundings): Standbys {
+  const { supervisor, tell, nowMs } = around;
+  const { settings } = job;
+  const timers = new Set<NodeJS.Timeout>();
+  const groups = new Map<number, NativeGroupPlan>();
+  let state = initialStandbys(policyOf(settings, job));
+  let running: NativeGroupPlan | undefined;
+  let pids: readonly number[] = [];
+  let taken: number | undefined;
+
+  function happen(happening: StandbyHappening): void {
+    const [after, actions] = standbyStep(state, happening);
+    state = after;
+    for (const action of actions) perform(action);
+  }
+
+  function perform(action: StandbyAction): void {
+    switch (action.do) {
+      case 'arm':
+        later(action.afterMs, { event: 'due', round: action.round });
+        return;
+      case 'limit':
+        later(action.afterMs, { event: 'overdue', group: action.group });
+        return;
+      case 'prove':
+        start(action.group, proofPlan);
+        return;
+      case 'make':
+        start(action.group, standbyPlan);
+        return;
+      case 'discard':
+        groups.delete(action.group);
+        supervisor().stopGroup(action.group, discarding);
+        return;
+      case 'take-over':
+        taken = action.group;
+        return;
+      case 'tell-parked':
+        tell({ event: 'standbys-ready', pids, atMs: nowMs() });
+        return;
+      case 'tell-trouble':
+        tell({ event: 'standby-trouble', reason: action.reason, atMs: nowMs() });
+        return;
+      default:
+        unreachable(action);
+    }
+  }
+
+  function later(afterMs: number, happening: StandbyHappening): void {
+    const timer = setTimeout(() => {
+      timers.delete(timer);
+      happen(happening);
+    }, afterMs);
+    timers.add(timer);
+  }
+
+  function start(group: number, planOf: typeof standbyPlan): void {
+    if (running === undefined) return;
+    const modules = settings.standbyModules;
+    const plan = planOf(running, { group, cookie: randomName(24), modules });
+    groups.set(group, plan);
+    supervisor().startGroup(plan);
+  }
+
+  return {
+    roundRuns(plan, which) {
+      running = plan;
+      happen({ event: 'round-runs', ...which });
+    },
+    roundOver: () => happen({ event: 'round-over' }),
+    onEvent(event) {
+      switch (event.event) {
+        case 'started':
+          pids = event.pids;
+          return;
+        case 'standby-said':
+          onSaid(event.group, event.index, event.message);
+          return;
+        case 'start-failed':
+        case 'exited':
+          happen({ event: 'lost', group: event.group, reason: reasonOf(event) });
+          return;
+        default:
+          return;
+      }
+    },
+    take(plan) {
+      const group = 'group' in state ? state.group : undefined;
+      const standbys = group === undefined ? undefined : groups.get(group);
+      const unfit = standbys?.parks === true ? misfitOf(standbys, plan) : undefined;
+      taken = undefined;
+      happen({ event: 'take', ...(unfit === undefined ? {} : { unfit }) });
+      if (taken === undefined || standbys === undefined) return undefined;
+      groups.delete(taken);
+      const own = takenPlan(plan, standbys);
+      return { plan: own, orders: orderMessages(own) };
+    },
+    onRefused(message) {
+      const why = decode(message)?.get('why')?.[0]?.toString() ?? 'it has refused';
+      tell({ event: 'standby-trouble', reason: why, atMs: nowMs() });
+    },
+    close() {
+      for (const timer of timers) clearTimeout(timer);
+      timers.clear();
+      happen({ event: 'close' });
+    },
+  };
+
+  function misfitOf(standbys: NativeGroupPlan, plan: NativeGroupPlan): string | undefined {
+    return state.phase === 'importing' || state.phase === 'parked'
+      ? misfit(standbys, plan)
+      : undefined;
+  }
+
+  function onSaid(group: number, localRank: number, bytes: Buffer): void {
+    const message = decode(bytes);
+    if (message?.get('type')?.[0]?.toString() !== 'parked') {
+      happen({ event: 'lost', group, reason: 'it said what nobody understands' });
+      return;
+    }
+    const problem = message.get('problem')?.[0]?.toString();
+    const why = problem === undefined ? {} : { problem };
+    happen({ event: 'parked', group, localRank, ...why });
+  }
+}
+
+function decode(body: Buffer): Message | undefined {
+  const length = Buffer.alloc(4);
+  length.writeUInt32LE(body.length);
+  const decoded = decodeMessages(Buffer.concat([length, body]));
+  return decoded === 'malformed' ? undefined : decoded.messages[0];
+}
+
+function reasonOf(event: Extract<NativeEvent, { event: 'start-failed' | 'exited' }>): string {
+  if (event.event === 'start-failed') {
+    const { code } = describeErrno(event.errno);
+    return `could not start: ${event.step}: ${code}`;
+  }
+  const { exit } = event;
+  if (exit.how === 'exited') return `ended with code ${exit.code} while it waited`;
+  return exit.how === 'signaled' ? `was killed by signal ${exit.signal}` : 'ended while it waited';
+}
+
+/** Undefined: none are wanted, or none of these workers could be warm. */
+function policyOf(settings: Settings, job: Job): StandbyPolicy | undefined {
+  const { entrypoint, standby, standbyAfterMs } = settings;
+  if (standby === 'off') return undefined;
+  if (!('script' in entrypoint || 'module' in entrypoint)) return undefined;
+  return { count: job.localWorldSize, afterMs: standbyAfterMs, parkMs, maxLost };
+}

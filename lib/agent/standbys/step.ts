@@ -1,0 +1,194 @@
+import { unreachable } from '../../util/unreachable.js';
+
+/**
+ * The life of one node's standbys: when they're made, taken over and given up. Pure; `standbys.ts` performs the actions. A group
+ * of them has a number of its own, which no round bears.
+ */
+
+export interface StandbyPolicy {
+  /** How many workers this node has. */
+  readonly count: number;
+  /** From a round's start to the start of its standbys. */
+  readonly afterMs: number;
+  /** For all to be parked, from their start. */
+  readonly parkMs: number;
+  /** Groups in a row that may be lost before there are no more. */
+  readonly maxLost: number;
+}
+
+interface Common {
+  readonly policy: StandbyPolicy;
+  /** The round that runs; absent: none does. */
+  readonly round?: number;
+  /** Whether the interpreter has been seen to park, and so won't run the script at once. */
+  readonly isProven: boolean;
+  /** Groups that were lost since the last that was parked and taken. */
+  readonly lost: number;
+  /** Of the next group. */
+  readonly next: number;
+}
+
+export type StandbyState =
+  /** There are none, and none will be made. */
+  | { readonly phase: 'off' }
+  | (Common & { readonly phase: 'none' })
+  /** One interpreter shows that it parks, without a script. */
+  | (Common & { readonly phase: 'proving'; readonly group: number })
+  | (Common & {
+      readonly phase: 'importing';
+      readonly group: number;
+      /** Local ranks. */
+      readonly parked: readonly number[];
+    })
+  | (Common & { readonly phase: 'parked'; readonly group: number });
+
+export type StandbyHappening =
+  /** All of a round's workers have started. `isLast`: no round can follow it. */
+  | { readonly event: 'round-runs'; readonly round: number; readonly isLast: boolean }
+  | { readonly event: 'round-over' }
+  /** What `arm` asked for. */
+  | { readonly event: 'due'; readonly round: number }
+  /** What `limit` asked for. */
+  | { readonly event: 'overdue'; readonly group: number }
+  /** One has said that it's parked. `problem`: why none of its kind may be used. */
+  | {
+      readonly event: 'parked';
+      readonly group: number;
+      readonly localRank: number;
+      readonly problem?: string;
+    }
+  /** One has ended, or the group couldn't be started. */
+  | { readonly event: 'lost'; readonly group: number; readonly reason: string }
+  /** A round starts; `unfit`: why these aren't for it. */
+  | { readonly event: 'take'; readonly unfit?: string }
+  /** No round follows any more. */
+  | { readonly event: 'close' };
+
+export type StandbyAction =
+  | { readonly do: 'arm'; readonly round: number; readonly afterMs: number }
+  | { readonly do: 'limit'; readonly group: number; readonly afterMs: number }
+  /** One interpreter that parks, and runs nothing. */
+  | { readonly do: 'prove'; readonly group: number }
+  /** For a round like this one. */
+  | { readonly do: 'make'; readonly group: number; readonly round: number }
+  | { readonly do: 'discard'; readonly group: number }
+  /** They become the round's workers. */
+  | { readonly do: 'take-over'; readonly group: number }
+  | { readonly do: 'tell-parked'; readonly group: number }
+  | { readonly do: 'tell-trouble'; readonly reason: string };
+
+export type StandbyStep = readonly [StandbyState, readonly StandbyAction[]];
+
+/** Groups of standbys bear numbers from here on. */
+const firstGroup = 2 ** 40;
+
+/** @param policy absent: none are wanted */
+export function initialStandbys(policy: StandbyPolicy | undefined): StandbyState {
+  if (policy === undefined) return { phase: 'off' };
+  return { phase: 'none', policy, isProven: false, lost: 0, next: firstGroup };
+}
+
+export function standbyStep(state: StandbyState, happening: StandbyHappening): StandbyStep {
+  if (state.phase === 'off') return [state, []];
+  switch (happening.event) {
+    case 'round-runs': {
+      const { round, isLast } = happening;
+      if (isLast) return close(state);
+      const { afterMs } = state.policy;
+      const arm = state.phase === 'none' ? [{ do: 'arm', round, afterMs } as const] : [];
+      return [{ ...state, round }, arm];
+    }
+    case 'round-over': {
+      const { round: _, ...others } = state;
+      return [others, []];
+    }
+    case 'due':
+      return happening.round === state.round && state.phase === 'none' ? make(state) : [state, []];
+    case 'overdue':
+      if (!isUnderWay(state, happening.group)) return [state, []];
+      return giveUp(state, `not ready after ${state.policy.parkMs / 1000} s`);
+    case 'parked':
+      return onParked(state, happening);
+    case 'lost':
+      return onLost(state, happening);
+    case 'take':
+      return onTake(state, happening.unfit);
+    case 'close':
+      return close(state);
+    default:
+      return unreachable(happening);
+  }
+}
+
+type Open = Exclude<StandbyState, { phase: 'off' }>;
+type Of<E extends StandbyHappening['event']> = Extract<StandbyHappening, { event: E }>;
+
+function groupOf(state: Open): number | undefined {
+  return state.phase === 'none' ? undefined : state.group;
+}
+
+function isUnderWay(state: Open, group: number): boolean {
+  return (state.phase === 'proving' || state.phase === 'importing') && state.group === group;
+}
+
+function none({ policy, round, isProven, lost, next }: Open): Extract<Open, { phase: 'none' }> {
+  const runs = round === undefined ? {} : { round };
+  return { phase: 'none', policy, ...runs, isProven, lost, next };
+}
+
+function make(state: Extract<Open, { phase: 'none' }>): StandbyStep {
+  const { round, policy, next: group } = state;
+  if (round === undefined) return [state, []];
+  const limit = { do: 'limit', group, afterMs: policy.parkMs } as const;
+  const common = { ...state, group, next: group + 1 };
+  if (!state.isProven) return [{ ...common, phase: 'proving' }, [{ do: 'prove', group }, limit]];
+  return [{ ...common, phase: 'importing', parked: [] }, [{ do: 'make', group, round }, limit]];
+}
+
+function onParked(state: Open, { group, localRank, problem }: Of<'parked'>): StandbyStep {
+  if (!isUnderWay(state, group)) return [state, []];
+  if (problem !== undefined) return giveUp(state, problem);
+  if (state.phase === 'proving') {
+    const [after, actions] = make({ ...none(state), isProven: true });
+    return [after, [{ do: 'discard', group }, ...actions]];
+  }
+  if (state.phase !== 'importing' || state.parked.includes(localRank)) return [state, []];
+  const parked = [...state.parked, localRank];
+  if (parked.length < state.policy.count) return [{ ...state, parked }, []];
+  const { parked: _, ...others } = state;
+  return [{ ...others, phase: 'parked' }, [{ do: 'tell-parked', group }]];
+}
+
+function onLost(state: Open, { group, reason }: Of<'lost'>): StandbyStep {
+  if (groupOf(state) !== group) return [state, []];
+  // The proof fails where something is between us and the interpreter: the next one would, too.
+  if (state.phase === 'proving') return giveUp(state, `its interpreter doesn't wait: ${reason}`);
+  const lost = state.lost + 1;
+  if (lost >= state.policy.maxLost) return giveUp(state, reason);
+  const after = { ...none(state), lost };
+  const { round, policy } = after;
+  const arm = round === undefined ? [] : [{ do: 'arm', round, afterMs: policy.afterMs } as const];
+  return [after, [{ do: 'discard', group }, ...arm]];
+}
+
+/** Those that aren't ready yet are for the next restart. */
+function onTake(state: Open, unfit: string | undefined): StandbyStep {
+  if (state.phase === 'none' || state.phase === 'proving') return [state, []];
+  const { group } = state;
+  if (unfit !== undefined) {
+    const told = { do: 'tell-trouble', reason: unfit } as const;
+    return [none(state), [{ do: 'discard', group }, told]];
+  }
+  if (state.phase === 'importing') return [state, []];
+  return [{ ...none(state), lost: 0 }, [{ do: 'take-over', group }]];
+}
+
+function giveUp(state: Open, reason: string): StandbyStep {
+  const [after, actions] = close(state);
+  return [after, [...actions, { do: 'tell-trouble', reason }]];
+}
+
+function close(state: Open): StandbyStep {
+  const group = groupOf(state);
+  return [{ phase: 'off' }, group === undefined ? [] : [{ do: 'discard', group }]];
+}
