@@ -137,6 +137,7 @@ export function createAgent(job: Job): Agent {
         );
         return;
       case 'set-notice':
+        standbys.roundOver(); // workers that save have the machine to themselves
         core?.setNotice(action.round, action.notice);
         return;
       case 'arm-preempt-limit': {
@@ -239,7 +240,6 @@ export function createAgent(job: Job): Agent {
     record.cold = record.plan;
     record.plan = taken.plan;
     supervisor.takeOver(taken.plan, taken.orders);
-    told.publish({ event: 'standbys-taken', round, atMs: nowMs() });
   }
 
   function stopGroup({ round, signal, graceMs }: Extract<Action, { do: 'stop-group' }>): void {
@@ -251,6 +251,7 @@ export function createAgent(job: Job): Agent {
     };
     const record = rounds.get(round);
     if (record !== undefined) record.stop = stop;
+    standbys.roundOver();
     core?.supervisor.stopGroup(groupOf(round), stop);
   }
 

@@ -64,6 +64,7 @@ export function listenToCore(job: Job, around: CoreSurroundings): CoreListener {
 
     switch (event.event) {
       case 'started':
+        if (record.cold !== undefined) tell({ event: 'standbys-taken', round, atMs });
         record.cold = undefined;
         onStarted(round, record, event);
         return;
@@ -109,6 +110,8 @@ export function listenToCore(job: Job, around: CoreSurroundings): CoreListener {
   function startCold(record: RoundRecord): void {
     const { cold, stop } = record;
     if (cold === undefined) return;
+    const reason = 'they had gone when the round was to take them over';
+    tell({ event: 'standby-trouble', reason, atMs: nowMs() });
     record.plan = cold;
     record.cold = undefined;
     core()?.supervisor.startGroup(cold);

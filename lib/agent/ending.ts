@@ -87,8 +87,8 @@ export function createRunEnd(job: Job, around: EndSurroundings): RunEnd {
     await Promise.all([
       closing,
       rounds.close(job.redirected || keepErrorFiles),
-      // Limits may have moved us into another cgroup. Otherwise the end needn't wait for threads.
-      hasUsageLimits(settings) ? coreClosing : undefined,
+      // Limits may have moved us into another cgroup, and standbys are there to the last. Otherwise the end needn't wait for threads.
+      hasUsageLimits(settings) || settings.standby !== 'off' ? coreClosing : undefined,
     ]);
   }
 

@@ -112,9 +112,15 @@ export function createStandbys(job: Job, around: StandbySurroundings): Standbys 
   function start(group: number, planOf: typeof standbyPlan): void {
     if (running === undefined) return;
     const modules = settings.standbyModules;
-    const plan = planOf(running, { group, cookie: randomName(24), modules });
-    groups.set(group, plan);
-    supervisor().startGroup(plan);
+    try {
+      const plan = planOf(running, { group, cookie: randomName(24), modules });
+      groups.set(group, plan);
+      supervisor().startGroup(plan);
+    } catch (error) {
+      // The round that runs is worth more than the restart after it.
+      const reason = error instanceof Error ? error.message : String(error);
+      happen({ event: 'unable', group, reason });
+    }
   }
 
   return {
@@ -142,7 +148,7 @@ export function createStandbys(job: Job, around: StandbySurroundings): Standbys 
     take(plan) {
       const group = 'group' in state ? state.group : undefined;
       const standbys = group === undefined ? undefined : groups.get(group);
-      const unfit = standbys?.parks === true ? misfitOf(standbys, plan) : undefined;
+      const unfit = standbys === undefined ? undefined : misfitOf(standbys, plan);
       taken = undefined;
       happen({ event: 'take', ...(unfit === undefined ? {} : { unfit }) });
       if (taken === undefined || standbys === undefined) return undefined;
@@ -162,9 +168,7 @@ export function createStandbys(job: Job, around: StandbySurroundings): Standbys 
   };
 
   function misfitOf(standbys: NativeGroupPlan, plan: NativeGroupPlan): string | undefined {
-    return state.phase === 'importing' || state.phase === 'parked'
-      ? misfit(standbys, plan)
-      : undefined;
+    return state.phase === 'parked' ? misfit(standbys, plan) : undefined;
   }
 
   function onSaid(group: number, localRank: number, bytes: Buffer): void {

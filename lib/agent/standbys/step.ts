@@ -12,7 +12,7 @@ export interface StandbyPolicy {
   readonly afterMs: number;
   /** For all to be parked, from their start. */
   readonly parkMs: number;
-  /** Groups in a row that may be lost before there are no more. */
+  /** Groups in a row that are lost before there are no more. */
   readonly maxLost: number;
 }
 
@@ -59,6 +59,8 @@ export type StandbyHappening =
     }
   /** One has ended, or the group couldn't be started. */
   | { readonly event: 'lost'; readonly group: number; readonly reason: string }
+  /** The group can't even be asked for, nor will another. */
+  | { readonly event: 'unable'; readonly group: number; readonly reason: string }
   /** A round starts; `unfit`: why these aren't for it. */
   | { readonly event: 'take'; readonly unfit?: string }
   /** No round follows any more. */
@@ -111,6 +113,8 @@ export function standbyStep(state: StandbyState, happening: StandbyHappening): S
       return onParked(state, happening);
     case 'lost':
       return onLost(state, happening);
+    case 'unable':
+      return groupOf(state) === happening.group ? giveUp(state, happening.reason) : [state, []];
     case 'take':
       return onTake(state, happening.unfit);
     case 'close':
@@ -168,18 +172,18 @@ function onLost(state: Open, { group, reason }: Of<'lost'>): StandbyStep {
   const after = { ...none(state), lost };
   const { round, policy } = after;
   const arm = round === undefined ? [] : [{ do: 'arm', round, afterMs: policy.afterMs } as const];
-  return [after, [{ do: 'discard', group }, ...arm]];
+  return [after, [{ do: 'discard', group }, { do: 'tell-trouble', reason }, ...arm]];
 }
 
-/** Those that aren't ready yet are for the next restart. */
+/** Those that aren't ready yet would import beside workers that do so, too. */
 function onTake(state: Open, unfit: string | undefined): StandbyStep {
-  if (state.phase === 'none' || state.phase === 'proving') return [state, []];
+  if (state.phase === 'none') return [state, []];
   const { group } = state;
+  if (state.phase !== 'parked') return [none(state), [{ do: 'discard', group }]];
   if (unfit !== undefined) {
     const told = { do: 'tell-trouble', reason: unfit } as const;
     return [none(state), [{ do: 'discard', group }, told]];
   }
-  if (state.phase === 'importing') return [state, []];
   return [{ ...none(state), lost: 0 }, [{ do: 'take-over', group }]];
 }
 

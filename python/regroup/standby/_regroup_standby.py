@@ -29,10 +29,13 @@ class Refused(Exception):
 
 def stand_by(folder, leave, run_the_users):
     """Gives what the user's sitecustomize raised, or None, once there is an order; else doesn't return."""
+    standby = None
     try:
-        return Standby(folder).run(leave, run_the_users)
-    except (Gone, KeyboardInterrupt):
-        os._exit(0)
+        standby = Standby(folder)
+        return standby.run(leave, run_the_users)
+    except (Gone, KeyboardInterrupt) as why:
+        # With an order it's a worker, and one whose script hasn't run has not succeeded.
+        os._exit(0 if standby is None or not standby.ordered else 130 if isinstance(why, KeyboardInterrupt) else 1)
 
 
 class Standby:
@@ -53,6 +56,7 @@ class Standby:
         os.close(int(descriptor))
         self.socket = _socket.socket(fileno=self.base)
         self.stash = Stash({"_socket": _socket, "atexit": atexit})
+        self.ordered = False
         self.problems = []
         self.missing = []
         self.loaded = []
@@ -180,6 +184,7 @@ class Standby:
         except Refused as refusal:
             self.send([(b"type", b"refused"), (b"why", one_line(str(refusal)))])
             os._exit(0)
+        self.ordered = True
         for number, descriptor in zip(self.streams, descriptors):
             os.dup2(descriptor, number, inheritable=True)
             os.close(descriptor)

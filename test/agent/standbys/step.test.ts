@@ -70,9 +70,9 @@ const cases: readonly [title: string, happenings: readonly StandbyHappening[], d
     ['arm', 'prove 0', 'limit 0', 'discard 0', 'make 1', 'limit 1', 'tell-parked 1', 'take-over 1'],
   ],
   [
-    'a round that starts before all are parked starts cold, and they wait for the next one',
+    'a round that starts before all are parked starts cold, with nobody who imports beside it',
     [...made, { event: 'round-over' }, { event: 'take' }, runs(1), parked(group, 0)],
-    ['arm', 'prove 0', 'limit 0', 'discard 0', 'make 1', 'limit 1', 'tell-parked 1'],
+    ['arm', 'prove 0', 'limit 0', 'discard 0', 'make 1', 'limit 1', 'discard 1', 'arm'],
   ],
   [
     'those that are not for the round that starts are thrown away',
@@ -113,6 +113,11 @@ const cases: readonly [title: string, happenings: readonly StandbyHappening[], d
       'discard 1',
       'tell-trouble: a GPU is open',
     ],
+  ],
+  [
+    'where none can be asked for, none is, and it is said once',
+    [runs(0), { event: 'due', round: 0 }, { event: 'unable', group: proof, reason: 'x' }, runs(1)],
+    ['arm', 'prove 0', 'limit 0', 'discard 0', 'tell-trouble: x'],
   ],
   [
     'imports that do not end are given up',
@@ -156,7 +161,7 @@ t.test('standbys that are lost are replaced, but not for ever', t => {
   );
   t.strictSame(
     done.filter(word => word.startsWith('tell-trouble')),
-    ['tell-trouble: it ended'],
+    ['tell-trouble: it ended', 'tell-trouble: it ended', 'tell-trouble: it ended'],
   );
   t.end();
 });
@@ -185,6 +190,7 @@ t.test('whatever happens, each group is taken over or discarded once, and none i
       localRank: fc.integer({ min: 0, max: 1 }),
     }),
     fc.record({ event: fc.constant('lost' as const), group: groupOf, reason: fc.constant('x') }),
+    fc.record({ event: fc.constant('unable' as const), group: groupOf, reason: fc.constant('x') }),
     fc.constant({ event: 'take' as const }),
     fc.constant({ event: 'take' as const, unfit: 'x' }),
   );
@@ -207,7 +213,8 @@ t.test('whatever happens, each group is taken over or discarded once, and none i
           if (action.do === 'take-over' || action.do === 'discard') {
             if (!alive.delete(action.group)) return false;
           }
-          if (action.do === 'tell-trouble' && each.event !== 'take') troubles++;
+          const isOfSome = each.event === 'take' || each.event === 'lost';
+          if (action.do === 'tell-trouble' && !isOfSome) troubles++;
         }
       }
       return alive.size === 0 && troubles <= 1 && state.phase === 'off';
