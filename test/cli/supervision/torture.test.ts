@@ -34,6 +34,14 @@ const features = isWhole
   : [];
 const kinds = ['loaders', 'daemons', 'deaf', 'stopped', 'traced', 'vfork'] as const;
 
+/** For the restart that never comes. */
+const standbys = [
+  '--max-restarts=1',
+  '--standby=auto',
+  '--standby-after=0s',
+  '--standby-modules=json',
+];
+
 interface Victim {
   readonly run: CliRun;
   readonly logs: string;
@@ -120,6 +128,23 @@ for (const mode of modes) {
   });
 }
 
+t.test('with standbys', async t => {
+  for (const [row, way] of ways.entries()) {
+    const kind = kinds[row % kinds.length] ?? 'deaf';
+    t.test(`pain 1: standbys beside workers of kind ${kind}: ${way.name}`, async t => {
+      const args = [...(way.args ?? []), ...standbys];
+      const victim = await start(t, kind, '', { ...way, args });
+      await victim.run.line(/ 2 standbys wait for the next restart/);
+      const children = childrenOf(parentOf(victim.pids[0] ?? 0));
+
+      await way.end(victim);
+
+      t.match(await victim.run.ended, way.expect);
+      await nothingIsLeft(t, { ...victim, pids: [...victim.pids, ...children] });
+    });
+  }
+});
+
 for (const [row, feature] of features.entries()) {
   t.test(`without ${feature}`, async t => {
     for (const [column, kind] of kinds.entries()) {
@@ -175,7 +200,8 @@ async function start(t: Test, kind: string, mode: string, way: Way): Promise<Vic
   mkdirSync(logs, { recursive: true });
   const args = [...argsOf(logs, way.args), torments, kind];
   const options = {
-    env: mode === '' ? {} : { REGROUP_DISABLE: mode },
+    // Which tells of standbys.
+    env: { LOGLEVEL: 'INFO', ...(mode === '' ? {} : { REGROUP_DISABLE: mode }) },
     under: ['prlimit', '--core=0'],
     typing: true,
   };
