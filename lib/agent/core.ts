@@ -46,6 +46,8 @@ export interface Core {
    * @throws ERR_PORT
    */
   openTable(round: number, isShared?: boolean): MasterStore;
+  /** The store of a round, at one port for all rounds: others may keep where it was. @throws ERR_PORT */
+  openKeptTable(round: number): MasterStore;
   /** The table of a round that another node serves: for heartbeats and notices only. */
   openLocalTable(round: number): MasterStore;
   /** Serves what the agents of a job share. @throws ERR_PORT */
@@ -107,6 +109,8 @@ export function startCore(
   let store: NativeStore | undefined;
   /** Where agents meet, if we serve it. */
   let meeting: NativeStoreAddress | undefined;
+  /** Has the port of all rounds, where they have one. */
+  let kept: NativeStoreAddress | undefined;
   let used = false;
   let console: Console | undefined;
   killAtExit(supervisor);
@@ -139,6 +143,12 @@ export function startCore(
           : borrowTable(startStore(), lender);
       const table = tables.get(key) ?? open();
       tables.set(key, table);
+      return table;
+    },
+    openKeptTable(round) {
+      kept ??= openTable(startStore(), hosts, masterAddr, port);
+      const table = tables.get(round) ?? borrowTable(startStore(), kept);
+      tables.set(round, table);
       return table;
     },
     openLocalTable,

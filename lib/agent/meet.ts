@@ -8,7 +8,7 @@ import { launchError, onMachine, RegroupError } from '../errors.js';
 import type { Settings } from '../options/launch-options.js';
 import { isHostOf, isOwn } from '../rendezvous/endpoint.js';
 import { checkInterface } from '../rendezvous/interface.js';
-import type { Met } from '../rendezvous/met.js';
+import type { Met, StockMet } from '../rendezvous/met.js';
 import { hostname } from '../system/hostname.js';
 import { addressesOf } from '../system/names.js';
 import { needPool } from '../system/pool.js';
@@ -21,9 +21,12 @@ import { findOwnAddress } from './own-address.js';
 const attemptMs = 5_000;
 /** Between two attempts to serve a port that another process has, though it refuses. */
 const takeOverGapMs = 5_000;
+/** For our own server to answer, before somebody else is thought of, and from then on between two looks for him. */
+const strangerMs = 1_000;
 
 /**
- * Reaches the endpoint that a job's nodes meet at, and serves it where this node is the one.
+ * Reaches the endpoint that a job's nodes meet at, and serves it where this node is the one. With c10d it may be that of agents
+ * of torchrun.
  *
  * @param core what the addon does of it
  * @param signal gives up
@@ -34,7 +37,7 @@ export async function meet(
   { host, port }: Required<Address>,
   core: Pick<Core, 'serve' | 'keepLease'>,
   signal: AbortSignal,
-): Promise<Met> {
+): Promise<Met | StockMet> {
   const { joinTimeoutMs, interface: name, isHost, token } = settings;
   // By a name, another server may be found elsewhere while the address of the one before still refuses.
   const refusalsMs = isIP(host) === 0 ? 0 : joinTimeoutMs;
@@ -66,7 +69,11 @@ export async function meet(
     }
   };
   try {
-    const coordination = await reach({ host, port, token }, limit, takeOver);
+    const stock = (signal: AbortSignal): Promise<StockMet | undefined> =>
+      stockAt(settings, { host, port }, signal);
+    const reached = await reach({ host, port, token }, limit, takeOver, stock);
+    if ('stock' in reached) return reached;
+    const coordination = reached;
     const { local, remote } = coordination.ends();
     const clues = { local, interfaces, endpointIsLoopback: isLoopback(host) };
     const address = await findOwnAddress(coordination, settings, clues);
@@ -107,15 +114,49 @@ async function reach(
   to: LinkTo,
   limit: AbortSignal,
   refused: () => void,
-): Promise<ServerCoordination> {
+  stock: (signal: AbortSignal) => Promise<StockMet | undefined>,
+): Promise<ServerCoordination | StockMet> {
   for (;;) {
+    const over = new AbortController();
+    const attempt = connectServer({ ...to, timeoutMs: attemptMs, refused });
+    // PyTorch's servers hang up on our greeting, or wait for the rest of it.
+    const other = lookBeside(stock, AbortSignal.any([limit, over.signal]));
     try {
-      return await connectServer({ ...to, timeoutMs: attemptMs, refused });
+      const reached = await Promise.race([attempt, other]);
+      if ('stock' in reached) attempt.then(({ close }) => close()).catch(() => {}); // it isn't needed any more
+      return reached;
     } catch (error) {
       const mayCome = error instanceof CoordinationError && error.code === 'UNAVAILABLE';
       if (!mayCome || limit.aborted) throw error;
+    } finally {
+      over.abort();
     }
   }
+}
+
+/** Looks for PyTorch's store while our server doesn't answer. Never settles where there's none. */
+async function lookBeside(
+  stock: (signal: AbortSignal) => Promise<StockMet | undefined>,
+  signal: AbortSignal,
+): Promise<StockMet> {
+  while (!signal.aborted) {
+    await pause(strangerMs, undefined, { signal }).catch(() => {}); // the loop ends by it
+    const found = signal.aborted ? undefined : await stock(signal);
+    if (found !== undefined && !signal.aborted) return found;
+    await found?.stock.close();
+  }
+  return new Promise(() => {});
+}
+
+/** PyTorch's own store, if it's that which is there. Ranks that are given need none. */
+async function stockAt(
+  settings: Settings,
+  at: Required<Address>,
+  signal: AbortSignal,
+): Promise<StockMet | undefined> {
+  if (settings.rdzvBackend !== 'c10d') return undefined;
+  const { findStock } = await import('./stock/find.js'); // few need it
+  return findStock(settings, at, signal);
 }
 
 function unreached(settings: Settings, host: string, port: number, error: unknown): string {

@@ -3,16 +3,23 @@ import { native } from '../native/addon.js';
 import { failurePolicyOf } from '../options/failures.js';
 import type { Settings } from '../options/launch-options.js';
 import { createAlone } from '../rendezvous/alone.js';
+import { createFound } from '../rendezvous/found.js';
 import { tableVersion } from '../rendezvous/job/shared.js';
 import type { ParticipantState } from '../rendezvous/job/state.js';
 import { fencePart } from '../rendezvous/membership.js';
-import type { Met } from '../rendezvous/met.js';
+import type { Met, StockMet } from '../rendezvous/met.js';
 import type { Rendezvous, RendezvousEvent } from '../rendezvous/rendezvous.js';
-import { createTogether, type Together } from '../rendezvous/together.js';
+import {
+  createTogether,
+  type Together,
+  type TogetherOptions,
+  type TogetherSurroundings,
+} from '../rendezvous/together.js';
 import { failedElsewhere } from '../rendezvous/told/elsewhere.js';
 import { targetsOf } from '../rendezvous/told/targets.js';
 import { waitOf } from '../rendezvous/told/wait.js';
 import { createWaits } from '../rendezvous/told/waits.js';
+import { asRendezvousError } from '../rendezvous/words.js';
 import { everyHost, type Hosts, numericHosts, ownAddresses } from '../store/master-hosts.js';
 import { hostname } from '../system/hostname.js';
 import { type Address, isLoopback, parseAddress } from '../util/address.js';
@@ -51,40 +58,18 @@ export function rendezvousOf(job: Job, around: NodeSurroundings): Rendezvous & P
 }
 
 function together(job: Job, { core, happen, tell, nowMs }: NodeSurroundings): Together {
-  const { settings, localWorldSize, runId } = job;
-  const { strikes, ...others } = settings;
+  const { settings } = job;
+  const { strikes, leaseMs } = settings;
+  const options = optionsOf(job);
   const rule = strikes === 'off' ? undefined : strikes;
-  const { minNodes, maxNodes, nodesPerUnit, nodesSet, groupSize, leaseMs, spares } = settings;
-  const name = hostname();
-  const options = {
-    ...others,
-    ...(rule === undefined ? {} : { strikes: rule }),
-    runId,
-    ranksAreGiven: settings.rdzvBackend === 'static',
-    agent: `${name}.${randomName(8)}`,
-    hostname: name,
-    localWorldSize,
-    // In one order for all, as they are compared as a whole.
-    settings: {
-      version: tableVersion,
-      minNodes,
-      maxNodes,
-      nodesPerUnit,
-      nodesSet: [...new Set(nodesSet)].sort((a, b) => a - b),
-      groupSize,
-      leaseMs,
-      ...(spares === undefined ? {} : { spares }),
-    },
-    policy: failurePolicyOf(settings),
-    endsMs: (settings.graceMs.failure ?? settings.shutdownTimeoutMs) + endsMarginMs,
-  };
   const closing = new AbortController();
   const { joinTimeoutMs, lastCallMs, rdzvEndpoint: endpoint = '' } = settings;
   const waits = createWaits(wait => tell({ event: 'waiting-for-nodes', ...wait, atMs: nowMs() }));
   let isServerGone = false;
   let known: ParticipantState | undefined;
   let isHere = false;
-  const trials = createTrials({ here: () => known?.self.node ?? name, tell, nowMs });
+  const here = (): string => known?.self.node ?? options.hostname;
+  const trials = createTrials({ here, tell, nowMs });
   let lastFailed = -1;
   const tellFailure = (state: ParticipantState): void => {
     const failed = failedElsewhere(state);
@@ -92,9 +77,8 @@ function together(job: Job, { core, happen, tell, nowMs }: NodeSurroundings): To
     lastFailed = failed.round;
     tell({ event: 'peer-failed', ...failed, atMs: nowMs() });
   };
-  const givenRank = createGivenRank({ nodeRank: settings.nodeRank ?? 0, leaseMs }, error =>
-    happen({ event: 'broken', error }),
-  );
+  const broken = (error: unknown): void => happen({ event: 'broken', error });
+  const givenRank = createGivenRank({ nodeRank: settings.nodeRank ?? 0, leaseMs }, broken);
   const serving = ({ serve, keepLease }: Core): Pick<Core, 'serve' | 'keepLease'> => ({
     serve(port) {
       serve(port);
@@ -103,19 +87,7 @@ function together(job: Job, { core, happen, tell, nowMs }: NodeSurroundings): To
     },
     keepLease,
   });
-  const rendezvous = createTogether(options, {
-    // It needs sockets, which one node doesn't.
-    async meet() {
-      waits.now({ waitsFor: 'endpoint', endpoint, limitMs: joinTimeoutMs });
-      const met = await meetThere(settings, () => serving(core()), closing.signal);
-      isHere = met.isHere === true;
-      // Others could find it only beyond the range.
-      if (settings.portRange !== undefined) return met;
-      const { openDoor } = await import('./door.js');
-      const host = isLoopback(met.address) ? met.address : undefined;
-      const doorPort = await openDoor(host, closing.signal);
-      return doorPort === undefined ? met : { ...met, doorPort };
-    },
+  const around: Omit<TogetherSurroundings, 'meet'> = {
     openStore(round) {
       // As with torchrun, whose workers have what agents were given with that backend, and a port of their own with others.
       const isShared = settings.rdzvBackend === 'static' && isHere;
@@ -154,8 +126,22 @@ function together(job: Job, { core, happen, tell, nowMs }: NodeSurroundings): To
     leftOut: node => {
       if (rule !== undefined) tell({ event: 'node-left-out', node, ...rule, atMs: nowMs() });
     },
-    failed: error => happen({ event: 'broken', error }),
-  });
+    failed: broken,
+  };
+  // It needs sockets, which one node doesn't.
+  const find = async (): Promise<Together> => {
+    waits.now({ waitsFor: 'endpoint', endpoint, limitMs: joinTimeoutMs });
+    const met = await meetThere(settings, () => serving(core()), closing.signal);
+    if ('stock' in met) {
+      const { joinStock } = await import('./stock/join.js');
+      return joinStock(job, met, { core, happen, tell, nowMs, waits });
+    }
+    isHere = met.isHere === true;
+    const doorPort = await doorOf(settings, met, closing.signal);
+    const whole = doorPort === undefined ? met : { ...met, doorPort };
+    return createTogether(options, { ...around, meet: () => Promise.resolve(whole) });
+  };
+  const rendezvous = createFound(find, error => broken(asRendezvousError(error)));
   return {
     ...rendezvous,
     close() {
@@ -168,12 +154,55 @@ function together(job: Job, { core, happen, tell, nowMs }: NodeSurroundings): To
   };
 }
 
+function optionsOf({ settings, localWorldSize, runId }: Job): TogetherOptions & {
+  readonly ranksAreGiven: boolean;
+} {
+  const { strikes, ...others } = settings;
+  const rule = strikes === 'off' ? undefined : strikes;
+  const { minNodes, maxNodes, nodesPerUnit, nodesSet, groupSize, leaseMs, spares } = settings;
+  const name = hostname();
+  return {
+    ...others,
+    ...(rule === undefined ? {} : { strikes: rule }),
+    runId,
+    ranksAreGiven: settings.rdzvBackend === 'static',
+    agent: `${name}.${randomName(8)}`,
+    hostname: name,
+    localWorldSize,
+    // In one order for all, as they are compared as a whole.
+    settings: {
+      version: tableVersion,
+      minNodes,
+      maxNodes,
+      nodesPerUnit,
+      nodesSet: [...new Set(nodesSet)].sort((a, b) => a - b),
+      groupSize,
+      leaseMs,
+      ...(spares === undefined ? {} : { spares }),
+    },
+    policy: failurePolicyOf(settings),
+    endsMs: (settings.graceMs.failure ?? settings.shutdownTimeoutMs) + endsMarginMs,
+  };
+}
+
+/** A port at which other nodes try whether they reach this one. */
+async function doorOf(
+  { portRange }: Settings,
+  { address }: Met,
+  signal: AbortSignal,
+): Promise<number | undefined> {
+  // Others could find it only beyond the range.
+  if (portRange !== undefined) return undefined;
+  const { openDoor } = await import('./door.js');
+  return openDoor(isLoopback(address) ? address : undefined, signal);
+}
+
 /** Reaches what agents meet at, as `meet` and `meetAtEtcd`. */
 async function meetThere(
   settings: Settings,
   core: () => Pick<Core, 'serve' | 'keepLease'>,
   signal: AbortSignal,
-): Promise<Met> {
+): Promise<Met | StockMet> {
   if (settings.rdzvBackend === 'etcd') {
     const { meetAtEtcd } = await import('./meet-etcd.js');
     return meetAtEtcd(settings, signal);

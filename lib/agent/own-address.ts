@@ -18,7 +18,7 @@ export interface OwnAddressClues {
  * @throws ERR_OPTION
  */
 export async function findOwnAddress(
-  coordination: Coordination,
+  coordination: Pick<Coordination, 'close'>,
   { localAddr, interface: name }: Pick<Settings, 'localAddr' | 'interface'>,
   { local, interfaces, endpointIsLoopback }: OwnAddressClues,
 ): Promise<string> {

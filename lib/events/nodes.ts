@@ -63,6 +63,14 @@ export type NodesEvent =
   | { readonly event: 'server-back'; readonly endpoint: string; readonly atMs: number }
   /** What this node has waited for, from a second on; again for what changes of it, ever more seldom. */
   | ({ readonly event: 'waiting-for-nodes'; readonly atMs: number } & NodesWait)
+  /** With several nodes: what they meet at is a store of PyTorch's, and agents of torchrun are there. This one takes part as they do. */
+  | {
+      readonly event: 'joins-torchrun';
+      readonly endpoint: string;
+      /** Of PyTorch, as far as it can be told: `2.6 or later`. */
+      readonly release: string;
+      readonly atMs: number;
+    }
   /**
    * This node serves the others, without a token, and at more than loopback addresses: whoever reaches one of these is
    * taken for an agent. Told once.

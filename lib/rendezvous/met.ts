@@ -1,4 +1,5 @@
 import type { Coordination } from '../coordination/coordination.js';
+import type { StoreClient } from '../store/store.js';
 import type { MembershipOptions } from './membership.js';
 
 /** The engine that a job's nodes meet at, once this one has reached it. */
@@ -16,4 +17,11 @@ export interface Met {
   readonly keep?: MembershipOptions['around']['keep'];
   /** How long healthy workers run on when the engine's process has ended; absent: no longer than the fence allows. */
   readonly keptMs?: number;
+}
+
+/** PyTorch's own store, which agents of torchrun meet at, where it's that which a job's endpoint leads to. */
+export interface StockMet {
+  readonly stock: StoreClient;
+  /** Address that other nodes reach this one at. */
+  readonly address: string;
 }

@@ -65,6 +65,8 @@ export interface MasterAddress {
   readonly port: number;
   /** Whether this node serves it. */
   readonly isOurs: boolean;
+  /** The worker of rank 0 serves it, whatever the options say: agents of the job are of a PyTorch that has it so. */
+  readonly isWorkers?: boolean;
 }
 
 /** Where a node's workers stand among all. */

@@ -141,7 +141,7 @@ export function roundOf(
     readonly gate?: ReturnGate | undefined;
   },
 ): Round {
-  const { place, master: _, ...numbers } = round;
+  const { place, master, ...numbers } = round;
   const { firstRank, worldSize } = place;
   return {
     ...numbers,
@@ -153,7 +153,7 @@ export function roundOf(
     // All nodes have one role.
     firstRoleRank: firstRank,
     roleWorldSize: worldSize,
-    agentStore: job.agentStore,
+    agentStore: job.agentStore && master?.isWorkers !== true,
   };
 }
 

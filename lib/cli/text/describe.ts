@@ -142,6 +142,11 @@ export function describeReach(addresses: readonly string[], port: number): strin
   return `whoever reaches port ${port} of ${where}`;
 }
 
+/** That the others are torchrun's. */
+export function describeTorchrun({ endpoint, release }: Event<'joins-torchrun'>): string {
+  return `agents of torchrun (PyTorch ${release}) meet at ${endpoint}: this node takes part as they do`;
+}
+
 /** A server without a token. */
 export function describeOpen({ addresses, port }: Event<'open-to-all'>): string {
   return `${describeReach(addresses, port)} can take part in the job, or end it; REGROUP_TOKEN or --rdzv-conf token-file=PATH, the same on all nodes, keeps others out`;

@@ -20,6 +20,7 @@ import {
   describeScheduler,
   describeServer,
   describeStuck,
+  describeTorchrun,
   describeTrouble,
   describeUnreachable,
   describeWait,
@@ -303,6 +304,9 @@ export function createPrinter(options: PrinterOptions): Printer {
         break;
       case 'open-to-all':
         say(describeOpen(event));
+        break;
+      case 'joins-torchrun':
+        say(describeTorchrun(event));
         break;
       case 'waiting-for-nodes':
         isWaiting = true;

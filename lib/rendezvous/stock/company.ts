@@ -1,0 +1,423 @@
+import { launchError, RegroupError } from '../../errors.js';
+import type { WorkerFailure } from '../../events.js';
+import { emptyLedger, judge, type Ledger } from '../../failures/policy.js';
+import type { FailurePolicy } from '../../options/failures.js';
+import type { Store, StoreClient } from '../../store/store.js';
+import { atMost } from '../../util/deferred.js';
+import { failedRoundOf } from '../job/report.js';
+import type { FailureReport, MasterAddress, RendezvousEvent, Verdict } from '../rendezvous.js';
+import type { Together } from '../together.js';
+import { breakReasons } from '../told/verdicts.js';
+import { exchange, exitBarrier, haveSomeEnded, isAssigned, roundPrefix } from './exchange.js';
+import { hear, keptMaster, type Masters, publish, type StoreAt } from './master.js';
+import type { StockSettings } from './moves.js';
+import { hearFailed, hearFailing, type OwnFailure, tellFailed, tellFailing } from './ours.js';
+import {
+  type Because,
+  type Happening,
+  type ParticipantState,
+  participantOf,
+  step,
+  type Told,
+} from './participant.js';
+import { type Generation, nameOf, type StockNode, stateKey } from './state.js';
+import { type Next, type Sync, startSync } from './sync.js';
+import { MalformedState } from './values.js';
+import { closedElsewhere, lostStore, noRoundInTime, notUnderstood, shownNode } from './words.js';
+
+/** One agent of ours in a job whose others are PyTorch's: performs what `participant.ts` decides, and what follows a round. */
+export interface CompanyOptions {
+  readonly runId: string;
+  readonly node: StockNode;
+  /** NAME (ADDRESS) of it. */
+  readonly here: string;
+  readonly settings: StockSettings;
+  /** Which PyTorch the others have; absent: as the first of them writes. */
+  readonly generation?: Generation;
+  readonly localWorldSize: number;
+  readonly role: string;
+  readonly policy: FailurePolicy;
+  /** Whether agents serve the workers' store, where their release can. */
+  readonly agentStore: boolean;
+  /** HOST:PORT of the store. */
+  readonly endpoint: string;
+}
+
+/** What it needs of the agent. */
+export interface CompanySurroundings {
+  readonly store: StoreClient;
+  /** Serves a round's store, at one port for all rounds. @throws ERR_PORT */
+  openStore(round: number): number;
+  closeStore(round: number): void;
+  /** A port that this node's rank 0 may serve at. @throws ERR_PORT */
+  freePort(): number;
+  /** Whether a store answers there. */
+  isThere(at: StoreAt, signal: AbortSignal): Promise<boolean>;
+  setFence(atBootMs: number | undefined): void;
+  bootMs(): number;
+  nowMs(): number;
+  tell(event: RendezvousEvent): void;
+  /** What this node knows of the job, or what it's about, may have changed. */
+  stepped(state: ParticipantState): void;
+  /** The release of the others is known. */
+  met(generation: Generation): void;
+  /** A round is over for what has happened elsewhere. */
+  notice(round: number, because: Because, nodes: readonly string[]): void;
+  /** How workers of another of our nodes have failed. */
+  peerFailed(round: number, failures: readonly WorkerFailure[]): void;
+  /** Going on is in vain. */
+  failed(error: unknown): void;
+}
+
+/** Between two looks at the state: towards a round, and in one. PyTorch's agents look once a second. */
+const pausesMs = { round: 500, in: 1_000 } as const;
+/** How long it takes at most to tell others that this node goes, or that the job is over. */
+const farewellMs = 2_000;
+/** For what one of our nodes tells of its failure. */
+const newsMs = 1_000;
+
+/** The round that this node is in. */
+interface Current extends Pick<Extract<Told, { tell: 'round' }>, 'round' | 'rank' | 'nodes'> {
+  readonly generation: Generation;
+  /** Below the round's prefix. */
+  readonly store: Store;
+  readonly over: AbortController;
+  /** Known ranks and store, told to the agent. */
+  is: 'forming' | 'running' | 'ended-well' | 'ending';
+}
+
+export function createCompany(options: CompanyOptions, around: CompanySurroundings): Together {
+  const { runId, policy, settings } = options;
+  const { store } = around;
+  const own = nameOf(options.node);
+  const us = { agent: own, node: options.here };
+  let state = participantOf(options.node, settings, options.generation);
+  let sync: Sync | undefined;
+  let current: Current | undefined;
+  let ledger: Ledger = emptyLedger;
+  let heartbeatBootMs: number | undefined;
+  /** A round whose store this node serves. */
+  let served: number | undefined;
+  /** Workers of another of our nodes have failed in the last round; how is told later. */
+  let theirs: OwnFailure | undefined;
+  let news: { readonly over: AbortController; readonly heard: Promise<void> } | undefined;
+  let isEnd = false;
+  /** Nothing can be read or written any more. */
+  let isLost = false;
+  let isOver = false;
+  let done: (() => void) | undefined;
+
+  function happen(happening: Happening): Next {
+    const known = state.generation;
+    const now = { nowMs: around.nowMs(), wallMs: Date.now() };
+    const after = step(state, happening, now);
+    state = after.state;
+    const { generation } = state;
+    if (generation !== undefined && known === undefined) around.met(generation);
+    for (const told of after.told) hearTold(told);
+    around.stepped(state);
+    if (after.write !== undefined && generation !== undefined)
+      return { write: { state: after.write, generation } };
+    return pauseOf(state);
+  }
+
+  function order(happening: Happening): void {
+    happen(happening);
+    sync?.wake();
+  }
+
+  function begin(): void {
+    sync ??= startSync({
+      store,
+      key: stateKey(runId),
+      seen: stored => happen({ event: 'read', stored }),
+      written(written, beganBootMs) {
+        if (!written.heartbeats.has(own)) return;
+        heartbeatBootMs = beganBootMs;
+        fence();
+      },
+      bootMs: around.bootMs,
+      failed(error) {
+        isLost = true;
+        giveUp(error);
+      },
+    });
+  }
+
+  /** The others take this node for dead from then on. */
+  function fence(): void {
+    if (current?.is !== 'running' || heartbeatBootMs === undefined) return;
+    around.setFence(heartbeatBootMs + settings.deadAfterMs);
+  }
+
+  function hearTold(told: Told): void {
+    switch (told.tell) {
+      case 'round': {
+        current?.over.abort();
+        news?.over.abort();
+        theirs = undefined;
+        if (state.generation === undefined) return;
+        const prefixed = store.prefix(roundPrefix(runId, told.round));
+        const { generation } = state;
+        const over = new AbortController();
+        current = { ...told, generation, store: prefixed, over, is: 'forming' };
+        void form(current);
+        return;
+      }
+      case 'broken':
+        breakRound(told.because, told.nodes);
+        return;
+      case 'closed':
+        if (current !== undefined) void onClosed(current);
+        return;
+      case 'no-round':
+        void onNoRound(told.because);
+        return;
+      case 'done':
+        done?.();
+        return;
+    }
+  }
+
+  async function form(round: Current): Promise<void> {
+    const { signal } = round.over;
+    const { localWorldSize, role } = options;
+    try {
+      const size = round.nodes.length;
+      const master = (): Promise<MasterAddress> => masterOf(round, signal);
+      const formed = await exchange({ ...round, size, localWorldSize, role, master, signal });
+      if (signal.aborted) return;
+      round.is = 'running';
+      fence();
+      // The number is the same on all of our nodes, and PyTorch's tell nobody how many restarts they have spent.
+      const { round: number } = round;
+      around.tell({ event: 'round-formed', round: number, restartCount: number, ...formed });
+      const hearing = new AbortController();
+      news = { over: hearing, heard: followOurs(round, hearing.signal) };
+    } catch (error) {
+      if (!signal.aborted) giveUp(error);
+    }
+  }
+
+  async function masterOf(round: Current, signal: AbortSignal): Promise<MasterAddress> {
+    const isShared = isAssigned(round.generation) && options.agentStore;
+    const masters: Masters = {
+      ...{ store, runId, round: round.round, mayBeKept: isShared, isThere: around.isThere },
+    };
+    if (round.rank > 0) {
+      const { kept, ...master } = await hear(masters, signal);
+      // Rank 0 hasn't said it in this round, and so later comers of PyTorch's would wait for it in vain.
+      if (kept) await publish(masters, master, signal);
+      return { ...master, ...(isShared ? {} : { isWorkers: true }) };
+    }
+    if (served === undefined) {
+      const kept = await keptMaster(masters, signal);
+      signal.throwIfAborted();
+      if (kept !== undefined) {
+        await publish(masters, kept, signal);
+        return { ...kept, isOurs: false };
+      }
+    }
+    const { address: host } = options.node;
+    if (!isShared) {
+      const at = { host, port: around.freePort() };
+      await publish(masters, at, signal);
+      return { ...at, isOurs: false, isWorkers: true };
+    }
+    endStore();
+    const at = { host, port: around.openStore(round.round) };
+    served = round.round;
+    await publish(masters, at, signal);
+    return { ...at, isOurs: true };
+  }
+
+  function endStore(): void {
+    if (served !== undefined) around.closeStore(served);
+  }
+
+  /** Hears of failures on our other nodes, which PyTorch's agents would have it find out. */
+  async function followOurs(round: Current, signal: AbortSignal): Promise<void> {
+    try {
+      const failing = await hearFailing(round.store, signal);
+      if (failing === undefined || failing.agent === own) return;
+      if (current === round) breakRound('failed', [failing.node]);
+      const failed = await hearFailed(round.store, signal);
+      if (failed === undefined || failed.agent === own) return;
+      theirs = failed;
+      around.peerFailed(round.round, failed.failures);
+    } catch {
+      // Given up; or the store is lost, as whoever looks at the state is told.
+    }
+  }
+
+  function breakRound(because: Because, nodes: readonly string[]): void {
+    const round = current;
+    if (round === undefined || round.is === 'ending') return;
+    const wasForming = round.is === 'forming';
+    round.is = 'ending';
+    around.notice(round.round, because, nodes.map(shownNode));
+    if (wasForming) {
+      round.over.abort();
+      order({ event: 'join' });
+      return;
+    }
+    order({ event: 'over' });
+    around.tell({
+      event: 'round-broken',
+      round: round.round,
+      because: breakReasons[because],
+    });
+  }
+
+  /** Some agent has ended the job: since all have succeeded, since its own has failed for good, or since it waits no more. */
+  async function onClosed(round: Current): Promise<void> {
+    if (round.is === 'ending' || round.is === 'ended-well') return;
+    try {
+      const { signal } = round.over;
+      const about = { ...round, size: round.nodes.length, signal };
+      if (await haveSomeEnded(about)) order({ event: 'over' });
+      else if (!signal.aborted) breakRound('failed', []);
+    } catch (error) {
+      if (!round.over.signal.aborted) giveUp(error);
+    }
+  }
+
+  async function onNoRound(because: 'closed' | 'released' | 'late'): Promise<void> {
+    const { round = 0 } = current ?? {};
+    if (because === 'released') {
+      around.tell({ event: 'verdict', round, verdict: { do: 'end' } });
+      return;
+    }
+    // What one of ours tells of its failure is there before the end, and comes over another connection.
+    if (because === 'closed' && news !== undefined) await atMost(newsMs, news.heard);
+    if (because === 'closed' && theirs !== undefined) {
+      const { failures } = theirs;
+      const verdict = { do: 'fail', because: 'no-restarts-left', failures } as const;
+      around.tell({ event: 'verdict', round, verdict });
+      return;
+    }
+    const why =
+      because === 'closed'
+        ? closedElsewhere(runId)
+        : noRoundInTime(state, settings, options.endpoint);
+    giveUp(launchError('ERR_RENDEZVOUS', [why]));
+  }
+
+  function verdictOn(report: FailureReport): Verdict {
+    if (report.isStuck) return { do: 'fail', because: 'node-unfit' };
+    const judgement = judge(policy, ledger, failedRoundOf(report));
+    if (judgement.do === 'fail') {
+      isEnd = true;
+      return judgement;
+    }
+    const { ledger: after, ...restart } = judgement;
+    ledger = after;
+    const { maxRestarts } = policy;
+    const restartsLeft = maxRestarts - after.spent;
+    return { ...restart, round: report.round + 1, restartsLeft, maxRestarts };
+  }
+
+  /** The others wait for this one's word, and none of them ends for it: whether it can be told is nobody's business. */
+  function tellOurs(tell: (round: Current) => Promise<void>): void {
+    if (current === undefined) return;
+    tell(current).catch(() => {});
+  }
+
+  async function awaitOthers(round: Current): Promise<void> {
+    const { signal } = round.over;
+    try {
+      await exitBarrier({ ...round, size: round.nodes.length, signal });
+    } catch (error) {
+      if (signal.aborted) return;
+      if (error instanceof MalformedState) return giveUp(error);
+      // As PyTorch's agents do: whoever has the store may have heard of all the others, and gone.
+    }
+    if (signal.aborted || round.is !== 'ended-well') return;
+    round.is = 'ending';
+    isEnd = true;
+    order({ event: 'over' });
+    around.tell({ event: 'verdict', round: round.round, verdict: { do: 'end' } });
+  }
+
+  function giveUp(error: unknown): void {
+    if (isOver || isEnd) return done?.();
+    current?.over.abort();
+    around.failed(asPeopleAreTold(error, options.endpoint));
+  }
+
+  return {
+    fenced(atMs) {
+      const round = current;
+      if (round?.is !== 'running') return;
+      round.is = 'ending';
+      order({ event: 'over' });
+      around.tell({ event: 'round-broken', round: round.round, because: 'fenced', atMs });
+    },
+    serves: round => served === round,
+    join() {
+      around.setFence(undefined);
+      current?.over.abort();
+      current = undefined;
+      order({ event: 'join' });
+      begin();
+    },
+    announce() {
+      if (current?.is === 'running') current.is = 'ending';
+      order({ event: 'over' });
+      tellOurs(({ store: keys, over }) => tellFailing(keys, us, over.signal));
+    },
+    report(report) {
+      tellOurs(({ store: keys, over }) => tellFailed(keys, us, report, over.signal));
+      around.setFence(undefined);
+      around.tell({ event: 'verdict', round: report.round, verdict: verdictOn(report) });
+    },
+    succeed() {
+      around.setFence(undefined);
+      const round = current;
+      if (round?.is !== 'running') return;
+      round.is = 'ended-well';
+      void awaitOthers(round);
+    },
+    leave() {
+      if (current?.is === 'forming') current.over.abort();
+      order({ event: 'leave' });
+    },
+    conclude() {},
+    async close() {
+      around.setFence(undefined);
+      if (sync !== undefined && !isLost) {
+        const told = new Promise<void>(resolve => {
+          done = resolve;
+        });
+        order({ event: isEnd ? 'end' : 'depart' });
+        await atMost(farewellMs, told);
+      }
+      isOver = true;
+      sync?.close();
+      current?.over.abort();
+      news?.over.abort();
+      endStore();
+      await store.close();
+    },
+  };
+}
+
+function pauseOf({ wish }: ParticipantState): Next {
+  switch (wish.is) {
+    case 'nothing':
+      return {};
+    case 'in':
+      return { pauseMs: pausesMs.in };
+    default:
+      return { pauseMs: pausesMs.round };
+  }
+}
+
+/** What the store, or what's in it, has ended an agent with. */
+function asPeopleAreTold(error: unknown, endpoint: string): unknown {
+  if (error instanceof MalformedState)
+    return launchError('ERR_RENDEZVOUS', [notUnderstood(endpoint, error.message)], error);
+  if (error instanceof RegroupError && error.code.startsWith('ERR_STORE_'))
+    return launchError('ERR_RENDEZVOUS', [lostStore(endpoint, error.message)], error);
+  return error;
+}

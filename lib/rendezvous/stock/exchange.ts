@@ -1,0 +1,183 @@
+import type { Store } from '../../store/store.js';
+import type { MasterAddress, Place } from '../rendezvous.js';
+import type { Generation } from './state.js';
+import { MalformedState } from './values.js';
+
+/**
+ * What PyTorch's agents tell each other in a round that is complete, by keys of the store: how many workers each has, which
+ * ranks they get, and where rank 0 has the workers' store.
+ *
+ * @source pytorch v1.13.1 and v2.13.0, torch/distributed/elastic/agent/server/api.py, _rendezvous and _assign_worker_ranks;
+ *   rendezvous/api.py, RendezvousStoreInfo.build; utils/store.py
+ */
+export interface Exchange {
+  /** Whose keys begin with the round's prefix. */
+  readonly store: Store;
+  readonly generation: Generation;
+  readonly rank: number;
+  /** Nodes. */
+  readonly size: number;
+  readonly localWorldSize: number;
+  readonly role: string;
+  /** Where rank 0 has the store: this node, if it is. */
+  master(signal: AbortSignal): Promise<MasterAddress>;
+  /** Given up, it rejects with the reason. */
+  readonly signal: AbortSignal;
+}
+
+/** Below which a round's keys are. */
+export function roundPrefix(runId: string, round: number): string {
+  return `torch.rendezvous.${runId}.${round}`;
+}
+
+/** Whether rank 0 gives out the ranks, and its agent may serve the workers' store: 2.4 and later. */
+export function isAssigned(generation: Generation): boolean {
+  return generation === '2.3' || generation === '2.6';
+}
+
+const infoKey = 'torchelastic/role_info';
+const assignedKey = 'torchelastic/assigned_ranks';
+
+/** @throws as the store's calls; MalformedState where others have written something else */
+export async function exchange(around: Exchange): Promise<{ place: Place; master: MasterAddress }> {
+  const ranks = isAssigned(around.generation) ? assignedRanks(around) : gatheredRanks(around);
+  const [{ firstRank, worldSize }, master] = await Promise.all([
+    ranks,
+    around.master(around.signal),
+  ]);
+  const { rank: groupRank, size: groupWorldSize } = around;
+  return { place: { groupRank, groupWorldSize, firstRank, worldSize }, master };
+}
+
+interface Ranks {
+  readonly firstRank: number;
+  readonly worldSize: number;
+}
+
+async function assignedRanks(around: Exchange): Promise<Ranks> {
+  const { store, rank, size, signal } = around;
+  const patience = { signal, timeoutMs: Number.POSITIVE_INFINITY };
+  await store.set(`${infoKey}/${rank}`, ownInfo(around), { signal });
+  if (rank === 0) {
+    const keys = Array.from({ length: size }, (_, index) => `${infoKey}/${index}`);
+    const infos = (await store.multiGet(keys, patience)).map(infoOf);
+    const assigned = assign(infos).map(
+      (numbers, index) => [`${assignedKey}/${index}`, JSON.stringify(numbers)] as const,
+    );
+    await store.multiSet(assigned, { signal });
+  }
+  const numbers = json(await store.get(`${assignedKey}/${rank}`, patience));
+  const [firstRank, worldSize] = Array.isArray(numbers) ? numbers : [];
+  if (!isCount(firstRank) || !isCount(worldSize) || firstRank >= worldSize)
+    throw new MalformedState(`the ranks of node ${rank} are none`);
+  return { firstRank, worldSize };
+}
+
+/** First global rank, workers in the job, first rank in the role, workers in the role: of each node. */
+export function assign(infos: readonly Info[]): readonly (readonly number[])[] {
+  const sum = (some: readonly Info[]): number =>
+    some.reduce((before, { workers }) => before + workers, 0);
+  return infos.map(({ role }, index) => {
+    const before = infos.slice(0, index);
+    const sameRole = (each: Info): boolean => each.role === role;
+    const ranks = [sum(before), sum(infos)];
+    return [...ranks, sum(before.filter(sameRole)), sum(infos.filter(sameRole))];
+  });
+}
+
+async function gatheredRanks(around: Exchange): Promise<Ranks> {
+  const { rank } = around;
+  const infos = (await synchronize(around, infoKey, ownInfo(around))).map(infoOf);
+  const [firstRank = 0, worldSize = 0] = assign(infos)[rank] ?? [];
+  return { firstRank, worldSize };
+}
+
+/**
+ * Writes this node's value and reads those of all, as releases before 2.4 do. Rank 0 returns last, as it may have the store.
+ *
+ * @source pytorch v1.13.1, torch/distributed/elastic/utils/store.py, synchronize
+ */
+async function synchronize(
+  { store, rank, size, signal }: Pick<Exchange, 'store' | 'rank' | 'size' | 'signal'>,
+  key: string,
+  value: string,
+): Promise<readonly Buffer[]> {
+  const patience = { signal, timeoutMs: Number.POSITIVE_INFINITY };
+  await store.set(`${key}${rank}`, value, { signal });
+  const values: Buffer[] = [];
+  for (let each = 0; each < size; each++) {
+    values.push(await store.get(`${key}${each}`, patience));
+  }
+  await store.set(`${key}${rank}.FIN`, 'FIN', { signal });
+  if (rank > 0) return values;
+  const done = Array.from({ length: size }, (_, each) => `${key}${each}.FIN`);
+  await store.wait(done, patience);
+  return values;
+}
+
+const terminalKey = 'torchelastic/agent/terminal_state';
+
+/**
+ * Waits for the workers of all nodes to have ended, as each of them says.
+ *
+ * @source pytorch v1.13.1 and v2.13.0, torch/distributed/elastic/agent/server/api.py, _exit_barrier
+ */
+export async function exitBarrier(
+  around: Pick<Exchange, 'store' | 'generation' | 'rank' | 'size' | 'signal'>,
+): Promise<void> {
+  const { store, generation, rank, size, signal } = around;
+  if (!isAssigned(generation)) {
+    await synchronize(around, terminalKey, `${rank}`);
+    return;
+  }
+  const last = `${terminalKey}/last_member`;
+  const come = await store.add(`${terminalKey}/num_members`, 1, { signal });
+  if (come >= BigInt(size)) await store.set(last, '<val_ignored>', { signal });
+  await store.wait(last, { signal, timeoutMs: Number.POSITIVE_INFINITY });
+}
+
+/** Whether some node's workers have ended well: it waits in the barrier, or has waited long enough. */
+export async function haveSomeEnded(
+  { store, generation, size, signal }: Pick<Exchange, 'store' | 'generation' | 'size' | 'signal'>, //
+): Promise<boolean> {
+  if (isAssigned(generation)) return store.check(`${terminalKey}/num_members`, { signal });
+  const there = Array.from({ length: size }, (_, each) =>
+    store.check(`${terminalKey}${each}`, { signal }),
+  );
+  return (await Promise.all(there)).includes(true);
+}
+
+export interface Info {
+  readonly role: string;
+  readonly workers: number;
+}
+
+function ownInfo({ role, rank, localWorldSize }: Exchange): string {
+  return JSON.stringify({ role, rank, local_world_size: localWorldSize });
+}
+
+/** @throws MalformedState */
+function infoOf(bytes: Buffer): Info {
+  const info = json(bytes);
+  const { role, local_world_size: workers } = isObject(info) ? info : {};
+  if (typeof role !== 'string' || !isCount(workers) || workers === 0)
+    throw new MalformedState('what a node says of its workers is something else');
+  return { role, workers };
+}
+
+/** @throws MalformedState */
+function json(bytes: Buffer): unknown {
+  try {
+    return JSON.parse(bytes.toString());
+  } catch {
+    throw new MalformedState('what a node has written for the others is no JSON');
+  }
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null;
+}
+
+function isCount(value: unknown): value is number {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
+}
