@@ -340,7 +340,11 @@ export function createCompany(options: CompanyOptions, around: CompanySurroundin
   }
 
   function giveUp(error: unknown): void {
-    if (isOver || isEnd) return done?.();
+    if (isOver || isEnd) {
+      // There's nobody to be told of the end any more.
+      done?.();
+      return;
+    }
     current?.over.abort();
     around.failed(asPeopleAreTold(error, options.endpoint));
   }
