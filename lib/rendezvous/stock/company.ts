@@ -8,10 +8,7 @@ import { failedRoundOf } from '../job/report.js';
 import type { FailureReport, MasterAddress, RendezvousEvent, Verdict } from '../rendezvous.js';
 import type { Together } from '../together.js';
 import { breakReasons } from '../told/verdicts.js';
-import { exchange, exitBarrier, haveSomeEnded, isAssigned, roundPrefix } from './exchange.js';
-import { hear, keptMaster, type Masters, publish, type StoreAt } from './master.js';
 import type { StockSettings } from './moves.js';
-import { hearFailed, hearFailing, type OwnFailure, tellFailed, tellFailing } from './ours.js';
 import {
   type Because,
   type Happening,
@@ -20,6 +17,9 @@ import {
   step,
   type Told,
 } from './participant.js';
+import { exchange, exitBarrier, haveSomeEnded, isAssigned, roundPrefix } from './round/exchange.js';
+import { hear, keptMaster, type Masters, publish, type StoreAt } from './round/master.js';
+import { hearFailed, hearFailing, type OwnFailure, tellFailed, tellFailing } from './round/ours.js';
 import { type Generation, nameOf, type StockNode, stateKey } from './state.js';
 import { type Next, type Sync, startSync } from './sync.js';
 import { MalformedState } from './values.js';

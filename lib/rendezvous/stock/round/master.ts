@@ -1,8 +1,8 @@
 import { setTimeout as pause } from 'node:timers/promises';
-import type { Store } from '../../store/store.js';
-import type { MasterAddress } from '../rendezvous.js';
+import type { Store } from '../../../store/store.js';
+import type { MasterAddress } from '../../rendezvous.js';
+import { MalformedState } from '../values.js';
 import { roundPrefix } from './exchange.js';
-import { MalformedState } from './values.js';
 
 /**
  * Where a round has its workers' store, as PyTorch's agents tell it: rank 0 by two keys of the round. From 2.4 on each agent

@@ -1,7 +1,7 @@
-import type { WorkerFailure } from '../../events.js';
-import type { Store } from '../../store/store.js';
-import { forOthers } from '../job/report.js';
-import type { FailureReport } from '../rendezvous.js';
+import type { WorkerFailure } from '../../../events.js';
+import type { Store } from '../../../store/store.js';
+import { forOthers } from '../../job/report.js';
+import type { FailureReport } from '../../rendezvous.js';
 
 /**
  * What our agents tell each other in a round among those of PyTorch, which tell nobody: that workers have failed, and how. Two

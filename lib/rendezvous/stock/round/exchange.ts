@@ -1,7 +1,7 @@
-import type { Store } from '../../store/store.js';
-import type { MasterAddress, Place } from '../rendezvous.js';
-import type { Generation } from './state.js';
-import { MalformedState } from './values.js';
+import type { Store } from '../../../store/store.js';
+import type { MasterAddress, Place } from '../../rendezvous.js';
+import type { Generation } from '../state.js';
+import { MalformedState } from '../values.js';
 
 /**
  * What PyTorch's agents tell each other in a round that is complete, by keys of the store: how many workers each has, which
