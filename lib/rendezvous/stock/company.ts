@@ -1,14 +1,11 @@
 import { launchError, RegroupError } from '../../errors.js';
-import type { WorkerFailure } from '../../events.js';
 import { emptyLedger, judge, type Ledger } from '../../failures/policy.js';
-import type { FailurePolicy } from '../../options/failures.js';
-import type { Store, StoreClient } from '../../store/store.js';
+import type { Store } from '../../store/store.js';
 import { atMost } from '../../util/deferred.js';
 import { failedRoundOf } from '../job/report.js';
 import type { FailureReport, MasterAddress, RendezvousEvent, Verdict } from '../rendezvous.js';
 import type { Together } from '../together.js';
 import { breakReasons } from '../told/verdicts.js';
-import type { StockSettings } from './moves.js';
 import {
   type Because,
   type Happening,
@@ -18,56 +15,13 @@ import {
   type Told,
 } from './participant.js';
 import { exchange, exitBarrier, haveSomeEnded, isAssigned, roundPrefix } from './round/exchange.js';
-import { hear, keptMaster, type Masters, publish, type StoreAt } from './round/master.js';
+import { hear, keptMaster, type Masters, publish } from './round/master.js';
 import { hearFailed, hearFailing, type OwnFailure, tellFailed, tellFailing } from './round/ours.js';
 import { type Generation, nameOf, type StockNode, stateKey } from './state.js';
+import type { CompanyOptions, CompanySurroundings } from './surroundings.js';
 import { type Next, type Sync, startSync } from './sync.js';
 import { MalformedState } from './values.js';
 import { closedElsewhere, lostStore, noRoundInTime, notUnderstood, shownNode } from './words.js';
-
-/** One agent of ours in a job whose others are PyTorch's: performs what `participant.ts` decides, and what follows a round. */
-export interface CompanyOptions {
-  readonly runId: string;
-  readonly node: StockNode;
-  /** NAME (ADDRESS) of it. */
-  readonly here: string;
-  readonly settings: StockSettings;
-  /** Which PyTorch the others have; absent: as the first of them writes. */
-  readonly generation?: Generation;
-  readonly localWorldSize: number;
-  readonly role: string;
-  readonly policy: FailurePolicy;
-  /** Whether agents serve the workers' store, where their release can. */
-  readonly agentStore: boolean;
-  /** HOST:PORT of the store. */
-  readonly endpoint: string;
-}
-
-/** What it needs of the agent. */
-export interface CompanySurroundings {
-  readonly store: StoreClient;
-  /** Serves a round's store, at one port for all rounds. @throws ERR_PORT */
-  openStore(round: number): number;
-  closeStore(round: number): void;
-  /** A port that this node's rank 0 may serve at. @throws ERR_PORT */
-  freePort(): number;
-  /** Whether a store answers there. */
-  isThere(at: StoreAt, signal: AbortSignal): Promise<boolean>;
-  setFence(atBootMs: number | undefined): void;
-  bootMs(): number;
-  nowMs(): number;
-  tell(event: RendezvousEvent): void;
-  /** What this node knows of the job, or what it's about, may have changed. */
-  stepped(state: ParticipantState): void;
-  /** The release of the others is known. */
-  met(generation: Generation): void;
-  /** A round is over for what has happened elsewhere. */
-  notice(round: number, because: Because, nodes: readonly string[]): void;
-  /** How workers of another of our nodes have failed. */
-  peerFailed(round: number, failures: readonly WorkerFailure[]): void;
-  /** Going on is in vain. */
-  failed(error: unknown): void;
-}
 
 /** Between two looks at the state: towards a round, and in one. PyTorch's agents look once a second. */
 const pausesMs = { round: 500, in: 1_000 } as const;
@@ -86,6 +40,7 @@ interface Current extends Pick<Extract<Told, { tell: 'round' }>, 'round' | 'rank
   is: 'forming' | 'running' | 'ended-well' | 'ending';
 }
 
+/** One agent of ours in a job whose others are PyTorch's: performs what `participant.ts` decides, and what follows a round. */
 export function createCompany(options: CompanyOptions, around: CompanySurroundings): Together {
   const { runId, policy, settings } = options;
   const { store } = around;

@@ -48,12 +48,12 @@ async function startHost(
       ...['--rdzv_id=job', `--rdzv_conf=is_host=1,${conf}`, `--max_restarts=${restarts}`],
       '--monitor_interval=0.2',
       ...(torch.release === 'newest' ? [`--local-addr=${node.address}`] : []),
-      ...bareWorker,
+      ...bareWorker.map(each => (each === '--no-python' ? '--no_python' : each)),
     ],
     { env: { TORCH_DISABLE_SHARE_RDZV_TCP_STORE: undefined } },
   );
   // Importing it takes its time, and another one would have the store until then.
-  const script = `until : < /dev/tcp/${node.address}/29400; do sleep 0.2; done; echo listens`;
+  const script = `until (: < /dev/tcp/${node.address}/29400) 2>/dev/null; do sleep 0.2; done; echo listens`;
   const look = cluster.hub.run(['bash', '-c', script]);
   await look.line(/^listens$/);
   await look.end();
