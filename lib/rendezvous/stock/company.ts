@@ -3,7 +3,7 @@ import { emptyLedger, judge, type Ledger } from '../../failures/policy.js';
 import type { Store } from '../../store/store.js';
 import { atMost } from '../../util/deferred.js';
 import { failedRoundOf } from '../job/report.js';
-import type { FailureReport, MasterAddress, RendezvousEvent, Verdict } from '../rendezvous.js';
+import type { FailureReport, MasterAddress, Verdict } from '../rendezvous.js';
 import type { Together } from '../together.js';
 import { breakReasons } from '../told/verdicts.js';
 import {
@@ -17,7 +17,7 @@ import {
 import { exchange, exitBarrier, haveSomeEnded, isAssigned, roundPrefix } from './round/exchange.js';
 import { hear, keptMaster, type Masters, publish } from './round/master.js';
 import { hearFailed, hearFailing, type OwnFailure, tellFailed, tellFailing } from './round/ours.js';
-import { type Generation, nameOf, type StockNode, stateKey } from './state.js';
+import { type Generation, nameOf, stateKey } from './state.js';
 import type { CompanyOptions, CompanySurroundings } from './surroundings.js';
 import { type Next, type Sync, startSync } from './sync.js';
 import { MalformedState } from './values.js';
