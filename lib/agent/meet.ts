@@ -116,20 +116,35 @@ async function reach(
   refused: () => void,
   stock: (signal: AbortSignal) => Promise<StockMet | undefined>,
 ): Promise<ServerCoordination | StockMet> {
+  const over = new AbortController();
+  const signal = AbortSignal.any([limit, over.signal]);
+  const ours = reachOurs(to, refused, signal);
+  // PyTorch's servers hang up on our greeting, or wait for the rest of it.
+  const other = lookBeside(stock, signal);
+  let reached: ServerCoordination | StockMet | undefined;
+  try {
+    reached = await Promise.race([ours, other]);
+    return reached;
+  } finally {
+    over.abort();
+    // Both may have come at once; a failure of the one that isn't needed is none.
+    ours.then(late => (late === reached ? undefined : late.close())).catch(() => {});
+    other.then(late => (late === reached ? undefined : late.stock.close())).catch(() => {});
+  }
+}
+
+/** Tries until something answers that isn't to be asked again. */
+async function reachOurs(
+  to: LinkTo,
+  refused: () => void,
+  signal: AbortSignal,
+): Promise<ServerCoordination> {
   for (;;) {
-    const over = new AbortController();
-    const attempt = connectServer({ ...to, timeoutMs: attemptMs, refused });
-    // PyTorch's servers hang up on our greeting, or wait for the rest of it.
-    const other = lookBeside(stock, AbortSignal.any([limit, over.signal]));
     try {
-      const reached = await Promise.race([attempt, other]);
-      if ('stock' in reached) attempt.then(({ close }) => close()).catch(() => {}); // it isn't needed any more
-      return reached;
+      return await connectServer({ ...to, timeoutMs: attemptMs, refused, signal });
     } catch (error) {
       const mayCome = error instanceof CoordinationError && error.code === 'UNAVAILABLE';
-      if (!mayCome || limit.aborted) throw error;
-    } finally {
-      over.abort();
+      if (!mayCome || signal.aborted) throw error;
     }
   }
 }

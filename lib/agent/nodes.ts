@@ -3,7 +3,7 @@ import { native } from '../native/addon.js';
 import { failurePolicyOf } from '../options/failures.js';
 import type { Settings } from '../options/launch-options.js';
 import { createAlone } from '../rendezvous/alone.js';
-import { createFound } from '../rendezvous/found.js';
+import { createFound, type Found } from '../rendezvous/found.js';
 import { tableVersion } from '../rendezvous/job/shared.js';
 import type { ParticipantState } from '../rendezvous/job/state.js';
 import { fencePart } from '../rendezvous/membership.js';
@@ -129,17 +129,23 @@ function together(job: Job, { core, happen, tell, nowMs }: NodeSurroundings): To
     failed: broken,
   };
   // It needs sockets, which one node doesn't.
-  const find = async (): Promise<Together> => {
+  const find = async (): Promise<Found> => {
     waits.now({ waitsFor: 'endpoint', endpoint, limitMs: joinTimeoutMs });
     const met = await meetThere(settings, () => serving(core()), closing.signal);
     if ('stock' in met) {
       const { joinStock } = await import('./stock/join.js');
-      return joinStock(job, met, { core, happen, tell, nowMs, waits });
+      return {
+        begin: () => joinStock(job, met, { core, happen, tell, nowMs, waits }),
+        close: () => met.stock.close(),
+      };
     }
     isHere = met.isHere === true;
     const doorPort = await doorOf(settings, met, closing.signal);
     const whole = doorPort === undefined ? met : { ...met, doorPort };
-    return createTogether(options, { ...around, meet: () => Promise.resolve(whole) });
+    return {
+      begin: () => createTogether(options, { ...around, meet: () => Promise.resolve(whole) }),
+      close: () => met.coordination.close(),
+    };
   };
   const rendezvous = createFound(find, error => broken(asRendezvousError(error)));
   return {

@@ -31,6 +31,8 @@ export interface ServerOptions {
   readonly timeoutMs?: number;
   /** Nobody listens at the address, says its machine. The next attempt follows. */
   readonly refused?: () => void;
+  /** Gives up the first connection, at once. Later on it's `close` that does. */
+  readonly signal?: AbortSignal;
 }
 
 /** Our own server's. */
@@ -84,7 +86,7 @@ interface Watching {
  * DENIED where the token isn't the server's, or only one side has one
  */
 export async function connectServer(options: ServerOptions): Promise<ServerCoordination> {
-  const { host, port, token, timeoutMs = defaultTimeoutMs, refused } = options;
+  const { host, port, token, timeoutMs = defaultTimeoutMs, refused, signal } = options;
   const address = addressOf(host, port);
   const calls = new Map<number, Call>();
   const watches = new Map<number, Watching>();
@@ -132,8 +134,15 @@ export async function connectServer(options: ServerOptions): Promise<ServerCoord
 
   function pause(ms: number): Promise<void> {
     return new Promise(resolve => {
+      const over = (): void => {
+        clearTimeout(timer);
+        closing.signal.removeEventListener('abort', over);
+        resolve();
+      };
       // Agents that have lost one server don't come back all at once.
-      setTimeout(resolve, ms * (0.5 + Math.random() / 2));
+      const timer = setTimeout(over, ms * (0.5 + Math.random() / 2));
+      closing.signal.addEventListener('abort', over);
+      if (closing.signal.aborted) over();
     });
   }
 
@@ -301,12 +310,16 @@ export async function connectServer(options: ServerOptions): Promise<ServerCoord
     };
   }
 
-  const first = setTimeout(() => {
+  const giveUp = (): void => {
     fail(error('UNAVAILABLE', missing.message, { cause: missing }));
     closing.abort();
-  }, timeoutMs);
+  };
+  const first = setTimeout(giveUp, timeoutMs);
+  signal?.addEventListener('abort', giveUp);
+  if (signal?.aborted) giveUp();
   await reach();
   clearTimeout(first);
+  signal?.removeEventListener('abort', giveUp);
   if (failure !== undefined) throw failure;
 
   return {

@@ -1,32 +1,45 @@
-import { atMost } from '../util/deferred.js';
 import type { Together } from './together.js';
 
-/** For a search that has been given up. */
-const closeMs = 2_000;
+/** What a search has come to: a connection, with which a rendezvous begins, or which nobody needs any more. */
+export interface Found {
+  begin(): Together;
+  close(): Promise<void>;
+}
 
 /**
  * A rendezvous whose kind shows only where the nodes meet: it's looked for at the first `join`, and what is asked of it until
  * then is asked once it's found.
  *
+ * @param find whoever closes the rendezvous ends it as well; what it comes to then is closed
  * @param failed called once, with why it can't be found
  */
 export function createFound(
-  find: () => Promise<Together>,
+  find: () => Promise<Found>,
   failed: (error: unknown) => void,
 ): Together {
   let found: Together | undefined;
-  let finding: Promise<void> | undefined;
+  let isSought = false;
   let isOver = false;
   const asked: ((of: Together) => void)[] = [];
 
-  async function begin(): Promise<void> {
+  async function search(): Promise<void> {
     try {
       const there = await find();
       if (isOver) return await there.close();
-      found = there;
-      for (const ask of asked.splice(0)) ask(there);
+      const begun = begin(there);
+      found = begun;
+      for (const ask of asked.splice(0)) ask(begun);
     } catch (error) {
       if (!isOver) failed(error);
+    }
+  }
+
+  function begin(there: Found): Together {
+    try {
+      return there.begin();
+    } catch (error) {
+      there.close().catch(() => {}); // why it can't begin is what matters
+      throw error;
     }
   }
 
@@ -40,7 +53,9 @@ export function createFound(
     serves: round => found?.serves(round) === true,
     join() {
       tell(of => of.join());
-      finding ??= begin();
+      if (isSought) return;
+      isSought = true;
+      void search();
     },
     announce: round => tell(of => of.announce(round)),
     report: report => tell(of => of.report(report)),
@@ -49,8 +64,7 @@ export function createFound(
     conclude: failures => tell(of => of.conclude(failures)),
     async close() {
       isOver = true;
-      if (found === undefined) await atMost(closeMs, Promise.resolve(finding));
-      else await found.close();
+      await found?.close();
     },
   };
 }

@@ -312,6 +312,26 @@ t.test('a server that comes later is found', async t => {
   t.equal(await (await client).put('a', ''), 1);
 });
 
+t.test('a signal ends the first connection, before an attempt and in one; R-041', async t => {
+  const silent = createServer(socket => socket.on('error', () => {}));
+  silent.listen(0, '127.0.0.1');
+  await once(silent, 'listening');
+  t.teardown(() => silent.close());
+  const { port } = silent.address() as { port: number };
+  const stop = new AbortController();
+  const at = { host: '127.0.0.1', port, timeoutMs: patienceMs, signal: stop.signal };
+  const greeted = once(silent, 'connection');
+  const given = failing(connectServer(at));
+  const [socket] = await greeted;
+  const ended = once(socket.resume(), 'close');
+
+  stop.abort();
+
+  t.equal(await given, 'UNAVAILABLE');
+  await ended;
+  t.equal(await failing(connectServer(at)), 'UNAVAILABLE', 'nor does one begin');
+});
+
 t.test('what answers and is not our server is named as such, at once', async t => {
   const http = createHttp((_, answer) => answer.end('hello'));
   const chatty = createServer(socket => {
