@@ -23,6 +23,8 @@ const attemptMs = 5_000;
 const takeOverGapMs = 5_000;
 /** For our own server to answer, before somebody else is thought of, and from then on between two looks for him. */
 const strangerMs = 1_000;
+/** The same where the job has a token, of which PyTorch's agents know nothing: it's for the sentence that says so. */
+const tokenStrangerMs = 10_000;
 
 /**
  * Reaches the endpoint that a job's nodes meet at, and serves it where this node is the one. With c10d it may be that of agents
@@ -120,7 +122,7 @@ async function reach(
   const signal = AbortSignal.any([limit, over.signal]);
   const ours = reachOurs(to, refused, signal);
   // PyTorch's servers hang up on our greeting, or wait for the rest of it.
-  const other = lookBeside(stock, signal);
+  const other = lookBeside(stock, to.token === undefined ? strangerMs : tokenStrangerMs, signal);
   let reached: ServerCoordination | StockMet | undefined;
   try {
     reached = await Promise.race([ours, other]);
@@ -152,10 +154,11 @@ async function reachOurs(
 /** Looks for PyTorch's store while our server doesn't answer. Never settles where there's none. */
 async function lookBeside(
   stock: (signal: AbortSignal) => Promise<StockMet | undefined>,
+  pauseMs: number,
   signal: AbortSignal,
 ): Promise<StockMet> {
   while (!signal.aborted) {
-    await pause(strangerMs, undefined, { signal }).catch(() => {}); // the loop ends by it
+    await pause(pauseMs, undefined, { signal }).catch(() => {}); // the loop ends by it
     const found = signal.aborted ? undefined : await stock(signal);
     if (found !== undefined && !signal.aborted) return found;
     await found?.stock.close();

@@ -3,13 +3,19 @@ import { networkInterfaces } from 'node:os';
 import type { Settings } from '../../options/launch-options.js';
 import type { StockMet } from '../../rendezvous/met.js';
 import { stateKey } from '../../rendezvous/stock/state.js';
-import { connectStore } from '../../store/client.js';
+import { type ConnectOptions, connectStore } from '../../store/client.js';
 import type { StoreClient } from '../../store/store.js';
+import type { Dialect } from '../../store/wire.js';
 import { type Address, isLoopback } from '../../util/address.js';
 import { findOwnAddress } from '../own-address.js';
 
-/** How long an answer may take. */
+/** How long the search may take to connect. */
 const answerMs = 5_000;
+/** For all later calls, as PyTorch's agents have it: the store may stand still. @source c10d_rendezvous_backend.py, read_timeout */
+const callMs = 60_000;
+/** For an answer in a dialect that PyTorch's server doesn't speak, at least, and how often it's asked. */
+const strangeMs = 1_000;
+const strangeAttempts = 3;
 
 /**
  * PyTorch's own store at an endpoint where nobody answers our greeting. Agents of torchrun write the job's key there
@@ -45,13 +51,46 @@ async function clientOf(
 ): Promise<StoreClient | undefined> {
   let client: StoreClient | undefined;
   try {
-    client = await connectStore({ ...at, timeoutMs: answerMs, signal });
-    if (await client.check(key, { signal })) return client;
+    const soon = AbortSignal.any([signal, AbortSignal.timeout(answerMs)]);
+    client = await connectStore({ ...at, timeoutMs: callMs, signal: soon });
+    const isKnown = await client.check(key, { signal: soon });
+    if (isKnown && (await isStock(at, client.dialect, signal))) return client;
   } catch {
     // No store, or none any more.
   }
   await client?.close();
   return undefined;
+}
+
+/**
+ * Whether it's PyTorch's: ours serves TCPStore as well, and an agent of torchrun that was led there has written the key. Each
+ * release of PyTorch speaks one dialect, and ours all of them. It hangs up on others or says nothing, as ours may for want
+ * of room or time, and so it must answer in between.
+ */
+async function isStock(
+  at: Required<Address>,
+  dialect: Dialect,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const strange = dialect === 'A' ? 'D' : 'A';
+  let waitMs = strangeMs;
+  for (let left = strangeAttempts; left > 0; left--) {
+    if (await answers({ ...at, dialect: strange, timeoutMs: waitMs, signal })) return false;
+    const beganMs = performance.now();
+    if (!(await answers({ ...at, dialect, timeoutMs: answerMs, signal }))) return false;
+    waitMs = Math.max(strangeMs, 4 * (performance.now() - beganMs));
+  }
+  return true;
+}
+
+async function answers(options: ConnectOptions): Promise<boolean> {
+  try {
+    const client = await connectStore(options);
+    await client.close();
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** This end of a connection to it. */
