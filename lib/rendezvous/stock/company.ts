@@ -51,6 +51,8 @@ export function createCompany(options: CompanyOptions, around: CompanySurroundin
   let current: Current | undefined;
   let ledger: Ledger = emptyLedger;
   let heartbeatBootMs: number | undefined;
+  /** Of the round: from then on until they are gone, in which time others must not take this node for dead. */
+  let hasWorkers = false;
   /** A round whose store this node serves. */
   let served: number | undefined;
   /** Workers of another of our nodes have failed in the last round; how is told later. */
@@ -101,8 +103,13 @@ export function createCompany(options: CompanyOptions, around: CompanySurroundin
 
   /** The others take this node for dead from then on. */
   function fence(): void {
-    if (current?.is !== 'running' || heartbeatBootMs === undefined) return;
+    if (!hasWorkers || heartbeatBootMs === undefined) return;
     around.setFence(heartbeatBootMs + settings.deadAfterMs);
+  }
+
+  function unfence(): void {
+    hasWorkers = false;
+    around.setFence(undefined);
   }
 
   function hearTold(told: Told): void {
@@ -143,6 +150,7 @@ export function createCompany(options: CompanyOptions, around: CompanySurroundin
       const formed = await exchange({ ...round, size, localWorldSize, role, master, signal });
       if (signal.aborted) return;
       round.is = 'running';
+      hasWorkers = true;
       fence();
       // The number is the same on all of our nodes, and PyTorch's tell nobody how many restarts they have spent.
       const { round: number } = round;
@@ -314,7 +322,7 @@ export function createCompany(options: CompanyOptions, around: CompanySurroundin
     },
     serves: round => served === round,
     join() {
-      around.setFence(undefined);
+      unfence();
       current?.over.abort();
       current = undefined;
       order({ event: 'join' });
@@ -327,11 +335,11 @@ export function createCompany(options: CompanyOptions, around: CompanySurroundin
     },
     report(report) {
       tellOurs(({ store: keys, over }) => tellFailed(keys, us, report, over.signal));
-      around.setFence(undefined);
+      unfence();
       around.tell({ event: 'verdict', round: report.round, verdict: verdictOn(report) });
     },
     succeed() {
-      around.setFence(undefined);
+      unfence();
       const round = current;
       if (round?.is !== 'running') return;
       round.is = 'ended-well';
@@ -343,7 +351,7 @@ export function createCompany(options: CompanyOptions, around: CompanySurroundin
     },
     conclude() {},
     async close() {
-      around.setFence(undefined);
+      unfence();
       if (sync !== undefined && !isLost) {
         const told = new Promise<void>(resolve => {
           done = resolve;
