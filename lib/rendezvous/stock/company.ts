@@ -96,7 +96,10 @@ export function createCompany(options: CompanyOptions, around: CompanySurroundin
       bootMs: around.bootMs,
       failed(error) {
         isLost = true;
-        giveUp(error);
+        const round = current;
+        // Whoever has it may have heard of all the others, and gone.
+        if (round?.is === 'ended-well' && !(error instanceof MalformedState)) endWell(round);
+        else giveUp(error);
       },
     });
   }
@@ -295,8 +298,12 @@ export function createCompany(options: CompanyOptions, around: CompanySurroundin
       if (error instanceof MalformedState) return giveUp(error);
       // As PyTorch's agents do: whoever has the store may have heard of all the others, and gone.
     }
-    if (signal.aborted || round.is !== 'ended-well') return;
+    if (!signal.aborted && round.is === 'ended-well') endWell(round);
+  }
+
+  function endWell(round: Current): void {
     round.is = 'ending';
+    round.over.abort();
     isEnd = true;
     order({ event: 'over' });
     around.tell({ event: 'verdict', round: round.round, verdict: { do: 'end' } });
