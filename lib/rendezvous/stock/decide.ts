@@ -36,7 +36,8 @@ export function towardsRound(state: StockState, mover: Mover, isLate: boolean): 
   const count = state.participants.size;
   if (state.isClosed) return isSpare ? 'released' : 'closed';
   if (isSpare) {
-    if (count !== settings.maxNodes) return 'give-up-standing-by';
+    // Not where there are more: whoever was given another number would give up and stand by in turn.
+    if (count < settings.maxNodes) return 'give-up-standing-by';
     return isStale(state, mover) ? 'keep-alive' : 'look-again';
   }
   if (state.isComplete && isIn) return 'in';

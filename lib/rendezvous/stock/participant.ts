@@ -143,7 +143,7 @@ function onRead(before: ParticipantState, stored: StockState | undefined, now: N
   const { settings, node } = before;
   const generation = generationOf(before.generation, stored);
   // Whoever is first says of which release the others are.
-  if (generation === undefined) return { state: before, told: [] };
+  if (generation === undefined) return unseen(before, stored, now);
   const read = stored ?? emptyState(generation);
   const silence = looked(before.silence, read, now.nowMs - (before.lookedAtMs ?? now.nowMs));
   const { wallMs } = now;
@@ -151,6 +151,20 @@ function onRead(before: ParticipantState, stored: StockState | undefined, now: N
   const view = withoutNodes(read, dead, settings);
   const state = { ...before, generation, silence, lookedAtMs: now.nowMs, view };
   return follow(state, view, { node, generation, settings, wallMs }, before.silence, now.nowMs);
+}
+
+/** Nothing can be written before others have: this node is in no list. */
+function unseen(state: ParticipantState, stored: StockState | undefined, now: Now): After {
+  const { wish } = state;
+  const ending = (told: Told): After => ({
+    state: { ...state, wish: { is: 'nothing' } },
+    told: [told],
+  });
+  if (wish.is === 'gone' || wish.is === 'end') return ending({ tell: 'done' });
+  if (wish.is !== 'round') return { state, told: [] };
+  if (stored?.isClosed === true) return ending({ tell: 'no-round', because: 'closed' });
+  if (now.nowMs >= wish.lateAtMs) return ending({ tell: 'no-round', because: 'late' });
+  return { state, told: [] };
 }
 
 /** @throws MalformedState */

@@ -10,6 +10,7 @@ import {
 } from '../../../lib/rendezvous/stock/participant.js';
 import {
   decodeState,
+  emptyState,
   encodeState,
   type Generation,
   nameOf,
@@ -244,4 +245,37 @@ t.test('R-010 a state of another release is refused', async t => {
     () => step(state.state, { event: 'read', stored }, { nowMs: 0, wallMs: 0 }),
     MalformedState,
   );
+});
+
+t.test(
+  'R-022, R-023 whoever has met nobody yet gives up in time, and goes or ends at once',
+  async t => {
+    const late = settings.joinTimeoutMs;
+    const at = (nowMs: number) => ({ nowMs, wallMs: nowMs });
+    const unread = { event: 'read', stored: undefined } as const;
+    const { state } = step(participantOf(nodeAt('a'), settings), { event: 'join' }, at(0));
+
+    t.strictSame(step(state, unread, at(late - 1)).told, []);
+    t.match(step(state, unread, at(late)).told, [{ tell: 'no-round', because: 'late' }]);
+    const stored = { ...emptyState('2.6'), generations: ['2.3', '2.6'], isClosed: true } as const;
+    const over = step(state, { event: 'read', stored }, at(1));
+    t.match(over.told, [{ tell: 'no-round', because: 'closed' }]);
+    for (const event of ['depart', 'end'] as const)
+      t.match(step(step(state, { event }, at(1)).state, unread, at(1)).told, [{ tell: 'done' }]);
+  },
+);
+
+t.test('a spare of fewer nodes than there are waits, and writes nothing', async t => {
+  const three = world(['a', 'b', 'c'], '2.6');
+  for (const name of ['a', 'b', 'c']) three.order(name, 'join');
+  three.settle();
+  const fewer = participantOf(nodeAt('d'), { ...settings, maxNodes: 2 }, '2.6');
+  const at = { nowMs: 0, wallMs: 1_790_000_000_000 };
+  const { state } = step(fewer, { event: 'join' }, at);
+  const first = step(state, { event: 'read', stored: three.stored() }, at);
+  t.ok(first.write?.spares.has(nameOf(nodeAt('d'))), 'R-019');
+
+  const second = step(first.state, { event: 'read', stored: first.write }, at);
+
+  t.equal(second.write, undefined);
 });
