@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import { RegroupError } from '../../errors.js';
 import type { Store } from '../../store/store.js';
 import { decodeState, encodeState, type Generation, noState, type StockState } from './state.js';
@@ -30,8 +31,14 @@ export interface SyncSurroundings {
   failed(error: unknown): void;
 }
 
-/** For one call of the store: whoever has it may have stood still for a moment. */
-const callMs = 10_000;
+/**
+ * For one call of the store: whoever has it may have stood still for a moment.
+ *
+ * @source pytorch v2.13.0, torch/distributed/elastic/rendezvous/c10d_rendezvous_backend.py, read_timeout
+ */
+const callMs = 60_000;
+/** Between two writes that follow each other at least, whatever others write in turn. */
+const writeGapMs = 20;
 
 /**
  * Looks at the state that all agents share, and replaces it as a whole where it's still what was read: what was there is the
@@ -49,9 +56,12 @@ export function startSync(around: SyncSurroundings): Sync {
   async function follow(): Promise<void> {
     await unlessUnknown(store.compareSet(key, '', noState, options));
     let text = await store.get(key, options);
+    let hasWritten = false;
     while (!over.signal.aborted) {
+      if (hasWritten) await pause(writeGapMs, undefined, { signal: over.signal });
       const { write, pauseMs } = around.seen(decodeState(text));
       if (over.signal.aborted) return;
+      hasWritten = write !== undefined;
       if (write === undefined) {
         await nap(pauseMs);
         text = await store.get(key, options);
