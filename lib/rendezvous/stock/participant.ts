@@ -46,9 +46,12 @@ interface InRound {
   readonly isOver: boolean;
   /** The job's end has been seen, and told. */
   readonly isClosed: boolean;
-  /** Nodes that weren't there at the last look: they may be on their way into the list of those who wait. */
-  readonly missing: readonly string[];
+  /** Nodes that weren't there at the last look, and since when: they may be on their way into the list of those who wait. */
+  readonly missing: ReadonlyMap<string, number>;
 }
+
+/** A node has left that has been in no list for so long. One that fails leaves the round, and waits for the next one at once. */
+const leftAfterMs = 1_000;
 
 export type Happening =
   | { readonly event: 'join' }
@@ -201,7 +204,7 @@ function follow(
     case 'end':
       return view.isClosed ? done : { state, write: closed(view), told: [] };
     case 'in':
-      return stay(state, wish, view, mover, before);
+      return stay(state, wish, view, mover, before, nowMs);
     case 'round':
       if (wish.leaves && view.participants.has(name)) return { state, write: leave(), told: [] };
       return approach({ ...state, wish: { ...wish, leaves: false } }, view, mover, nowMs);
@@ -229,7 +232,7 @@ function approach(state: ParticipantState, view: StockState, mover: Mover, nowMs
       const { round } = view;
       const nodes = rosterOf(view);
       const rank = view.participants.get(name)?.rank ?? 0;
-      const notYet = { isOver: false, isClosed: false, missing: [] };
+      const notYet = { isOver: false, isClosed: false, missing: new Map() };
       const next: Wish = { is: 'in', round, nodes, ...notYet };
       return { state: { ...state, wish: next }, told: [{ tell: 'round', round, rank, nodes }] };
     }
@@ -275,35 +278,41 @@ function stay(
   view: StockState,
   mover: Mover,
   before: Silence,
+  nowMs: number,
 ): After {
   const write = isStale(view, mover) ? { write: withHeartbeat(view, mover) } : {};
   if (wish.isOver) return { state, ...write, told: [] };
-  const missing = missingOf(wish, view);
+  const missing = missingOf(wish, view, nowMs);
   const known: InRound = { ...wish, missing, isClosed: view.isClosed };
   if (view.isClosed && !wish.isClosed) {
     const told: Told = { tell: 'closed', round: wish.round };
     return { state: { ...state, wish: known }, ...write, told: [told] };
   }
-  const broken = breakOf(state, wish, view, missing, before);
+  const broken = breakOf(state, { ...wish, missing }, view, before, nowMs);
   if (broken === undefined) return { state: { ...state, wish: known }, ...write, told: [] };
   const told: Told = { tell: 'broken', round: wish.round, ...broken };
   return { state: { ...state, wish: { ...known, isOver: true } }, ...write, told: [told] };
 }
 
-function missingOf({ nodes }: InRound, view: StockState): readonly string[] {
-  return nodes.map(nameOf).filter(each => !view.participants.has(each));
+function missingOf(
+  { nodes, missing }: InRound,
+  view: StockState,
+  nowMs: number,
+): InRound['missing'] {
+  const gone = nodes.map(nameOf).filter(each => !view.participants.has(each));
+  return new Map(gone.map(each => [each, missing.get(each) ?? nowMs]));
 }
 
 function breakOf(
   { node, settings }: ParticipantState,
   wish: InRound,
   view: StockState,
-  missing: readonly string[],
   before: Silence,
+  nowMs: number,
 ): { readonly because: Because; readonly nodes: readonly string[] } | undefined {
   const isAnother = view.round !== wish.round || !view.isComplete;
   // The others have given this node up, or have gone on without it.
-  if (isAnother || missing.includes(nameOf(node))) return { because: 'lost', nodes: [] };
+  if (isAnother || wish.missing.has(nameOf(node))) return { because: 'lost', nodes: [] };
   const waiting = [...view.waiting.keys()];
   if (waiting.length > 0) {
     const known = wish.nodes.map(nameOf);
@@ -312,8 +321,9 @@ function breakOf(
   }
   const wasSilent = (each: string): boolean =>
     (before.get(each)?.forMs ?? 0) >= settings.deadAfterMs / 2;
+  const missing = [...wish.missing.keys()];
   const lost = missing.filter(wasSilent);
   if (lost.length > 0) return { because: 'lost', nodes: lost };
-  const left = missing.filter(each => wish.missing.includes(each));
+  const left = missing.filter(each => nowMs - (wish.missing.get(each) ?? nowMs) >= leftAfterMs);
   return left.length > 0 ? { because: 'left', nodes: left } : undefined;
 }
