@@ -1,4 +1,4 @@
-import { launchError, RegroupError } from '../../errors.js';
+import { launchError } from '../../errors.js';
 import { emptyLedger, judge, type Ledger } from '../../failures/policy.js';
 import type { Store } from '../../store/store.js';
 import { atMost } from '../../util/deferred.js';
@@ -20,8 +20,9 @@ import { hearFailed, hearFailing, type OwnFailure, tellFailed, tellFailing } fro
 import { type Generation, nameOf, stateKey } from './state.js';
 import type { CompanyOptions, CompanySurroundings } from './surroundings.js';
 import { type Next, type Sync, startSync } from './sync.js';
+import { millisecondsOf } from './times.js';
 import { MalformedState } from './values.js';
-import { closedElsewhere, lostStore, noRoundInTime, notUnderstood, shownNode } from './words.js';
+import { asPeopleAreTold, closedElsewhere, noRoundInTime, shownNode } from './words.js';
 
 /** Between two looks at the state: towards a round, and in one. PyTorch's agents look once a second. */
 const pausesMs = { round: 500, in: 1_000 } as const;
@@ -50,7 +51,8 @@ export function createCompany(options: CompanyOptions, around: CompanySurroundin
   let sync: Sync | undefined;
   let current: Current | undefined;
   let ledger: Ledger = emptyLedger;
-  let heartbeatBootMs: number | undefined;
+  /** This node's last one: what it says, and when it was sent at the earliest. */
+  let heartbeat: { readonly atMs: number; readonly bootMs: number } | undefined;
   /** Of the round: from then on until they are gone, in which time others must not take this node for dead. */
   let hasWorkers = false;
   /** A round whose store this node serves. */
@@ -89,8 +91,11 @@ export function createCompany(options: CompanyOptions, around: CompanySurroundin
       key: stateKey(runId),
       seen: stored => happen({ event: 'read', stored }),
       written(written, beganBootMs) {
-        if (!written.heartbeats.has(own)) return;
-        heartbeatBootMs = beganBootMs;
+        const beat = written.heartbeats.get(own);
+        const atMs = beat === undefined ? undefined : millisecondsOf(beat.at);
+        // Other writes have the one before in them.
+        if (atMs === undefined || atMs === heartbeat?.atMs) return;
+        heartbeat = { atMs, bootMs: beganBootMs };
         fence();
       },
       bootMs: around.bootMs,
@@ -106,8 +111,8 @@ export function createCompany(options: CompanyOptions, around: CompanySurroundin
 
   /** The others take this node for dead from then on. */
   function fence(): void {
-    if (!hasWorkers || heartbeatBootMs === undefined) return;
-    around.setFence(heartbeatBootMs + settings.deadAfterMs);
+    if (!hasWorkers || heartbeat === undefined) return;
+    around.setFence(heartbeat.bootMs + settings.deadAfterMs);
   }
 
   function unfence(): void {
@@ -385,13 +390,4 @@ function pauseOf({ wish }: ParticipantState): Next {
     default:
       return { pauseMs: pausesMs.round };
   }
-}
-
-/** What the store, or what's in it, has ended an agent with. */
-function asPeopleAreTold(error: unknown, endpoint: string): unknown {
-  if (error instanceof MalformedState)
-    return launchError('ERR_RENDEZVOUS', [notUnderstood(endpoint, error.message)], error);
-  if (error instanceof RegroupError && error.code.startsWith('ERR_STORE_'))
-    return launchError('ERR_RENDEZVOUS', [lostStore(endpoint, error.message)], error);
-  return error;
 }

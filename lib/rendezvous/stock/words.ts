@@ -1,13 +1,15 @@
+import { launchError, RegroupError } from '../../errors.js';
 import type { StockSettings } from './moves.js';
 import type { ParticipantState } from './participant.js';
 import { type Generation, nameOf, type StockState } from './state.js';
+import { MalformedState } from './values.js';
 
 /** What people are told of a job among agents of PyTorch. */
 
 const releases: Readonly<Record<Generation, string>> = {
   '1.13': '1.9 to 1.13',
   '2.0': '2.0 to 2.2',
-  '2.3': '2.3 to 2.5',
+  '2.3': '2.4 to 2.5',
   '2.6': '2.6 or later',
 };
 
@@ -49,4 +51,13 @@ export function notUnderstood(endpoint: string, why: string): string {
 
 export function lostStore(endpoint: string, why: string): string {
   return `the store at ${endpoint} is gone, which an agent of torchrun has had: ${why}`;
+}
+
+/** What the store, or what's in it, has ended an agent with. */
+export function asPeopleAreTold(error: unknown, endpoint: string): unknown {
+  if (error instanceof MalformedState)
+    return launchError('ERR_RENDEZVOUS', [notUnderstood(endpoint, error.message)], error);
+  if (error instanceof RegroupError && error.code.startsWith('ERR_STORE_'))
+    return launchError('ERR_RENDEZVOUS', [lostStore(endpoint, error.message)], error);
+  return error;
 }
