@@ -15,7 +15,7 @@ import {
   type Told,
 } from './participant.js';
 import { exchange, exitBarrier, haveSomeEnded, isAssigned, roundPrefix } from './round/exchange.js';
-import { hear, keptMaster, type Masters, publish } from './round/master.js';
+import { hear, keptMaster, type Masters, publish, publishKept } from './round/master.js';
 import { hearFailed, hearFailing, type OwnFailure, tellFailed, tellFailing } from './round/ours.js';
 import { type Generation, nameOf, stateKey } from './state.js';
 import type { CompanyOptions, CompanySurroundings } from './surroundings.js';
@@ -154,7 +154,8 @@ export function createCompany(options: CompanyOptions, around: CompanySurroundin
     const { localWorldSize, role } = options;
     try {
       const size = round.nodes.length;
-      const master = (): Promise<MasterAddress> => masterOf(round, signal);
+      const master = (ranks: Promise<unknown>): Promise<MasterAddress> =>
+        masterOf(round, ranks, signal);
       const formed = await exchange({ ...round, size, localWorldSize, role, master, signal });
       if (signal.aborted) return;
       round.is = 'running';
@@ -170,15 +171,18 @@ export function createCompany(options: CompanyOptions, around: CompanySurroundin
     }
   }
 
-  async function masterOf(round: Current, signal: AbortSignal): Promise<MasterAddress> {
+  async function masterOf(
+    round: Current,
+    ranks: Promise<unknown>,
+    signal: AbortSignal,
+  ): Promise<MasterAddress> {
     const isShared = isAssigned(round.generation) && options.agentStore;
     const masters: Masters = {
       ...{ store, runId, round: round.round, mayBeKept: isShared, isThere: around.isThere },
     };
     if (round.rank > 0) {
-      const { kept, ...master } = await hear(masters, signal);
-      // Rank 0 hasn't said it in this round, and so later comers of PyTorch's would wait for it in vain.
-      if (kept) await publish(masters, master, signal);
+      const { kept, ...master } = await hear(masters, ranks, signal);
+      if (kept) await publishKept(masters, master, signal);
       return { ...master, ...(isShared ? {} : { isWorkers: true }) };
     }
     if (served === undefined) {

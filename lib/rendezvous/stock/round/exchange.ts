@@ -1,4 +1,5 @@
 import type { Store } from '../../../store/store.js';
+import { deferred } from '../../../util/deferred.js';
 import type { MasterAddress, Place } from '../../rendezvous.js';
 import type { Generation } from '../state.js';
 import { MalformedState } from '../values.js';
@@ -19,8 +20,12 @@ export interface Exchange {
   readonly size: number;
   readonly localWorldSize: number;
   readonly role: string;
-  /** Where rank 0 has the store: this node, if it is. */
-  master(signal: AbortSignal): Promise<MasterAddress>;
+  /**
+   * Where rank 0 has the store: this node, if it is.
+   *
+   * @param ranks settles once the ranks are known: where its agent serves it, rank 0 has said it before, or doesn't
+   */
+  master(ranks: Promise<unknown>): Promise<MasterAddress>;
   /** Given up, it rejects with the reason. */
   readonly signal: AbortSignal;
 }
@@ -40,11 +45,17 @@ const assignedKey = 'torchelastic/assigned_ranks';
 
 /** @throws as the store's calls; MalformedState where others have written something else */
 export async function exchange(around: Exchange): Promise<{ place: Place; master: MasterAddress }> {
-  const ranks = isAssigned(around.generation) ? assignedRanks(around) : gatheredRanks(around);
-  const [{ firstRank, worldSize }, master] = await Promise.all([
-    ranks,
-    around.master(around.signal),
-  ]);
+  const isHere = deferred<void>();
+  const ranks = (async () => {
+    // Whoever knows its rank takes it that rank 0 has said all.
+    if (around.rank === 0) await isHere.promise;
+    return isAssigned(around.generation) ? assignedRanks(around) : gatheredRanks(around);
+  })();
+  const masters = around.master(ranks).then(master => {
+    isHere.resolve();
+    return master;
+  });
+  const [{ firstRank, worldSize }, master] = await Promise.all([ranks, masters]);
   const { rank: groupRank, size: groupWorldSize } = around;
   return { place: { groupRank, groupWorldSize, firstRank, worldSize }, master };
 }

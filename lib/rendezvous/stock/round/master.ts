@@ -30,8 +30,6 @@ export interface StoreAt {
 const hostKey = 'MASTER_ADDR';
 const portKey = 'MASTER_PORT';
 
-/** For rank 0 to say it, before rounds before are looked at. */
-const patienceMs = 2_000;
 const lookMs = 200;
 
 /** Says it to the others, as rank 0. */
@@ -45,16 +43,37 @@ export async function publish(
   await keys.set(portKey, `${port}`, { signal });
 }
 
-/** Hears it of rank 0, or takes that of the last round before that is still there, once rank 0 has had its time. */
+/** Says that of a round before, where rank 0 says nothing in this one: later comers of PyTorch's would wait for it in vain. */
+export async function publishKept(
+  { store, runId, round }: Pick<Masters, 'store' | 'runId' | 'round'>,
+  { host, port }: StoreAt,
+  signal: AbortSignal,
+): Promise<void> {
+  const keys = store.prefix(roundPrefix(runId, round));
+  await keys.compareSet(hostKey, '', host, { signal });
+  await keys.compareSet(portKey, '', `${port}`, { signal });
+}
+
+/**
+ * Hears it of rank 0, or takes that of the last round before that is still there, where rank 0 says nothing in this one.
+ *
+ * @param ranks settles once rank 0 has said all: PyTorch's gives out the ranks after that
+ */
 export async function hear(
   around: Masters,
+  ranks: Promise<unknown>,
   signal: AbortSignal,
 ): Promise<MasterAddress & { readonly kept: boolean }> {
-  const until = performance.now() + patienceMs;
+  let isSaid = false;
+  const settled = (): void => {
+    isSaid = true;
+  };
+  ranks.then(settled, settled);
   for (;;) {
+    const wasSaid = isSaid;
     const said = await saidIn(around, around.round, signal);
     if (said !== undefined) return { ...said, isOurs: false, kept: false };
-    const kept = performance.now() < until ? undefined : await keptMaster(around, signal);
+    const kept = wasSaid ? await keptMaster(around, signal) : undefined;
     if (kept !== undefined) return { ...kept, isOurs: false, kept: true };
     await pause(lookMs, undefined, { signal });
   }
