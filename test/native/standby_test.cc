@@ -3,6 +3,7 @@
 
 #include "core/process/standby_channel.h"
 #include "test/native/agent_harness.h"
+#include "test/native/freezer.h"
 
 using namespace regroup;
 using namespace support;
@@ -156,6 +157,32 @@ TEST("one that died while it waited is replaced, too") {
   CHECK(exitedWith(harness.next<Exited>(), 0));
   CHECK(exitedWith(harness.next<Exited>(), 0));
   (void)harness.next<Ended>();
+}
+
+TEST("a replaced standby that SIGKILL doesn't end doesn't keep its round from ending") {
+  TempDir folder;
+  Witness witness(folder);
+  Freezer freezer(folder);
+  if (!freezer) return tap::skip("needs root and the freezer of cgroup v1");
+  Harness harness(Supervisor::Options{.preloads = {}, .answerWait = 1s});
+  GroupPlan parked = standbys(1, witness, {"mute"});
+  const std::string cookie = parked.cookie;
+  harness->startGroup(std::move(parked));
+  const pid_t stuck = harness.next<Started>().pids[0];
+  awaitParked(harness, 1);
+  auto pidfd = openPidfd(stuck);
+  REQUIRE(pidfd);
+  REQUIRE(freezer.freeze(stuck));
+  while (!freezer.frozen()) continue;
+
+  harness->takeOver(roundOf(1, witness, cookie, 1, {"exit", "0"}), orders(1, "exit"));
+
+  CHECK(harness.next<Started>().pids[0] != stuck);
+  CHECK(exitedWith(harness.next<Exited>(), 0));
+  CHECK(harness.next<Ended>().stuck.empty());
+  CHECK(!waitReadable(*pidfd, 0ms));
+  freezer.thaw();
+  CHECK(waitReadable(*pidfd, kLong));
 }
 
 TEST("a stop doesn't wait for a standby's answer") {

@@ -55,7 +55,9 @@ void Supervisor::Impl::onGone(Worker& worker, std::optional<ExitStatus> status) 
 
   if (!worker.held && guardian_) guardian_->letGo(group.id, worker.process.pid);
   endLoaders(group, worker);
-  if (group.live == 0 && group.phase == Phase::Running && !group.handOver) onAllGone(group);
+  if (group.phase != Phase::Running || group.handOver) return;
+  if (group.live == 0) return onAllGone(group);
+  killReplaced(group);
 }
 
 /// Once the group is being stopped. Not so where the whole group was signalled: a shell dies at

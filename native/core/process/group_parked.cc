@@ -194,7 +194,18 @@ void Supervisor::Impl::finishHandOver(Group& group) {
   for (auto& [at, exited] : hand->exits) emit(group.id, at, std::move(exited));
   startEarly(group);
   if (group.live == 0) return onAllGone(group);
+  killReplaced(group);
   onFence();
+}
+
+/// Standbys that are killed, and not gone, once nobody else is left: the group waits for them no
+/// longer than for workers.
+void Supervisor::Impl::killReplaced(Group& group) {
+  const bool hasWorkers =
+      std::any_of(group.workers.begin(), group.workers.end(), [](const auto& worker) {
+        return worker->live() && worker->standby != Standby::Replaced;
+      });
+  if (!hasWorkers && !group.killing) kill(group);
 }
 
 /// They're workers from now on, or about to be killed.

@@ -117,7 +117,9 @@ void Supervisor::Impl::giveUp(Group& group) {
     if (!worker->live()) continue;
     const pid_t pid = worker->process.pid;
     const auto status = procIsOurs() ? regroup::statusOf(pid) : std::nullopt;
-    group.stuck.push_back({worker->index, pid, status ? status->state : '?'});
+    // A replaced one has no index of its own, and nobody was told of it.
+    if (worker->standby != Standby::Replaced)
+      group.stuck.push_back({worker->index, pid, status ? status->state : '?'});
     worker->stuck = true;
     worker->held = false;
     worker->status = ExitStatus{};

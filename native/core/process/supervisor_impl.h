@@ -259,6 +259,7 @@ class Supervisor::Impl {
   void onAnswered(Group& group);
   void onNoAnswer(Group& group);
   void finishHandOver(Group& group);
+  void killReplaced(Group& group);
   static void forgetStandbys(Group& group);
   bool keepBack(Worker& worker, TimePoint at, Exited exited);
   // group_cgroup.cc
