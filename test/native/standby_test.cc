@@ -43,6 +43,57 @@ std::vector<std::string> orders(size_t count, const std::string& mode) {
   return std::vector<std::string>(count, sized(mode));
 }
 
+/// Without log files, whose opening would be waited for first.
+GroupPlan silent(GroupPlan plan) {
+  for (WorkerPlan& worker : plan.workers)
+    for (StreamPlan& stream : worker.streams) stream.to = StreamPlan::To::Null;
+  return plan;
+}
+
+/// Holds up the supervisor's thread, in the start of a group that then fails.
+class Gate {
+ public:
+  Supervisor::Options options(std::chrono::milliseconds answerWait) {
+    return {.preloads = {}, .pump = [this] { return pass(); }, .answerWait = answerWait};
+  }
+  /// To be followed by one more that's on its way: what's ordered by then is done in one go, before
+  /// the thread hears anything else.
+  void order(Harness& harness, GroupId id, const Witness& witness) {
+    GroupPlan plan = silent(group(id, witness, {{"exit", "0"}}));
+    plan.workers[0].streams[0] = {StreamPlan::To::Pipe, {}};  // no file to be opened first
+    harness->startGroup(std::move(plan));
+  }
+  void awaitClosed() {
+    CHECK(waitReadable(closed_, kLong));
+    drainEvent(closed_);
+  }
+  void open() { signalEvent(open_); }
+
+ private:
+  /// Thread: supervisor.
+  Result<std::shared_ptr<Pump>> pass() {
+    signalEvent(closed_);
+    (void)waitReadable(open_, kLong);
+    drainEvent(open_);
+    return Error{"pump", ECANCELED};
+  }
+
+  const Fd closed_ = *makeEventFd();
+  const Fd open_ = *makeEventFd();
+};
+
+/// The next event of that group, or one of none.
+template <typename T>
+T nextOf(Harness& harness, GroupId id) {
+  while (auto event = harness.nextEvent()) {
+    if (event->group != id) continue;
+    if (auto* what = std::get_if<T>(&event->what)) return std::move(*what);
+    tap::fail(__FILE__, __LINE__, "another event came: " + std::to_string(event->what.index()));
+    break;
+  }
+  return {};
+}
+
 bool endsSoon(pid_t pid) {
   auto pidfd = openPidfd(pid);
   return !pidfd || waitReadable(*pidfd, kLong);
@@ -189,12 +240,6 @@ TEST("a stop doesn't wait for a standby's answer") {
   Harness harness(Supervisor::Options{.preloads = {}, .answerWait = 3600s});
   TempDir folder;
   Witness witness(folder);
-  // A log file would be waited for first.
-  const auto silent = [](GroupPlan plan) {
-    for (WorkerPlan& worker : plan.workers)
-      for (StreamPlan& stream : worker.streams) stream.to = StreamPlan::To::Null;
-    return plan;
-  };
   GroupPlan parked = silent(standbys(1, witness, {"mute", "obey"}));
   const std::string cookie = parked.cookie;
   harness->startGroup(std::move(parked));
@@ -208,6 +253,70 @@ TEST("a stop doesn't wait for a standby's answer") {
   CHECK(signaledWith(harness.next<Exited>(), SIGTERM));
   CHECK(signaledWith(harness.next<Exited>(), SIGTERM));
   (void)harness.next<Ended>();
+}
+
+TEST("R-047 when the fence passes while a round's logs are being opened, none is left") {
+  TempDir folder;
+  Witness witness(folder);
+  const std::string unread = folder.file("unread");
+  REQUIRE_EQ(::mkfifo(unread.c_str(), 0600), 0);
+  Harness harness;
+  GroupPlan parked = standbys(1, witness, {"obey", "obey"});
+  const std::string cookie = parked.cookie;
+  harness->startGroup(std::move(parked));
+  const Started waiting = harness.next<Started>();
+  awaitParked(harness, 2);
+  GroupPlan round = roundOf(1, witness, cookie, 2, {"block"});
+  round.workers[1].streams[0].sinks.file = unread;
+  harness->takeOver(std::move(round), orders(2, "block"));
+  // Behind it.
+  harness->startGroup(silent(group(2, witness, {{"exit", "0"}})));
+  (void)harness.next<Started>();
+  CHECK(exitedWith(harness.next<Exited>(), 0));
+  (void)harness.next<Ended>();
+  auto fence = harness->fence();
+  REQUIRE(fence);
+
+  (*fence)->set(BootClock::now());
+
+  (void)harness.next<Fenced>();
+  CHECK_EQ(harness.next<StartFailed>().error.code, ECANCELED);
+  for (const pid_t pid : waiting.pids) CHECK(endsSoon(pid));
+  const Fd released(::open(unread.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+}
+
+TEST("R-047 behind the fence no standby gets an order, and none is replaced") {
+  // It passes before the orders, or before the answers are due.
+  for (const bool isOrdered : {false, true}) {
+    TempDir folder;
+    Witness witness(folder);
+    Gate gate;
+    Harness harness(gate.options(isOrdered ? 1ms : kLong));
+    GroupPlan parked = silent(standbys(1, witness, {"mute"}));
+    const std::string cookie = parked.cookie;
+    harness->startGroup(std::move(parked));
+    const pid_t standby = harness.next<Started>().pids[0];
+    awaitParked(harness, 1);
+    auto fence = harness->fence();
+    REQUIRE(fence);
+    gate.order(harness, 2, witness);
+    gate.awaitClosed();
+    if (!isOrdered) gate.order(harness, 3, witness);
+    harness->takeOver(silent(roundOf(1, witness, cookie, 1, {"block"})), orders(1, "block"));
+    if (isOrdered) gate.order(harness, 3, witness);
+    gate.open();
+    gate.awaitClosed();
+    const TimePoint due = monotonicNow() + 5ms;
+    while (monotonicNow() < due) continue;
+
+    (*fence)->set(BootClock::now());
+    gate.open();
+
+    const StartFailed failed = nextOf<StartFailed>(harness, 1);
+    CHECK_EQ(failed.step, StartStep::Spawn);
+    CHECK_EQ(failed.error.code, ECANCELED);
+    CHECK(endsSoon(standby));
+  }
 }
 
 TEST("standbys that are stopped, or unknown, can't be taken over") {

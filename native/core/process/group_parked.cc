@@ -1,9 +1,19 @@
+#include <errno.h>
+
 #include <algorithm>
 #include <utility>
 
 #include "core/process/supervisor_impl.h"
 
 namespace regroup {
+
+namespace {
+
+StartFailed fencedAt(size_t index) {
+  return {index, StartStep::Spawn, {"clone", ECANCELED}, {}};
+}
+
+}  // namespace
 
 /// Its streams are of the kinds that they'll be in its round, since programs look at that as they
 /// start.
@@ -83,6 +93,8 @@ void Supervisor::Impl::handOver(Group& group, GroupPlan& plan, std::vector<SinkF
   hand.stdio.resize(count);
   hand.started.at.resize(count, loop_->now());
   hand.unanswered = count;
+  // Whoever has an order may run its script before we kill it.
+  if (isFenced()) group.failure = fencedAt(0);
   for (size_t i = 0; i < count && !group.failure; i++) {
     group.failure =
         openStdio(group, *group.workers[i], hand.plan.workers[i], hand.streams, hand.stdio[i]);
@@ -124,6 +136,8 @@ void Supervisor::Impl::replace(Group& group, size_t index) {
   // Behind the others: it's waited for, and its number stays ours, as theirs do.
   group.workers.push_back(std::move(old));
 
+  // The guardian, which hears the fence as well, may be what ended the standby.
+  if (!group.failure && isFenced()) group.failure = fencedAt(index);
   if (!group.failure) {
     const WorkerPlan& plan = hand.plan.workers[index];
     starts_.at({group.id, index, plan.command.file, plan.command.cwd});
@@ -201,10 +215,9 @@ void Supervisor::Impl::finishHandOver(Group& group) {
 /// Standbys that are killed, and not gone, once nobody else is left: the group waits for them no
 /// longer than for workers.
 void Supervisor::Impl::killReplaced(Group& group) {
-  const bool hasWorkers =
-      std::any_of(group.workers.begin(), group.workers.end(), [](const auto& worker) {
-        return worker->live() && worker->standby != Standby::Replaced;
-      });
+  const bool hasWorkers = std::any_of(
+      group.workers.begin(), group.workers.end(),
+      [](const auto& worker) { return worker->live() && worker->standby != Standby::Replaced; });
   if (!hasWorkers && !group.killing) kill(group);
 }
 

@@ -52,7 +52,7 @@ void Supervisor::Impl::stop(GroupId id, const StopRequest& request) {
 
 /// Once more where it has passed long ago: a group has started since then.
 void Supervisor::Impl::onFence() {
-  if (!fence_ || !(*fence_)->hasPassed()) return;  // it was moved meanwhile
+  if (!isFenced()) return;  // it was moved meanwhile
   const TimePoint at = loop_->now();
   std::vector<GroupId> ids;
   for (const auto& [id, group] : groups_) ids.push_back(id);
@@ -64,9 +64,10 @@ void Supervisor::Impl::onFence() {
 
 /// Its workers and what they have started, without waiting for the workers' ends in between.
 void Supervisor::Impl::killAtOnce(Group& group) {
-  if (group.phase == Phase::Opening) return;  // it has no worker yet
+  const bool isOpening = group.phase == Phase::Opening;
+  if (isOpening && !group.handOver) return;  // it has no worker yet
   for (auto& worker : group.workers) {
-    if (group.phase != Phase::Running) break;
+    if (!isOpening && group.phase != Phase::Running) break;
     if (worker->live() || worker->held)
       signalWorker(worker->process, SIGKILL, Target::Group, features_);
   }

@@ -204,6 +204,8 @@ class Supervisor::Impl {
     if (group.timer) loop_->cancelTimer(*group.timer);
     group.timer.reset();
   }
+  /// No worker may run.
+  bool isFenced() { return fence_ && (*fence_)->hasPassed(); }
   static milliseconds killWait(const Group& group) {
     return group.stop ? group.stop->killWait : kKillWait;
   }
