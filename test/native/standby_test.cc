@@ -190,6 +190,35 @@ TEST("a standby that refuses, dies, or doesn't answer in time is replaced in its
   }
 }
 
+TEST("an answer counts that's there when its time is over, or when its standby has ended") {
+  for (const auto& variant : kVariants) {
+    TempDir folder;
+    Witness witness(folder);
+    Gate gate;
+    Supervisor::Options options = gate.options(1ms);
+    options.disable = variant;
+    Harness harness(std::move(options));
+    GroupPlan parked = silent(standbys(1, witness, {"obey"}));
+    const std::string cookie = parked.cookie;
+    harness->startGroup(std::move(parked));
+    const Started waiting = harness.next<Started>();
+    awaitParked(harness, 1);
+    gate.order(harness, 2, witness);
+    gate.awaitClosed();
+    harness->takeOver(silent(roundOf(1, witness, cookie, 1, {"exit", "0"})), orders(1, "exit"));
+    gate.order(harness, 3, witness);
+    gate.open();
+    gate.awaitClosed();
+
+    CHECK(endsSoon(waiting.pids[0]));
+    gate.open();
+
+    CHECK(nextOf<Started>(harness, 1).pids == waiting.pids);
+    CHECK_EQ(nextOf<Exited>(harness, 1).pid, waiting.pids[0]);
+    (void)nextOf<Ended>(harness, 1);
+  }
+}
+
 TEST("one that died while it waited is replaced, too") {
   Harness harness;
   TempDir folder;

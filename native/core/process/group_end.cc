@@ -43,6 +43,8 @@ void Supervisor::Impl::onGone(Worker& worker, std::optional<ExitStatus> status) 
   worker.held = status.has_value();
   worker.status = status.value_or(ExitStatus{});
   group.live--;
+  // What it said before it died may be unread: that it has become a worker, for one.
+  if (worker.channel) worker.channel->drain();
   worker.channel.reset();
   if (!group.failure && worker.standby != Standby::Replaced) {
     std::optional<Usage> usage;

@@ -186,8 +186,13 @@ void Supervisor::Impl::onAnswered(Group& group) {
 
 void Supervisor::Impl::onNoAnswer(Group& group) {
   const size_t count = group.handOver->plan.workers.size();
+  const auto isUnanswered = [&](size_t index) {
+    return group.workers[index]->standby == Standby::Ordered;
+  };
   for (size_t i = 0; i < count; i++) {
-    if (group.workers[i]->standby == Standby::Ordered) replace(group, i);
+    // Its answer may be there, and unread.
+    if (isUnanswered(i)) group.workers[i]->channel->drain();
+    if (isUnanswered(i)) replace(group, i);
   }
 }
 

@@ -131,6 +131,10 @@ void StandbyChannel::onReady(uint32_t) {
   handOut();
 }
 
+void StandbyChannel::drain() {
+  if (!isOver_) onReady(0);
+}
+
 void StandbyChannel::handOut() {
   std::vector<std::string> messages;
   std::string_view rest = received_;

@@ -40,6 +40,9 @@ class StandbyChannel final : private Loop::Watcher {
   /// `fds` ride on the first byte. What the socket doesn't take waits here, but for that byte:
   /// EAGAIN says that the standby doesn't read.
   Result<void> send(std::string_view bytes, std::span<const int> fds = {});
+  /// Hands out what has come and is unread: for whoever hears of something later than that first.
+  /// It may be destroyed by this, as by whoever is told.
+  void drain();
 
  private:
   StandbyChannel(Fd socket, Loop& loop, OnMessage onMessage)
