@@ -265,6 +265,34 @@ TEST("a replaced standby that SIGKILL doesn't end doesn't keep its round from en
   CHECK(waitReadable(*pidfd, kLong));
 }
 
+TEST("a standby that was given up while it waited is nobody's when it comes loose") {
+  TempDir folder;
+  Witness witness(folder);
+  Freezer freezer(folder);
+  if (!freezer) return tap::skip("needs root and the freezer of cgroup v1");
+  Harness harness;
+  harness->startGroup(standbys(1, witness, {"obey"}));
+  const pid_t stuck = harness.next<Started>().pids[0];
+  awaitParked(harness, 1);
+  auto pidfd = openPidfd(stuck);
+  REQUIRE(pidfd);
+  REQUIRE(freezer.freeze(stuck));
+  while (!freezer.frozen()) continue;
+  harness->stopGroup(1, {SIGKILL, Target::Leader, 0ms, 20ms});
+  CHECK_EQ(harness.next<Ended>().stuck.size(), 1u);
+
+  freezer.thaw();
+
+  CHECK(waitReadable(*pidfd, kLong));
+  // Both ends of it, of the socket and of the process, are heard before these are.
+  for (const GroupId id : {2, 3}) {
+    harness->startGroup({id, makeCookie(), {}, 0, 0ms});
+    (void)harness.next<Started>();
+    (void)harness.next<Ended>();
+  }
+  CHECK(::kill(stuck, 0) < 0 && errno == ESRCH);
+}
+
 TEST("a stop doesn't wait for a standby's answer") {
   Harness harness(Supervisor::Options{.preloads = {}, .answerWait = 3600s});
   TempDir folder;

@@ -122,6 +122,7 @@ void Supervisor::Impl::giveUp(Group& group) {
     if (worker->standby != Standby::Replaced)
       group.stuck.push_back({worker->index, pid, status ? status->state : '?'});
     worker->stuck = true;
+    worker->channel.reset();  // its end comes when there's no group any more
     worker->held = false;
     worker->status = ExitStatus{};
   }
