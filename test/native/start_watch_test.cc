@@ -104,6 +104,36 @@ TEST("F-N04 a supervisor that nobody has told to stop is closed though a start d
   harness->close();
 }
 
+TEST("F-N04 a standby whose start doesn't come back fails alone, and nobody has to stop it") {
+  TempDir folder;
+  DeadDisk disk(folder, "lookup", "soft");
+  if (!disk) return tap::skip(DeadDisk::kNeeds);
+  Witness witness(folder);
+  Harness harness;
+  harness->startGroup(group(2, witness, {{"block"}}));
+  const pid_t worker = harness.next<Started>().pids[0];
+  GroupPlan parked = startOn(disk, "/bin/true", disk.path() + "/work");
+  parked.parks = true;
+  harness->startGroup(std::move(parked));
+  REQUIRE(disk.asked());
+
+  (void)::kill(worker, SIGKILL);
+
+  bool hasFailed = false;
+  bool hasEnded = false;
+  while (!hasFailed || !hasEnded) {
+    const auto event = harness.nextEvent();
+    REQUIRE(event);
+    REQUIRE(!std::holds_alternative<StartHangs>(event->what));
+    hasEnded = hasEnded || std::holds_alternative<Ended>(event->what);
+    const auto* const failed = std::get_if<StartFailed>(&event->what);
+    if (failed == nullptr) continue;
+    hasFailed = true;
+    CHECK_EQ(event->group, GroupId{1});
+    CHECK_EQ(failed->step, StartStep::KilledBeforeExec);
+  }
+}
+
 TEST("stops of starts that come back leave no thread behind") {
   TempDir folder;
   Witness witness(folder);

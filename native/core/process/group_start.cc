@@ -20,6 +20,9 @@ constexpr int kPipeBytes = 1024 * 1024;
 /// it new pipes get a single page. Half of it is for others.
 constexpr size_t kAllPipesBytes = 32 * 1024 * 1024;
 constexpr int kDefaultPipeBytes = 64 * 1024;
+/// A standby is started beside a round that runs, whose workers' ends go unheard meanwhile. One
+/// that doesn't exec within this has a disk that is dead.
+constexpr std::chrono::milliseconds kStandbyStart = 2s;
 
 /// What the step that failed was about.
 std::string detailOf(const SpawnFailure& failure, const Command& command,
@@ -250,7 +253,8 @@ std::optional<StartFailed> Supervisor::Impl::startWorker(Group& group, WorkerPla
                                                          std::vector<Unbound>& unbound) {
   group.workers.push_back(makeWorker(group, index));
   Worker& worker = *group.workers.back();
-  starts_.at({group.id, index, plan.command.file, plan.command.cwd});
+  starts_.at({group.id, index, plan.command.file, plan.command.cwd},
+             group.parks ? std::optional(kStandbyStart) : std::nullopt);
   Stdio stdio;
   auto failed = group.parks ? openParked(group, worker, plan, stdio)
                             : openStdio(group, worker, plan, streams, stdio);

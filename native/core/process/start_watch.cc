@@ -34,9 +34,21 @@ StartWatch::~StartWatch() {
   if (thread_.joinable()) thread_.join();
 }
 
-void StartWatch::at(Place place) {
+void StartWatch::at(Place place, std::optional<milliseconds> atMost) {
   const std::lock_guard lock(mutex_);
   place_ = std::move(place);
+  killAt_.reset();
+  if (!atMost || isGivenUp_) return;
+  killAt_ = monotonicNow() + *atMost;
+  needThread();
+}
+
+void StartWatch::over() {
+  const std::lock_guard lock(mutex_);
+  pending_--;
+  if (!killAt_) return;
+  killAt_.reset();
+  if (isRunning_) signalEvent(changed_);
 }
 
 void StartWatch::onStop(milliseconds giveUpAfter) {
@@ -45,6 +57,12 @@ void StartWatch::onStop(milliseconds giveUpAfter) {
   if (!isPending() || isGivenUp_) return;
   const TimePoint at = monotonicNow() + giveUpAfter;
   giveUpAt_ = std::min(giveUpAt_.value_or(at), at);
+  if (isRunning_) signalEvent(changed_);  // it may wait for something later
+  needThread();
+}
+
+/// `mutex_` is held.
+void StartWatch::needThread() {
   if (isRunning_) return;
   if (thread_.joinable()) thread_.join();  // it has ended
   auto thread = Thread::start([this] { run(); });
@@ -67,23 +85,32 @@ void StartWatch::hurry() {
 /// Thread: its own.
 void StartWatch::run() {
   (void)::prctl(PR_SET_NAME, "regroup-starts");
-  while (isUnheard()) {
-    if (waitReadable(changed_, kPatience)) continue;
+  while (const auto wait = nextWait()) {
+    if (waitReadable(changed_, *wait)) continue;
+    // Held while we kill: the start of somebody else, who has another time, isn't begun meanwhile.
+    const std::lock_guard lock(mutex_);
+    const TimePoint now = monotonicNow();
+    const bool isLate = killAt_ && now >= *killAt_;
+    if (!giveUpAt_ && !isLate) continue;
     // Again and again: another worker's may have come in its place.
     spawner_.killChild();
-    const std::lock_guard lock(mutex_);
-    if (!giveUpAt_ || monotonicNow() < *giveUpAt_) continue;
+    if (isLate) killAt_ = now + kPatience;
+    if (!giveUpAt_ || now < *giveUpAt_) continue;
     isRunning_ = false;
     isGivenUp_ = true;
     return onGivenUp_({place_, spawner_.child()});
   }
 }
 
-bool StartWatch::isUnheard() {
+/// @returns nothing if there's nothing to wait for
+std::optional<StartWatch::milliseconds> StartWatch::nextWait() {
   const std::lock_guard lock(mutex_);
   drainEvent(changed_);
-  isRunning_ = giveUpAt_ && !isEnding_;
-  return isRunning_;
+  isRunning_ = (giveUpAt_ || killAt_) && !isEnding_;
+  if (!isRunning_) return std::nullopt;
+  if (giveUpAt_) return kPatience;
+  const auto left = std::chrono::ceil<milliseconds>(*killAt_ - monotonicNow());
+  return std::max(left, milliseconds(0));
 }
 
 }  // namespace regroup

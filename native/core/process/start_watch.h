@@ -22,6 +22,9 @@ namespace regroup {
 /// A stop that isn't heard ends that child; where SIGKILL doesn't help either, the supervisor is
 /// given up.
 ///
+/// A start that nobody waits for, as that of a standby, mustn't hold up others' either: it's ended
+/// by itself once it takes too long.
+///
 /// Owner: Supervisor. Thread: any, but what says otherwise.
 class StartWatch {
  public:
@@ -48,10 +51,10 @@ class StartWatch {
 
   /// A start was ordered, and will be over some time.
   void expect() { pending_++; }
+  /// Thread: supervisor. @param atMost a child that takes longer is killed. Nothing: a stop ends it
+  void at(Place place, std::optional<milliseconds> atMost = std::nullopt);
   /// Thread: supervisor.
-  void at(Place place);
-  /// Thread: supervisor.
-  void over() { pending_--; }
+  void over();
   bool isPending() const { return pending_ > 0; }
   bool isGivenUp() const { return isGivenUp_; }
 
@@ -63,18 +66,20 @@ class StartWatch {
   void hurry();
 
  private:
+  void needThread();
   void run();
-  bool isUnheard();
+  std::optional<milliseconds> nextWait();
 
   Spawner& spawner_;
   const OnGivenUp onGivenUp_;
   std::atomic<int> pending_{0};
   std::atomic<bool> isGivenUp_{false};
-  Fd changed_;  // eventfd: a stop was heard, or we end
+  Fd changed_;  // eventfd: a stop was ordered or heard, a start is over, or we end
   std::mutex mutex_;
   Place place_;                        // guarded by mutex_, as are the following
   size_t unheard_ = 0;                 // stops
   std::optional<TimePoint> giveUpAt_;  // while there's one that came during a start
+  std::optional<TimePoint> killAt_;    // while there's a start with a time of its own
   bool isRunning_ = false;
   bool isEnding_ = false;
   Thread thread_;
