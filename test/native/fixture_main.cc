@@ -259,6 +259,10 @@ static std::string standBy(const std::string& how) {
   int count = 0;
   const std::string words = hear(fds, count);
   tell("parked " + words);
+  if (how == "chatter") {
+    tell("parked again");
+    waitForEver();
+  }
   if (how == "close") {
     ::close(3);
     waitForEver();

@@ -454,6 +454,18 @@ TEST("a standby that closes its socket is none any more, and ends") {
   (void)harness.next<Ended>();
 }
 
+TEST("a standby that says more than that it waits ends") {
+  Harness harness;
+  TempDir folder;
+  Witness witness(folder);
+  harness->startGroup(standbys(1, witness, {"chatter"}));
+  (void)harness.next<Started>();
+  awaitParked(harness, 1);
+
+  CHECK(signaledWith(harness.next<Exited>(), SIGKILL));
+  (void)harness.next<Ended>();
+}
+
 TEST("an order may be larger than what a socket holds, and a round's output go through pipes") {
   constexpr size_t kBytes = 4 * 1024 * 1024;
   Harness harness;

@@ -153,12 +153,13 @@ void Supervisor::Impl::replace(Group& group, size_t index) {
 void Supervisor::Impl::onSaid(Worker& worker, std::optional<std::string> message) {
   Group& group = *worker.group;
   if (worker.standby == Standby::Parked) {
-    if (message) {
+    if (message && !std::exchange(worker.hasSaid, true)) {
       emit(group.id, loop_->now(), StandbySaid{worker.index, *std::move(message)});
-    } else if (worker.live()) {
-      // Whatever it does now, it's no standby.
-      signalWorker(worker.process, SIGKILL, Target::Group, features_);
+      return;
     }
+    // Whatever it does now, it's no standby. One that went on talking would fill our memory.
+    worker.channel.reset();
+    if (worker.live()) signalWorker(worker.process, SIGKILL, Target::Group, features_);
     return;
   }
   if (worker.standby != Standby::Ordered) return;

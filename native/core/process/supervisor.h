@@ -105,7 +105,8 @@ struct Dying {
   pid_t pid;
   ExitStatus status;
 };
-/// A message of a standby, but for the one by which it becomes a worker of the round.
+/// A message of a standby, but for the one by which it becomes a worker of the round. While it
+/// waits for its order it may send one; a second one ends it.
 struct StandbySaid {
   size_t index;
   std::string message;

@@ -86,6 +86,7 @@ class Supervisor::Impl {
     std::optional<StreamId> streams[2];
     Standby standby = Standby::None;
     std::unique_ptr<StandbyChannel> channel;  // to a standby, while it's one
+    bool hasSaid = false;                     // as a standby, that it waits
     Fd parkedPipes[2];                        // behind what a standby has as stdout and stderr
     WorkerCgroups::Membership limits;         // of a standby, for whoever replaces it
     Thread waiter;                            // where no pidfd tells of its end
