@@ -258,6 +258,11 @@ static std::string standBy(const std::string& how) {
   int fds[3];
   int count = 0;
   const std::string words = hear(fds, count);
+  if (how == "fork") {  // by its end, or by a limit
+    const pid_t child = ::fork();
+    if (child == 0) ::_exit(0);
+    if (child > 0) (void)::waitpid(child, nullptr, 0);
+  }
   tell("parked " + words);
   if (how == "chatter") {
     tell("parked again");

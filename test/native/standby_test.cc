@@ -1,6 +1,7 @@
 #include <sched.h>
 #include <signal.h>
 
+#include "core/cgroup/places.h"
 #include "core/process/standby_channel.h"
 #include "test/native/agent_harness.h"
 #include "test/native/freezer.h"
@@ -440,6 +441,34 @@ TEST("where a standby can't be replaced, none is left") {
   CHECK_EQ(failed.index, 0u);
   CHECK_EQ(failed.step, StartStep::Exec);
   for (const pid_t pid : waiting.pids) CHECK(endsSoon(pid));
+}
+
+TEST("what a standby was refused while it waited isn't counted as its round's") {
+  if (::access(findCgroupPlaces().pids.c_str(), W_OK) < 0)
+    return tap::skip("no cgroup with limits is delegated to us");
+  for (const bool isTaken : {false, true}) {
+    Harness harness;
+    TempDir folder;
+    Witness witness(folder);
+    GroupPlan parked = standbys(1, witness, {"fork"});
+    const std::string cookie = parked.cookie;
+    parked.workers[0].usage.pidsMax = 1;
+    harness->startGroup(std::move(parked));
+    pid_t pid = harness.next<Started>().pids[0];
+    awaitParked(harness, 1);
+    if (isTaken) {
+      harness->takeOver(roundOf(1, witness, cookie, 1, {"block"}), orders(1, "block"));
+      CHECK_EQ(harness.next<Started>().pids[0], pid);
+      await(witness, "ready");
+    }
+
+    (void)::kill(pid, SIGKILL);
+
+    const Exited exited = harness.next<Exited>();
+    REQUIRE(exited.usage);
+    CHECK_EQ(exited.usage->pidsRefused, isTaken ? uint64_t{0} : uint64_t{1});
+    (void)harness.next<Ended>();
+  }
 }
 
 TEST("a standby that closes its socket is none any more, and ends") {

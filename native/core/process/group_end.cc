@@ -14,6 +14,13 @@ bool endedWell(const ExitStatus& status) {
   return status.how == ExitStatus::How::Exited && status.code == 0;
 }
 
+/// The peak stays that of all who were in the cgroup: it can't be told apart.
+Usage usageSince(const Usage& before, Usage now) {
+  now.oomKills -= std::min(now.oomKills, before.oomKills);
+  now.pidsRefused -= std::min(now.pidsRefused, before.pidsRefused);
+  return now;
+}
+
 }  // namespace
 
 void Supervisor::Impl::onWorkerReady(Worker& worker) {
@@ -50,7 +57,8 @@ void Supervisor::Impl::onGone(Worker& worker, std::optional<ExitStatus> status) 
     std::optional<Usage> usage;
     // The folder won't be there when this has arrived.
     const WorkerCgroups* const limited = group.cgroups.limited();
-    if (limited != nullptr && !endedWell(*worker.status)) usage = limited->usageOf(worker.index);
+    if (limited != nullptr && !endedWell(*worker.status))
+      usage = usageSince(worker.before, limited->usageOf(worker.index));
     Exited exited{worker.index, worker.process.pid, *worker.status, usage};
     if (!keepBack(worker, at, exited)) emit(group.id, at, std::move(exited));
   }

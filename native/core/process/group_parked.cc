@@ -98,6 +98,7 @@ void Supervisor::Impl::handOver(Group& group, GroupPlan& plan, std::vector<SinkF
   for (size_t i = 0; i < count && !group.failure; i++) {
     group.failure =
         openStdio(group, *group.workers[i], hand.plan.workers[i], hand.streams, hand.stdio[i]);
+    noteUsage(group, *group.workers[i]);
   }
   for (size_t i = 0; i < count && !group.failure; i++) giveOrder(group, i);
   if (group.failure) return onAnswered(group);
@@ -138,6 +139,7 @@ void Supervisor::Impl::replace(Group& group, size_t index) {
 
   // The guardian, which hears the fence as well, may be what ended the standby.
   if (!group.failure && isFenced()) group.failure = fencedAt(index);
+  noteUsage(group, worker);
   if (!group.failure) {
     const WorkerPlan& plan = hand.plan.workers[index];
     starts_.at({group.id, index, plan.command.file, plan.command.cwd});
@@ -225,6 +227,12 @@ void Supervisor::Impl::killReplaced(Group& group) {
       group.workers.begin(), group.workers.end(),
       [](const auto& worker) { return worker->live() && worker->standby != Standby::Replaced; });
   if (!hasWorkers && !group.killing) kill(group);
+}
+
+/// What a standby has had, by its imports, is none of its round's.
+void Supervisor::Impl::noteUsage(const Group& group, Worker& worker) {
+  const WorkerCgroups* const limited = group.cgroups.limited();
+  if (limited != nullptr) worker.before = limited->usageOf(worker.index);
 }
 
 /// They're workers from now on, or about to be killed.

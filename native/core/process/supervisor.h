@@ -204,7 +204,9 @@ class Supervisor {
   /// Makes a group of standbys one of workers: gives each its order, and its output, of which pipes
   /// and files ride on the order's first byte. The group keeps its number, cookie and cgroups. One
   /// that is dead, refuses, or doesn't answer `started` in time is replaced by a process that
-  /// starts from the plan. The outcome comes as Started, once more, StartFailed or NotTaken.
+  /// starts from the plan, within the same limits of usage: it may be refused by those that leave
+  /// no room for it beside a standby that's dying. The outcome comes as Started, once more,
+  /// StartFailed or NotTaken.
   ///
   /// @param plan of that group's number, for as many workers. @param orders one for each
   void takeOver(GroupPlan plan, std::vector<std::string> orders);

@@ -88,6 +88,7 @@ class Supervisor::Impl {
     std::unique_ptr<StandbyChannel> channel;  // to a standby, while it's one
     bool hasSaid = false;                     // as a standby, that it waits
     Fd parkedPipes[2];                        // behind what a standby has as stdout and stderr
+    Usage before;                             // of its cgroup: counted before it was a worker
     WorkerCgroups::Membership limits;         // of a standby, for whoever replaces it
     Thread waiter;                            // where no pidfd tells of its end
 
@@ -263,6 +264,7 @@ class Supervisor::Impl {
   void onNoAnswer(Group& group);
   void finishHandOver(Group& group);
   void killReplaced(Group& group);
+  static void noteUsage(const Group& group, Worker& worker);
   static void forgetStandbys(Group& group);
   bool keepBack(Worker& worker, TimePoint at, Exited exited);
   // group_cgroup.cc
