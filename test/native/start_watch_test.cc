@@ -1,6 +1,7 @@
 // Starts that don't come back, and stops all the same.
 #include <signal.h>
 
+#include <atomic>
 #include <thread>
 
 #include "core/process/supervisor.h"
@@ -62,6 +63,27 @@ TEST("F-N04 a stop is heard while a worker's working directory doesn't come back
   (void)harness.next<Started>();
   CHECK(exitedWith(harness.next<Exited>(), 5));
   (void)harness.next<Ended>();
+}
+
+TEST("F-N04 stops that keep coming don't put off the end of a start that hangs") {
+  TempDir folder;
+  DeadDisk disk(folder, "lookup", "soft");
+  if (!disk) return tap::skip(DeadDisk::kNeeds);
+  Harness harness;
+  harness->startGroup(startOn(disk, "/bin/true", disk.path() + "/work"));
+  REQUIRE(disk.asked());
+  std::atomic<bool> isOver{false};
+  std::thread impatient([&] {
+    while (!isOver) {
+      harness->stopGroup(1, gentle());
+      std::this_thread::sleep_for(100ms);
+    }
+  });
+
+  CHECK_EQ(harness.next<StartFailed>().step, StartStep::KilledBeforeExec);
+
+  isOver = true;
+  impatient.join();
 }
 
 TEST(

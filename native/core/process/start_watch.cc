@@ -37,6 +37,7 @@ StartWatch::~StartWatch() {
 void StartWatch::at(Place place, std::optional<milliseconds> atMost) {
   const std::lock_guard lock(mutex_);
   place_ = std::move(place);
+  if (giveUpAt_) return;  // a stop's time is nearer
   killAt_.reset();
   if (!atMost || isGivenUp_) return;
   killAt_ = monotonicNow() + *atMost;
@@ -46,7 +47,7 @@ void StartWatch::at(Place place, std::optional<milliseconds> atMost) {
 void StartWatch::over() {
   const std::lock_guard lock(mutex_);
   pending_--;
-  if (!killAt_) return;
+  if (!killAt_ || giveUpAt_) return;
   killAt_.reset();
   if (isRunning_) signalEvent(changed_);
 }
@@ -55,8 +56,10 @@ void StartWatch::onStop(milliseconds giveUpAfter) {
   const std::lock_guard lock(mutex_);
   unheard_++;
   if (!isPending() || isGivenUp_) return;
-  const TimePoint at = monotonicNow() + giveUpAfter;
-  giveUpAt_ = std::min(giveUpAt_.value_or(at), at);
+  // Another one changes nothing of what the first has set, however soon it comes.
+  const TimePoint now = monotonicNow();
+  giveUpAt_ = std::min(giveUpAt_.value_or(now + giveUpAfter), now + giveUpAfter);
+  killAt_ = std::min(killAt_.value_or(now + kPatience), now + kPatience);
   if (isRunning_) signalEvent(changed_);  // it may wait for something later
   needThread();
 }
@@ -75,6 +78,7 @@ void StartWatch::onHeard() {
   const std::lock_guard lock(mutex_);
   if (--unheard_ > 0) return;
   giveUpAt_.reset();
+  killAt_.reset();
   if (isRunning_) signalEvent(changed_);
 }
 
@@ -90,12 +94,12 @@ void StartWatch::run() {
     // Held while we kill: the start of somebody else, who has another time, isn't begun meanwhile.
     const std::lock_guard lock(mutex_);
     const TimePoint now = monotonicNow();
-    const bool isLate = killAt_ && now >= *killAt_;
-    if (!giveUpAt_ && !isLate) continue;
+    const bool isLast = giveUpAt_ && now >= *giveUpAt_;
+    if (!isLast && !(killAt_ && now >= *killAt_)) continue;
     // Again and again: another worker's may have come in its place.
     spawner_.killChild();
-    if (isLate) killAt_ = now + kPatience;
-    if (!giveUpAt_ || now < *giveUpAt_) continue;
+    killAt_ = now + kPatience;
+    if (!isLast) continue;
     isRunning_ = false;
     isGivenUp_ = true;
     return onGivenUp_({place_, spawner_.child()});
@@ -106,10 +110,10 @@ void StartWatch::run() {
 std::optional<StartWatch::milliseconds> StartWatch::nextWait() {
   const std::lock_guard lock(mutex_);
   drainEvent(changed_);
-  isRunning_ = (giveUpAt_ || killAt_) && !isEnding_;
+  isRunning_ = killAt_ && !isEnding_;
   if (!isRunning_) return std::nullopt;
-  if (giveUpAt_) return kPatience;
-  const auto left = std::chrono::ceil<milliseconds>(*killAt_ - monotonicNow());
+  const TimePoint next = std::min(*killAt_, giveUpAt_.value_or(*killAt_));
+  const auto left = std::chrono::ceil<milliseconds>(next - monotonicNow());
   return std::max(left, milliseconds(0));
 }
 

@@ -79,7 +79,7 @@ class StartWatch {
   Place place_;                        // guarded by mutex_, as are the following
   size_t unheard_ = 0;                 // stops
   std::optional<TimePoint> giveUpAt_;  // while there's one that came during a start
-  std::optional<TimePoint> killAt_;    // while there's a start with a time of its own
+  std::optional<TimePoint> killAt_;    // then, and while there's a start with a time of its own
   bool isRunning_ = false;
   bool isEnding_ = false;
   Thread thread_;
