@@ -143,7 +143,8 @@ function together(job: Job, { core, happen, tell, nowMs }: NodeSurroundings): To
     const doorPort = await doorOf(settings, met, closing.signal);
     const whole = doorPort === undefined ? met : { ...met, doorPort };
     return {
-      begin: () => createTogether(options, { ...around, meet: () => Promise.resolve(whole) }),
+      begin: soughtMs =>
+        createTogether({ ...options, soughtMs }, { ...around, meet: () => Promise.resolve(whole) }),
       close: () => met.coordination.close(),
     };
   };

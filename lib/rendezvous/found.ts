@@ -2,7 +2,8 @@ import type { Together } from './together.js';
 
 /** What a search has come to: a connection, with which a rendezvous begins, or which nobody needs any more. */
 export interface Found {
-  begin(): Together;
+  /** @param soughtMs what has passed since the first `join` */
+  begin(soughtMs: number): Together;
   close(): Promise<void>;
 }
 
@@ -23,10 +24,11 @@ export function createFound(
   const asked: ((of: Together) => void)[] = [];
 
   async function search(): Promise<void> {
+    const sinceMs = performance.now();
     try {
       const there = await find();
       if (isOver) return await there.close();
-      const begun = begin(there);
+      const begun = begin(there, performance.now() - sinceMs);
       found = begun;
       for (const ask of asked.splice(0)) ask(begun);
     } catch (error) {
@@ -34,9 +36,9 @@ export function createFound(
     }
   }
 
-  function begin(there: Found): Together {
+  function begin(there: Found, soughtMs: number): Together {
     try {
-      return there.begin();
+      return there.begin(soughtMs);
     } catch (error) {
       there.close().catch(() => {}); // why it can't begin is what matters
       throw error;

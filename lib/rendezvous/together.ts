@@ -42,6 +42,8 @@ export interface TogetherOptions extends LeaderOptions {
   readonly nodeGroup?: string;
   readonly localWorldSize: number;
   readonly joinTimeoutMs: number;
+  /** Of the first join's time, what has passed. @default 0 */
+  readonly soughtMs?: number;
   /** For other nodes to tell what became of their workers, once the job has failed. */
   readonly endsMs: number;
 }
@@ -94,6 +96,7 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
   let busy = false;
   let wake: NodeJS.Timeout | undefined;
   let joinLimit: NodeJS.Timeout | undefined;
+  let { soughtMs = 0 } = options;
   /** A round that this agent is in, and hasn't been told of, since nobody knows its store yet. */
   let forming: Extract<Told, { tell: 'round-formed' }> | undefined;
   let isBegun = false;
@@ -310,11 +313,14 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
   function unlimitJoin(): void {
     clearTimeout(joinLimit);
     joinLimit = undefined;
+    soughtMs = 0;
   }
 
   function limitJoin(): void {
     clearTimeout(joinLimit);
+    const limitMs = Math.max(0, joinTimeoutMs - soughtMs);
     joinLimit = setTimeout(() => {
+      soughtMs = 0;
       // The first connection has a limit of its own.
       if (state === undefined) return limitJoin();
       if (membership?.lease() === undefined) {
@@ -327,7 +333,7 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
       }
       if (round !== undefined && round.ending === undefined) return limitJoin();
       giveUp(launchError('ERR_RENDEZVOUS', [noRound(state, joinTimeoutMs)]));
-    }, joinTimeoutMs);
+    }, limitMs);
   }
 
   async function linger(): Promise<void> {

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { createFound, type Found } from '../../lib/rendezvous/found.js';
 import type { Together } from '../../lib/rendezvous/together.js';
@@ -54,6 +55,23 @@ t.test('what is asked before it is found is asked then, in order', async t => {
   t.ok(rendezvous.serves(0));
   await rendezvous.close();
   t.strictSame(said, ['close']);
+});
+
+t.test('R-043 the time to join goes on while it is looked for', async t => {
+  const { rendezvous, found, there } = search();
+  const begun: Deferred<number> = deferred();
+  rendezvous.join();
+  await sleep(50);
+
+  found.resolve({
+    ...there,
+    begin(soughtMs) {
+      begun.resolve(soughtMs);
+      return there.begin(soughtMs);
+    },
+  });
+
+  t.ok((await begun.promise) >= 49); // Node's timers may be a fraction of a millisecond early
 });
 
 t.test("R-043 what is found after the end is dropped, and its failure is nobody's", async t => {
