@@ -24,6 +24,21 @@ export function isAlive(pid: number): boolean {
   );
 }
 
+/** Children of a process that runs; its threads come and go while they're listed. */
+export function childrenOf(pid: number): number[] {
+  return readdirSync(`/proc/${pid}/task`)
+    .flatMap(task =>
+      (attempt(() => readFileSync(`/proc/${pid}/task/${task}/children`, 'utf8')) ?? '').split(' '),
+    )
+    .filter(child => child !== '')
+    .map(Number);
+}
+
+/** With a NUL behind each word; empty where there's none, or no such process any more. */
+export function commandLineOf(pid: number): string {
+  return attempt(() => readFileSync(`/proc/${pid}/cmdline`, 'utf8')) ?? '';
+}
+
 function candidates(): number[] {
   const own = ownFolder();
   const names = own === undefined ? readdirSync('/proc') : membersBelow(own);

@@ -5,7 +5,7 @@ import { releases, root, torchOrSkip } from './torch.js';
 
 // Tools that call PyTorch's launcher in their own process, under `python -m regroup`.
 
-t.setTimeout(400_000);
+t.setTimeout(850_000);
 
 const { prepareAccelerate } = (await import(join(root, 'scripts/python.mjs'))) as {
   prepareAccelerate(): { path?: string; problem?: string };

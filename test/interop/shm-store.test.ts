@@ -8,7 +8,7 @@ import { releases, root, type Torch, torchOrSkip } from './torch.js';
 // The store over shared memory, from Python: as a client and as torch's store.
 // T-021…T-050, T-053…T-057, T-093.
 
-t.setTimeout(400_000);
+t.setTimeout(850_000);
 
 const storeMain = join(root, 'build/native-tests/store_main');
 const library = join(root, 'build/Release/regroup_shm.so');

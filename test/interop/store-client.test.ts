@@ -6,7 +6,7 @@ import { type Torch, torchOrSkip } from './torch.js';
 
 // Our client against PyTorch's own servers.
 
-t.setTimeout(300_000);
+t.setTimeout(850_000);
 
 const servers = [
   { release: 'newest', kind: 'libuv', dialect: 'D' },

@@ -8,7 +8,7 @@ import { type CliOptions, type CliRun, runCli, startCli } from '../../harness.js
 /** Consoles that nobody reads, or not yet, or slowly. */
 
 // Some wait for seconds until nobody is waited for any longer.
-t.setTimeout(200_000);
+t.setTimeout(850_000);
 
 const unread = resolve('test/fixtures/unread.py');
 const waits = resolve('test/fixtures/waits.py');

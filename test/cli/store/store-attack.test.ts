@@ -4,7 +4,7 @@ import { type CliRun, startCli, startProgram } from '../../harness.js';
 
 // Whoever reaches a job's store, and what that can't do to the job.
 
-t.setTimeout(200_000);
+t.setTimeout(850_000);
 
 /** Keeps the store at this port busy, or its connections; until the test ends. */
 async function attack(t: Test, how: 'lists' | 'connections', port: string): Promise<CliRun> {

@@ -1,23 +1,18 @@
-import { cpSync, mkdirSync, readdirSync, readFileSync, rmdirSync } from 'node:fs';
+import { cpSync, mkdirSync, readFileSync, rmdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import t from 'tap';
 import { agentCgroupsOf } from '../../cgroups.js';
 import { type CliRun, gone, isAlive, startCli } from '../../harness.js';
+import { childrenOf, commandLineOf } from '../../processes.js';
 
 const family = resolve('test/fixtures/family.py');
 
-/** Children of the process that have this command line. */
-function childrenOf(pid: number, commandLine: string): number[] {
-  const tasks = readdirSync(`/proc/${pid}/task`);
-  return tasks
-    .flatMap(task => readFileSync(`/proc/${pid}/task/${task}/children`, 'utf8').split(' '))
-    .filter(child => child !== '')
-    .map(Number)
-    .filter(child => readFileSync(`/proc/${child}/cmdline`, 'utf8') === `${commandLine}\0`);
+function guardiansOf(run: CliRun): number[] {
+  return childrenOf(run.pid).filter(pid => commandLineOf(pid) === 'regroup-guardian\0');
 }
 
 function guardianOf(run: CliRun): number {
-  const [guardian, ...others] = childrenOf(run.pid, 'regroup-guardian');
+  const [guardian, ...others] = guardiansOf(run);
   if (guardian === undefined || others.length > 0) throw new Error('not one guardian');
   return guardian;
 }
@@ -131,7 +126,7 @@ t.test('REGROUP_DISABLE=guardian does without; workers still die with their agen
     },
   );
   const worker = Number((await run.line(/^up/)).split(' ')[1]);
-  t.strictSame(childrenOf(run.pid, 'regroup-guardian'), []);
+  t.strictSame(guardiansOf(run), []);
   t.ok(isAlive(worker));
   const cgroups = agentCgroupsOf(worker);
 

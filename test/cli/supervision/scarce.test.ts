@@ -13,7 +13,7 @@ import { ready } from './ready.js';
  * that leaves a process or a file.
  */
 
-t.setTimeout(200_000);
+t.setTimeout(850_000);
 
 const scarce = resolve('test/fixtures/scarce.py');
 const ends = resolve('test/fixtures/ends.py');

@@ -11,10 +11,11 @@ import {
   startCli,
   startProgram,
 } from '../../harness.js';
+import { childrenOf, commandLineOf } from '../../processes.js';
 import { ready } from './ready.js';
 
 // Two hundred jobs.
-t.setTimeout(400_000);
+t.setTimeout(850_000);
 
 /**
  * Every way in which an agent or a worker may end, with every kind of worker that's hard to get rid
@@ -214,7 +215,7 @@ async function start(t: Test, kind: string, mode: string, way: Way): Promise<Vic
 async function watch(run: CliRun, logs: string, count: number): Promise<Victim> {
   const { pids, cookie } = await ready(run, count);
   const agent = parentOf(pids[0] ?? 0);
-  const guardian = childrenOf(agent).find(pid => commandOf(pid).startsWith('regroup-guardian'));
+  const guardian = childrenOf(agent).find(pid => commandLineOf(pid).startsWith('regroup-guardian'));
   if (guardian === undefined) throw new Error('there is no guardian');
   return { run, logs, pids, cookie, guardian };
 }
@@ -249,18 +250,7 @@ function parentOf(pid: number): number {
   return Number(/^PPid:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
 }
 
-function childrenOf(pid: number): number[] {
-  return readdirSync(`/proc/${pid}/task`)
-    .flatMap(task => readFileSync(`/proc/${pid}/task/${task}/children`, 'utf8').split(' '))
-    .filter(child => child !== '')
-    .map(Number);
-}
-
-function commandOf(pid: number): string {
-  return attempt(() => readFileSync(`/proc/${pid}/cmdline`, 'utf8'), '');
-}
-
-/** Processes and cgroups come and go while they're listed. */
+/** Cgroups come and go while they're listed. */
 function attempt<T>(read: () => T, otherwise: T): T {
   try {
     return read();
