@@ -50,6 +50,21 @@ TEST("F-N08 a port that somebody has at any of the hosts is no port for a table"
   CHECK_EQ(Client(world.address.port, "127.0.0.1").error, ECONNREFUSED);
 }
 
+TEST("MN-57 a closed table's port can be had at once, with clients of that table still there") {
+  World world;
+  const std::string here[] = {"127.0.0.1"};
+  TableAddress had = world.address;
+  for (int i = 0; i < 200; i++) {
+    Client client(had.port);
+    CHECK(client.hello().ping());
+    world.server->closeTable(had.table);
+    auto next = world.server->openTable(here, had.port);
+    REQUIRE(next);
+    CHECK_EQ(next->port, had.port);
+    had = *std::move(next);
+  }
+}
+
 TEST("what can't be bound is an error with its call and errno") {
   World world;
   const std::string here[] = {"127.0.0.1"};

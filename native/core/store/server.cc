@@ -89,6 +89,9 @@ Result<TableAddress> StoreServer::openTable(std::span<const std::string> hosts, 
                                             std::vector<ProtocolFactory> protocols) {
   if (hosts.empty()) return serve({{}, 0}, std::move(protocols));
   auto bound = listenAtAll(hosts, port, shared_->options.stall);
+  // A table that was closed has its port until the thread gets there.
+  if (!bound && bound.error().code == EADDRINUSE && call([](Engine&) {}))
+    bound = listenAtAll(hosts, port, shared_->options.stall);
   if (!bound) return bound.error();
   return serve(*std::move(bound), std::move(protocols));
 }
