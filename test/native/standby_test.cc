@@ -95,6 +95,21 @@ T nextOf(Harness& harness, GroupId id) {
   return {};
 }
 
+/// Standbys that wait for their orders.
+struct Parked {
+  std::string cookie;
+  std::vector<pid_t> pids;
+};
+
+Parked park(Harness& harness, GroupPlan plan) {
+  const size_t count = plan.workers.size();
+  const std::string cookie = plan.cookie;
+  harness->startGroup(std::move(plan));
+  const Started started = harness.next<Started>();
+  awaitParked(harness, count);
+  return {cookie, started.pids};
+}
+
 bool endsSoon(pid_t pid) {
   auto pidfd = openPidfd(pid);
   return !pidfd || waitReadable(*pidfd, kLong);
@@ -107,13 +122,10 @@ TEST("standbys become the workers of a round, with its output, and are waited fo
     Harness harness(variant);
     TempDir folder;
     Witness witness(folder);
-    GroupPlan parked = standbys(7, witness, {"obey", "obey"});
-    const std::string cookie = parked.cookie;
-    harness->startGroup(std::move(parked));
-    const Started waiting = harness.next<Started>();
-    awaitParked(harness, 2);
+    const Parked waiting = park(harness, standbys(7, witness, {"obey", "obey"}));
 
-    harness->takeOver(roundOf(7, witness, cookie, 2, {"exit-on-term"}), orders(2, "exit-on-term"));
+    harness->takeOver(roundOf(7, witness, waiting.cookie, 2, {"exit-on-term"}),
+                      orders(2, "exit-on-term"));
 
     const Started started = harness.next<Started>();
     CHECK(started.pids == waiting.pids);
@@ -136,13 +148,10 @@ TEST("a standby is bound before its program starts") {
   TempDir folder;
   Witness witness(folder);
   GroupPlan parked = standbys(1, witness, {"obey"});
-  const std::string cookie = parked.cookie;
   parked.workers[0].command.binding.cpus = std::vector<uint32_t>{cpu};
-  harness->startGroup(std::move(parked));
-  (void)harness.next<Started>();
-  awaitParked(harness, 1);
+  const Parked waiting = park(harness, std::move(parked));
 
-  harness->takeOver(roundOf(1, witness, cookie, 1, {"status"}), orders(1, "status"));
+  harness->takeOver(roundOf(1, witness, waiting.cookie, 1, {"status"}), orders(1, "status"));
 
   (void)harness.next<Started>();
   std::string line;
@@ -165,13 +174,9 @@ TEST("a standby that refuses, dies, or doesn't answer in time is replaced in its
         .guardian = REGROUP_GUARDIAN, .preloads = {}, .answerWait = kind == "mute" ? 1s : kLong});
     TempDir folder;
     Witness witness(folder);
-    GroupPlan parked = standbys(1, witness, {kind, "obey"});
-    const std::string cookie = parked.cookie;
-    harness->startGroup(std::move(parked));
-    const Started waiting = harness.next<Started>();
-    awaitParked(harness, 2);
+    const Parked waiting = park(harness, standbys(1, witness, {kind, "obey"}));
 
-    harness->takeOver(roundOf(1, witness, cookie, 2, {"block"}), orders(2, "block"));
+    harness->takeOver(roundOf(1, witness, waiting.cookie, 2, {"block"}), orders(2, "block"));
 
     if (kind == "refuse") CHECK_EQ(typeOfMessage(harness.next<StandbySaid>().message), "refused");
     const Started started = harness.next<Started>();
@@ -199,14 +204,11 @@ TEST("an answer counts that's there when its time is over, or when its standby h
     Supervisor::Options options = gate.options(1ms);
     options.disable = variant;
     Harness harness(std::move(options));
-    GroupPlan parked = silent(standbys(1, witness, {"obey"}));
-    const std::string cookie = parked.cookie;
-    harness->startGroup(std::move(parked));
-    const Started waiting = harness.next<Started>();
-    awaitParked(harness, 1);
+    const Parked waiting = park(harness, silent(standbys(1, witness, {"obey"})));
     gate.order(harness, 2, witness);
     gate.awaitClosed();
-    harness->takeOver(silent(roundOf(1, witness, cookie, 1, {"exit", "0"})), orders(1, "exit"));
+    harness->takeOver(silent(roundOf(1, witness, waiting.cookie, 1, {"exit", "0"})),
+                      orders(1, "exit"));
     gate.order(harness, 3, witness);
     gate.open();
     gate.awaitClosed();
@@ -224,15 +226,11 @@ TEST("one that died while it waited is replaced, too") {
   Harness harness;
   TempDir folder;
   Witness witness(folder);
-  GroupPlan parked = standbys(1, witness, {"obey", "obey"});
-  const std::string cookie = parked.cookie;
-  harness->startGroup(std::move(parked));
-  const Started waiting = harness.next<Started>();
-  awaitParked(harness, 2);
+  const Parked waiting = park(harness, standbys(1, witness, {"obey", "obey"}));
   (void)::kill(waiting.pids[1], SIGKILL);
   CHECK_EQ(harness.next<Exited>().index, 1u);
 
-  harness->takeOver(roundOf(1, witness, cookie, 2, {"exit", "0"}), orders(2, "exit"));
+  harness->takeOver(roundOf(1, witness, waiting.cookie, 2, {"exit", "0"}), orders(2, "exit"));
 
   CHECK(harness.next<Started>().pids[1] != waiting.pids[1]);
   CHECK(exitedWith(harness.next<Exited>(), 0));
@@ -246,17 +244,14 @@ TEST("a replaced standby that SIGKILL doesn't end doesn't keep its round from en
   Freezer freezer(folder);
   if (!freezer) return tap::skip("needs root and the freezer of cgroup v1");
   Harness harness(Supervisor::Options{.preloads = {}, .answerWait = 1s});
-  GroupPlan parked = standbys(1, witness, {"mute"});
-  const std::string cookie = parked.cookie;
-  harness->startGroup(std::move(parked));
-  const pid_t stuck = harness.next<Started>().pids[0];
-  awaitParked(harness, 1);
+  const Parked waiting = park(harness, standbys(1, witness, {"mute"}));
+  const pid_t stuck = waiting.pids[0];
   auto pidfd = openPidfd(stuck);
   REQUIRE(pidfd);
   REQUIRE(freezer.freeze(stuck));
   while (!freezer.frozen()) continue;
 
-  harness->takeOver(roundOf(1, witness, cookie, 1, {"exit", "0"}), orders(1, "exit"));
+  harness->takeOver(roundOf(1, witness, waiting.cookie, 1, {"exit", "0"}), orders(1, "exit"));
 
   CHECK(harness.next<Started>().pids[0] != stuck);
   CHECK(exitedWith(harness.next<Exited>(), 0));
@@ -298,12 +293,8 @@ TEST("a stop doesn't wait for a standby's answer") {
   Harness harness(Supervisor::Options{.preloads = {}, .answerWait = 3600s});
   TempDir folder;
   Witness witness(folder);
-  GroupPlan parked = silent(standbys(1, witness, {"mute", "obey"}));
-  const std::string cookie = parked.cookie;
-  harness->startGroup(std::move(parked));
-  const Started waiting = harness.next<Started>();
-  awaitParked(harness, 2);
-  harness->takeOver(silent(roundOf(1, witness, cookie, 2, {"block"})), orders(2, "block"));
+  const Parked waiting = park(harness, silent(standbys(1, witness, {"mute", "obey"})));
+  harness->takeOver(silent(roundOf(1, witness, waiting.cookie, 2, {"block"})), orders(2, "block"));
 
   harness->stopGroup(1, gentle());
 
@@ -319,12 +310,8 @@ TEST("R-047 when the fence passes while a round's logs are being opened, none is
   const std::string unread = folder.file("unread");
   REQUIRE_EQ(::mkfifo(unread.c_str(), 0600), 0);
   Harness harness;
-  GroupPlan parked = standbys(1, witness, {"obey", "obey"});
-  const std::string cookie = parked.cookie;
-  harness->startGroup(std::move(parked));
-  const Started waiting = harness.next<Started>();
-  awaitParked(harness, 2);
-  GroupPlan round = roundOf(1, witness, cookie, 2, {"block"});
+  const Parked waiting = park(harness, standbys(1, witness, {"obey", "obey"}));
+  GroupPlan round = roundOf(1, witness, waiting.cookie, 2, {"block"});
   round.workers[1].streams[0].sinks.file = unread;
   harness->takeOver(std::move(round), orders(2, "block"));
   // Behind it.
@@ -350,17 +337,15 @@ TEST("R-047 behind the fence no standby gets an order, and none is replaced") {
     Witness witness(folder);
     Gate gate;
     Harness harness(gate.options(isOrdered ? 1ms : kLong));
-    GroupPlan parked = silent(standbys(1, witness, {"mute"}));
-    const std::string cookie = parked.cookie;
-    harness->startGroup(std::move(parked));
-    const pid_t standby = harness.next<Started>().pids[0];
-    awaitParked(harness, 1);
+    const Parked waiting = park(harness, silent(standbys(1, witness, {"mute"})));
+    const pid_t standby = waiting.pids[0];
     auto fence = harness->fence();
     REQUIRE(fence);
     gate.order(harness, 2, witness);
     gate.awaitClosed();
     if (!isOrdered) gate.order(harness, 3, witness);
-    harness->takeOver(silent(roundOf(1, witness, cookie, 1, {"block"})), orders(1, "block"));
+    harness->takeOver(silent(roundOf(1, witness, waiting.cookie, 1, {"block"})),
+                      orders(1, "block"));
     if (isOrdered) gate.order(harness, 3, witness);
     gate.open();
     gate.awaitClosed();
@@ -381,15 +366,11 @@ TEST("standbys that are stopped, or unknown, can't be taken over") {
   Harness harness;
   TempDir folder;
   Witness witness(folder);
-  GroupPlan parked = standbys(1, witness, {"obey"});
-  const std::string cookie = parked.cookie;
-  harness->startGroup(std::move(parked));
-  (void)harness.next<Started>();
-  awaitParked(harness, 1);
+  const Parked waiting = park(harness, standbys(1, witness, {"obey"}));
 
   harness->stopGroup(1, kKill);
-  harness->takeOver(roundOf(1, witness, cookie, 1, {"block"}), orders(1, "block"));
-  harness->takeOver(roundOf(2, witness, cookie, 1, {"block"}), orders(1, "block"));
+  harness->takeOver(roundOf(1, witness, waiting.cookie, 1, {"block"}), orders(1, "block"));
+  harness->takeOver(roundOf(2, witness, waiting.cookie, 1, {"block"}), orders(1, "block"));
 
   int refused = 0;
   bool hasEnded = false;
@@ -407,12 +388,8 @@ TEST("where a round's log can't be opened, none of its standbys is left") {
   Harness harness;
   TempDir folder;
   Witness witness(folder);
-  GroupPlan parked = standbys(1, witness, {"obey", "obey"});
-  const std::string cookie = parked.cookie;
-  harness->startGroup(std::move(parked));
-  const Started waiting = harness.next<Started>();
-  awaitParked(harness, 2);
-  GroupPlan round = roundOf(1, witness, cookie, 2, {"block"});
+  const Parked waiting = park(harness, standbys(1, witness, {"obey", "obey"}));
+  GroupPlan round = roundOf(1, witness, waiting.cookie, 2, {"block"});
   round.workers[1].streams[0].sinks.file = "/nonexistent/out.log";
 
   harness->takeOver(std::move(round), orders(2, "block"));
@@ -427,12 +404,8 @@ TEST("where a standby can't be replaced, none is left") {
   Harness harness;
   TempDir folder;
   Witness witness(folder);
-  GroupPlan parked = standbys(1, witness, {"die", "obey"});
-  const std::string cookie = parked.cookie;
-  harness->startGroup(std::move(parked));
-  const Started waiting = harness.next<Started>();
-  awaitParked(harness, 2);
-  GroupPlan round = roundOf(1, witness, cookie, 2, {"block"});
+  const Parked waiting = park(harness, standbys(1, witness, {"die", "obey"}));
+  GroupPlan round = roundOf(1, witness, waiting.cookie, 2, {"block"});
   round.workers[0].command.file = "/nonexistent/program";
 
   harness->takeOver(std::move(round), orders(2, "block"));
@@ -451,13 +424,11 @@ TEST("what a standby was refused while it waited isn't counted as its round's") 
     TempDir folder;
     Witness witness(folder);
     GroupPlan parked = standbys(1, witness, {"fork"});
-    const std::string cookie = parked.cookie;
     parked.workers[0].usage.pidsMax = 1;
-    harness->startGroup(std::move(parked));
-    pid_t pid = harness.next<Started>().pids[0];
-    awaitParked(harness, 1);
+    const Parked waiting = park(harness, std::move(parked));
+    const pid_t pid = waiting.pids[0];
     if (isTaken) {
-      harness->takeOver(roundOf(1, witness, cookie, 1, {"block"}), orders(1, "block"));
+      harness->takeOver(roundOf(1, witness, waiting.cookie, 1, {"block"}), orders(1, "block"));
       CHECK_EQ(harness.next<Started>().pids[0], pid);
       await(witness, "ready");
     }
@@ -505,13 +476,9 @@ TEST("an order may be larger than what a socket holds, and a round's output go t
     plan.tailBytes = 1000;
     return plan;
   };
-  GroupPlan parked = piped(standbys(1, witness, {"obey"}));
-  const std::string cookie = parked.cookie;
-  harness->startGroup(std::move(parked));
-  (void)harness.next<Started>();
-  awaitParked(harness, 1);
+  const Parked waiting = park(harness, piped(standbys(1, witness, {"obey"})));
 
-  harness->takeOver(piped(roundOf(1, witness, cookie, 1, {"exit", "1"})),
+  harness->takeOver(piped(roundOf(1, witness, waiting.cookie, 1, {"exit", "1"})),
                     orders(1, std::string(kBytes, 'x')));
 
   (void)harness.next<Started>();

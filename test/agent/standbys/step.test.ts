@@ -52,6 +52,9 @@ const made: readonly StandbyHappening[] = [
 ];
 const ready: readonly StandbyHappening[] = [...made, parked(group, 0), { event: 'round-over' }];
 
+/** What `made` leads to. */
+const making = ['arm', 'prove 0', 'limit 0', 'discard 0', 'make 1', 'limit 1'];
+
 const cases: readonly [title: string, happenings: readonly StandbyHappening[], done: string[]][] = [
   ['nothing is started before a round has run for a while', [runs(0)], ['arm']],
   [
@@ -67,27 +70,17 @@ const cases: readonly [title: string, happenings: readonly StandbyHappening[], d
   [
     'all of them are taken over by the next round',
     [...ready, { event: 'take' }],
-    ['arm', 'prove 0', 'limit 0', 'discard 0', 'make 1', 'limit 1', 'tell-parked 1', 'take-over 1'],
+    [...making, 'tell-parked 1', 'take-over 1'],
   ],
   [
     'a round that starts before all are parked starts cold, with nobody who imports beside it',
     [...made, { event: 'round-over' }, { event: 'take' }, runs(1), parked(group, 0)],
-    ['arm', 'prove 0', 'limit 0', 'discard 0', 'make 1', 'limit 1', 'discard 1', 'arm'],
+    [...making, 'discard 1', 'arm'],
   ],
   [
     'those that are not for the round that starts are thrown away',
     [...ready, { event: 'take', unfit: 'x' }, { event: 'take' }],
-    [
-      'arm',
-      'prove 0',
-      'limit 0',
-      'discard 0',
-      'make 1',
-      'limit 1',
-      'tell-parked 1',
-      'discard 1',
-      'tell-trouble: x',
-    ],
+    [...making, 'tell-parked 1', 'discard 1', 'tell-trouble: x'],
   ],
   [
     'where the interpreter does not park, none is made, and it is said once',
@@ -103,16 +96,7 @@ const cases: readonly [title: string, happenings: readonly StandbyHappening[], d
   [
     'one that says what is wrong with it is the last',
     [...made, { event: 'parked', group, localRank: 0, problem: 'a GPU is open' }, lost(group)],
-    [
-      'arm',
-      'prove 0',
-      'limit 0',
-      'discard 0',
-      'make 1',
-      'limit 1',
-      'discard 1',
-      'tell-trouble: a GPU is open',
-    ],
+    [...making, 'discard 1', 'tell-trouble: a GPU is open'],
   ],
   [
     'where none can be asked for, none is, and it is said once',
@@ -122,21 +106,12 @@ const cases: readonly [title: string, happenings: readonly StandbyHappening[], d
   [
     'imports that do not end are given up',
     [...made, { event: 'overdue', group: proof }, { event: 'overdue', group }],
-    [
-      'arm',
-      'prove 0',
-      'limit 0',
-      'discard 0',
-      'make 1',
-      'limit 1',
-      'discard 1',
-      'tell-trouble: not ready after 5 s',
-    ],
+    [...making, 'discard 1', 'tell-trouble: not ready after 5 s'],
   ],
   [
     'the last round has none',
     [...ready, runs(1, true), { event: 'take' }],
-    ['arm', 'prove 0', 'limit 0', 'discard 0', 'make 1', 'limit 1', 'tell-parked 1', 'discard 1'],
+    [...making, 'tell-parked 1', 'discard 1'],
   ],
 ];
 
