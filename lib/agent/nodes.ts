@@ -59,9 +59,9 @@ export function rendezvousOf(job: Job, around: NodeSurroundings): Rendezvous & P
 
 function together(job: Job, { core, happen, tell, nowMs }: NodeSurroundings): Together {
   const { settings } = job;
-  const { strikes, leaseMs } = settings;
+  const { leaseMs } = settings;
   const options = optionsOf(job);
-  const rule = strikes === 'off' ? undefined : strikes;
+  const { strikes: rule } = options;
   const closing = new AbortController();
   const { joinTimeoutMs, lastCallMs, rdzvEndpoint: endpoint = '' } = settings;
   const waits = createWaits(wait => tell({ event: 'waiting-for-nodes', ...wait, atMs: nowMs() }));

@@ -83,7 +83,8 @@ async function isStock(
   return true;
 }
 
-async function answers(options: ConnectOptions): Promise<boolean> {
+/** Whether a store is there. */
+export async function answers(options: ConnectOptions): Promise<boolean> {
   try {
     const client = await connectStore(options);
     await client.close();

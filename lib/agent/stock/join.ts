@@ -9,15 +9,15 @@ import type { RendezvousEvent } from '../../rendezvous/rendezvous.js';
 import { createCompany } from '../../rendezvous/stock/company.js';
 import type { StockSettings } from '../../rendezvous/stock/moves.js';
 import type { ParticipantState } from '../../rendezvous/stock/participant.js';
-import type { StoreAt } from '../../rendezvous/stock/round/master.js';
+import { nameOf } from '../../rendezvous/stock/state.js';
 import { hereOf, releasesOf, shownNode } from '../../rendezvous/stock/words.js';
 import type { Together } from '../../rendezvous/together.js';
 import type { Waits } from '../../rendezvous/told/waits.js';
-import { connectStore } from '../../store/client.js';
 import { freePort } from '../../store/open-table.js';
 import { hostname } from '../../system/hostname.js';
 import type { Job } from '../../workers/job.js';
 import type { Core } from '../core.js';
+import { answers } from './find.js';
 
 /** What taking part among agents of torchrun needs of the agent. */
 export interface StockSurroundings {
@@ -48,7 +48,7 @@ export function joinStock(job: Job, met: StockMet, around: StockSurroundings): T
   refuse(settings);
   // Nobody else has this number on any machine of this name, be it a container's first process or a program's second launch.
   const node = { address, pid: process.pid, localId: randomId(), others: new Map() };
-  const company = createCompany(
+  return createCompany(
     {
       ...{ runId: job.runId, node, here: `${hostname()} (${address})`, endpoint },
       settings: stockSettings(settings),
@@ -62,7 +62,7 @@ export function joinStock(job: Job, met: StockMet, around: StockSurroundings): T
       openStore: round => core().openKeptTable(round).port,
       closeStore: round => core().closeTable(round),
       freePort: () => freePort(address, settings.portRange ?? 0),
-      isThere,
+      isThere: (at, signal) => answers({ ...at, timeoutMs: answerMs, signal }),
       setFence: atMs => core().setFence(atMs),
       bootMs: () => native().boottimeMs(),
       nowMs,
@@ -80,7 +80,6 @@ export function joinStock(job: Job, met: StockMet, around: StockSurroundings): T
       failed: error => happen({ event: 'broken', error }),
     },
   );
-  return company;
 }
 
 /** @throws ERR_RENDEZVOUS */
@@ -108,16 +107,6 @@ function randomId(): number {
   return 1 + Math.floor(Math.random() * (2 ** 31 - 2));
 }
 
-async function isThere(at: StoreAt, signal: AbortSignal): Promise<boolean> {
-  try {
-    const client = await connectStore({ ...at, timeoutMs: answerMs, signal });
-    await client.close();
-    return true;
-  } catch {
-    return false;
-  }
-}
-
 /** What a node waits for, as with nodes of our own. */
 function waitOf(
   { wish, view, settings, node }: ParticipantState,
@@ -130,7 +119,7 @@ function waitOf(
   if (wish.is !== 'round') return undefined;
   const { minNodes, maxNodes } = settings;
   const here = hereOf(view).map(shownNode);
-  const own = view?.spares.has(`${node.address}_${node.pid}_${node.localId}`) === true;
+  const own = view?.spares.has(nameOf(node)) === true;
   if (view?.isComplete === true && own)
     return { waitsFor: 'place', round: view.round, nodes: view.participants.size, maxNodes };
   const isLastCall = view?.deadline !== undefined;
