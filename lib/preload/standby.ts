@@ -78,7 +78,7 @@ export function decodeMessages(
     const size = rest.readUInt32LE(0);
     if (size > maxBodyBytes) return 'malformed';
     if (rest.length < 4 + size) break;
-    const message = decodeBody(rest.subarray(4, 4 + size));
+    const message = decodeMessage(rest.subarray(4, 4 + size));
     if (message === undefined) return 'malformed';
     messages.push(message);
     rest = rest.subarray(4 + size);
@@ -86,8 +86,8 @@ export function decodeMessages(
   return { messages, rest };
 }
 
-/** Undefined where a field is cut off. */
-function decodeBody(body: Buffer): Message | undefined {
+/** A message without its length. Undefined where a field is cut off. */
+export function decodeMessage(body: Buffer): Message | undefined {
   const message = new Map<string, Buffer[]>();
   let at = 0;
   const next = (): Buffer | undefined => {

@@ -3,7 +3,7 @@ import type { NativeEvent } from '../../native/events.js';
 import type { NativeGroupPlan } from '../../native/plan.js';
 import type { NativeSupervisor } from '../../native/supervisor.js';
 import type { Settings } from '../../options/launch-options.js';
-import { decodeMessages, type Message } from '../../preload/standby.js';
+import { decodeMessage } from '../../preload/standby.js';
 import { describeErrno } from '../../util/errno.js';
 import { randomName } from '../../util/random.js';
 import { unreachable } from '../../util/unreachable.js';
@@ -157,7 +157,7 @@ export function createStandbys(job: Job, around: StandbySurroundings): Standbys 
       return { plan: own, orders: orderMessages(own) };
     },
     onRefused(message) {
-      const why = decode(message)?.get('why')?.[0]?.toString() ?? 'it has refused';
+      const why = decodeMessage(message)?.get('why')?.[0]?.toString() ?? 'it has refused';
       tell({ event: 'standby-trouble', reason: why, atMs: nowMs() });
     },
     close() {
@@ -172,7 +172,7 @@ export function createStandbys(job: Job, around: StandbySurroundings): Standbys 
   }
 
   function onSaid(group: number, localRank: number, bytes: Buffer): void {
-    const message = decode(bytes);
+    const message = decodeMessage(bytes);
     if (message?.get('type')?.[0]?.toString() !== 'parked') {
       happen({ event: 'lost', group, reason: 'it said what nobody understands' });
       return;
@@ -181,13 +181,6 @@ export function createStandbys(job: Job, around: StandbySurroundings): Standbys 
     const why = problem === undefined ? {} : { problem };
     happen({ event: 'parked', group, localRank, ...why });
   }
-}
-
-function decode(body: Buffer): Message | undefined {
-  const length = Buffer.alloc(4);
-  length.writeUInt32LE(body.length);
-  const decoded = decodeMessages(Buffer.concat([length, body]));
-  return decoded === 'malformed' ? undefined : decoded.messages[0];
 }
 
 function reasonOf(event: Extract<NativeEvent, { event: 'start-failed' | 'exited' }>): string {
