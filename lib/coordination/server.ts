@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { addressOf } from '../util/address.js';
 import { type Deferred, deferred } from '../util/deferred.js';
 import { codeOf } from '../util/errno.js';
@@ -132,18 +133,11 @@ export async function connectServer(options: ServerOptions): Promise<ServerCoord
     }
   }
 
-  function pause(ms: number): Promise<void> {
-    return new Promise(resolve => {
-      const over = (): void => {
-        clearTimeout(timer);
-        closing.signal.removeEventListener('abort', over);
-        resolve();
-      };
-      // Agents that have lost one server don't come back all at once.
-      const timer = setTimeout(over, ms * (0.5 + Math.random() / 2));
-      closing.signal.addEventListener('abort', over);
-      if (closing.signal.aborted) over();
-    });
+  /** Shorter where the client is closed. */
+  async function pause(ms: number): Promise<void> {
+    // Agents that have lost one server don't come back all at once.
+    const { signal } = closing;
+    await sleep(ms * (0.5 + Math.random() / 2), undefined, { signal }).catch(() => {});
   }
 
   function use(opened: Link): void {
