@@ -75,6 +75,8 @@ export function listenToCore(job: Job, around: CoreSurroundings): CoreListener {
         startCold(record);
         return;
       case 'start-failed':
+        record.gate?.close();
+        standbys.roundOver();
         happen({ event: 'start-failed', round, error: startError(event, record.plan, firstLine) });
         return;
       case 'dying':

@@ -83,7 +83,7 @@ function isDescribed({ exits, stop, verdict }: Describing): boolean {
 }
 
 /** Whether a stop is for what has happened on other nodes. */
-function isBroken(reason: StopReason): boolean {
+export function isBroken(reason: StopReason): boolean {
   return ['peer-failure', 'peer-lost', 'membership', 'fenced'].includes(reason);
 }
 

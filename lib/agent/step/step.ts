@@ -9,7 +9,7 @@ import { noticeActions } from './notices.js';
 import { inOrder } from './order.js';
 import { onForward, onNotice, onStop } from './orders.js';
 import { onLastVerdict, onRoundBroken } from './peers.js';
-import { onDescribed, onGroupEnded, onPauseOver, onVerdict } from './round-end.js';
+import { isBroken, onDescribed, onGroupEnded, onPauseOver, onVerdict } from './round-end.js';
 import type {
   Action,
   AgentState,
@@ -124,7 +124,7 @@ function decide(state: AgentState, happening: Happening, nowMs: number): Step {
     case 'started':
       return hasStarted(state) ? [state, []] : onStarted(state, happening);
     case 'start-failed':
-      return hasStarted(state) ? [state, []] : onStartFailed(state, happening.error);
+      return hasStarted(state) ? [state, []] : onStartFailed(state, happening.error, nowMs);
     case 'dying':
       return onDying(state, happening, nowMs);
     case 'exited':
@@ -195,8 +195,13 @@ function onStarted(state: Live, { workers, masterAddr, masterPort, atMs }: Of<'s
   return [next, [{ do: 'tell', event: told }, ...watch]];
 }
 
-function onStartFailed(state: Live, error: unknown): Step {
+function onStartFailed(state: Live, error: unknown, nowMs: number): Step {
   const { policy, round } = state;
+  // What has happened on other nodes ended the round before it began here: nobody's start has failed.
+  if (state.phase === 'stopping' && state.order === undefined && isBroken(state.reason)) {
+    const nobody = { stuck: [], strays: [], left: [] };
+    return onGroupEnded(state, { event: 'group-ended', round, atMs: nowMs, ...nobody });
+  }
   // Whoever wanted no workers gets what they wanted.
   const order = state.phase === 'stopping' ? state.order : undefined;
   const ending: Ending =

@@ -207,7 +207,10 @@ void Supervisor::Impl::finishHandOver(Group& group) {
   group.null.reset();
   forgetStandbys(group);
   starts_.over();
-  if (group.failure) return failStart(group);
+  if (group.failure) {
+    onFence();  // told before the failure that it may be
+    return failStart(group);
+  }
 
   for (size_t i = 0; i < hand->plan.workers.size(); i++)
     hand->started.pids.push_back(group.workers[i]->process.pid);

@@ -55,23 +55,24 @@ void Supervisor::Impl::onFence() {
   if (!isFenced()) return;  // it was moved meanwhile
   const TimePoint at = loop_->now();
   std::vector<GroupId> ids;
-  for (const auto& [id, group] : groups_) ids.push_back(id);
-  for (const GroupId id : ids) {
-    if (Group* const group = find(id)) killAtOnce(*group);
+  for (const auto& [id, group] : groups_) {
+    // One that opens its files has no worker yet.
+    if (group->phase == Phase::Opening && !group->handOver) continue;
+    killAtOnce(*group);
+    ids.push_back(id);
   }
+  // Before the ends of those groups, which some have with that.
   if ((*fence_)->takePassage()) emit(0, at, Fenced{});
+  for (const GroupId id : ids) stop(id, {SIGKILL, Target::Group, 0ms, kKillWait});
 }
 
 /// Its workers and what they have started, without waiting for the workers' ends in between.
-void Supervisor::Impl::killAtOnce(Group& group) {
-  const bool isOpening = group.phase == Phase::Opening;
-  if (isOpening && !group.handOver) return;  // it has no worker yet
-  for (auto& worker : group.workers) {
-    if (!isOpening && group.phase != Phase::Running) break;
+void Supervisor::Impl::killAtOnce(const Group& group) {
+  if (group.phase != Phase::Opening && group.phase != Phase::Running) return;
+  for (const auto& worker : group.workers) {
     if (worker->live() || worker->held)
       signalWorker(worker->process, SIGKILL, Target::Group, features_);
   }
-  stop(group.id, {SIGKILL, Target::Group, 0ms, kKillWait});
 }
 
 void Supervisor::Impl::signal(GroupId id, int signal, Target target) {

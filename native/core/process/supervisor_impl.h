@@ -282,7 +282,7 @@ class Supervisor::Impl {
   void endTracers(Group& group);
   void giveUp(Group& group);
   void onFence();
-  void killAtOnce(Group& group);
+  void killAtOnce(const Group& group);
 
   // group_end.cc
   void onWorkerReady(Worker& worker);
