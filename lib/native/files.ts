@@ -23,6 +23,8 @@ export interface NativeFileAnswer {
   readonly facts?: NativeFileFacts;
   /** Of `read`. */
   readonly bytes?: Buffer;
+  /** Of `mark`. */
+  readonly marks?: readonly string[];
 }
 
 /**
@@ -44,6 +46,12 @@ export interface NativeFiles {
   read(id: number, path: string, offset: number, maxBytes: number): void;
   /** The file has this text then, and nothing else. */
   write(id: number, path: string, text: string): void;
+  /** `NANOSECONDS:BYTES` of when each was written and how long it is; empty for what can't be looked at. */
+  mark(id: number, paths: readonly string[]): void;
+  /** As `read` from the beginning, where nobody else can have written the file: else EPERM of `trust`. */
+  readTrusted(id: number, folder: string, name: string, maxBytes: number): void;
+  /** Puts a file there whole or not at all, and makes its folder for us alone. EPERM of `trust` as above. */
+  writeTrusted(id: number, folder: string, name: string, text: string): void;
   /** What's under way goes on, and isn't told. Waits for it, a second for what hangs. Idempotent. */
   close(): void;
 }

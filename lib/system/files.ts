@@ -93,6 +93,41 @@ export async function writeText(path: string, text: string): Promise<void> {
   );
 }
 
+/** What tells each file from one that takes its place: NANOSECONDS:BYTES; empty for what can't be looked at. */
+export async function marksOf(paths: readonly string[]): Promise<readonly string[]> {
+  const { marks } = await ask(
+    (files, id) => files.mark(id, paths),
+    index => paths[index],
+  );
+  return marks as readonly string[]; // it succeeded
+}
+
+/**
+ * Reads a file that nobody else can have written: it and its folder are ours, and nobody else may write there.
+ *
+ * @param maxBytes 64 MiB at most; nothing of what isn't a regular file
+ * @throws with the syscall `trust` where somebody else could
+ */
+export async function readTrusted(
+  folder: string,
+  name: string,
+  maxBytes: number,
+): Promise<FilePiece> {
+  const { facts, bytes } = await ask(
+    (files, id) => files.readTrusted(id, folder, name, maxBytes),
+    () => `${folder}/${name}`,
+  );
+  return { ...factsOf(facts as NativeFileFacts), piece: bytes as Buffer }; // it succeeded
+}
+
+/** Puts a file there whole or not at all, and makes its folder and those above it, for us alone. @throws as `readTrusted` */
+export async function writeTrusted(folder: string, name: string, text: string): Promise<void> {
+  await ask(
+    (files, id) => files.writeTrusted(id, folder, name, text),
+    () => `${folder}/${name}`,
+  );
+}
+
 interface Wait {
   resolve(answer: NativeFileAnswer): void;
   reject(error: Error): void;

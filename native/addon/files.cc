@@ -20,7 +20,8 @@ namespace regroup {
 
 namespace {
 
-using Outcome = std::variant<std::monostate, FileFacts, FilePiece, Error, ListFailure>;
+using Marks = std::vector<std::string>;
+using Outcome = std::variant<std::monostate, FileFacts, FilePiece, Marks, Error, ListFailure>;
 
 /// What has come of an errand.
 struct Answer {
@@ -51,6 +52,11 @@ struct AnswerWriter {
     (*this)(piece.facts);
     const std::string& bytes = piece.bytes;
     object.Set("bytes", Napi::Buffer<char>::Copy(env, bytes.data(), bytes.size()));
+  }
+  void operator()(const Marks& marks) {
+    Napi::Array list = Napi::Array::New(env, marks.size());
+    for (uint32_t i = 0; i < marks.size(); i++) list.Set(i, Napi::String::New(env, marks[i]));
+    object.Set("marks", list);
   }
   void operator()(const Error& error) {
     number("errno", error.code);
@@ -199,6 +205,42 @@ void writeOf(Files& self, const Napi::CallbackInfo& call) {
   });
 }
 
+void markOf(Files& self, const Napi::CallbackInfo& call) {
+  const auto id = toId(call[0]);
+  if (!id) return;
+  auto paths = toList<std::string>(call[1], "paths", toString);
+  if (!paths) return;
+  self.run(*id, [paths = *std::move(paths)]() -> Outcome { return markFiles(paths); });
+}
+
+void readTrustedOf(Files& self, const Napi::CallbackInfo& call) {
+  const auto id = toId(call[0]);
+  if (!id) return;
+  auto folder = toString(call[1], "folder");
+  if (!folder) return;
+  auto name = toString(call[2], "name");
+  if (!name) return;
+  const auto limit = toInteger<size_t>(call[3], "maxBytes", 0, kMaxPieceBytes);
+  if (!limit) return;
+  self.run(*id, [folder = *std::move(folder), name = *std::move(name), limit = *limit] {
+    return outcomeOf(readTrusted(folder, name, limit));
+  });
+}
+
+void writeTrustedOf(Files& self, const Napi::CallbackInfo& call) {
+  const auto id = toId(call[0]);
+  if (!id) return;
+  auto folder = toString(call[1], "folder");
+  if (!folder) return;
+  auto name = toString(call[2], "name");
+  if (!name) return;
+  auto text = toBytes(call[3], "text");
+  if (!text) return;
+  self.run(*id, [folder = *std::move(folder), name = *std::move(name), text = *std::move(text)] {
+    return outcomeOf(writeTrusted(folder, name, text));
+  });
+}
+
 /// openFiles(onDone): NativeFiles
 Napi::Value openFiles(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
@@ -214,6 +256,9 @@ Napi::Value openFiles(const Napi::CallbackInfo& info) {
       {"lookAt", errandAt<lookAt>},
       {"read", readOf},
       {"write", writeOf},
+      {"mark", markOf},
+      {"readTrusted", readTrustedOf},
+      {"writeTrusted", writeTrustedOf},
       {"close", [](Files& self, const Napi::CallbackInfo&) { self.close(); }},
   };
   addMethods(object, files, methods);

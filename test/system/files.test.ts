@@ -1,12 +1,24 @@
-import { existsSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import t from 'tap';
 import {
   makeFolders,
+  marksOf,
   readPiece,
   readText,
+  readTrusted,
   removeAll,
   statOf,
   writeText,
+  writeTrusted,
 } from '../../lib/system/files.js';
 
 t.test('folders are made in their order, up to the first that can’t be', async t => {
@@ -115,4 +127,26 @@ t.test('names that are not UTF-8 are told apart by their bytes', async t => {
   await removeAll(`${base}/\udcff`);
 
   t.notOk(existsSync(bytes));
+});
+
+t.test('a mark tells a file from the one that takes its place', async t => {
+  const base = t.testdir({ file: 'abc' });
+  const { mtimeNs } = statSync(`${base}/file`, { bigint: true });
+
+  t.strictSame(await marksOf([`${base}/file`, `${base}/none`]), [`${mtimeNs}:3`, '']);
+  t.strictSame(await marksOf([]), []);
+});
+
+t.test('a write that fails leaves what was there, and nothing beside it', async t => {
+  const base = t.testdir();
+  chmodSync(base, 0o700);
+  await writeTrusted(base, 'list', 'old');
+  mkdirSync(`${base}/folder`);
+
+  await t.rejects(writeTrusted(base, 'folder', 'new'), { code: 'EISDIR', syscall: 'rename' });
+  await writeTrusted(base, 'list', 'new');
+
+  t.strictSame(readdirSync(base).sort(), ['folder', 'list']);
+  t.equal((await readTrusted(base, 'list', 2)).piece.toString(), 'ne');
+  t.equal((await readTrusted(base, 'folder', 10)).piece.length, 0);
 });

@@ -6,6 +6,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "core/base/result.h"
 
@@ -36,9 +37,15 @@ Result<void> removeTree(const std::string& path);
 struct FileFacts {
   mode_t mode;
   uint64_t bytes;
-  double writtenAtMs;  // Unix time
+  double writtenAtMs;   // Unix time
+  int64_t writtenAtNs;  // the same
+  uid_t owner;
 };
 Result<FileFacts> lookAt(const std::string& path);
+
+/// What tells each file from another that takes its place, as python/regroup/standby writes it:
+/// `NANOSECONDS:BYTES`. Empty for what can't be looked at.
+std::vector<std::string> markFiles(std::span<const std::string> paths);
 
 struct FilePiece {
   FileFacts facts;
@@ -51,5 +58,14 @@ Result<FilePiece> readPiece(const std::string& path, int64_t offset, size_t limi
 
 /// The file has these bytes then, and no others.
 Result<void> writeFile(const std::string& path, const std::string& bytes);
+
+/// The same of a file that nobody else can have written: it and its folder are ours, and nobody
+/// else may write there. Else EPERM of "trust".
+Result<FilePiece> readTrusted(const std::string& folder, const std::string& name, size_t limit);
+
+/// Puts a file there whole or not at all, by another that takes its name. Makes the folder and
+/// those above it, for us alone. EPERM of "trust" as above.
+Result<void> writeTrusted(const std::string& folder, const std::string& name,
+                          const std::string& bytes);
 
 }  // namespace regroup
