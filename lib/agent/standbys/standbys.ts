@@ -58,6 +58,8 @@ export function createStandbys(job: Job, around: StandbySurroundings): Standbys 
   const { settings } = job;
   const timers = new Set<NodeJS.Timeout>();
   const groups = new Map<number, NativeGroupPlan>();
+  /** What those have said that the round which starts was given to. */
+  const refusals = new Set<string>();
   let state = initialStandbys(policyOf(settings, job));
   let running: NativeGroupPlan | undefined;
   let pids: readonly number[] = [];
@@ -150,6 +152,7 @@ export function createStandbys(job: Job, around: StandbySurroundings): Standbys 
       const standbys = group === undefined ? undefined : groups.get(group);
       const unfit = standbys === undefined ? undefined : misfitOf(standbys, plan);
       taken = undefined;
+      refusals.clear();
       happen({ event: 'take', ...(unfit === undefined ? {} : { unfit }) });
       if (taken === undefined || standbys === undefined) return undefined;
       groups.delete(taken);
@@ -158,6 +161,9 @@ export function createStandbys(job: Job, around: StandbySurroundings): Standbys 
     },
     onRefused(message) {
       const why = decodeMessage(message)?.get('why')?.[0]?.toString() ?? 'it has refused';
+      // Each worker of the node has the same to say.
+      if (refusals.has(why)) return;
+      refusals.add(why);
       tell({ event: 'standby-trouble', reason: why, atMs: nowMs() });
     },
     close() {

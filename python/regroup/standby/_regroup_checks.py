@@ -123,6 +123,36 @@ def children():
     return found
 
 
+def mapped():
+    """Files that are mapped into this process: the interpreter and its libraries."""
+    fields = (line.split(None, 5) for line in read("/proc/self/maps").splitlines())
+    paths = dict.fromkeys(each[5] for each in fields if len(each) == 6 and each[5].startswith("/"))
+    # Memory has such names, too, and they are nobody's file.
+    return [each for each in paths if not each.endswith(" (deleted)") and not each.startswith("/dev/")]
+
+
+def marks(paths):
+    """What tells each file from one that takes its place: path -> mark. What isn't there, such as a part of an archive, has none."""
+    found = {each: mark(each) for each in paths}
+    return {path: each for path, each in found.items() if each}
+
+
+def changed(known):
+    """A file that isn't any more what it was when it was marked; or None."""
+    for path, was in known.items():
+        if mark(path) != was:
+            return path
+    return None
+
+
+def mark(path):
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return (status.st_mtime_ns, status.st_size, status.st_ino)
+
+
 def threads():
     return len(os.listdir("/proc/self/task"))
 

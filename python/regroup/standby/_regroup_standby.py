@@ -80,6 +80,7 @@ class Standby:
         finally:
             output.close()
         self.problems += before.problems_since(self.stash.entries)
+        self.marks = checks.marks(self.files())
         self.stash.hide(self.known_cache)
 
         self.send(
@@ -87,7 +88,7 @@ class Standby:
             + [(b"module", each) for each in self.loaded]
             + [(b"missing", each) for each in self.missing]
             + [(b"problem", each) for each in self.problems]
-            + [(b"file", each) for each in self.files()]
+            + [(b"file", os.fsencode(each)) for each in self.marks]
             + [(b"threads", str(checks.threads()))]
         )
         self.take_order()
@@ -166,16 +167,10 @@ class Standby:
         return outcome
 
     def files(self):
-        seen = {}
-        for entry in self.stash.entries:
-            for module in entry.modules.values():
-                try:
-                    path = vars(module).get("__file__")
-                except TypeError:
-                    continue
-                if isinstance(path, str):
-                    seen[path] = None
-        return [os.fsencode(each) for each in seen]
+        """What has been loaded: modules, the libraries that came with them, and the interpreter."""
+        modules = [module for entry in [self.first, *self.stash.entries] for module in entry.modules.values()]
+        paths = [checks.path_of(module) for module in modules]
+        return [each for each in paths if each] + [sys.executable, os.__file__] + checks.mapped()
 
     def take_order(self):
         order, descriptors = self.receive()
@@ -237,6 +232,9 @@ class Standby:
         shadowed = checks.shadowed(sys.orig_argv if argv else ["", *sys.argv], self.stash.entries)
         if shadowed:
             raise Refused("%s stands before a module that is imported already" % shadowed)
+        changed = checks.changed(self.marks)
+        if changed:
+            raise Refused("%s has changed since it was loaded" % changed)
         return environment
 
     def compare(self, wanted):

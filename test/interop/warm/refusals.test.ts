@@ -1,5 +1,13 @@
 import { spawnSync } from 'node:child_process';
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import {
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -256,6 +264,55 @@ for (const { path, version } of [oldest, newest].flatMap(each => each ?? [])) {
         });
       },
     );
+
+    const changes: readonly [title: string, change: (folder: string) => void, what: RegExp][] = [
+      ['written', f => writeFileSync(join(f, 'site-packages/reads_seed.py'), '#\n'), /reads_seed/],
+      [
+        'replaced',
+        f => {
+          const path = join(f, 'site-packages/reads_seed.py');
+          writeFileSync(`${path}.new`, modules['reads_seed.py']);
+          renameSync(`${path}.new`, path);
+        },
+        /reads_seed/,
+      ],
+      ['removed', f => rmSync(join(f, 'site-packages/reads_seed.py')), /reads_seed/],
+      [
+        'an upgraded interpreter',
+        f => {
+          symlinkSync('/bin/true', join(f, 'other'));
+          renameSync(join(f, 'other'), join(f, 'python'));
+        },
+        /\/python has changed/,
+      ],
+    ];
+    for (const [title, change, what] of changes) {
+      await t.test(`what was loaded and is changed on disk is a reason: ${title}`, async t => {
+        const { program, folder } = setting(t, path);
+        symlinkSync(realpathSync(path), join(folder, 'python'));
+        const linked = { ...program, python: join(folder, 'python') };
+        const standby = startStandby(t, linked, { modules: ['json', 'reads_seed'] });
+        const parked = await standby.message();
+        t.ok(textsOf(parked, 'file').includes(join(folder, 'site-packages/reads_seed.py')));
+        change(folder);
+
+        const ended = await order(standby, orderOf(linked));
+
+        t.match(ended, { type: 'refused', why: /has changed since it was loaded/, code: 0 });
+        t.match(ended.why, what);
+        t.equal(ended.stdout + ended.stderr, '', 'the script has not run');
+      });
+    }
+
+    await t.test('what is changed beside what was loaded is none', async t => {
+      const { program, folder } = setting(t, path);
+      const standby = startStandby(t, program, { modules: ['json', 'reads_seed'] });
+      await standby.message();
+      writeFileSync(join(folder, 'site-packages/fails.py'), '#\n');
+      writeFileSync(join(folder, 'script.py'), 'import reads_seed\nprint("edited")');
+
+      t.match(await order(standby, orderOf(program)), { type: 'started', stdout: /edited/ });
+    });
 
     await t.test('a variable that the script changes too late is told', async t => {
       const { program } = setting(
