@@ -317,6 +317,8 @@ export type AgentEvent =
   | { readonly event: 'standbys-taken'; readonly round: number; readonly atMs: number }
   /** A round, or each from now on, starts without standbys: why. */
   | { readonly event: 'standby-trouble'; readonly reason: string; readonly atMs: number }
+  /** What a script imports couldn't be read from the user's cache, or isn't kept there for the next run. */
+  | { readonly event: 'imports-not-kept'; readonly reason: string; readonly atMs: number }
   /** Should this process be killed, only the workers themselves go with it, not what they started. */
   | { readonly event: 'unguarded'; readonly reason: string; readonly atMs: number }
   /**

@@ -234,7 +234,7 @@ export function createAgent(job: Job): Agent {
     refreshTable(round);
     const taken = standbys.take(record.plan);
     if (taken === undefined) {
-      supervisor.startGroup(record.plan);
+      supervisor.startGroup(standbys.cold(record.plan));
       return;
     }
     record.cold = record.plan;
@@ -328,6 +328,7 @@ export function createAgent(job: Job): Agent {
     result: runEnd.result,
     events: () => told.subscribe(),
     launch() {
+      standbys.launch();
       noticeSources = watchForNotices(settings, by => happen({ event: 'notice', by }));
       const begin = (): void => {
         happen({ event: 'launch' });

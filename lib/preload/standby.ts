@@ -34,12 +34,17 @@ export function standbyEnv(
   return { PYTHONPATH: shimPath(pythonPath), REGROUP_STANDBY: `1:${descriptor}` };
 }
 
-/** What the environment of a cold worker has whose imports are recorded in a file. */
+/**
+ * What the environment of a cold worker has whose imports are recorded.
+ *
+ * @param record a file that's there: the worker writes to no other that it finds at this path
+ */
 export function learningEnv(
   pythonPath: string | undefined,
-  file: string,
+  record: { readonly path: string; readonly device: number; readonly inode: number },
 ): { readonly PYTHONPATH: string; readonly REGROUP_LEARN: string } {
-  return { PYTHONPATH: shimPath(pythonPath), REGROUP_LEARN: file };
+  const target = `${record.device}:${record.inode}:${record.path}`;
+  return { PYTHONPATH: shimPath(pythonPath), REGROUP_LEARN: target };
 }
 
 function shimPath(pythonPath: string | undefined): string {
@@ -107,47 +112,4 @@ export function decodeMessage(body: Buffer): Message | undefined {
     else values.push(value);
   }
   return message;
-}
-
-/** What a recorded round tells of a script's imports. */
-export interface Learned {
-  /** In the order of their import: of the standard library and site-packages, never the user's own. */
-  readonly modules: readonly string[];
-  /** What the script did to its environment before the last of them. `undefined` removes. */
-  readonly environment: ReadonlyMap<string, string | undefined>;
-  /** Why this script's interpreters can't be warm, the first reason first. */
-  readonly unsafe: readonly string[];
-}
-
-/**
- * What a worker has recorded in the file that REGROUP_LEARN named. Undefined if it has recorded nothing, which means that its
- * interpreter doesn't run what PYTHONPATH offers: a standby would run the script at once.
- *
- * @param text the file, read as `latin1` or as UTF-8; a line that's cut off at the end doesn't count
- */
-export function learnedFrom(text: string): Learned | undefined {
-  const lines = text.split('\n').slice(0, -1);
-  if (!lines[0]?.startsWith('shim ')) return undefined;
-
-  const modules: string[] = [];
-  const unsafe: string[] = [];
-  const environment = new Map<string, string | undefined>();
-  // What follows the last import is none of ours.
-  let since: [string, string | undefined][] = [];
-  for (const line of lines) {
-    const [kind, rest] = split(line, ' ');
-    if (kind === 'module') {
-      modules.push(rest);
-      for (const [name, value] of since) environment.set(name, value);
-      since = [];
-    } else if (kind === 'set') since.push(split(rest, '='));
-    else if (kind === 'unset') since.push([rest, undefined]);
-    else if (kind === 'unsafe') unsafe.push(rest);
-  }
-  return { modules, environment, unsafe };
-}
-
-function split(text: string, at: string): [string, string] {
-  const index = text.indexOf(at);
-  return index < 0 ? [text, ''] : [text.slice(0, index), text.slice(index + at.length)];
 }

@@ -49,7 +49,6 @@ t.test('every option but the entrypoint has a default', t => {
     tidyGraceMs: 500,
     leaveDetached: false,
     standby: 'off',
-    standbyModules: ['torch', 'numpy'],
     standbyAfterMs: 30_000,
   });
   t.end();

@@ -4,7 +4,6 @@ import t from 'tap';
 import {
   decodeMessages,
   encodeMessage,
-  learnedFrom,
   learningEnv,
   standbyEnv,
   standbyFolder,
@@ -56,6 +55,8 @@ t.test('lengths that cannot be are refused', async t => {
   for (const bytes of cases) t.equal(decodeMessages(bytes), 'malformed', bytes.toString('hex'));
 });
 
+const record = { path: '/f', device: 5, inode: 6 };
+
 t.test('the shim comes before what PYTHONPATH had', async t => {
   t.ok(existsSync(join(standbyFolder(), 'sitecustomize.py')));
   t.strictSame(standbyEnv('/a:/b', 7), {
@@ -63,34 +64,6 @@ t.test('the shim comes before what PYTHONPATH had', async t => {
     REGROUP_STANDBY: '1:7',
   });
   t.equal(standbyEnv('', 3).PYTHONPATH, standbyFolder());
-  t.equal(learningEnv(undefined, '/f').PYTHONPATH, standbyFolder());
-});
-
-t.test('what precedes the last import counts', async t => {
-  const learned = learnedFrom(
-    [
-      'shim 3.12.1',
-      'module json',
-      'set A=1=2',
-      'unset B',
-      'module torch.nn',
-      'set LATE=1',
-      'unsafe it changes dlopen flags before it imports torch',
-      'module cut',
-    ].join('\n'),
-  );
-
-  t.strictSame(learned?.modules, ['json', 'torch.nn']);
-  t.strictSame(
-    [...(learned?.environment ?? [])],
-    [
-      ['A', '1=2'],
-      ['B', undefined],
-    ],
-  );
-  t.strictSame(learned?.unsafe, ['it changes dlopen flags before it imports torch']);
-});
-
-t.test('a file without the shim’s line proves nothing', async t => {
-  for (const text of ['', 'shim 3.9', 'module json\n']) t.equal(learnedFrom(text), undefined, text);
+  t.equal(learningEnv(undefined, record).PYTHONPATH, standbyFolder());
+  t.equal(learningEnv('/a', record).REGROUP_LEARN, '5:6:/f');
 });

@@ -1,5 +1,6 @@
 import type { NativeGroupPlan, NativePlan, NativeStream } from '../../native/plan.js';
-import { encodeMessage, standbyEnv } from '../../preload/standby.js';
+import type { Act } from '../../preload/learned.js';
+import { encodeMessage, learningEnv, standbyEnv } from '../../preload/standby.js';
 import { sharedStoreVariable } from '../../store/shared.js';
 import { bytesOf } from '../../util/bytes.js';
 
@@ -28,13 +29,13 @@ const version: readonly [string, string] = ['version', '1'];
 /**
  * Standbys for workers like these.
  *
- * @param modules what they import, in this order
+ * @param acts what they do beforehand, in this order
  */
 export function standbyPlan(
   round: NativeGroupPlan,
-  { group, cookie, modules }: { group: number; cookie: string; modules: readonly string[] },
+  { group, cookie, acts }: { group: number; cookie: string; acts: readonly Act[] },
 ): NativeGroupPlan {
-  const standbyWords = prepareMessage(modules);
+  const standbyWords = prepareMessage(acts);
   return {
     ...round,
     group,
@@ -98,21 +99,35 @@ export function misfit(standbys: NativeGroupPlan, round: NativeGroupPlan): strin
   return undefined;
 }
 
-function standbyOf(plan: NativePlan, cookie: string): NativePlan {
-  const own = standbyEnv(valueIn(plan.env, 'PYTHONPATH'), descriptor);
-  const inherited = withCookie(plan.env, cookie).filter(
-    entry => !Object.hasOwn(own, nameOf(entry)),
-  );
-  const added = Object.entries(own).map(([name, value]) => `${name}=${value}`);
-  return { ...plan, env: [...inherited, ...added] };
+/** A cold round whose worker of local rank 0 records its imports. */
+export function learningPlan(
+  round: NativeGroupPlan,
+  record: Parameters<typeof learningEnv>[1],
+): NativeGroupPlan {
+  const plans = round.plans.map((plan, localRank) => {
+    if (localRank !== 0) return plan;
+    const own = learningEnv(valueIn(plan.env, 'PYTHONPATH'), record);
+    return { ...plan, env: withOwn(plan.env, own) };
+  });
+  return { ...round, plans };
 }
 
-function prepareMessage(modules: readonly string[]): Buffer {
+function standbyOf(plan: NativePlan, cookie: string): NativePlan {
+  const own = standbyEnv(valueIn(plan.env, 'PYTHONPATH'), descriptor);
+  return { ...plan, env: withOwn(withCookie(plan.env, cookie), own) };
+}
+
+function withOwn(env: readonly string[], own: Readonly<Record<string, string>>): string[] {
+  const inherited = env.filter(entry => !Object.hasOwn(own, nameOf(entry)));
+  return [...inherited, ...Object.entries(own).map(([name, value]) => `${name}=${value}`)];
+}
+
+function prepareMessage(acts: readonly Act[]): Buffer {
   return encodeMessage([
     ['type', 'prepare'],
     version,
-    ...modules.map(name => ['module', name] as const),
     ...perRound.map(name => ['per-round', name] as const),
+    ...acts.map(([kind, text]) => [kind, bytesOf(text)] as const),
   ]);
 }
 

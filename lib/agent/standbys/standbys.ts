@@ -3,11 +3,14 @@ import type { NativeEvent } from '../../native/events.js';
 import type { NativeGroupPlan } from '../../native/plan.js';
 import type { NativeSupervisor } from '../../native/supervisor.js';
 import type { Settings } from '../../options/launch-options.js';
+import type { Act } from '../../preload/learned.js';
 import { decodeMessage } from '../../preload/standby.js';
+import { hasBytes, textOf } from '../../util/bytes.js';
 import { describeErrno } from '../../util/errno.js';
 import { randomName } from '../../util/random.js';
 import { unreachable } from '../../util/unreachable.js';
 import type { Job } from '../../workers/job.js';
+import { createImports } from './imports.js';
 import { misfit, orderMessages, proofPlan, standbyPlan, takenPlan } from './plans.js';
 import {
   initialStandbys,
@@ -31,6 +34,10 @@ export interface Taken {
 
 /** This node's standbys, made while a round runs and taken over by the next one. */
 export interface Standbys {
+  /** Begins to look for what an earlier run has learned of the script's imports. */
+  launch(): void;
+  /** The plan for a round that starts without them. */
+  cold(plan: NativeGroupPlan): NativeGroupPlan;
   /** A round runs. @param isLast whether no other can follow */
   roundRuns(
     plan: NativeGroupPlan,
@@ -60,9 +67,13 @@ export function createStandbys(job: Job, around: StandbySurroundings): Standbys 
   const groups = new Map<number, NativeGroupPlan>();
   /** What those have said that the round which starts was given to. */
   const refusals = new Set<string>();
-  let state = initialStandbys(policyOf(settings, job));
+  const policy = policyOf(settings, job);
+  const imports = policy && createImports(job, { tell, nowMs });
+  let state = initialStandbys(policy);
   let running: NativeGroupPlan | undefined;
   let pids: readonly number[] = [];
+  /** What the standby of local rank 0 has loaded. */
+  let loaded: readonly string[] = [];
   let taken: number | undefined;
 
   function happen(happening: StandbyHappening): void {
@@ -83,7 +94,7 @@ export function createStandbys(job: Job, around: StandbySurroundings): Standbys 
         start(action.group, proofPlan);
         return;
       case 'make':
-        start(action.group, standbyPlan);
+        make(action.group);
         return;
       case 'discard':
         groups.delete(action.group);
@@ -93,6 +104,7 @@ export function createStandbys(job: Job, around: StandbySurroundings): Standbys 
         taken = action.group;
         return;
       case 'tell-parked':
+        imports?.done(loaded);
         tell({ event: 'standbys-ready', pids, atMs: nowMs() });
         return;
       case 'tell-trouble':
@@ -111,11 +123,16 @@ export function createStandbys(job: Job, around: StandbySurroundings): Standbys 
     timers.add(timer);
   }
 
-  function start(group: number, planOf: typeof standbyPlan): void {
+  function make(group: number): void {
+    const acts = imports?.wanted() ?? [];
+    if ('unsafe' in acts) happen({ event: 'unable', group, reason: acts.unsafe });
+    else start(group, standbyPlan, acts);
+  }
+
+  function start(group: number, planOf: typeof standbyPlan, acts: readonly Act[] = []): void {
     if (running === undefined) return;
-    const modules = settings.standbyModules;
     try {
-      const plan = planOf(running, { group, cookie: randomName(24), modules });
+      const plan = planOf(running, { group, cookie: randomName(24), acts });
       groups.set(group, plan);
       supervisor().startGroup(plan);
     } catch (error) {
@@ -126,11 +143,16 @@ export function createStandbys(job: Job, around: StandbySurroundings): Standbys 
   }
 
   return {
+    launch: () => imports?.begin(),
+    cold: plan => imports?.learning(plan) ?? plan,
     roundRuns(plan, which) {
       running = plan;
       happen({ event: 'round-runs', ...which });
     },
-    roundOver: () => happen({ event: 'round-over' }),
+    roundOver() {
+      imports?.roundOver();
+      happen({ event: 'round-over' });
+    },
     onEvent(event) {
       switch (event.event) {
         case 'started':
@@ -141,6 +163,7 @@ export function createStandbys(job: Job, around: StandbySurroundings): Standbys 
           return;
         case 'start-failed':
         case 'exited':
+          if (isImporting(event.group)) imports?.giveUp();
           happen({ event: 'lost', group: event.group, reason: reasonOf(event) });
           return;
         default:
@@ -170,8 +193,13 @@ export function createStandbys(job: Job, around: StandbySurroundings): Standbys 
       for (const timer of timers) clearTimeout(timer);
       timers.clear();
       happen({ event: 'close' });
+      imports?.close();
     },
   };
+
+  function isImporting(group: number): boolean {
+    return state.phase === 'importing' && state.group === group;
+  }
 
   function misfitOf(standbys: NativeGroupPlan, plan: NativeGroupPlan): string | undefined {
     return state.phase === 'parked' ? misfit(standbys, plan) : undefined;
@@ -184,7 +212,10 @@ export function createStandbys(job: Job, around: StandbySurroundings): Standbys 
       return;
     }
     const problem = message.get('problem')?.[0]?.toString();
-    const why = problem === undefined ? {} : { problem };
+    if (problem === undefined && localRank === 0)
+      loaded = message.get('file')?.map(textOf).filter(isWhole) ?? [];
+    const retry = problem !== undefined && isImporting(group) && imports?.giveUp() === true;
+    const why = problem === undefined ? {} : { problem, retry };
     happen({ event: 'parked', group, localRank, ...why });
   }
 }
@@ -197,6 +228,11 @@ function reasonOf(event: Extract<NativeEvent, { event: 'start-failed' | 'exited'
   const { exit } = event;
   if (exit.how === 'exited') return `ended with code ${exit.code} while it waited`;
   return exit.how === 'signaled' ? `was killed by signal ${exit.signal}` : 'ended while it waited';
+}
+
+/** JSON has no word for other bytes. */
+function isWhole(path: string): boolean {
+  return !hasBytes(path);
 }
 
 /** Undefined: none are wanted, or none of these workers could be warm. */

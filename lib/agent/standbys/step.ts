@@ -50,12 +50,13 @@ export type StandbyHappening =
   | { readonly event: 'due'; readonly round: number }
   /** What `limit` asked for. */
   | { readonly event: 'overdue'; readonly group: number }
-  /** One has said that it's parked. `problem`: why none of its kind may be used. */
+  /** One has said that it's parked. `problem`: why none of its kind may be used. `retry`: others, that import less, may be. */
   | {
       readonly event: 'parked';
       readonly group: number;
       readonly localRank: number;
       readonly problem?: string;
+      readonly retry?: boolean;
     }
   /** One has ended, or the group couldn't be started. */
   | { readonly event: 'lost'; readonly group: number; readonly reason: string }
@@ -149,9 +150,11 @@ function make(state: Extract<Open, { phase: 'none' }>): StandbyStep {
   return [{ ...common, phase: 'importing', parked: [] }, [{ do: 'make', group, round }, limit]];
 }
 
-function onParked(state: Open, { group, localRank, problem }: Of<'parked'>): StandbyStep {
+function onParked(state: Open, happening: Of<'parked'>): StandbyStep {
+  const { group, localRank, problem, retry } = happening;
   if (!isUnderWay(state, group)) return [state, []];
-  if (problem !== undefined) return giveUp(state, problem);
+  if (problem !== undefined)
+    return retry ? onLost(state, { group, reason: problem }) : giveUp(state, problem);
   if (state.phase === 'proving') {
     const [after, actions] = make({ ...none(state), isProven: true });
     return [after, [{ do: 'discard', group }, ...actions]];
@@ -163,7 +166,7 @@ function onParked(state: Open, { group, localRank, problem }: Of<'parked'>): Sta
   return [{ ...others, phase: 'parked' }, [{ do: 'tell-parked', group }]];
 }
 
-function onLost(state: Open, { group, reason }: Of<'lost'>): StandbyStep {
+function onLost(state: Open, { group, reason }: Omit<Of<'lost'>, 'event'>): StandbyStep {
   if (groupOf(state) !== group) return [state, []];
   // The proof fails where something is between us and the interpreter: the next one would, too.
   if (state.phase === 'proving') return giveUp(state, `its interpreter doesn't wait: ${reason}`);

@@ -21,7 +21,7 @@ export const standby: Feature = {
       dest: 'standby_modules',
       takes: 'text',
       metavar: 'NAME,…',
-      help: 'What these import, in this order; nothing of your own, since that may change between restarts. Default: torch,numpy.',
+      help: 'What these import, in this order; nothing of your own, since that may change between restarts. Default: what the script was seen to import.',
     },
     {
       ...common,

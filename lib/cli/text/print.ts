@@ -324,6 +324,9 @@ export function createPrinter(options: PrinterOptions): Printer {
       case 'standby-trouble':
         log('WARNING', `restart without standby: ${event.reason}`);
         break;
+      case 'imports-not-kept':
+        log('WARNING', `the list of the script's imports is not kept: ${event.reason}`);
+        break;
       case 'placement-trouble':
       case 'error-file-trouble':
         log('WARNING', event.reason);

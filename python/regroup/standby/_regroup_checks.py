@@ -195,12 +195,17 @@ def is_native(module):
 
 def is_system(path):
     """Whether a file is of the standard library or site-packages, and so not the user's own."""
-    parts = path.split("/")
-    if "site-packages" in parts or "dist-packages" in parts:
+    if is_package(path):
         return True
     library = os.path.dirname(os.path.abspath(os.__file__))
     # What is frozen or built in has no path.
     return path.startswith(library + "/") or not path.startswith("/")
+
+
+def is_package(path):
+    """Whether a file belongs to an installed package."""
+    parts = path.split("/")
+    return "site-packages" in parts or "dist-packages" in parts
 
 
 def not_ours(name):

@@ -65,7 +65,7 @@ class Standby:
         prepare, _ = self.receive()
         if self.version != "1" or prepare.get(b"version") != [VERSION]:
             self.problems.append("this standby knows version 1 of the protocol only")
-            prepare = {}
+            prepare, self.pairs = {}, []
         self.per_round = {os.fsdecode(each) for each in prepare.get(b"per-round", ())}
 
         self.own_environment_out()
@@ -76,7 +76,7 @@ class Standby:
         self.stash.install()
         output = Output(self.base + 1)
         try:
-            outcome = self.import_all(prepare, output, run_the_users)
+            outcome = self.import_all(self.pairs, output, run_the_users)
         finally:
             output.close()
         self.problems += before.problems_since(self.stash.entries)
@@ -105,34 +105,42 @@ class Standby:
         else:
             os.environ.pop("PYTHONPATH")
 
-    def import_all(self, prepare, output, run_the_users):
+    def import_all(self, acts, output, run_the_users):
+        """acts: `module`, `set` and `unset`, in their order"""
         recorder = AtExit(self.atexit)
         with Watch() as watch:
             # Before all else, as in a cold interpreter; what it does is never hidden.
             self.first = Entry("sitecustomize")
             outcome = self.within(self.first, run_the_users, output, watch, None)
-            for each in prepare.get(b"set", ()):
-                name, _, value = os.fsdecode(each).partition("=")
-                os.environ[name] = value
-            for each in prepare.get(b"unset", ()):
-                os.environ.pop(os.fsdecode(each), None)
             watch.writes.clear()
             self.known_cache = set(sys.path_importer_cache)
-            for name in [each.decode() for each in prepare.get(b"module", ())]:
-                why = checks.not_ours(name)
-                if why:
-                    self.missing.append("%s: %s" % (name, why))
-                    continue
-                entry = Entry(name)
-                error = self.within(entry, lambda: import_one(name), output, watch, recorder)
-                if entry.modules:
-                    self.stash.entries.append(entry)
-                if error is None:
-                    self.loaded.append(name)
-                else:
-                    self.missing.append(one_line("%s: %s: %s" % (name, type(error).__name__, error)))
+            for key, value in acts:
+                self.repeat(key, os.fsdecode(value), output, watch, recorder)
         self.reads = watch.reads
         return outcome
+
+    def repeat(self, key, text, output, watch, recorder):
+        """Does beforehand what the script will do: an import, or a write to the environment before one."""
+        if key == b"set":
+            name, _, value = text.partition("=")
+            os.environ[name] = value
+            watch.writes.clear()
+        elif key == b"unset":
+            os.environ.pop(text, None)
+            watch.writes.clear()
+        elif key == b"module":
+            why = checks.not_ours(text)
+            if why:
+                self.missing.append("%s: %s" % (text, why))
+                return
+            entry = Entry(text)
+            error = self.within(entry, lambda: import_one(text), output, watch, recorder)
+            if entry.modules:
+                self.stash.entries.append(entry)
+            if error is None:
+                self.loaded.append(text)
+            else:
+                self.missing.append(one_line("%s: %s: %s" % (text, type(error).__name__, error)))
 
     def within(self, entry, act, output, watch, recorder):
         """Runs one import and records what it changed."""
@@ -255,6 +263,7 @@ class Standby:
             raise ValueError("a message of %d bytes" % size)
         body, _ = self.receive_bytes(size, False)
         fields = {}
+        self.pairs = []
         at = 0
         while at < size:
             pair = []
@@ -265,6 +274,7 @@ class Standby:
                 pair.append(body[at + 4 : end])
                 at = end
             fields.setdefault(pair[0], []).append(pair[1])
+            self.pairs.append(tuple(pair))
         return fields, descriptors
 
     def receive_bytes(self, count, with_descriptors):

@@ -27,6 +27,18 @@ def leave(folder):
         del sys.modules[name]
 
 
+def own_environment_out(folder):
+    """The environment as it would be without us; gives where imports are recorded, or None where nobody wants to learn."""
+    target = os.environ.pop("REGROUP_LEARN", None)
+    first, _, rest = os.environ.get("PYTHONPATH", "").partition(os.pathsep)
+    if target is not None and os.path.abspath(first) == folder:
+        if rest:
+            os.environ["PYTHONPATH"] = rest
+        else:
+            del os.environ["PYTHONPATH"]
+    return target
+
+
 def begin():
     folder = os.path.dirname(os.path.abspath(__file__))
     if "REGROUP_STANDBY" in os.environ:
@@ -42,11 +54,12 @@ def begin():
             os.write(2, ("regroup: a standby ends: %s: %s\n" % (type(error).__name__, error)).encode())
             os._exit(1)
     learner = None
+    target = own_environment_out(folder)
     try:
-        if sys.version_info >= (3, 9):
+        if target is not None and sys.version_info >= (3, 9):
             import _regroup_learn
 
-            learner = _regroup_learn.begin(folder)
+            learner = _regroup_learn.Learner(target)
     except Exception as error:
         # A round that nobody learns from is a round like any other.
         os.write(2, ("regroup: imports aren't recorded: %s\n" % error).encode())

@@ -1,5 +1,6 @@
 import t from 'tap';
 import {
+  learningPlan,
   misfit,
   orderMessages,
   proofPlan,
@@ -24,7 +25,16 @@ function round(change: Partial<NativePlan> = {}, env: readonly string[] = []): N
   return { group: 4, cookie: 'one', plans: [plan], tailBytes: 1, drainMs: 2, tidyUp };
 }
 
-const named = { group: 99, cookie: 'two', modules: ['torch'] };
+const named = {
+  group: 99,
+  cookie: 'two',
+  acts: [
+    ['module', 'json'],
+    ['set', 'A=\udcff=1'],
+    ['unset', 'B'],
+    ['module', 'torch'],
+  ],
+} as const;
 
 t.test('a standby is started as its worker, with the shim in front and its own cookie', t => {
   const { plans, group, cookie, parks } = standbyPlan(round(), named);
@@ -36,6 +46,39 @@ t.test('a standby is started as its worker, with the shim in front and its own c
   t.ok(plan?.env.includes('REGROUP_STANDBY=1:3'));
   t.match(
     plan?.env.filter(entry => entry.startsWith('PYTHONPATH=')),
+    [/^PYTHONPATH=\/.*standby:\/own$/],
+  );
+  t.end();
+});
+
+t.test('what the script does before its imports is done in its order', t => {
+  const words = standbyPlan(round(), named).plans[0]?.standbyWords ?? Buffer.alloc(0);
+  const order = ['json', 'set', 'A=\xff=1', 'unset', 'module'].map(each =>
+    words.indexOf(Buffer.from(each, 'latin1'), words.indexOf('json')),
+  );
+
+  t.ok(
+    order.every(at => at > 0),
+    String(order),
+  );
+  t.strictSame(
+    order,
+    [...order].sort((a, b) => a - b),
+  );
+  t.end();
+});
+
+t.test('one worker of a round is learned from, and nothing else is changed', t => {
+  const one = round();
+  const two = { ...one, plans: [...one.plans, ...one.plans] };
+  const plan = learningPlan(two, { path: '/proc/7/fd/8', device: 5, inode: 6 });
+
+  const [first, second] = plan.plans;
+  t.strictSame({ ...plan, plans: [] }, { ...two, plans: [] });
+  t.strictSame(second, one.plans[0]);
+  t.ok(first?.env.includes('REGROUP_LEARN=5:6:/proc/7/fd/8'));
+  t.match(
+    first?.env.filter(entry => entry.startsWith('PYTHONPATH=')),
     [/^PYTHONPATH=\/.*standby:\/own$/],
   );
   t.end();

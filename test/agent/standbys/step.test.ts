@@ -99,6 +99,15 @@ const cases: readonly [title: string, happenings: readonly StandbyHappening[], d
     [...making, 'discard 1', 'tell-trouble: a GPU is open'],
   ],
   [
+    'where they may import less, others are made',
+    [
+      ...made,
+      { event: 'parked', group, localRank: 0, problem: 'a GPU is open', retry: true },
+      { event: 'due', round: 0 },
+    ],
+    [...making, 'discard 1', 'tell-trouble: a GPU is open', 'arm', 'make 2', 'limit 2'],
+  ],
+  [
     'where none can be asked for, none is, and it is said once',
     [runs(0), { event: 'due', round: 0 }, { event: 'unable', group: proof, reason: 'x' }, runs(1)],
     ['arm', 'prove 0', 'limit 0', 'discard 0', 'tell-trouble: x'],

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import type { Test } from 'tap';
+import { actsOf, modulesOf } from '../../../lib/preload/learned.js';
 import {
   learn,
   orderOf,
@@ -50,13 +51,10 @@ export async function same(t: Test, python: string, folder: string, one: Case): 
   };
   const record = one.modules ? undefined : await learn(t, program, join(folder, 'learned'));
   const learned = record?.learned;
-  if (record) t.match(learned, { unsafe: { length: 0 } }, 'the shim runs, and finds it safe');
-  const modules = one.modules ?? learned?.modules ?? [];
-  const standby = startStandby(t, program, {
-    modules,
-    env: lastRound,
-    ...(learned ? { environment: learned.environment } : {}),
-  });
+  if (record) t.match(learned, { acts: Array, unsafe: undefined }, 'it runs, and finds it safe');
+  const acts = learned?.acts ?? actsOf(one.modules ?? []);
+  const modules = modulesOf(acts);
+  const standby = startStandby(t, program, { acts, env: lastRound });
   const [cold, parked] = await Promise.all([runCold(t, program), standby.message()]);
   t.strictSame(textsOf(parked, 'problem'), []);
   t.strictSame(textsOf(parked, 'missing'), []);

@@ -338,12 +338,14 @@ for (const { path, version } of [oldest, newest].flatMap(each => each ?? [])) {
         'import os\nos.environ["MY_SEED"] = "1"\nimport reads_seed\nos.write(1, reads_seed.seed.encode())',
       );
       const { learned } = await learn(t, program, join(folder, 'learned'));
-      const environment = learned?.environment ?? new Map();
-      const standby = startStandby(t, program, { modules: learned?.modules ?? [], environment });
+      const standby = startStandby(t, program, { acts: learned?.acts ?? [] });
       await standby.message();
 
       t.match(await order(standby, orderOf(program)), { stdout: '1', stderr: '' });
-      t.strictSame([...environment], [['MY_SEED', '1']]);
+      t.strictSame(learned?.acts, [
+        ['set', 'MY_SEED=1'],
+        ['module', 'reads_seed'],
+      ]);
     });
 
     await t.test('its streams can be replaced with its order', async t => {

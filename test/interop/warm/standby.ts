@@ -1,15 +1,14 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import type { Test } from 'tap';
+import { type Act, type Learned, learnedFrom } from '../../../lib/preload/learned.js';
 import {
   decodeMessages,
   encodeMessage,
   type Fields,
-  type Learned,
-  learnedFrom,
   learningEnv,
   type Message,
   standbyEnv,
@@ -51,10 +50,12 @@ export async function learn(
   program: Program,
   file: string,
 ): Promise<{ readonly shown: Shown; readonly learned: Learned | undefined }> {
-  rmSync(file, { force: true });
-  const env = { ...program.env, ...learningEnv(program.env['PYTHONPATH'], file) };
+  writeFileSync(file, '');
+  const { dev: device, ino: inode } = statSync(file);
+  const record = { path: file, device, inode };
+  const env = { ...program.env, ...learningEnv(program.env['PYTHONPATH'], record) };
   const shown = await endOf(start(t, program, env));
-  return { shown, learned: existsSync(file) ? learnedFrom(readFileSync(file, 'utf8')) : undefined };
+  return { shown, learned: learnedFrom(readFileSync(file, 'utf8')) };
 }
 
 /** A started standby. */
@@ -72,8 +73,9 @@ export function startStandby(
   t: Test,
   program: Program,
   options: {
-    readonly modules: readonly string[];
-    readonly environment?: Learned['environment'];
+    readonly modules?: readonly string[];
+    /** Beside these modules: what was learned. */
+    readonly acts?: readonly Act[];
     readonly env?: Readonly<Record<string, string>>;
   },
 ): Standby {
@@ -87,11 +89,9 @@ export function startStandby(
   send([
     ['type', 'prepare'],
     ['version', '1'],
-    ...options.modules.map(name => ['module', name] as const),
     ...perRound.map(name => ['per-round', name] as const),
-    ...[...(options.environment ?? [])].map(([name, value]) =>
-      value === undefined ? (['unset', name] as const) : (['set', `${name}=${value}`] as const),
-    ),
+    ...(options.acts ?? []),
+    ...(options.modules ?? []).map(name => ['module', name] as const),
   ]);
   return { pid: child.pid ?? 0, socket, message: messagesOf(socket, ended), send, ended };
 }

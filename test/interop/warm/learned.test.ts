@@ -1,0 +1,210 @@
+import { chmodSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { type AgentEvent, type LaunchOptions, launch, type RunResult } from '../../../lib/index.js';
+import { pythons } from './pythons.js';
+import { here } from './standby.js';
+
+// What standbys import is learned from a round, and kept for the next run. Without torch, which this isn't about.
+
+t.setTimeout(600_000);
+
+const python = pythons().at(-1)?.path ?? '/usr/bin/python3';
+
+/** Notes which process imports it, and what of the environment it sees then. */
+const heavy = [
+  'import os',
+  'seed = os.environ.get("MY_SEED", "-")',
+  'with open(os.path.join(os.environ["NOTES"], "imported-%d" % os.getpid()), "w") as file:',
+  '    file.write(seed)',
+].join('\n');
+
+interface Setting {
+  readonly folder: string;
+  readonly cache: string;
+  readonly options: LaunchOptions;
+}
+
+function setting(
+  t: Test,
+  how: 'plain' | 'sets' | 'flags',
+  more: Record<string, string> = {},
+): Setting {
+  const folder = t.testdir({
+    'site-packages': { 'heavy.py': heavy, ...more },
+    'train.py': readFileSync(join(here, 'imports_heavy.py'), 'utf8'),
+    'own.py': 'name = "own"\n',
+    home: {},
+  });
+  const env = {
+    PATH: process.env['PATH'],
+    TMPDIR: process.env['TMPDIR'],
+    HOME: join(folder, 'home'),
+    NOTES: folder,
+    PYTHONPATH: join(folder, 'site-packages'),
+    PYTHONDONTWRITEBYTECODE: '1',
+  };
+  const options: LaunchOptions = {
+    entrypoint: { script: join(folder, 'train.py') },
+    args: [folder, how, '2'],
+    python,
+    env,
+    nprocPerNode: 2,
+    maxRestarts: 3,
+    standby: 'auto',
+    standbyAfterMs: 0,
+  };
+  return { folder, cache: join(folder, 'home/.cache/regroup'), options };
+}
+
+interface Told {
+  readonly result: RunResult;
+  readonly events: readonly AgentEvent[];
+  /** Of each group of standbys that waited: what each had imported of `heavy`, or undefined. */
+  readonly ready: readonly (readonly (string | undefined)[])[];
+}
+
+/** Has the workers of each round die once there are standbys; or, unless `waitsOn`, once it's said that there are none. */
+async function run({ folder, options }: Setting, waitsOn = false): Promise<Told> {
+  for (const name of readdirSync(folder).filter(each => each.startsWith('crash-')))
+    rmSync(join(folder, name));
+  const run = launch(options);
+  const events: AgentEvent[] = [];
+  const ready: (string | undefined)[][] = [];
+  let round = -1;
+  let isHopeless = false;
+  const crash = (): void => writeFileSync(join(folder, `crash-${round}`), '');
+  for await (const event of run.events()) {
+    events.push(event);
+    if (event.event === 'standbys-ready') {
+      ready.push(event.pids.map(pid => read(join(folder, `imported-${pid}`))));
+      crash();
+    }
+    if (event.event === 'standby-trouble') isHopeless = !waitsOn;
+    if (event.event === 'round-started') round++;
+    if (isHopeless && round >= 0) crash();
+  }
+  return { result: await run.result, events, ready };
+}
+
+function read(path: string): string | undefined {
+  return existsSync(path) ? readFileSync(path, 'utf8') : undefined;
+}
+
+function reasons({ events }: Told, name: 'standby-trouble' | 'imports-not-kept'): string[] {
+  return events.flatMap(event => (event.event === name ? [event.reason] : []));
+}
+
+t.test('what a round imports is imported beforehand for those behind it', async t => {
+  const made = setting(t, 'sets');
+
+  const told = await run(made);
+
+  t.match(told.result, { outcome: 'succeeded' });
+  t.strictSame(reasons(told, 'standby-trouble'), []);
+  t.strictSame(told.ready[1], ['1', '1'], 'with what the script sets before');
+  for (const round of [0, 1, 2]) {
+    for (const rank of [0, 1]) {
+      const isLearnedFrom = round === 0 && rank === 0 ? 1 : 0;
+      t.equal(read(join(made.folder, `ran-${round}-${rank}`)), `0 ${isLearnedFrom} 1 own`);
+    }
+  }
+  const [name = ''] = readdirSync(made.cache);
+  const list = read(join(made.cache, name)) ?? '';
+  t.match(JSON.parse(list), { replays: true, own: [{ path: /train\.py$/ }, { path: /own\.py$/ }] });
+  t.notMatch(list, 'MY_SEED', 'what is set is nobody’s business');
+});
+
+t.test('the next run has the list from its start, as long as the script stays', async t => {
+  const made = setting(t, 'plain');
+
+  const first = await run(made);
+  const second = await run(made);
+
+  t.match([first.result, second.result], [{ outcome: 'succeeded' }, { outcome: 'succeeded' }]);
+  t.strictSame(second.ready[0], ['-', '-'], 'the first standbys have imported it');
+
+  writeFileSync(join(made.folder, 'own.py'), 'name = "edited"\n');
+  const third = await run(made);
+
+  t.match(third.result, { outcome: 'succeeded' });
+  t.equal(read(join(made.folder, 'ran-0-0')), '0 1 - edited', 'it is learned anew');
+});
+
+t.test('a script whose acts cannot be repeated beforehand stays cold, said once', async t => {
+  const told = await run(setting(t, 'flags'));
+
+  t.match(told.result, { outcome: 'succeeded' });
+  t.strictSame(reasons(told, 'standby-trouble'), [
+    'it changes dlopen flags before it imports heavy',
+  ]);
+});
+
+t.test('a learned import that is no good: there are standbys without it', async t => {
+  const bad = `${heavy}\nimport threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\n`;
+  const told = await run(setting(t, 'plain', { 'heavy.py': bad }), true);
+
+  t.match(told.result, { outcome: 'succeeded' });
+  t.match(reasons(told, 'standby-trouble'), [/started a Python thread/]);
+  t.match(told.ready.at(-1), [undefined, undefined]);
+});
+
+t.test('a list that somebody else could have written is refused, said once', async t => {
+  const made = setting(t, 'plain');
+  await run(made);
+  chmodSync(made.cache, 0o777);
+
+  const told = await run(made);
+
+  t.match(told.result, { outcome: 'succeeded' });
+  t.match(reasons(told, 'imports-not-kept'), [/somebody else can write to .*regroup$/]);
+  t.equal(read(join(made.folder, 'ran-0-0')), '0 1 - own', 'it is learned anew');
+});
+
+t.test('a home that takes no file: nothing is lost, said once', async t => {
+  const made = setting(t, 'plain');
+  writeFileSync(join(made.folder, 'home/.cache'), '');
+
+  const told = await run(made);
+
+  t.match(told.result, { outcome: 'succeeded' });
+  t.match(reasons(told, 'imports-not-kept'), [/ENOTDIR/]);
+  t.strictSame(told.ready[1], ['-', '-']);
+});
+
+t.test(
+  'modules that are named are imported, nobody is learned from, and nothing is kept',
+  async t => {
+    const made = setting(t, 'plain');
+
+    const told = await run({ ...made, options: { ...made.options, standbyModules: ['heavy'] } });
+
+    t.match(told.result, { outcome: 'succeeded' });
+    t.strictSame(told.ready[0], ['-', '-']);
+    t.equal(read(join(made.folder, 'ran-0-0')), '0 0 - own');
+    t.notOk(existsSync(made.cache));
+  },
+);
+
+t.test('a package that is upgraded between rounds: the round is cold, said once', async t => {
+  const made = setting(t, 'plain');
+  const options = { ...made.options, standbyModules: ['heavy'], args: [made.folder, 'plain', '1'] };
+  const run = launch(options);
+
+  const troubles: string[] = [];
+  const pids: (readonly number[])[] = [];
+  for await (const event of run.events()) {
+    if (event.event === 'standby-trouble') troubles.push(event.reason);
+    if (event.event === 'round-started') pids.push(event.workers.map(({ pid }) => pid));
+    if (event.event !== 'standbys-ready' || pids.length > 1) continue;
+    pids.push(event.pids);
+    const upgraded = heavy.replace('seed =', 'seed = "new" or');
+    writeFileSync(join(made.folder, 'site-packages/heavy.py'), upgraded);
+    writeFileSync(join(made.folder, 'crash-0'), '');
+  }
+
+  t.match(await run.result, { outcome: 'succeeded' });
+  t.match(troubles, [/site-packages\/heavy\.py has changed since it was loaded$/]);
+  for (const rank of [0, 1])
+    t.match(read(join(made.folder, `ran-1-${rank}`)), /^0 0 new own$/, 'the upgraded one');
+});
