@@ -328,7 +328,6 @@ export function createAgent(job: Job): Agent {
     result: runEnd.result,
     events: () => told.subscribe(),
     launch() {
-      standbys.launch();
       noticeSources = watchForNotices(settings, by => happen({ event: 'notice', by }));
       const begin = (): void => {
         happen({ event: 'launch' });
@@ -336,8 +335,10 @@ export function createAgent(job: Job): Agent {
         // Whoever calls launch() asks for events only then.
         queueMicrotask(tellScheduler);
       };
-      if (hosts !== undefined && placing !== undefined) begin();
-      else void findOut().then(begin, error => happen({ event: 'broken', error }));
+      const unknown = hosts === undefined || placing === undefined ? findOut() : undefined;
+      standbys.launch(unknown);
+      if (unknown === undefined) begin();
+      else void unknown.then(begin, error => happen({ event: 'broken', error }));
     },
     preempt: by => happen({ event: 'notice', by }),
     forward: signal => happen({ event: 'forward', signal }),

@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import type { AgentEvent } from '../../events.js';
 import type { NativeGroupPlan } from '../../native/plan.js';
 import { usualModules } from '../../options/standby.js';
@@ -9,8 +10,8 @@ import { learningPlan } from './plans.js';
 
 /** What a node's standbys import: what somebody has named, what a round was seen to import, or what an earlier run has kept of that. */
 export interface Imports {
-  /** Looks for what an earlier run has kept. Nobody waits for it. */
-  begin(): void;
+  /** Looks for what an earlier run has kept. Nobody waits for it. @param onFound called with the list's path */
+  begin(onFound: (path: string) => void): void;
   /** The plan for a round that starts cold: a worker of it is learned from, where nothing is known. */
   learning(plan: NativeGroupPlan): NativeGroupPlan;
   /** What standbys that are made now do beforehand; or why there can't be any. */
@@ -38,13 +39,15 @@ export function createImports(
   let saved: Kept | undefined;
   let isTold = false;
 
-  async function find(): Promise<void> {
+  async function find(onFound: (path: string) => void): Promise<void> {
     const at = keptPlace(job);
     if (at === undefined) return;
     place = at;
     try {
       const found = await loadKept(at);
-      if (found?.isCurrent && !found.kept.replays) kept = found.kept;
+      if (found === undefined) return;
+      if (found.isCurrent && !found.kept.replays) kept = found.kept;
+      onFound(join(at.folder, at.name));
     } catch (error) {
       tellTrouble(error, at);
     }
@@ -75,8 +78,8 @@ export function createImports(
   }
 
   return {
-    begin() {
-      if (given === undefined) void find();
+    begin(onFound) {
+      if (given === undefined) void find(onFound);
     },
     learning(plan) {
       if (isKnown || kept !== undefined) return plan;

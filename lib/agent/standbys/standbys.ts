@@ -12,6 +12,7 @@ import { unreachable } from '../../util/unreachable.js';
 import type { Job } from '../../workers/job.js';
 import { createImports } from './imports.js';
 import { misfit, orderMessages, proofPlan, standbyPlan, takenPlan } from './plans.js';
+import { createReadAhead } from './read-ahead.js';
 import {
   initialStandbys,
   type StandbyAction,
@@ -34,8 +35,12 @@ export interface Taken {
 
 /** This node's standbys, made while a round runs and taken over by the next one. */
 export interface Standbys {
-  /** Begins to look for what an earlier run has learned of the script's imports. */
-  launch(): void;
+  /**
+   * Begins to look for what an earlier run has learned of the script's imports, and has it read ahead.
+   *
+   * @param mayStart when processes may be started; absent: at once
+   */
+  launch(mayStart: Promise<void> | undefined): void;
   /** The plan for a round that starts without them. */
   cold(plan: NativeGroupPlan): NativeGroupPlan;
   /** A round runs. @param isLast whether no other can follow */
@@ -69,6 +74,7 @@ export function createStandbys(job: Job, around: StandbySurroundings): Standbys 
   const refusals = new Set<string>();
   const policy = policyOf(settings, job);
   const imports = policy && createImports(job, { tell, nowMs });
+  const readAhead = createReadAhead(job, { supervisor });
   let state = initialStandbys(policy);
   let running: NativeGroupPlan | undefined;
   let pids: readonly number[] = [];
@@ -143,7 +149,13 @@ export function createStandbys(job: Job, around: StandbySurroundings): Standbys 
   }
 
   return {
-    launch: () => imports?.begin(),
+    launch(mayStart) {
+      imports?.begin(list => {
+        if (mayStart === undefined) readAhead.start(list);
+        // Where that fails the run has ended.
+        else void mayStart.then(() => readAhead.start(list)).catch(() => {});
+      });
+    },
     cold: plan => imports?.learning(plan) ?? plan,
     roundRuns(plan, which) {
       running = plan;
@@ -154,6 +166,7 @@ export function createStandbys(job: Job, around: StandbySurroundings): Standbys 
       happen({ event: 'round-over' });
     },
     onEvent(event) {
+      if (readAhead.onEvent(event)) return;
       switch (event.event) {
         case 'started':
           pids = event.pids;
@@ -193,6 +206,7 @@ export function createStandbys(job: Job, around: StandbySurroundings): Standbys 
       for (const timer of timers) clearTimeout(timer);
       timers.clear();
       happen({ event: 'close' });
+      readAhead.close();
       imports?.close();
     },
   };

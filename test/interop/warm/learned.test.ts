@@ -1,99 +1,13 @@
-import { chmodSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import t, { type Test } from 'tap';
-import { type AgentEvent, type LaunchOptions, launch, type RunResult } from '../../../lib/index.js';
-import { pythons } from './pythons.js';
-import { here } from './standby.js';
+import t from 'tap';
+import { launch } from '../../../lib/index.js';
+import { muteDisk, noMuteDisk } from '../../mute-disk.js';
+import { heavy, read, reasons, run, setting } from './heavy.js';
 
 // What standbys import is learned from a round, and kept for the next run. Without torch, which this isn't about.
 
 t.setTimeout(600_000);
-
-const python = pythons().at(-1)?.path ?? '/usr/bin/python3';
-
-/** Notes which process imports it, and what of the environment it sees then. */
-const heavy = [
-  'import os',
-  'seed = os.environ.get("MY_SEED", "-")',
-  'with open(os.path.join(os.environ["NOTES"], "imported-%d" % os.getpid()), "w") as file:',
-  '    file.write(seed)',
-].join('\n');
-
-interface Setting {
-  readonly folder: string;
-  readonly cache: string;
-  readonly options: LaunchOptions;
-}
-
-function setting(
-  t: Test,
-  how: 'plain' | 'sets' | 'flags',
-  more: Record<string, string> = {},
-): Setting {
-  const folder = t.testdir({
-    'site-packages': { 'heavy.py': heavy, ...more },
-    'train.py': readFileSync(join(here, 'imports_heavy.py'), 'utf8'),
-    'own.py': 'name = "own"\n',
-    home: {},
-  });
-  const env = {
-    PATH: process.env['PATH'],
-    TMPDIR: process.env['TMPDIR'],
-    HOME: join(folder, 'home'),
-    NOTES: folder,
-    PYTHONPATH: join(folder, 'site-packages'),
-    PYTHONDONTWRITEBYTECODE: '1',
-  };
-  const options: LaunchOptions = {
-    entrypoint: { script: join(folder, 'train.py') },
-    args: [folder, how, '2'],
-    python,
-    env,
-    nprocPerNode: 2,
-    maxRestarts: 3,
-    standby: 'auto',
-    standbyAfterMs: 0,
-  };
-  return { folder, cache: join(folder, 'home/.cache/regroup'), options };
-}
-
-interface Told {
-  readonly result: RunResult;
-  readonly events: readonly AgentEvent[];
-  /** Of each group of standbys that waited: what each had imported of `heavy`, or undefined. */
-  readonly ready: readonly (readonly (string | undefined)[])[];
-}
-
-/** Has the workers of each round die once there are standbys; or, unless `waitsOn`, once it's said that there are none. */
-async function run({ folder, options }: Setting, waitsOn = false): Promise<Told> {
-  for (const name of readdirSync(folder).filter(each => each.startsWith('crash-')))
-    rmSync(join(folder, name));
-  const run = launch(options);
-  const events: AgentEvent[] = [];
-  const ready: (string | undefined)[][] = [];
-  let round = -1;
-  let isHopeless = false;
-  const crash = (): void => writeFileSync(join(folder, `crash-${round}`), '');
-  for await (const event of run.events()) {
-    events.push(event);
-    if (event.event === 'standbys-ready') {
-      ready.push(event.pids.map(pid => read(join(folder, `imported-${pid}`))));
-      crash();
-    }
-    if (event.event === 'standby-trouble') isHopeless = !waitsOn;
-    if (event.event === 'round-started') round++;
-    if (isHopeless && round >= 0) crash();
-  }
-  return { result: await run.result, events, ready };
-}
-
-function read(path: string): string | undefined {
-  return existsSync(path) ? readFileSync(path, 'utf8') : undefined;
-}
-
-function reasons({ events }: Told, name: 'standby-trouble' | 'imports-not-kept'): string[] {
-  return events.flatMap(event => (event.event === name ? [event.reason] : []));
-}
 
 t.test('what a round imports is imported beforehand for those behind it', async t => {
   const made = setting(t, 'sets');
