@@ -100,6 +100,20 @@ t.test(
   },
 );
 
+t.test('a cache on a dead disk holds no round up', { skip: noMuteDisk }, async t => {
+  const made = setting(t, 'plain');
+  const disk = muteDisk(t);
+  const isAsked = await disk.mount(disk.folder);
+  // Not HOME: Python itself would look for packages there.
+  const env = { ...made.options.env, REGROUP_CACHE_DIR: disk.folder };
+
+  const told = await run({ ...made, options: { ...made.options, env } });
+  await isAsked();
+
+  t.match(told.result, { outcome: 'succeeded' });
+  t.strictSame(told.ready[1], ['-', '-'], 'what was learned is imported');
+});
+
 t.test('a package that is upgraded between rounds: the round is cold, said once', async t => {
   const made = setting(t, 'plain');
   const options = { ...made.options, standbyModules: ['heavy'], args: [made.folder, 'plain', '1'] };
