@@ -124,4 +124,6 @@ export type NativeStoreReport =
   /** About a client that's closed or refused; ten a second at most. */
   | { readonly report: 'line'; readonly line: string }
   /** A process of `watchRefusals`, or one that it has started, is refused there again and again. */
-  | { readonly report: 'refused'; readonly pid: number; readonly address: string };
+  | { readonly report: 'refused'; readonly pid: number; readonly address: string }
+  /** The first request to a table that isn't a client's greeting; once, and once more after each reset. */
+  | { readonly report: 'used'; readonly table: number; readonly atMs: number };

@@ -5,9 +5,11 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "addon/errors.h"
+#include "addon/events.h"
 #include "addon/fields.h"
 #include "addon/methods.h"
 #include "addon/option_reader.h"
@@ -30,10 +32,18 @@ using store::StoreServer;
 /// Thread: any.
 class Reports {
  public:
-  struct Report {
-    pid_t pid = 0;     // of a process that's refused, at the address `text`
-    std::string text;  // else a line for the log
+  struct Line {
+    std::string line;
   };
+  struct Refused {
+    pid_t pid;
+    std::string address;
+  };
+  struct Used {
+    uint32_t table;
+    TimePoint at;
+  };
+  using Report = std::variant<Line, Refused, Used>;
 
   /// Null with a JS error pending.
   static std::shared_ptr<Reports> create(Napi::Env env, Napi::Function onReport) {
@@ -77,9 +87,18 @@ class Reports {
 
   static Napi::Object toJs(Napi::Env env, const Report& report) {
     Napi::Object object = Napi::Object::New(env);
-    object.Set("report", report.pid == 0 ? "line" : "refused");
-    object.Set(report.pid == 0 ? "line" : "address", Napi::String::New(env, report.text));
-    if (report.pid != 0) object.Set("pid", Napi::Number::New(env, report.pid));
+    if (const auto* line = std::get_if<Line>(&report)) {
+      object.Set("report", "line");
+      object.Set("line", Napi::String::New(env, line->line));
+    } else if (const auto* refused = std::get_if<Refused>(&report)) {
+      object.Set("report", "refused");
+      object.Set("pid", Napi::Number::New(env, refused->pid));
+      object.Set("address", Napi::String::New(env, refused->address));
+    } else if (const auto* used = std::get_if<Used>(&report)) {
+      object.Set("report", "used");
+      object.Set("table", Napi::Number::New(env, used->table));
+      object.Set("atMs", Napi::Number::New(env, toMs(used->at)));
+    }
     return object;
   }
 
@@ -97,9 +116,14 @@ class Store {
                                        Napi::Function onReport) {
     auto reports = Reports::create(env, onReport);
     if (!reports) return nullptr;
-    options.onLog = [reports](std::string_view line) { reports->tell({0, std::string(line)}); };
+    options.onLog = [reports](std::string_view line) {
+      reports->tell(Reports::Line{std::string(line)});
+    };
     options.onRefused = [reports](pid_t pid, std::string_view address) {
-      reports->tell({pid, std::string(address)});
+      reports->tell(Reports::Refused{pid, std::string(address)});
+    };
+    options.onFirstUse = [reports](uint32_t table, TimePoint at) {
+      reports->tell(Reports::Used{table, at});
     };
     auto server = StoreServer::create(std::move(options));
     if (!server) {

@@ -5,6 +5,7 @@ import { join, resolve } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
 import t from 'tap';
 import { native } from '../../lib/native/addon.js';
+import type { NativeStoreReport } from '../../lib/native/store.js';
 import { connectStore } from '../../lib/store.js';
 import { startProgram } from '../harness.js';
 
@@ -68,6 +69,49 @@ t.test('T-106 the store tells which keys are asked for most', async t => {
     (hotKeys[0]?.requests ?? 0) > 250 && (hotKeys[0]?.requests ?? 0) < 1000,
     `${hotKeys[0]?.requests}`,
   );
+});
+
+t.test('the first use of a table is told, once, and once more after a reset', async t => {
+  const reports: NativeStoreReport[] = [];
+  const store = native().createStore(
+    { disable: [], sharedMemory: false, keptDescriptors: 0 },
+    report => reports.push(report),
+  );
+  t.teardown(() => store.close());
+  const { table, port } = store.openTable({ hosts: ['127.0.0.1'], port: 0 });
+  const used = async (count: number): Promise<void> => {
+    while (reports.length < count) await turn();
+  };
+  const before = native().monotonicMs();
+
+  // Whoever only says hello, as an agent of another node that tries whether it's reached, doesn't use it.
+  const greeter = connect(port, '127.0.0.1');
+  greeter.write(Buffer.concat([hello, ping]));
+  await once(greeter, 'data');
+  greeter.destroy();
+  t.strictSame(reports, []);
+
+  const first = await connectStore({ host: '127.0.0.1', port });
+  await first.set('a', '1');
+  await first.set('b', '2');
+  await used(1);
+  store.resetTable(table);
+  await first.close();
+  const second = await connectStore({ host: '127.0.0.1', port });
+  await second.add('c', 1);
+  await second.close();
+  await used(2);
+
+  t.match(reports, [
+    { report: 'used', table },
+    { report: 'used', table },
+  ]);
+  const times = reports.flatMap(report => (report.report === 'used' ? [report.atMs] : []));
+  t.strictSame(
+    times,
+    [...times].sort((a, b) => a - b),
+  );
+  t.ok(times.every(atMs => atMs > before && atMs <= native().monotonicMs()));
 });
 
 t.test('a store that is closed counts nothing, and says so rather than throwing', async t => {

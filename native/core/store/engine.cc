@@ -23,7 +23,8 @@ constexpr size_t kLooksPerStep = 64;
 
 }  // namespace
 
-Served::Served(Engine& engine, std::shared_ptr<Board> shown, std::vector<ProtocolFactory> own)
+Served::Served(Engine& engine, uint32_t id, std::shared_ptr<Board> shown,
+               std::vector<ProtocolFactory> own)
     : board(std::move(shown)),
       table(engine.options().table, board->table),
       factories(std::move(own)) {
@@ -33,7 +34,11 @@ Served::Served(Engine& engine, std::shared_ptr<Board> shown, std::vector<Protoco
       if (const auto theirs = protocols.back()->patience()) patience = theirs;
     }
   }
-  auto store = std::make_unique<TcpStore>(table, engine.options().tcpStore, board->tcpStore);
+  TcpStore::OnFirstUse onFirstUse;
+  if (const auto& told = engine.options().onFirstUse)
+    onFirstUse = [&told, id](TimePoint at) { told(id, at); };
+  auto store = std::make_unique<TcpStore>(table, engine.options().tcpStore, board->tcpStore,
+                                          std::move(onFirstUse));
   tcpStore = store.get();
   protocols.push_back(std::move(store));
 }
@@ -59,7 +64,7 @@ Result<void> Engine::open(uint32_t id, Opening opening) {
   const auto lender = served_.find(opening.lender);
   if (opening.lender != 0 && lender == served_.end()) return Error{"bind", EBADF};
   auto served =
-      std::make_unique<Served>(*this, std::move(opening.board), std::move(opening.protocols));
+      std::make_unique<Served>(*this, id, std::move(opening.board), std::move(opening.protocols));
   for (Fd& fd : opening.listeners) {
     if (auto listening = listen<TcpListener>(*served, std::move(fd)); !listening)
       return listening.error();
@@ -87,7 +92,7 @@ void Engine::reset(uint32_t id) {
   if (found == served_.end()) return;
   auto old = std::move(found->second);
   old->board->reset();
-  found->second = std::make_unique<Served>(*this, old->board, old->factories);
+  found->second = std::make_unique<Served>(*this, id, old->board, old->factories);
   Served& served = *found->second;
   served.listeners = std::move(old->listeners);
   // Those in the backlog were meant for the table that's gone.

@@ -27,7 +27,8 @@ constexpr size_t kTurnBytes = 64 << 10;
 ///
 /// Invariant: `lender` and `borrower` name each other, and both are being served.
 struct Served {
-  Served(Engine& engine, std::shared_ptr<Board> board, std::vector<ProtocolFactory> own);
+  Served(Engine& engine, uint32_t id, std::shared_ptr<Board> board,
+         std::vector<ProtocolFactory> own);
   ~Served();
 
   bool hasWork() const { return table.hasWork() || table.hasGarbage(); }

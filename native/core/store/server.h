@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/base/loop.h"
 #include "core/base/result.h"
 #include "core/base/thread.h"
 #include "core/store/tcpstore.h"
@@ -64,6 +65,9 @@ struct ServerOptions {
   std::function<void(std::string_view line)> onLog;
   /// Names a process of watchRefusals() and where it's refused. Thread: as onLog.
   std::function<void(pid_t pid, std::string_view address)> onRefused;
+  /// Tells of the first request to a table that isn't a client's greeting (VALIDATE, PING), once,
+  /// and once more after each reset. Thread: as onLog.
+  std::function<void(uint32_t table, TimePoint at)> onFirstUse;
 };
 
 struct Bound;

@@ -1,8 +1,10 @@
 #pragma once
 
 #include <array>
+#include <functional>
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include "core/store/session.h"
 
@@ -32,9 +34,12 @@ class TcpStore final : public Protocol {
     std::chrono::milliseconds quiet{50};
   };
 
+  /// Told once, after the first request that isn't a client's greeting (VALIDATE, PING).
+  using OnFirstUse = std::function<void(TimePoint)>;
+
   /// `table` and `counts` outlive it.
-  TcpStore(Table& table, const Options& options, ClientCounts& counts)
-      : table_(table), options_(options), counts_(&counts) {}
+  TcpStore(Table& table, const Options& options, ClientCounts& counts, OnFirstUse onFirstUse)
+      : table_(table), options_(options), counts_(&counts), onFirstUse_(std::move(onFirstUse)) {}
 
   Match match(std::string_view first) const override {
     // 0 to 11: a headerless operation, or VALIDATE. The parser looks closer.
@@ -59,10 +64,11 @@ class TcpStore final : public Protocol {
     return more;
   }
 
-  /// Counts nothing that anybody reads, from now on.
+  /// Counts nothing that anybody reads, and tells nobody, from now on.
   void retire() {
     unread_ = std::make_unique<ClientCounts>();
     counts_ = unread_.get();
+    onFirstUse_ = {};
   }
 
  private:
@@ -164,6 +170,7 @@ class TcpStore final : public Protocol {
       counts_->slowestOp = static_cast<uint64_t>(op);
       counts_->slowestNs = took;
     }
+    if (onFirstUse_ && op != Op::Validate && op != Op::Ping) std::exchange(onFirstUse_, {})(ended);
     return ended;
   }
 
@@ -172,6 +179,7 @@ class TcpStore final : public Protocol {
   Client* serving_ = nullptr;  // whose turn it is
   Reply* servingReply_ = nullptr;
   ClientCounts* counts_;
+  OnFirstUse onFirstUse_;                 // empty once it was told
   std::unique_ptr<ClientCounts> unread_;  // of a retired one
 };
 
