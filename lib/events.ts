@@ -1,5 +1,6 @@
 import type { GpuHolder } from './events/gpus.js';
 import type { NodesEvent } from './events/nodes.js';
+import type { RestartedEvent, RestartSummary } from './events/restarts.js';
 import type { HookName } from './options/hooks.js';
 import type { SchedulerSource } from './options/scheduler/allotment.js';
 
@@ -213,6 +214,10 @@ export type AgentEvent =
       readonly windowLeft?: number;
       readonly atMs: number;
     }
+  /** Told when it's known how long a restart took. */
+  | RestartedEvent
+  /** What all restarts have cost. The last event but `ended`; only where there was a restart. */
+  | ({ readonly event: 'restart-summary'; readonly atMs: number } & RestartSummary)
   /** With several nodes: failures on another one, the root cause first, that the round has ended for and another follows. */
   | {
       readonly event: 'peer-failed';
@@ -349,7 +354,10 @@ export type AgentEvent =
       readonly atMs: number;
     };
 
-export type RunResult =
+/** How a run ended. `restarts` is absent where no round has followed another one. */
+export type RunResult = Outcome & { readonly restarts?: RestartSummary };
+
+type Outcome =
   | { readonly outcome: 'succeeded' }
   | {
       readonly outcome: 'failed';

@@ -1,6 +1,12 @@
 export { type ErrorCode, RegroupError } from './errors.js';
 export type { NodesEvent, NodesWait, UnreachableEvent } from './events/nodes.js';
 export type {
+  RestartCause,
+  RestartedEvent,
+  RestartPhases,
+  RestartSummary,
+} from './events/restarts.js';
+export type {
   AgentEvent,
   DumpFile,
   FailReason,

@@ -18,6 +18,7 @@ import { gpuPause } from './pauses/gpus.js';
 import { runHook } from './pauses/hooks.js';
 import { createPauses, type GpuPauseCall, type HookRun } from './pauses/pauses.js';
 import { policyOf } from './policy.js';
+import { createRestarts } from './restarts/restarts.js';
 import { createRounds } from './rounds.js';
 import { createStandbys } from './standbys/standbys.js';
 import type { Action, Happening, HookCall } from './step/state.js';
@@ -69,7 +70,8 @@ export function createAgent(job: Job): Agent {
     tell: told.publish,
     nowMs,
   });
-  const around = { rounds, standbys, core: () => core, tell: told.publish, nowMs };
+  const restarts = createRestarts(job.agentStore, { tell: told.publish, nowMs });
+  const around = { rounds, standbys, restarts, core: () => core, tell: told.publish, nowMs };
   const fenced = (atMs: number): void => rendezvous.fenced?.(atMs);
   const listener = listenToCore(job, { ...around, happen, placing: placingNow, asGuests, fenced });
   const leave = (): Promise<void> | undefined => rendezvous.close?.();
@@ -91,9 +93,15 @@ export function createAgent(job: Job): Agent {
     for (let next = happenings.shift(); next !== undefined; next = happenings.shift()) {
       try {
         // Perhaps it's the clock that is broken: it's the addon's.
-        const [after, actions] = step(state, next, next.event === 'broken' ? 0 : nowMs());
+        const now = next.event === 'broken' ? 0 : nowMs();
+        const before = state;
+        const [after, actions] = step(state, next, now);
         state = after;
+        const note = (): void => restarts.note(before, next, [after, actions], now);
+        // What a round's end tells of a restart comes before that end, and what its start tells behind it.
+        if (next.event !== 'started') note();
         for (const action of actions) perform(action);
+        if (next.event === 'started') note();
       } catch (error) {
         // What had been to follow makes no sense any more.
         happenings.length = 0;
@@ -321,6 +329,7 @@ export function createAgent(job: Job): Agent {
     lookUp.abort();
     noticeSources?.close();
     standbys.close();
+    restarts.close();
     return pauses.gone() ?? Promise.resolve();
   }
 

@@ -11,6 +11,7 @@ import type { Job } from '../workers/job.js';
 import { firstLine } from '../workers/programs.js';
 import { startError, startHangs } from '../workers/start-error.js';
 import type { Core } from './core.js';
+import type { Restarts } from './restarts/restarts.js';
 import type { RoundRecord, Rounds } from './rounds.js';
 import type { Standbys } from './standbys/standbys.js';
 import type { Happening } from './step/state.js';
@@ -25,6 +26,7 @@ export interface CoreListener {
 export interface CoreSurroundings {
   readonly rounds: Rounds;
   readonly standbys: Standbys;
+  readonly restarts: Restarts;
   /** The addon's threads; absent as long as they haven't been started. */
   core(): Core | undefined;
   happen(happening: Happening): void;
@@ -41,7 +43,8 @@ export interface CoreSurroundings {
 type Of<E extends NativeEvent['event']> = Extract<NativeEvent, { event: E }>;
 
 export function listenToCore(job: Job, around: CoreSurroundings): CoreListener {
-  const { rounds, standbys, core, happen, tell, placing, asGuests, nowMs, fenced } = around;
+  const { rounds, standbys, restarts, core, happen, tell, placing, asGuests, nowMs, fenced } =
+    around;
 
   function onEvent(event: NativeEvent): void {
     if (event.event === 'fenced') {
@@ -161,6 +164,11 @@ export function listenToCore(job: Job, around: CoreSurroundings): CoreListener {
       const atMs = nowMs();
       if (report.report === 'line') {
         tell({ event: 'store-trouble', line: report.line, atMs });
+        return;
+      }
+      if (report.report === 'used') {
+        const round = core()?.roundOf(report.table);
+        if (round !== undefined) restarts.used(round, report.atMs);
         return;
       }
       const { pid, address } = report;

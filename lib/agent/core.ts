@@ -65,6 +65,8 @@ export interface Core {
   ): { close(): void };
   /** Empties a table that an earlier round has used; its workers must be gone. */
   refreshTable(round: number): void;
+  /** The round that has a table of the store; undefined: none has it any more. */
+  roundOf(table: number): number | undefined;
   /** The highest step that a worker has told by its slot; 0 if none did. */
   highestStep(round: number): number;
   closeTable(round: number): void;
@@ -111,7 +113,8 @@ export function startCore(
   let meeting: NativeStoreAddress | undefined;
   /** Has the port of all rounds, where they have one. */
   let kept: NativeStoreAddress | undefined;
-  let used = false;
+  /** The last round that has started; absent: none has. */
+  let latest: number | undefined;
   let console: Console | undefined;
   killAtExit(supervisor);
 
@@ -172,10 +175,14 @@ export function startCore(
         },
       };
     },
-    refreshTable() {
-      const table = isFixed && used ? tables.get(0) : undefined;
+    refreshTable(round) {
+      const table = isFixed && latest !== undefined ? tables.get(0) : undefined;
       if (table !== undefined) store?.resetTable(table.table);
-      used = true;
+      latest = round;
+    },
+    roundOf(table) {
+      const [round] = [...tables].find(([, opened]) => opened.table === table) ?? [];
+      return isFixed && round !== undefined ? latest : round;
     },
     highestStep(round) {
       const table = tables.get(isFixed ? 0 : round);

@@ -6,6 +6,7 @@ import { unreachable } from '../util/unreachable.js';
 import type { Job } from '../workers/job.js';
 import { hasUsageLimits } from '../workers/limits.js';
 import { type Core, killAtOnceMs } from './core.js';
+import type { Restarts } from './restarts/restarts.js';
 import type { Rounds } from './rounds.js';
 import type { Ending } from './step/state.js';
 
@@ -19,6 +20,7 @@ export interface RunEnd {
 /** What an end takes down, and whom it tells. */
 export interface EndSurroundings {
   readonly rounds: Rounds;
+  readonly restarts: Restarts;
   /** The addon's threads; absent as long as they haven't been started. */
   core(): Core | undefined;
   tell(event: AgentEvent): void;
@@ -31,7 +33,7 @@ export interface EndSurroundings {
 
 export function createRunEnd(job: Job, around: EndSurroundings): RunEnd {
   const { settings } = job;
-  const { rounds, core, tell, nowMs, close, leave } = around;
+  const { rounds, restarts, core, tell, nowMs, close, leave } = around;
   const result = deferred<RunResult>();
   let isFinished = false;
 
@@ -53,7 +55,10 @@ export function createRunEnd(job: Job, around: EndSurroundings): RunEnd {
     end({ ...failed, rootCause });
   }
 
-  function end(outcome: RunResult): void {
+  function end(ended: RunResult): void {
+    const summary = restarts.summary();
+    const outcome = summary === undefined ? ended : { ...ended, restarts: summary };
+    if (summary !== undefined) tell({ event: 'restart-summary', ...summary, atMs: nowMs() });
     tell({ event: 'ended', outcome: outcome.outcome, atMs: nowMs() });
     // The report names them.
     const keepErrorFiles =

@@ -1,5 +1,8 @@
+import { startClock, summaryOf, tick } from '../../lib/agent/restarts/clock.js';
+import { type Moment, momentsOf } from '../../lib/agent/restarts/moments.js';
 import type { Action, AgentState, Ending, Happening, Pause } from '../../lib/agent/step/state.js';
 import { initialState, step } from '../../lib/agent/step/step.js';
+import { describeRestarted, describeSummary } from '../../lib/cli/text/restarts.js';
 import type { AgentEvent, WorkerFailure } from '../../lib/events.js';
 import { describeFailures } from '../../lib/failures/describe.js';
 import type { Remains } from '../../lib/failures/failure.js';
@@ -28,6 +31,8 @@ import { signalNumber } from '../../lib/util/signals.js';
  *   verdict end                       and the job decides; also restart delay=MS, fail rank=N: the culprit of another node,
  *                                     with `awaits` if other nodes tell of theirs; then: peers-ended rank=N
  *
+ * used round=1                      a worker has used its store, which `store` in the policy lets be seen; `unused`: nobody has
+ *
  * Failures are described at once, unless it says `ended unread`; then `described` says when. Rounds are prepared at
  * once, unless the line that begins it says `slowly`; then `prepared`, or `prepared failed`, does.
  * `round=N` names another round than the present one. Times are printed as milliseconds since 0.
@@ -50,6 +55,7 @@ export function traceOf(script: string): string {
     ),
   });
   let nowMs = 0;
+  let clock = startClock(policy.store !== undefined);
   const trace: string[] = [];
   const remains = new Map<number, Remains>();
   let asked: Extract<Action, { do: 'describe' }> | undefined;
@@ -63,10 +69,14 @@ export function traceOf(script: string): string {
   let isSlow = false;
 
   function follow(line: string, happening: Happening): void {
+    const before = state;
     const [next, actions] = step(state, happening, nowMs);
     state = next;
     trace.push(`${String(nowMs).padStart(6)} ${line}  → ${state.phase}`);
-    trace.push(...actions.map(action => `         ${describeAction(action)}`));
+    const done = actions.map(action => `         ${describeAction(action)}`);
+    if (happening.event === 'started') trace.push(...done);
+    for (const moment of momentsOf(before, happening, [next, actions], nowMs)) note(moment);
+    if (happening.event !== 'started') trace.push(...done);
     for (const action of actions) {
       if (action.do === 'describe') asked = action;
       if (action.do === 'prepare-round') preparing = action.plan.round;
@@ -78,6 +88,15 @@ export function traceOf(script: string): string {
     // A node that is alone is answered within the call.
     for (let next = answers.shift(); next !== undefined; next = answers.shift())
       follow(describeAnswer(next), next);
+  }
+
+  /** What's told of restarts comes before the actions, but behind the start of a round. */
+  function note(moment: Moment): void {
+    const [next, told] = tick(clock, moment);
+    clock = next;
+    trace.push(...told.map(event => `         tell: ${describeEvent(event)}`));
+    const summary = moment.what === 'ended' ? summaryOf(clock, nowMs) : undefined;
+    if (summary !== undefined) trace.push(`         tell: ${describeSummary(summary)}`);
   }
 
   function prepareAsked(why?: string): void {
@@ -106,6 +125,9 @@ export function traceOf(script: string): string {
       const { local = '', at = nowMs, words = '-' } = parseWords(rest.join(' '));
       const file = { kind: 'read', message: words, traceback: words } as const;
       remains.set(Number(local), { recorded: { file, writtenAtMs: Number(at) } });
+    } else if (word === 'used' || word === 'unused') {
+      trace.push(`${String(nowMs).padStart(6)} ${what}  → ${state.phase}`);
+      note({ what: word, round: Number(parseWords(rest.join(' ')).round), atMs: nowMs });
     } else if (word === 'prepared') {
       isSlow = false;
       prepareAsked(rest.includes('failed') ? 'no space left' : undefined);
@@ -373,6 +395,8 @@ function describeEvent(event: AgentEvent): string {
       return `worker ${event.worker.rank} ${JSON.stringify(event.exit)} after ${event.durationMs} ms${event.duringStop ? ', stopping' : ''}`;
     case 'worker-dying':
       return `worker ${event.worker.rank} is ending: ${JSON.stringify(event.exit)} after ${event.durationMs} ms${event.duringStop ? ', stopping' : ''}`;
+    case 'restarted':
+      return `round ${event.round} (${event.cause}): ${describeRestarted(event)}`;
     case 'restarting':
       return `restarting, ${event.restartsLeft} of ${event.maxRestarts} left${event.windowLeft === undefined ? '' : `, ${event.windowLeft} in the window`}${event.rule === undefined ? '' : ` (rule ${event.rule})`}; ${describeAll(event.failures)}`;
     case 'stopping':

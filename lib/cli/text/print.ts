@@ -30,6 +30,7 @@ import {
 } from './describe.js';
 import { describeOutlasted, interpreterToBlame, lastWords, whereToLook } from './last-words.js';
 import { describeDump, describeHang, describeRoot } from './print-hang.js';
+import { describeRestarted, describeSummary } from './restarts.js';
 import { failedLine, failureReport, headline } from './torchrun-report.js';
 import { logLines, ompWarning, rendezvousResult } from './torchrun-text.js';
 
@@ -224,6 +225,12 @@ export function createPrinter(options: PrinterOptions): Printer {
         sayRoot(event.failure);
         if (hasPolicy) say(describeRestart(event));
         log('INFO', `[${role}] Worker group FAILED. ${attempts(event)}; will restart worker group`);
+        break;
+      case 'restarted':
+        say(describeRestarted(event));
+        break;
+      case 'restart-summary':
+        say(describeSummary(event));
         break;
       case 'hung':
         say(

@@ -2,6 +2,8 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import t from 'tap';
+import { startClock, summaryOf, tick } from '../../../lib/agent/restarts/clock.js';
+import { momentsOf } from '../../../lib/agent/restarts/moments.js';
 import type { Action, AgentState, Happening, Policy } from '../../../lib/agent/step/state.js';
 import { initialState, step } from '../../../lib/agent/step/step.js';
 import type { WorkerFailure } from '../../../lib/events.js';
@@ -40,6 +42,8 @@ for (const name of readdirSync(folder)) {
 }
 
 interface Seen {
+  readonly before: AgentState;
+  readonly happening: Happening;
   readonly state: AgentState;
   readonly actions: readonly Action[];
   readonly nowMs: number;
@@ -216,9 +220,10 @@ function play({ failures, hasPeers, ...policy }: (typeof policies)[number], stor
   const rendezvous = hasPeers ? createPeers(answer) : createAlone(failures, nproc, answer);
 
   function follow(next: Happening): void {
+    const before = state;
     const [after, actions] = step(state, next, nowMs);
     state = after;
-    seen.push({ state, actions, nowMs });
+    seen.push({ before, happening: next, state, actions, nowMs });
     for (const action of actions) {
       if (action.do === 'begin-pause' && action.pause.name === 'join') rendezvous.join();
       if (action.do === 'report') rendezvous.report(action.report);
@@ -256,6 +261,24 @@ function holds(title: string, property: (seen: readonly Seen[]) => boolean): voi
     t.end();
   });
 }
+
+holds('restarts and training share the time, and the phases of each restart add up', seen => {
+  let clock = startClock(true);
+  for (const { before, happening, state, actions, nowMs } of seen) {
+    for (const moment of momentsOf(before, happening, [state, [...actions]], nowMs)) {
+      const [next, told] = tick(clock, moment);
+      clock = next;
+      for (const { phases, totalMs } of told) {
+        const each = Object.values(phases);
+        if (each.some(ms => ms < 0)) return false;
+        if (each.reduce((sum, ms) => sum + ms, 0) !== totalMs) return false;
+      }
+    }
+  }
+  const lastMs = seen.at(-1)?.nowMs ?? 0;
+  const summary = summaryOf(clock, lastMs);
+  return summary === undefined || summary.lostMs + summary.trainedMs <= summary.wallMs;
+});
 
 const actionsOf = (seen: readonly Seen[]): Action[] => seen.flatMap(({ actions }) => actions);
 

@@ -1,0 +1,50 @@
+import type { RestartSummary } from '../../events/restarts.js';
+import type { AgentEvent } from '../../events.js';
+import type { AgentState, Happening, Step } from '../step/state.js';
+import { startClock, summaryOf, tick } from './clock.js';
+import { type Moment, momentsOf } from './moments.js';
+
+/** A script that hasn't used the store for so long may never do. */
+const scriptPatienceMs = 120_000;
+
+/** Tells how long each restart took, and what all of them have cost. */
+export interface Restarts {
+  /** Looks at a step, and tells what that shows of a restart. */
+  note(before: AgentState, happening: Happening, step: Step, nowMs: number): void;
+  /** A worker has used the round's store for the first time. */
+  used(round: number, atMs: number): void;
+  /** @returns undefined where no round has followed another one */
+  summary(): RestartSummary | undefined;
+  close(): void;
+}
+
+/** @param seesScript whether the first use of a store that this node serves is told */
+export function createRestarts(
+  seesScript: boolean,
+  { tell, nowMs }: { tell(event: AgentEvent): void; nowMs(): number },
+): Restarts {
+  let clock = startClock(seesScript);
+  let patience: NodeJS.Timeout | undefined;
+
+  function happen(moment: Moment): void {
+    const [next, told] = tick(clock, moment);
+    clock = next;
+    clearTimeout(patience);
+    for (const event of told) tell(event);
+    const { restart } = clock;
+    const { round } = restart ?? {};
+    if (restart?.phase !== 'script' || round === undefined) return;
+    patience = setTimeout(() => happen({ what: 'unused', round, atMs: nowMs() }), scriptPatienceMs);
+    // The workers keep Node alive.
+    patience.unref();
+  }
+
+  return {
+    note(before, happening, step, now) {
+      for (const moment of momentsOf(before, happening, step, now)) happen(moment);
+    },
+    used: (round, atMs) => happen({ what: 'used', round, atMs }),
+    summary: () => summaryOf(clock, nowMs()),
+    close: () => clearTimeout(patience),
+  };
+}
