@@ -30,6 +30,11 @@ t.test('MN-21 MN-09 R-040 each node names the worker of another that has failed'
     const where = agent === other ? '' : ' on node2 \\(\\S+\\)';
     const words = `the job failed: worker 3 \\(local 1\\)${where} was killed by SIGKILL .*exit code 1`;
     t.match(report, new RegExp(words), agent.node.name);
+    // Each tells its own part of the restart: nobody has died here where it was for another node's failure.
+    const [first, cause] = agent === other ? ['noticed \\d+ · ', ''] : ['', ' elsewhere'];
+    const phases = 'stopped \\d+ · rendezvous \\d+ · started \\d+';
+    t.match(report, new RegExp(`^regroup: restarted in \\d+ ms: ${first}${phases}$`, 'm'));
+    t.match(report, new RegExp(`^regroup: 1 restart \\(1 × failure${cause}\\) took`, 'm'));
   }
 });
 

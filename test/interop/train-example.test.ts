@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import t from 'tap';
 import { runCli } from '../harness.js';
 import { releases, torchOrSkip } from './torch.js';
@@ -32,6 +32,20 @@ for (const release of releases) {
       t.notMatch(first.stdout, /resumed/);
       t.equal(again.code, 0, again.stderr);
       t.match(again.stdout, /resumed from step 60/);
+    });
+
+    await t.test('has its restarts measured beside those of torchrun', async t => {
+      const torchrun = join(dirname(torch.python), 'torchrun');
+      // That of 1.13 doesn't run on newer Pythons.
+      if (release !== 'newest') return;
+      const asked = ['--kills=1', '--step=step \\d+ loss', '--after=0', `--against=${torchrun}`];
+      const job = ['--standalone', '--nproc-per-node=2', 'examples/train.py', '--steps=10000000'];
+      const ended = await runCli(t, ['bench', 'restart', ...asked, '--', ...job], { env });
+
+      t.equal(ended.code, 0, ended.stderr);
+      t.match(ended.stdout, /^sigkill +regroup +1 .* \d\.\d\d × torchrun$/m);
+      t.match(ended.stdout, /^sigkill +torchrun +1 +\d/m);
+      t.match(ended.stdout, /^sigkill, regroup, medians of the phases: noticed .* · script \d+$/m);
     });
   });
 }

@@ -34,6 +34,10 @@ export async function runCommand(command: CommandName): Promise<void> {
     const { runTopology } = await import('./topology.js');
     return report(command, answer, () => runTopology(args.slice(1), env));
   }
+  if (command === 'regroup' && args[0] === 'bench') {
+    const { runBench } = await import('./bench.js');
+    return report(command, answer, () => runBench(args.slice(1), signals));
+  }
   const parsed = parseCommand(command, args, env, here);
   if (parsed.do !== 'run') await answer(2, warning);
   switch (parsed.do) {

@@ -46,6 +46,7 @@ function introduction(command: CommandName): readonly string[] {
     '',
     '  regroup --nproc-per-node=8 --max-restarts=3 train.py --lr 0.1',
     '  regroup topology --nproc-per-node=8 --bind=auto    draws the machine and who would run where',
+    '  regroup bench restart -- --nproc-per-node=8 train.py    measures restarts of that job',
   ];
 }
 

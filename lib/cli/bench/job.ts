@@ -1,0 +1,151 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isAlive, type Process, type Ranked, rankedBelow, treeOf } from './processes.js';
+
+/** What went wrong with a job that's measured, in words for people. */
+export class BenchError extends Error {}
+
+/** A launcher's job, from its command to its end. */
+export interface BenchJob {
+  /** Ranked processes, workers and standbys. */
+  ranked(): Ranked[];
+  /**
+   * The time of the next line that fits, by `performance.now()`.
+   *
+   * @throws BenchError where none comes in time, or the job ends
+   */
+  until(fits: (line: string) => boolean, what: string, timeoutMs: number): Promise<number>;
+  /** What's wrong with it, with the end of its output. */
+  problem(what: string): BenchError;
+  /** Kills the launcher alone. @returns when, and what it leaves behind */
+  killLauncher(): { readonly atMs: number; readonly left: readonly Process[] };
+  /** Ends it, whatever of it is left. Idempotent. */
+  end(): Promise<void>;
+}
+
+/** How long a launcher has to end its workers at SIGTERM. */
+const endMs = 10_000;
+/** Lines of its output that an error shows. */
+const shownLines = 8;
+const lookMs = 20;
+
+/** @throws BenchError if there's no such command */
+export async function startJob(
+  argv: readonly string[],
+  env: NodeJS.ProcessEnv,
+  signal: AbortSignal,
+): Promise<BenchJob> {
+  const [file = '', ...args] = argv;
+  signal.throwIfAborted();
+  // A session of its own: a Ctrl-C is ours, and we end it in order.
+  const child = spawn(file, args, { env, stdio: ['ignore', 'pipe', 'pipe'], detached: true });
+  await once(child, 'spawn').catch(error => {
+    throw new BenchError(`${file} could not be started: ${error.message}`);
+  });
+  return follow(child, file, signal);
+}
+
+function follow(child: ChildProcess, name: string, signal: AbortSignal): BenchJob {
+  const { pid = 0 } = child;
+  const last: string[] = [];
+  const seen = new Map<number, Process>();
+  let waiter: { readonly line: (line: string, atMs: number) => void } | undefined;
+  for (const stream of [child.stdout, child.stderr]) {
+    if (stream === null) continue;
+    createInterface({ input: stream }).on('line', line => {
+      const atMs = performance.now();
+      last.push(line);
+      if (last.length > shownLines) last.shift();
+      waiter?.line(line, atMs);
+    });
+  }
+  const exited = once(child, 'exit');
+  exited.catch(() => {}); // it's spawned: errors are about signals now
+  child.on('error', () => {}); // as above
+
+  /** Notes whatever it has started by now: who loses its parent is found by that. */
+  function look(): void {
+    for (const process of treeOf(pid)) seen.set(process.pid, process);
+  }
+
+  function problem(what: string): BenchError {
+    const lines = last.map(line => `\n  | ${line}`).join('');
+    return new BenchError(`${name}: ${what}; the end of its output:${lines}`);
+  }
+
+  return {
+    problem,
+    ranked() {
+      look();
+      return rankedBelow(pid);
+    },
+    async until(fits, what, timeoutMs) {
+      const over = new AbortController();
+      const found = new Promise<number>(resolve => {
+        waiter = { line: (line, atMs) => fits(line) && resolve(atMs) };
+      });
+      const options = { signal: AbortSignal.any([signal, over.signal]), ref: true };
+      const late = sleep(timeoutMs, undefined, options).then(() => {
+        throw problem(`no ${what} in ${timeoutMs} ms`);
+      });
+      const ended = exited.then(([code, by]) => {
+        throw problem(`it has ended with ${by ?? `code ${code}`} without ${what}`);
+      });
+      try {
+        return await Promise.race([found, late, ended]);
+      } finally {
+        waiter = undefined;
+        over.abort();
+        late.catch(() => {}); // it lost the race, or told already
+        ended.catch(() => {}); // as above
+      }
+    },
+    killLauncher() {
+      look();
+      const atMs = performance.now();
+      process.kill(pid, 'SIGKILL');
+      const left = [...seen.values()].filter(each => each.pid !== pid && isAlive(each));
+      return { atMs, left };
+    },
+    async end() {
+      look();
+      if (child.exitCode === null && child.signalCode === null) {
+        child.kill('SIGTERM');
+        await Promise.race([exited, sleep(endMs, undefined, { ref: false })]);
+        look();
+      }
+      child.kill('SIGKILL');
+      killAll([...seen.values()]);
+      await allGone([...seen.values()], endMs);
+      child.stdout?.destroy();
+      child.stderr?.destroy();
+    },
+  };
+}
+
+/** Sends a signal to those that live. */
+export function killAll(processes: readonly Process[], signal: NodeJS.Signals = 'SIGKILL'): void {
+  for (const each of processes) {
+    try {
+      if (isAlive(each)) process.kill(each.pid, signal);
+    } catch {
+      // It's gone by now, which is what we want.
+    }
+  }
+}
+
+/** Looks until they're gone. @returns those that aren't after `limitMs` */
+export async function allGone(
+  processes: readonly Process[],
+  limitMs: number,
+): Promise<readonly Process[]> {
+  const untilMs = performance.now() + limitMs;
+  for (;;) {
+    const left = processes.filter(isAlive);
+    if (left.length === 0 || performance.now() > untilMs) return left;
+    // Nothing tells of a stranger's end but looking.
+    await sleep(lookMs / 10);
+  }
+}
