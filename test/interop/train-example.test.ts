@@ -38,13 +38,20 @@ for (const release of releases) {
       const torchrun = join(dirname(torch.python), 'torchrun');
       // That of 1.13 doesn't run on newer Pythons.
       if (release !== 'newest') return;
-      const asked = ['--kills=1', '--step=step \\d+ loss', '--after=0', `--against=${torchrun}`];
+      const asked = [
+        '--kills=1',
+        '--step=step \\d+ loss',
+        '--after=0',
+        '--timeout=2m',
+        `--against=${torchrun}`,
+      ];
       const job = ['--standalone', '--nproc-per-node=2', 'examples/train.py', '--steps=10000000'];
       const ended = await runCli(t, ['bench', 'restart', ...asked, '--', ...job], { env });
 
       t.equal(ended.code, 0, ended.stderr);
-      t.match(ended.stdout, /^sigkill +regroup +1 .* \d\.\d\d × torchrun$/m);
-      t.match(ended.stdout, /^sigkill +torchrun +1 +\d/m);
+      t.match(ended.stdout, /^sigkill +regroup +1 +0 +\d/m);
+      // A restart of torchrun's may meet what the round before has left in its store.
+      t.match(ended.stdout, /^sigkill +torchrun +1 +[01] +[\d–]/m);
       t.match(ended.stdout, /^sigkill, regroup, medians of the phases: noticed .* · script \d+$/m);
     });
   });

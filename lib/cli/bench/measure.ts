@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { RestartPhases } from '../../events/restarts.js';
 import { unreachable } from '../../util/unreachable.js';
 import { parseRestarted } from '../text/restarts.js';
-import { allGone, type BenchJob, killAll, startJob } from './job.js';
+import { allGone, BenchError, type BenchJob, killAll, startJob } from './job.js';
 import type { BenchOptions, KillKind } from './options.js';
 import { isAlive, type Ranked } from './processes.js';
 
@@ -13,7 +13,9 @@ import { isAlive, type Ranked } from './processes.js';
 export interface Sample {
   readonly kind: KillKind;
   /** Milliseconds from the kill to the first step of the next round; without a pattern what the restart's own line says. */
-  readonly totalMs: number;
+  readonly totalMs?: number;
+  /** Why no step came: the job has ended or hung. Then there's no time. */
+  readonly problem?: string;
   /** Of our own restarts, where they were told in time. */
   readonly phases?: RestartPhases;
   /** Processes that a killed launcher has left behind, and that we had to kill. */
@@ -43,6 +45,8 @@ export interface Listeners {
 
 /** Longer than torchrun's poll of 100 ms, so that every phase of it is met. */
 const phaseMs = 150;
+/** Restarts beyond one for each kill: a launcher's round may fail by itself, and be restarted in the same time. */
+const spareRestarts = 10;
 /** How long our own line may come behind the step. */
 const lineMs = 1000;
 /** How long what a killed launcher has left may take to end by itself. */
@@ -92,7 +96,7 @@ function createTurn(
   env: NodeJS.ProcessEnv,
   signal: AbortSignal,
 ) {
-  const argv = [...command, `--max-restarts=${kinds.length}`, ...args];
+  const argv = [...command, `--max-restarts=${kinds.length + spareRestarts}`, ...args];
   let job: BenchJob | undefined;
   /** Workers of the present round; standbys are none of them before they have taken a round over. */
   let workers: readonly Ranked[] = [];
@@ -165,10 +169,19 @@ function createTurn(
   return {
     begin,
     async kill(kind: KillKind): Promise<Sample> {
+      if (job === undefined) await begin();
       const running = job;
       if (running === undefined) throw new Error('the job has not begun');
       await sleep(afterMs + Math.random() * phaseMs, undefined, { signal });
-      return kind === 'agent' ? killAgent(running) : killWorker(kind, running);
+      try {
+        return await (kind === 'agent' ? killAgent(running) : killWorker(kind, running));
+      } catch (error) {
+        if (!(error instanceof BenchError)) throw error;
+        // That a restart fails is a result. The next kill is of another job.
+        await job?.end();
+        job = undefined;
+        return { kind, problem: error.message };
+      }
     },
     async end(): Promise<void> {
       await job?.end();

@@ -24,7 +24,7 @@ const colors: Readonly<Record<keyof RestartPhases | 'whole', string>> = {
 export function pictureOf(rows: readonly Row[], machine: Machine): string {
   const height = top + rows.length * (barHeight + rowGap) + bottom;
   const width = left + plotWidth + right;
-  const most = Math.max(1, ...rows.map(({ figures }) => figures.q3));
+  const most = Math.max(1, ...rows.map(({ figures }) => figures?.q3 ?? 0));
   const x = (ms: number): number => left + (ms / most) * plotWidth;
   const { date, cpu, kernel } = machine;
   return [
@@ -45,12 +45,14 @@ export function pictureOf(rows: readonly Row[], machine: Machine): string {
 }
 
 function bar({ kind, launcher, figures, phases }: Row, y: number, x: (ms: number) => number) {
-  const { median, q1, q3 } = figures;
   const middle = y + barHeight / 2;
+  const name = text(12, middle + 4, `${kind}, ${launcher}`);
+  if (figures === undefined) return [name, text(x(0), middle + 4, 'no step came')];
+  const { median, q1, q3 } = figures;
   const title =
     phases === undefined ? '' : `<title>${escaped(phaseWords(phases).join(', '))}</title>`;
   return [
-    text(12, middle + 4, `${kind}, ${launcher}`),
+    name,
     `<g>${title}${segments(median, phases, y, x).join('')}</g>`,
     `<path d="M${round(x(q1))} ${middle}H${round(x(q3))}M${round(x(q1))} ${middle - 5}v10M${round(x(q3))} ${middle - 5}v10" stroke="#000" fill="none"/>`,
     text(x(q3) + 8, middle + 4, `${whole(median)} ms`),

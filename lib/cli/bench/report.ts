@@ -16,7 +16,10 @@ export interface Figures {
 export interface Row {
   readonly kind: KillKind;
   readonly launcher: string;
-  readonly figures: Figures;
+  /** Absent where no step has come after any kill. */
+  readonly figures?: Figures;
+  /** Kills after which none came. */
+  readonly failed: number;
   /** Medians of our own phases, where there are any. */
   readonly phases?: RestartPhases;
   /** Processes that killed launchers have left behind, all together. */
@@ -49,9 +52,17 @@ export function rowsOf(kinds: readonly KillKind[], measured: readonly Measured[]
       if (own.length === 0) return [];
       const phases = medianPhases(own);
       const left = own.reduce((sum, sample) => sum + (sample.left ?? 0), 0);
-      const figures = figuresOf(own.map(({ totalMs }) => totalMs));
-      const row = { kind, launcher: launcher.name, figures, left };
-      return [phases === undefined ? row : { ...row, phases }];
+      const times = own.flatMap(({ totalMs }) => (totalMs === undefined ? [] : [totalMs]));
+      return [
+        {
+          kind,
+          launcher: launcher.name,
+          ...(times.length === 0 ? {} : { figures: figuresOf(times) }),
+          ...(phases === undefined ? {} : { phases }),
+          failed: own.length - times.length,
+          left,
+        },
+      ];
     }),
   );
 }
@@ -86,7 +97,7 @@ export function tableText(rows: readonly Row[], options: BenchOptions, machine: 
       ? "from the worker's death to the first use of the new round's store, as regroup tells it"
       : `from the kill to the next round's first line like ${options.step}`;
   const cells = [
-    ['kill', 'launcher', 'n', 'median', 'quartiles', 'min–max', ''],
+    ['kill', 'launcher', 'n', 'failed', 'median', 'quartiles', 'min–max', ''],
     ...rows.map(row => [...cellsOf(row), ratioOf(row, rows)]),
   ];
   const widths = cells[0]?.map((_, column) =>
@@ -114,22 +125,18 @@ export function tableText(rows: readonly Row[], options: BenchOptions, machine: 
   return `${[...head, '', ...lines, '', ...phases, ...left].join('\n').trimEnd()}\n`;
 }
 
-function cellsOf({ kind, launcher, figures }: Row): string[] {
-  const { count, median, q1, q3, min, max } = figures;
-  return [
-    kind,
-    launcher,
-    String(count),
-    whole(median),
-    `${whole(q1)}–${whole(q3)}`,
-    `${whole(min)}–${whole(max)}`,
-  ];
+function cellsOf({ kind, launcher, figures, failed }: Row): string[] {
+  const first = [kind, launcher, String((figures?.count ?? 0) + failed), String(failed)];
+  if (figures === undefined) return [...first, '–', '–', '–'];
+  const { median, q1, q3, min, max } = figures;
+  return [...first, whole(median), `${whole(q1)}–${whole(q3)}`, `${whole(min)}–${whole(max)}`];
 }
 
 /** How it compares with the other launcher's row of the same kind; empty for whoever is no first. */
 function ratioOf({ kind, launcher, figures }: Row, rows: readonly Row[]): string {
   const [first, other] = rows.filter(row => row.kind === kind);
-  if (first?.launcher !== launcher || other === undefined) return '';
+  if (first?.launcher !== launcher || figures === undefined || other?.figures === undefined)
+    return '';
   return `${(figures.median / other.figures.median).toFixed(2)} × ${other.launcher}`;
 }
 

@@ -59,8 +59,11 @@ async function run(options: BenchOptions, signals: SignalWatch): Promise<void> {
       signal: abort.signal,
       onBegun: ({ name }, turn) =>
         void answer(2, `turn ${turn + 1} of ${options.kills}: ${name} runs\n`),
-      onSample: ({ name }, { kind, totalMs }) =>
-        void answer(2, `${kind}, ${name}: ${whole(totalMs)} ms\n`),
+      onSample: ({ name }, { kind, totalMs, problem = '' }) =>
+        void answer(
+          2,
+          `${kind}, ${name}: ${totalMs === undefined ? `failed: ${problem}` : `${whole(totalMs)} ms`}\n`,
+        ),
     });
     const machine = thisMachine();
     const rows = rowsOf(options.kinds, measured);

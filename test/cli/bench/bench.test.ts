@@ -26,7 +26,7 @@ t.test('each kind of kill is measured, and told as a table, a picture and JSON',
 
   t.equal(ended.code, 0, ended.stderr);
   for (const kind of ['sigkill', 'exit', 'sigsegv', 'agent'])
-    t.match(ended.stdout, new RegExp(`^${kind} +regroup +2 +\\d+ +\\d+–\\d+ +\\d+–\\d+$`, 'm'));
+    t.match(ended.stdout, new RegExp(`^${kind} +regroup +2 +0 +\\d+ +\\d+–\\d+ +\\d+–\\d+$`, 'm'));
   t.match(
     ended.stdout,
     /^sigkill, regroup, medians of the phases: noticed \d+ · stopped \d+ · rendezvous \d+ · started \d+ · script \d+$/m,
@@ -42,7 +42,7 @@ t.test('without a pattern a restart ends where its script first uses the store',
   const ended = await runCli(t, [...restart, '--kills=1', '--after=2s', '--', ...job, steps]);
 
   t.equal(ended.code, 0, ended.stderr);
-  t.match(ended.stdout, /^sigkill +regroup +1 +\d+ /m);
+  t.match(ended.stdout, /^sigkill +regroup +1 +0 +\d+ /m);
 });
 
 t.test('a signal ends it by that signal, and nothing of its job is left', async t => {

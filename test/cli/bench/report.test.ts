@@ -6,7 +6,7 @@ import { figuresOf, jsonText, rowsOf, tableText } from '../../../lib/cli/bench/r
 
 const machine = { date: '2026-11-30', cpu: '2 × AMD <EPYC>', kernel: '6.18', node: 'v20.20.2' };
 const options: BenchOptions = {
-  kinds: ['sigkill', 'agent'],
+  kinds: ['sigkill', 'exit', 'agent'],
   kills: 3,
   step: /^step/,
   against: ['torchrun'],
@@ -20,6 +20,7 @@ const measured: readonly Measured[] = [
     samples: [
       { kind: 'sigkill', totalMs: 120, phases: { noticed: 1, stopped: 10, script: 100 } },
       { kind: 'agent', totalMs: 300 },
+      { kind: 'exit', totalMs: 50 },
       { kind: 'sigkill', totalMs: 100, phases: { noticed: 1, stopped: 20, script: 70 } },
       { kind: 'sigkill', totalMs: 110 },
     ],
@@ -29,6 +30,8 @@ const measured: readonly Measured[] = [
     samples: [
       { kind: 'sigkill', totalMs: 440 },
       { kind: 'agent', totalMs: 900, left: 2 },
+      { kind: 'sigkill', problem: 'it has ended' },
+      { kind: 'exit', problem: 'it has ended' },
     ],
   },
 ];
@@ -53,11 +56,13 @@ t.test('the table has a row for each kind and launcher, side by side', async t =
     `restarts, ms from the kill to the next round's first line like /^step/
 2026-11-30, 2 × AMD <EPYC>, Linux 6.18, Node v20.20.2
 
-kill     launcher  n  median  quartiles  min–max
-sigkill  regroup   3     110    105–115  100–120  0.25 × torchrun
-sigkill  torchrun  1     440    440–440  440–440
-agent    regroup   1     300    300–300  300–300  0.33 × torchrun
-agent    torchrun  1     900    900–900  900–900
+kill     launcher  n  failed  median  quartiles  min–max
+sigkill  regroup   3       0     110    105–115  100–120  0.25 × torchrun
+sigkill  torchrun  2       1     440    440–440  440–440
+exit     regroup   1       0      50      50–50    50–50
+exit     torchrun  1       1       –          –        –
+agent    regroup   1       0     300    300–300  300–300  0.33 × torchrun
+agent    torchrun  1       0     900    900–900  900–900
 
 sigkill, regroup, medians of the phases: noticed 1 · stopped 15 · script 85
 killed, torchrun left 2 processes behind, which were killed
@@ -71,7 +76,8 @@ t.test('the picture is one file that needs no other, and no text can break it', 
   t.match(picture, /^<svg xmlns="http:\/\/www\.w3\.org\/2000\/svg" .*<\/svg>\n$/s);
   t.notMatch(picture, /href|url\(|<script|<EPYC>|NaN/);
   t.equal(picture.match(/fill="#59a869"/g)?.length, 2, 'the script phase, and its name');
-  for (const words of ['sigkill, torchrun', '440 ms', 'AMD &lt;EPYC&gt;']) t.match(picture, words);
+  for (const words of ['sigkill, torchrun', '440 ms', 'no step came', 'AMD &lt;EPYC&gt;'])
+    t.match(picture, words);
 });
 
 t.test('all samples are in the JSON', async t => {
