@@ -24,8 +24,9 @@ let made = 0;
 /**
  * Makes it wherever it can be made, which may be nowhere.
  *
- * @returns `within(command)`, the command that runs in it; and `remove()`, which gives what was left
- *   there after a while, processes and cgroups, having ended them
+ * @returns `within(command)`, the command that runs in it; `cpuMs()`, what all have used that ever ran there, undefined
+ *   where nothing counts it; and `remove()`, which gives what was left there after a while, processes and cgroups, having
+ *   ended them
  */
 export function ownCgroup() {
   const name = `test-file-${process.pid}-${made++}`;
@@ -35,6 +36,7 @@ export function ownCgroup() {
   const script = folders.map(folder => `echo $$ >'${folder}/cgroup.procs' && `).join('');
   return {
     within: command => ['sh', '-c', `${script}exec "$@"`, 'sh', ...command],
+    cpuMs: () => folders.map(usedMs).find(used => used !== undefined),
     async remove(patienceMs = defaultPatienceMs) {
       const until = Date.now() + patienceMs;
       while (Date.now() < until && folders.some(hasContent)) await sleep(20);
@@ -103,6 +105,16 @@ function commandOf(pid) {
     return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ').trim();
   } catch {
     return 'gone';
+  }
+}
+
+/** Version 2 counts it whether or not there's a controller for it. */
+function usedMs(folder) {
+  try {
+    const used = /^usage_usec (\d+)$/m.exec(readFileSync(join(folder, 'cpu.stat'), 'utf8'));
+    return used ? Number(used[1]) / 1000 : undefined;
+  } catch {
+    return undefined;
   }
 }
 

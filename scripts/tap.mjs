@@ -6,7 +6,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { cpus, tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Parser } from 'tap-parser';
@@ -22,9 +22,12 @@ const testTimeout = 480;
 const maxLeftShown = 8;
 /** For its output to end after it did, where nobody can end who else holds it. */
 const closeMs = 20_000;
+/** Of the processors, for how long, so that one more file runs: most of them wait most of their time. */
+const idleShare = 0.3;
+const idleMs = 2000;
 
 /**
- * Runs test files, `jobs` at a time.
+ * Runs test files, `jobs` at a time, and up to `idleJobs` more while the machine has little to do.
  *
  * @param args for each of them
  * @param timeoutMs for each of them
@@ -37,6 +40,7 @@ export async function runTap(
   files,
   {
     jobs = 2,
+    idleJobs = 0,
     env = {},
     args,
     label,
@@ -48,15 +52,22 @@ export async function runTap(
   const total = { passed: 0, failed: 0, skipped: [], flaky: [] };
   const waiting = [...files];
   const failing = [];
-  const work = async () => {
-    for (let file = waiting.shift(); file; file = waiting.shift()) {
+  const work = async next => {
+    for (let file = await next(); file; file = await next()) {
       const result = await run(file);
       show(file, result);
       if (again && result.failed > 0) failing.push(file);
       else add(result);
     }
   };
-  await Promise.all(Array.from({ length: jobs }, work));
+  const nextWhenIdle = inTurn(async () => {
+    while (waiting.length > 0 && !(await isIdle()));
+    return waiting.shift();
+  });
+  await Promise.all([
+    ...Array.from({ length: jobs }, () => work(() => waiting.shift())),
+    ...Array.from({ length: idleJobs }, () => work(nextWhenIdle)),
+  ]);
   for (const file of failing) {
     console.log(`once more, alone: ${nameOf(file)}`);
     const result = await run(file);
@@ -83,19 +94,45 @@ export async function runTap(
     return label ? `${label}: ${name}` : name;
   }
 
-  function show(file, { passed, failed, skipped, failures, time }) {
+  function show(file, { passed, failed, skipped, failures, time, cpuMs }) {
     const counts = [`${passed} passed`];
     if (failed > 0) counts.push(`${failed} failed`);
     if (skipped.length > 0) counts.push(`${skipped.length} skipped`);
-    const seconds = `${(time / 1000).toFixed(1)} s`;
+    const seconds = ms => `${(ms / 1000).toFixed(1)} s`;
+    const used = cpuMs === undefined ? '' : `, ${seconds(cpuMs)} of CPU`;
     console.log(
-      `${failed > 0 ? 'not ok' : 'ok    '}  ${nameOf(file)}  ${counts.join(', ')}  ${seconds}`,
+      `${failed > 0 ? 'not ok' : 'ok    '}  ${nameOf(file)}  ${counts.join(', ')}  ${seconds(time)}${used}`,
     );
     for (const { path, diag } of failures) {
       console.log(`    ${path.join(' > ')}`);
       if (diag) console.log(details(diag).replace(/^/gm, '      '));
     }
   }
+}
+
+/** The same, one call at a time: whoever looked at the machine has begun what he looked for when the next one looks. */
+function inTurn(action) {
+  let last = Promise.resolve();
+  return () => {
+    last = last.then(action);
+    return last;
+  };
+}
+
+async function isIdle() {
+  const before = processorMs();
+  await sleep(idleMs);
+  const after = processorMs();
+  return after.idle - before.idle >= idleShare * (after.all - before.all);
+}
+
+/** Of all processors since they began. */
+function processorMs() {
+  const times = cpus().map(cpu => cpu.times);
+  return {
+    idle: times.reduce((sum, { idle }) => sum + idle, 0),
+    all: times.flatMap(Object.values).reduce((sum, ms) => sum + ms, 0),
+  };
 }
 
 function isNodes(file) {
@@ -128,6 +165,7 @@ async function runFile(file, { env, args, timeoutMs, isInOwnNetwork }) {
   const closed = once(child, 'close');
   const [code, signal] = await once(child, 'exit');
   clearTimeout(timer);
+  const cpuMs = cgroup.cpuMs();
   const leftInCgroup = await cgroup.remove(hung ? 0 : undefined);
   await Promise.race([closed, sleep(closeMs, undefined, { ref: false })]);
   parser.end();
@@ -156,7 +194,7 @@ async function runFile(file, { env, args, timeoutMs, isInOwnNetwork }) {
     result.failed++;
     result.failures.push({ path: [`ended with ${signal ?? code}`] });
   }
-  return { ...result, time: performance.now() - start };
+  return { ...result, time: performance.now() - start, cpuMs };
 }
 
 /** Without what tools keep for their next run: PyTorch compiled code, prebuildify headers, tap fixtures. */

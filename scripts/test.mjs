@@ -146,7 +146,8 @@ function alone(files) {
 
 /** As many at a time as a small machine runs, each in a network of its own; where there's none, one. */
 function apart(files, options) {
-  return runFiles(files, { jobs: hasOwnNetwork ? 2 : 1, isInOwnNetwork: true, ...options });
+  const jobs = hasOwnNetwork ? { jobs: 2, idleJobs: 2 } : { jobs: 1 };
+  return runFiles(files, { ...jobs, isInOwnNetwork: true, ...options });
 }
 
 /** The longest first, so that none of them runs beside nothing at the end. */
