@@ -18,8 +18,10 @@ namespace {
 constexpr size_t kMaxEnvironBytes = 8 << 20;
 /// A process that holds up its reader for longer is passed over in this search.
 constexpr long kPatienceNs = 100'000'000;
-/// More searching processes than this are never left behind.
+/// More searching processes than this are never left hanging at once, deaf to SIGKILL.
 constexpr size_t kMaxLeftBehind = 64;
+/// In one search, which would else take minutes.
+constexpr size_t kMaxHangs = 256;
 
 /// What the searching process tells us as it goes on.
 struct Board {
@@ -29,18 +31,22 @@ struct Board {
 };
 Board* board = nullptr;
 
-size_t leftBehind = 0;  // in all
-uint32_t sick[kMaxLeftBehind];
-size_t sickCount = 0;  // of this search
+uint32_t leftBehind[kMaxLeftBehind];
+size_t leftCount = 0;
+/// The last process that this search has passed over; /proc lists them by their numbers.
+uint32_t passedOver = 0;
 /// In our only process nothing is read that may wait.
 bool mayWait = true;
 bool hasSeenAll = false;
 
-bool isSick(uint32_t pid) {
-  for (size_t i = 0; i < sickCount; i++) {
-    if (sick[i] == pid) return true;
+/// Those that weren't held up for ever are gone once they were killed; they don't count.
+void forgetGone() {
+  for (size_t i = 0; i < leftCount;) {
+    if (rawCall(SYS_kill, leftBehind[i], 0) == -kNoProcess)
+      leftBehind[i] = leftBehind[--leftCount];
+    else
+      i++;
   }
-  return false;
 }
 
 void beginVisit(uint32_t pid) {
@@ -116,7 +122,7 @@ void visit(uint32_t pid, bool kill) {
 void visitAll(uint32_t guardian, bool kill) {
   const auto self = static_cast<uint32_t>(rawCall(SYS_getpid));
   eachNumber("/proc", [&](uint32_t pid) {
-    if (pid > 1 && pid != self && pid != guardian && !isSick(pid)) visit(pid, kill);
+    if (pid > 1 && pid > passedOver && pid != self && pid != guardian) visit(pid, kill);
   });
 }
 
@@ -164,8 +170,8 @@ bool searchApart(bool kill) {
   } while (!isOver && (visits != board->visits || !isAsleep(static_cast<uint32_t>(child))));
   rawCall(SYS_close, ends[0]);
   if (isOver) return true;
-  sick[sickCount++] = board->at;
-  leftBehind++;
+  passedOver = board->at;
+  leftBehind[leftCount++] = static_cast<uint32_t>(child);
   rawCall(SYS_kill, child, SIGKILL);
   return false;
 }
@@ -180,10 +186,15 @@ bool search(bool kill) {
     board = reinterpret_cast<Board*>(page);
   }
   board->found = false;
-  sickCount = 0;
+  board->at = 0;
+  passedOver = 0;
   bool isOver = false;
-  while (leftBehind < kMaxLeftBehind && !(isOver = searchApart(kill))) continue;
-  hasSeenAll = isOver && sickCount == 0;
+  size_t hangs = 0;
+  while (hangs < kMaxHangs && leftCount < kMaxLeftBehind && !(isOver = searchApart(kill))) {
+    hangs++;
+    forgetGone();
+  }
+  hasSeenAll = isOver && hangs == 0;
   return board->found;
 }
 

@@ -101,6 +101,21 @@ TEST("F-N01 F-N09 a sick process of somebody else doesn't hold up the guardian")
   }
 }
 
+TEST("F-N01 however many processes hold up the guardian's searches, it finds who is behind them") {
+  constexpr int kMany = 70;  // more than searches may hang at once
+  TempDir folder;
+  DeadDisk disk(folder, "flush");
+  if (!disk) return tap::skip(DeadDisk::kNeeds);
+  for (int i = 0; i < kMany; i++) REQUIRE(disk.sickProcess() > 0);
+  Witness witness(folder);
+  const pid_t agent = startAgent(witness, {{"stubborn-daemon"}, {"block"}}, {"cgroup"});
+  for (int i = 0; i < 2; i++) REQUIRE(!witness.reader().line().empty());
+
+  killAndReap(agent);
+
+  CHECK(witness.reader().ended());
+}
+
 TEST("F-N13 the guardian finds a daemon whose first thread has ended") {
   TempDir folder;
   Witness witness(folder);
