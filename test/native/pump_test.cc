@@ -35,6 +35,9 @@ constexpr bool kSanitized = true;
 #else
 constexpr bool kSanitized = false;
 #endif
+/// More than a console's queue holds, and its pipe.
+constexpr size_t kBeyondQueue = size_t{kSanitized ? 6 : 12} << 20;
+static_assert(kBeyondQueue > kMaxConsoleQueueBytes + (1 << 20));
 
 struct Folder {
   std::string path;
@@ -308,7 +311,7 @@ TEST("eight streams are complete in their files and in whole lines on the consol
 
 TEST("a slow console slows down a worker without a file, and loses nothing") {
   auto console = makePipe();
-  const std::string text = numbered(0, 12 << 20);
+  const std::string text = numbered(0, kBeyondQueue);
   Pump::Options patient = unhurried();
   patient.consoleStall = 60s;
   Bench* bench = new Bench(console->write.get(), console->write.get(), patient);
@@ -332,7 +335,7 @@ TEST("a slow console slows down a worker without a file, and loses nothing") {
 
 TEST("without a file, lines are counted while the console's reader stops, until it reads again") {
   auto console = makePipe();
-  const std::string texts[] = {numbered(0, 12 << 20), numbered(1, 12 << 20)};
+  const std::string texts[] = {numbered(0, kBeyondQueue), numbered(1, kBeyondQueue)};
   Bench* bench = new Bench(console->write.get(), console->write.get(), hasty());
   console->write.reset();
   StreamId ids[2];
@@ -365,7 +368,7 @@ TEST("without a file, lines are counted while the console's reader stops, until 
 TEST("F-H2: a console whose reader stops gets everything from the files when it reads again") {
   Folder folder;
   auto console = makePipe();
-  std::string texts[] = {numbered(0, 12 << 20), numbered(1, 12 << 20)};
+  std::string texts[] = {numbered(0, kBeyondQueue), numbered(1, kBeyondQueue)};
   const std::string paths[] = {folder.file("0"), folder.file("1")};
   Bench* bench = new Bench(console->write.get(), console->write.get(), hasty());
   console->write.reset();
@@ -878,7 +881,7 @@ TEST("a console that's gone is told once, and the files are complete") {
 
 TEST("a console that goes while lines wait for it frees the workers") {
   auto console = makePipe();
-  const std::string text = numbered(0, 12 << 20);
+  const std::string text = numbered(0, kBeyondQueue);
   Pump::Options patient = unhurried();
   patient.consoleStall = 60s;
   Bench bench(console->write.get(), console->write.get(), patient);
