@@ -136,7 +136,7 @@ export function startProgram(
 
 /** Nothing tells of a stranger's end but looking. The test's time limit bounds it. */
 export async function gone(pids: readonly number[]): Promise<true> {
-  while (pids.some(isAlive)) await sleep(2);
+  while (pids.some(isAlive)) await sleep(10);
   return true;
 }
 

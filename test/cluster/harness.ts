@@ -300,14 +300,13 @@ function makeOrders(t: Test, places: readonly Place[]) {
     for (const pipe of pipes.values()) closeSync(pipe);
     rmSync(folder, { recursive: true });
   });
-  for (const { name } of places) {
-    for (let localRank = 0; localRank < maxLocalRanks; localRank++) {
-      const key = `${name}-${localRank}`;
-      const path = join(folder, key);
-      const made = spawnSync('mkfifo', [path], { encoding: 'utf8' });
-      if (made.status !== 0) throw new Error(`mkfifo ${path}: ${made.error ?? made.stderr}`);
-      pipes.set(key, openSync(path, constants.O_RDWR | constants.O_NONBLOCK));
-    }
+  const keys = places.flatMap(({ name }) =>
+    Array.from({ length: maxLocalRanks }, (_, localRank) => `${name}-${localRank}`),
+  );
+  const made = spawnSync('mkfifo', keys, { cwd: folder, encoding: 'utf8' });
+  if (made.status !== 0) throw new Error(`mkfifo ${keys}: ${made.error ?? made.stderr}`);
+  for (const key of keys) {
+    pipes.set(key, openSync(join(folder, key), constants.O_RDWR | constants.O_NONBLOCK));
   }
   return {
     folder,

@@ -27,7 +27,7 @@ function withCookie(cookie: string): number[] {
 
 async function nobodyIsLeft(cookie: string): Promise<void> {
   // Nothing tells of a stranger's end but looking. The test's time limit bounds it.
-  while (withCookie(cookie).length > 0) await sleep(5);
+  while (withCookie(cookie).length > 0) await sleep(20);
 }
 
 function start(t: Test, under: readonly string[], mode: string, args: readonly string[]): CliRun {
