@@ -153,8 +153,9 @@ function apart(files, options) {
 /** The longest first, so that none of them runs beside nothing at the end. */
 function soonest(files) {
   const longest = [
-    ...['torture', 'gloo', 'store-conformance', 'shm-store', 'package', 'hang'],
-    ...['slurm', 'start-failures', 'sick-neighbour', 'report'],
+    ...['torture', 'stock', 'shm-store', 'store-conformance', 'warm/fidelity', 'etcd', 'hang'],
+    ...['start-failures', 'cluster/gloo', 'scarce', 'tidy-up', 'stores', 'report', 'members/gloo'],
+    ...['sick-neighbour', 'package', 'silence', 'slurm', 'train-example', 'in-process', 'host'],
   ];
   const rank = file => {
     const at = longest.findIndex(name => file.endsWith(`/${name}.test.js`));
@@ -220,6 +221,7 @@ const alikeWithout = {
   'cluster/wire/clock.test.js': 'what clocks say',
   'cluster/wire/hostile.test.js': 'whom nodes meet',
   'cluster/wire/proxy.test.js': 'what is between nodes',
+  'cluster/wire/stock.test.js': "what torchrun's agents tell and are told",
   'cluster/wire/strangers.test.js': 'whom nodes meet',
   'cluster/wire/token.test.js': 'whom nodes meet',
   'coordination/beside-store.test.js': 'a protocol over sockets',
