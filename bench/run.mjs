@@ -1,4 +1,5 @@
-// npm run bench [-- --only launch,death] [--runs FACTOR] [--quick] [--launchers a,b] [--before FOLDER] [--restarts N] [--kills N] [--readme]
+// npm run bench [-- --only launch,death] [--runs FACTOR] [--quick] [--launchers a,b] [--before FOLDER] [--restarts N] [--kills N]
+//               [--minutes N] [--seed N] [--readme]
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -63,7 +64,7 @@ const headlines = [
 /** What's run when nothing is named. */
 const names = parts.flatMap(part => (part.isAsked ? [] : part.names));
 /** What's run when it's named: it needs more than other machines have, or stands in no table. */
-const asked = ['uring', ...parts.flatMap(part => (part.isAsked ? part.names : []))];
+const asked = ['uring', 'soak', ...parts.flatMap(part => (part.isAsked ? part.names : []))];
 
 const options = optionsOf({
   options: {
@@ -73,6 +74,8 @@ const options = optionsOf({
     runs: { type: 'string', default: '1' }, // factor on every number of runs
     restarts: { type: 'string' }, // of regroup, in restarts.bench.mjs
     kills: { type: 'string' }, // of regroup, in orphans.bench.mjs
+    minutes: { type: 'string' }, // of soak.bench.mjs
+    seed: { type: 'string' }, // of its faults
     quick: { type: 'boolean', default: false }, // two runs of each: does it work at all?
     readme: { type: 'boolean', default: false }, // rewrite the table in README.md
     help: { type: 'boolean', default: false },
@@ -116,6 +119,8 @@ const context = {
   quick: options.quick,
   restarts: options.restarts ? Number(options.restarts) : undefined,
   ...(options.kills ? { kills: Number(options.kills) } : {}),
+  ...(options.minutes ? { minutes: Number(options.minutes) } : {}),
+  ...(options.seed ? { seed: Number(options.seed) } : {}),
   scale: runs => (options.quick ? Math.min(runs, 2) : Math.max(1, Math.round(runs * factor))),
 };
 
