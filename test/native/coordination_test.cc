@@ -364,6 +364,49 @@ TEST("many changes are told in several frames, and none twice") {
   CHECK(at != std::string::npos);
 }
 
+TEST("R-052 where many watch, they're told of several changes at once, and of all") {
+  co::Service::Options options;
+  options.fewClients = 1;
+  options.gapPerClient = 1ms;
+  Alone alone(options);
+  const auto one = alone.connect();
+  const auto two = alone.connect();
+  const auto three = alone.connect();
+  CHECK_EQ(two->say(watch(3, "", 1)), "3 ok");
+  CHECK_EQ(three->say(watch(4, "", 1)), "4 ok");
+
+  (void)one->say(put(2, "a", "1"));
+  CHECK_EQ(two->heard(), "3 changed: a=1@1.1");
+  CHECK_EQ(three->heard(), "4 changed: a=1@1.1");
+  (void)one->say(put(3, "b", "1"));
+  (void)one->say(put(4, "a", "2"));
+  CHECK_EQ(two->heard(), "");
+  fakeNow += 10ms;
+  alone.loop->setTimer(fakeNow, [&alone] { alone.loop->stop(); });
+  alone.loop->run();
+
+  CHECK_EQ(two->heard(), "3 changed: b=1@2.2 a=2@1.3");
+  CHECK_EQ(three->heard(), "4 changed: b=1@2.2 a=2@1.3");
+}
+
+TEST("where many watch, what would soon be forgotten is told at once") {
+  co::Service::Options options;
+  options.fewClients = 1;
+  options.limits.historyBytes = 4'000;
+  Alone alone(options);
+  const auto one = alone.connect();
+  const auto two = alone.connect();
+  CHECK_EQ(two->say(watch(3, "", 1)), "3 ok");
+
+  (void)one->say(put(2, "a", ""));
+  CHECK_EQ(two->heard(), "3 changed: a=@1.1");
+  (void)one->say(put(3, "b", ""));
+  CHECK_EQ(two->heard(), "");
+  (void)one->say(put(4, "c", std::string(2'000, 'x')));
+
+  CHECK(two->heard().starts_with("3 changed: b=@2.2 c=xxx"));
+}
+
 TEST("a lease that nobody renews ends by itself, and its watchers are told") {
   World world(serving());
   Caller one(world);

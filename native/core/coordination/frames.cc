@@ -222,6 +222,12 @@ std::string revocation(LeaseId lease, std::string_view token) {
   return said;
 }
 
+void setFrameId(std::string& out, size_t frame, uint32_t id) {
+  constexpr size_t kBeforeId = kLengthBytes + 1;  // its length and its type
+  for (size_t i = 0; i < sizeof id; i++)
+    out[frame + kBeforeId + i] = static_cast<char>(id >> (8 * i) & 0xff);
+}
+
 Frame::Frame(std::string& out, Type type, uint32_t id) : out_(out), start_(out.size()) {
   u32(0).u8(static_cast<uint8_t>(type)).u32(id);
 }

@@ -163,6 +163,9 @@ std::optional<ParsedAnswer> parseAnswer(std::string_view input);
 /// empty
 std::string revocation(LeaseId lease, std::string_view token);
 
+/// Gives a whole frame that begins at `frame` another id.
+void setFrameId(std::string& out, size_t frame, uint32_t id);
+
 /// Writes one frame at the end of `out`; its length is known when it goes.
 class Frame {
  public:

@@ -237,13 +237,29 @@ class Service::Client final : public store::Session {
     Frame(out, Type::Refused, id).u8(static_cast<uint8_t>(why));
   }
 
+  /// All agents of a job watch for the same: what they're told is written once.
   void tellSome(uint32_t id, Watching& watch, std::string& out) {
+    Told& told = service_.told_;
+    const bool isSame =
+        told.prefix == watch.prefix && told.from == watch.next && told.newest == state().revision();
+    if (!isSame) {
+      told = {watch.prefix, watch.next, state().revision(), 0, {}};
+      write(told);
+    }
+    watch.next = told.next;
+    if (told.frame.empty()) return;
+    const size_t start = out.size();
+    out += told.frame;
+    setFrameId(out, start, id);
+  }
+
+  void write(Told& told) {
     constexpr uint8_t kPut = 1;
     constexpr uint8_t kDelete = 2;
-    Frame frame(out, Type::Changed, id);
+    Frame frame(told.frame, Type::Changed, 0);
     const size_t place = frame.place32();
     uint32_t count = 0;
-    watch.next = state().replay(watch.next, watch.prefix, [&](const Record& record) {
+    told.next = state().replay(told.from, told.prefix, [&](const Record& record) {
       if (record.entry) {
         frame.u8(kPut).entry(record.key, *record.entry);
       } else {
@@ -272,6 +288,7 @@ Service::Service(Loop& loop, const Options& options)
 
 Service::~Service() {
   if (timer_ != 0) loop_.cancelTimer(timer_);
+  loop_.cancelTimer(announceTimer_);
 }
 
 store::Protocol::Match Service::match(std::string_view first) const {
@@ -295,8 +312,25 @@ TimePoint Service::now() {
 
 void Service::announce() {
   if (announced_ == state_.revision()) return;
+  // What isn't told yet must be kept.
+  const size_t untold = state_.recordedBytes() - announcedBytes_;
+  const bool isMuch = untold > options_.limits.historyBytes / 4;
+  if (isMuch || clients_.size() <= options_.fewClients || now() >= announceFrom_)
+    return announceNow();
+  if (announceTimer_ != 0) return;
+  announceTimer_ = loop_.setTimer(announceFrom_, [this] {
+    announceTimer_ = 0;
+    announceNow();
+  });
+}
+
+void Service::announceNow() {
+  loop_.cancelTimer(std::exchange(announceTimer_, 0));
   announced_ = state_.revision();
+  announcedBytes_ = state_.recordedBytes();
   for (Client* const client : clients_) client->tell();
+  const auto gap = options_.gapPerClient * clients_.size();
+  announceFrom_ = now() + std::min<std::chrono::nanoseconds>(gap, options_.mostGap);
 }
 
 /// For the next lease's end.

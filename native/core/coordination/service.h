@@ -16,7 +16,8 @@
 namespace regroup::coordination {
 
 /// Serves coordination beside TCPStore, at the same port: each frame is answered at once, and each
-/// change is told to whoever watches for it at the end of the turn that made it.
+/// change is told to whoever watches for it at the end of the turn that made it, or a few
+/// milliseconds later where many watch.
 ///
 /// Its clients can make it hold what State's limits say, and the watches below.
 ///
@@ -36,6 +37,12 @@ class Service final : public store::Protocol {
     std::chrono::milliseconds proofWithin{10'000};
     /// Nobody else is served at the port, and who says nothing there is closed after as long.
     bool exclusive = false;
+    /// More clients than these aren't told of each change by itself, but of several at once: so
+    /// long for each client lies between two tellings, about what telling it takes. Of N agents
+    /// that come, each is told of all: that's N * N messages otherwise.
+    size_t fewClients = 64;
+    std::chrono::microseconds gapPerClient{5};
+    std::chrono::milliseconds mostGap{50};
   };
 
   /// `loop` outlives it.
@@ -51,8 +58,18 @@ class Service final : public store::Protocol {
  private:
   class Client;
 
+  /// A frame of changes, for all who watch for the same from the same revision on.
+  struct Told {
+    std::string prefix;
+    Revision from = 0;
+    Revision newest = 0;  // of the table, when it was made
+    Revision next = 0;
+    std::string frame;  // empty: nothing of it is below the prefix
+  };
+
   TimePoint now();
   void announce();
+  void announceNow();
   void armTimer();
 
   Loop& loop_;
@@ -63,6 +80,10 @@ class Service final : public store::Protocol {
   /// Who has granted or renewed each lease last, while it's connected.
   std::map<LeaseId, Client*> holders_;
   Revision announced_ = 0;
+  size_t announcedBytes_ = 0;
+  TimePoint announceFrom_{};  // no sooner
+  Loop::TimerId announceTimer_ = 0;
+  Told told_;
   /// The client whose turn it is. It gets what's told in its reply.
   Client* serving_ = nullptr;
   store::Reply* servingReply_ = nullptr;

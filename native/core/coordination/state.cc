@@ -171,6 +171,7 @@ std::optional<TimePoint> State::nextEnd() const {
 void State::record(std::string key, std::optional<Entry> entry) {
   history_.push_back({revision_, std::move(key), std::move(entry)});
   historyBytes_ += bytesOf(history_.back());
+  recordedBytes_ += bytesOf(history_.back());
 }
 
 /// Whole revisions only.

@@ -132,6 +132,8 @@ class State {
   /// What limits are about.
   size_t tableBytes() const { return tableBytes_; }
   size_t historyBytes() const { return historyBytes_; }
+  /// Of all changes ever, forgotten ones included.
+  size_t recordedBytes() const { return recordedBytes_; }
   size_t leases() const { return leases_.size(); }
 
  private:
@@ -159,6 +161,7 @@ class State {
   LeaseId nextLease_;
   std::deque<Record> history_;
   size_t historyBytes_ = 0;
+  size_t recordedBytes_ = 0;
   Revision forgotten_ = 0;  // the newest revision that isn't kept
 };
 
