@@ -44,6 +44,9 @@ export function momentsOf(
   if (cut !== undefined) moments.push(cut);
   if (happening.event === 'group-ended' && isLive(before) && !isLive(after))
     moments.push({ what: 'group-ended', atMs: Math.min(happening.atMs, nowMs) });
+  // There was nobody to end.
+  if (happening.event === 'start-failed' && before.phase === 'stopping')
+    moments.push({ what: 'group-ended', atMs: nowMs });
   if (before.phase === 'joining' && (after.phase === 'preparing' || after.phase === 'starting'))
     moments.push({ what: 'formed', round: after.round, atMs: nowMs });
   if (happening.event === 'started' && before.phase === 'starting' && after.phase === 'running') {
