@@ -18,7 +18,7 @@ import {
 import { failedElsewhere } from '../rendezvous/told/elsewhere.js';
 import { targetsOf } from '../rendezvous/told/targets.js';
 import { waitOf } from '../rendezvous/told/wait.js';
-import { createWaits } from '../rendezvous/told/waits.js';
+import { createSpaced, createWaits } from '../rendezvous/told/waits.js';
 import { asRendezvousError } from '../rendezvous/words.js';
 import { everyHost, type Hosts, numericHosts, ownAddresses } from '../store/master-hosts.js';
 import { hostname } from '../system/hostname.js';
@@ -37,6 +37,9 @@ export function servedHosts(settings: Settings): Hosts | undefined {
   const host = isEtcd ? (settings.localAddr ?? '') : endpointOf(settings).host;
   return (isLoopback(host) ? numericHosts(host) : undefined) ?? everyHost;
 }
+
+/** Between two looks at whom this node waits for: of a thousand nodes each one's coming is a reason to look at all of them. */
+const waitGapMs = 50;
 
 /** What workers of other nodes get beyond their grace period, until it's told what became of them. */
 const endsMarginMs = 5_000;
@@ -67,6 +70,11 @@ function together(job: Job, { core, happen, tell, nowMs }: NodeSurroundings): To
   const waits = createWaits(wait => tell({ event: 'waiting-for-nodes', ...wait, atMs: nowMs() }));
   let isServerGone = false;
   let known: ParticipantState | undefined;
+  const wait = (): void => {
+    const limits = { endpoint, joinTimeoutMs, lastCallMs, endsMs: options.endsMs };
+    if (known !== undefined) waits.now(waitOf(known, limits));
+  };
+  const spacedWait = createSpaced(wait, waitGapMs);
   let isHere = false;
   const here = (): string => known?.self.node ?? options.hostname;
   const trials = createTrials({ here, tell, nowMs });
@@ -110,7 +118,9 @@ function together(job: Job, { core, happen, tell, nowMs }: NodeSurroundings): To
       known = state;
       if (options.ranksAreGiven) givenRank.look(state);
       tellFailure(state);
-      waits.now(waitOf(state, { endpoint, joinTimeoutMs, lastCallMs, endsMs: options.endsMs }));
+      // The end of a wait is told of at once.
+      if (state.local.is === 'waiting') spacedWait.soon();
+      else wait();
     },
     notice: (round, because, nodes) =>
       tell({ event: 'round-broken', round, because, nodes, atMs: nowMs() }),
@@ -154,6 +164,7 @@ function together(job: Job, { core, happen, tell, nowMs }: NodeSurroundings): To
     close() {
       closing.abort();
       trials.end();
+      spacedWait.close();
       waits.close();
       givenRank.close();
       return rendezvous.close();

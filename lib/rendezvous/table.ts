@@ -3,9 +3,10 @@ import {
   CoordinationError,
   type Entry,
   type Watch,
+  type WatchEvent,
 } from '../coordination/coordination.js';
 import { shown } from '../util/shown.js';
-import { emptyView, keys, type View, withEntry, withEvents } from './job/shared.js';
+import { draftOf, emptyView, keys, type View } from './job/shared.js';
 
 /** What all keys of a job begin with; those of no other one do, whatever slashes are in their ids. */
 export function prefixOf(runId: string): string {
@@ -44,8 +45,9 @@ export function followTable(
       const { revision, entries } = await coordination.get(prefix);
       if (isOver) return;
       const table = coordination.table?.();
-      view = { ...emptyView, revision, ...(table === undefined ? {} : { table }) };
-      for (const entry of entries) view = parsed(entry.key, () => withEntry(view, prefix, entry));
+      const draft = draftOf({ ...emptyView, ...(table === undefined ? {} : { table }) }, prefix);
+      for (const entry of entries) parsed(entry.key, () => draft.put(entry));
+      view = draft.view(revision);
       watch = coordination.watch(prefix, revision + 1, { changed, ended });
       seen(view, true);
     } catch (error) {
@@ -53,13 +55,22 @@ export function followTable(
     }
   }
 
-  function changed(events: Parameters<typeof withEvents>[2]): void {
+  function changed(events: readonly WatchEvent[]): void {
     try {
-      // A verdict may be removed within the same batch, where the job has ended long ago.
+      const draft = draftOf(view, prefix);
       for (const event of events) {
-        view = parsed(prefix, () => withEvents(view, prefix, [event]));
-        if (event.type === 'put' && event.entry.key === prefix + keys.verdict) seen(view, false);
+        if (event.type === 'delete') {
+          draft.delete(event.key);
+          continue;
+        }
+        const { key, modified } = event.entry;
+        parsed(prefix, () => draft.put(event.entry));
+        // It may be removed within the same batch, where the job has ended long ago.
+        if (key !== prefix + keys.verdict) continue;
+        view = draft.view(modified);
+        seen(view, false);
       }
+      view = draft.view(revisionOf(events) ?? view.revision);
       seen(view, false);
     } catch (error) {
       watch?.close();
@@ -88,10 +99,16 @@ export function followTable(
   };
 }
 
+/** Of the last one. */
+function revisionOf(events: readonly WatchEvent[]): number | undefined {
+  const last = events.at(-1);
+  return last?.type === 'put' ? last.entry.modified : last?.modified;
+}
+
 /** What others have written must be JSON. @throws CoordinationError: PROTOCOL */
-function parsed(key: string, read: () => View): View {
+function parsed(key: string, read: () => void): void {
   try {
-    return read();
+    read();
   } catch (cause) {
     const why = `${shown(key)} holds something else than an agent of regroup writes; give the job another --rdzv-id`;
     throw new CoordinationError('PROTOCOL', why, { cause });

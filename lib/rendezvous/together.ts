@@ -294,8 +294,8 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
   }
 
   function isAlone(): boolean {
-    const agents = [...(state?.view.members.keys() ?? [])];
-    return agents.every(agent => agent === options.agent);
+    const { members } = state?.view ?? emptyView;
+    return members.size === (members.has(options.agent) ? 1 : 0);
   }
 
   function peersEnded(failures: readonly WorkerFailure[]): void {

@@ -256,8 +256,9 @@ function form(
 
   // A spare takes the place of one that has said that it goes, and of another one only if that doesn't come back.
   const { because, agents: gone = [] } = round?.ending ?? {};
+  const nodes = new Set(candidates.map(({ node }) => node));
   const isBack = ({ agent, node }: Participant): boolean =>
-    candidates.some(each => each.node === node) || (because === 'left' && gone.includes(agent));
+    nodes.has(node) || (because === 'left' && gone.includes(agent));
   const isComplete =
     before.every(isBack) &&
     (size === sizeOf(settings, settings.maxNodes) || (before.length > 0 && size >= before.length));
@@ -288,10 +289,11 @@ function waiting(
   { ranksAreGiven = false }: LeaderOptions,
 ): readonly Candidate[] {
   const candidates: Candidate[] = [];
+  const incarnations = new Map(round?.participants.map(each => [each.agent, each.incarnation]));
   for (const { value, created } of view.members.values()) {
-    const { hint, state } = value;
+    const { agent, incarnation, hint, state } = value;
     if (state.is !== 'waiting') continue;
-    const wasIn = round?.participants.some(each => memberOf(view, each) === value) ?? false;
+    const wasIn = incarnations.get(agent) === incarnation;
     if (wasIn && state.round < (round?.number ?? 0)) continue;
     candidates.push({
       ...participantOf(value),
@@ -300,11 +302,13 @@ function waiting(
     });
   }
   if (!ranksAreGiven) return candidates;
-  const isSecond = (each: Candidate): boolean =>
-    candidates.some(
-      ({ node, hint, since }) => node === each.node && hint === each.hint && since < each.since,
-    );
-  return candidates.filter(each => !isSecond(each));
+  const placeOf = ({ node, hint }: Candidate): string => `${hint} ${node}`;
+  const firsts = new Map<string, number>();
+  for (const each of candidates) {
+    const place = placeOf(each);
+    firsts.set(place, Math.min(each.since, firsts.get(place) ?? each.since));
+  }
+  return candidates.filter(each => firsts.get(placeOf(each)) === each.since);
 }
 
 /** What's written of one that takes part. */

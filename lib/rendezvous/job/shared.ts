@@ -1,4 +1,4 @@
-import type { Compare, Entry, Revision, WatchEvent } from '../../coordination/coordination.js';
+import type { Compare, Entry, Revision } from '../../coordination/coordination.js';
 import type { FailReason, WorkerFailure } from '../../events.js';
 import type { Ledger } from '../../failures/policy.js';
 import type { FailureReport, Place } from '../rendezvous.js';
@@ -201,61 +201,78 @@ export const keys = {
   ends: (round: number, agent: string) => `ends/${round}/${agent}`,
 } as const;
 
-/** The view after one entry was set. Keys that aren't known are of a later version, and ignored. */
-export function withEntry(view: View, prefix: string, entry: Entry): View {
-  const { created, modified } = entry;
-  const [key = '', ...rest] = entry.key.slice(prefix.length).split('/');
-  const kept = <T>(): Kept<T> => ({ value: JSON.parse(entry.value), created, modified });
-  switch (key) {
-    case 'settings':
-    case 'leader':
-    case 'round':
-    case 'verdict':
-      return { ...view, [key]: kept() };
-    case 'members':
-      return { ...view, members: new Map(view.members).set(rest.join('/'), kept<Member>()) };
-    case 'stores':
-      return { ...view, stores: new Map(view.stores).set(rest.join('/'), kept<StoreAddress>()) };
-    case 'failures':
-      return { ...view, failures: new Map(view.failures).set(rest.join('/'), kept<Failure>()) };
-    case 'done':
-      return { ...view, done: new Map(view.done).set(rest.join('/'), kept<true>()) };
-    case 'ends':
-      return { ...view, ends: new Map(view.ends).set(rest.join('/'), kept()) };
-    default:
-      return view;
+/** A view that changes are made to: its maps are copied once, however many changes there are. */
+export interface Draft {
+  /** Sets an entry. Keys that aren't known are of a later version, and ignored. @throws SyntaxError: its value is no JSON */
+  put(entry: Entry): void;
+  delete(key: string): void;
+  view(revision?: Revision): View;
+}
+
+type MapName = 'members' | 'stores' | 'failures' | 'done' | 'ends';
+
+export function draftOf(before: View, prefix: string): Draft {
+  let view = before;
+  const copies = new Map<MapName, Map<string, unknown>>();
+
+  /** Many agents write in a moment: a copy for each change would take as long as all that has been written, squared. */
+  function copyOf(name: MapName): Map<string, unknown> {
+    const copy = copies.get(name) ?? new Map<string, unknown>(view[name]);
+    if (!copies.has(name)) {
+      copies.set(name, copy);
+      view = { ...view, [name]: copy };
+    }
+    return copy;
   }
+
+  function partsOf(key: string): readonly [string, string] {
+    const [name = '', ...rest] = key.slice(prefix.length).split('/');
+    return [name, rest.join('/')];
+  }
+
+  return {
+    put({ key, value, created, modified }) {
+      const [name, rest] = partsOf(key);
+      if (!isMap(name) && !isSingle(name)) return;
+      const kept = { value: JSON.parse(value), created, modified };
+      if (isMap(name)) copyOf(name).set(rest, kept);
+      else view = { ...view, [name]: kept };
+    },
+    delete(key) {
+      const [name, rest] = partsOf(key);
+      if (isMap(name)) {
+        copyOf(name).delete(rest);
+        return;
+      }
+      const { [name as 'leader']: _, ...others } = view;
+      view = others;
+    },
+    view(revision = view.revision) {
+      copies.clear(); // whoever has it may keep it
+      return { ...view, revision };
+    },
+  };
+}
+
+/** The view after one entry was set. */
+export function withEntry(view: View, prefix: string, entry: Entry): View {
+  const draft = draftOf(view, prefix);
+  draft.put(entry);
+  return draft.view();
 }
 
 export function withoutKey(view: View, prefix: string, deleted: string): View {
-  const [key = '', ...rest] = deleted.slice(prefix.length).split('/');
-  if (isMap(key)) {
-    const map = new Map<string, never>(view[key] as ReadonlyMap<string, never>);
-    map.delete(rest.join('/'));
-    return { ...view, [key]: map };
-  }
-  const { [key as 'leader']: _, ...others } = view;
-  return others;
+  const draft = draftOf(view, prefix);
+  draft.delete(deleted);
+  return draft.view();
 }
 
-function isMap(key: string): key is 'members' | 'stores' | 'failures' | 'done' | 'ends' {
+function isSingle(key: string): boolean {
+  return ['settings', 'leader', 'round', 'verdict'].includes(key);
+}
+
+function isMap(key: string): key is MapName {
   return ['members', 'stores', 'failures', 'done', 'ends'].includes(key);
-}
-
-/** @param events of whole revisions */
-export function withEvents(view: View, prefix: string, events: readonly WatchEvent[]): View {
-  let after = view;
-  for (const event of events) {
-    after =
-      event.type === 'put'
-        ? withEntry(after, prefix, event.entry)
-        : withoutKey(after, prefix, event.key);
-    after = {
-      ...after,
-      revision: event.type === 'put' ? event.entry.modified : event.modified,
-    };
-  }
-  return after;
 }
 
 export function pastOf({ number, participants, ledger, strikes, clock }: SharedRound): Past {

@@ -53,3 +53,39 @@ export function createWaits(tell: (wait: NodesWait) => void): Waits {
     close: end,
   };
 }
+
+/** Does something at once, and again no sooner than a while later, however often it's asked for. */
+export interface Spaced {
+  /** Asks for it. */
+  soon(): void;
+  close(): void;
+}
+
+export function createSpaced(run: () => void, gapMs: number): Spaced {
+  let timer: NodeJS.Timeout | undefined;
+  let isAsked = false;
+
+  function rested(): void {
+    timer = undefined;
+    if (!isAsked) return;
+    isAsked = false;
+    start();
+  }
+
+  function start(): void {
+    timer = setTimeout(rested, gapMs);
+    run();
+  }
+
+  return {
+    soon() {
+      if (timer === undefined) start();
+      else isAsked = true;
+    },
+    close() {
+      clearTimeout(timer);
+      timer = undefined;
+      isAsked = false;
+    },
+  };
+}

@@ -9,7 +9,7 @@ import {
 } from '../../../lib/rendezvous/job/shared.js';
 import { initialParticipant, type ParticipantState } from '../../../lib/rendezvous/job/state.js';
 import { waitOf } from '../../../lib/rendezvous/told/wait.js';
-import { createWaits } from '../../../lib/rendezvous/told/waits.js';
+import { createSpaced, createWaits } from '../../../lib/rendezvous/told/waits.js';
 import { settingsOf } from '../job/settings.js';
 
 const limits = {
@@ -137,3 +137,30 @@ t.test('MN-06 a wait is told after a second, and then what changes, ever more se
   mock.timers.tick(100_000);
   t.equal(told.length, 3);
 });
+
+t.test(
+  'R-052 what is asked for again and again is done at once, and once more a while later',
+  async t => {
+    mock.timers.enable({ apis: ['setTimeout'] });
+    t.teardown(() => mock.timers.reset());
+    let done = 0;
+    const spaced = createSpaced(() => done++, 50);
+
+    spaced.soon();
+    t.equal(done, 1);
+    spaced.soon();
+    spaced.soon();
+    t.equal(done, 1);
+    mock.timers.tick(50);
+    t.equal(done, 2, 'as it is by then');
+    mock.timers.tick(1_000);
+    t.equal(done, 2);
+    spaced.soon();
+    t.equal(done, 3);
+
+    spaced.soon();
+    spaced.close();
+    mock.timers.tick(1_000);
+    t.equal(done, 3);
+  },
+);
