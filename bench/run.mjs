@@ -1,5 +1,5 @@
 // npm run bench [-- --only launch,death] [--runs FACTOR] [--quick] [--launchers a,b] [--before FOLDER] [--restarts N] [--kills N]
-//               [--minutes N] [--seed N] [--readme]
+//               [--minutes N] [--seed N] [--agents N,N] [--readme]
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -44,6 +44,14 @@ const parts = [
       "*torchrun* is PyTorch's TCPStore here. *Floor*: a bare epoll server that echoes as many bytes; " +
       'at shared memory, one over a Unix socket.',
   },
+  {
+    names: ['scale'],
+    mark: 'bench-scale',
+    pages: ['docs/scale.md'],
+    file: 'bench/results/scale.json',
+    floor: '',
+    isAsked: true,
+  },
   { names: ['gpu'], mark: 'bench-gpu', file: 'bench/results/gpu.json', floor: '', isAsked: true },
 ];
 /** Whose rows may stand in README.md's first table. */
@@ -76,6 +84,7 @@ const options = optionsOf({
     kills: { type: 'string' }, // of regroup, in orphans.bench.mjs
     minutes: { type: 'string' }, // of soak.bench.mjs
     seed: { type: 'string' }, // of its faults
+    agents: { type: 'string' }, // of scale.bench.mjs, comma-separated
     quick: { type: 'boolean', default: false }, // two runs of each: does it work at all?
     readme: { type: 'boolean', default: false }, // rewrite the table in README.md
     help: { type: 'boolean', default: false },
@@ -121,6 +130,7 @@ const context = {
   ...(options.kills ? { kills: Number(options.kills) } : {}),
   ...(options.minutes ? { minutes: Number(options.minutes) } : {}),
   ...(options.seed ? { seed: Number(options.seed) } : {}),
+  ...(options.agents ? { agents: options.agents.split(',').map(Number) } : {}),
   scale: runs => (options.quick ? Math.min(runs, 2) : Math.max(1, Math.round(runs * factor))),
 };
 
