@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { connectStore } from '../../lib/store/client.js';
 import { type CliRun, type Ended, startProgram } from '../harness.js';
+import { forkingPython } from './forks.js';
 import { releases, root, type Torch, torchOrSkip } from './torch.js';
 
 // The store over shared memory, from Python: as a client and as torch's store.
@@ -179,8 +180,10 @@ for (const release of releases) {
         `${world} ranks of gloo meet there${world > 2 ? ', the last one over TCP' : ''}`,
         async t => {
           const { port, name } = await serve(t);
+          // Two by the interpreter itself; of more, which import torch once for all, the store is the subject.
+          const by = world === 2 ? torch : { ...torch, python: await forkingPython(t, torch) };
           const ranks = Array.from({ length: world }, (_, rank) =>
-            python(t, torch, 'gloo_shared.py', [], {
+            python(t, by, 'gloo_shared.py', [], {
               REGROUP_STORE: world > 2 && rank === world - 1 ? '@nobody' : name,
               RANK: `${rank}`,
               WORLD_SIZE: `${world}`,
