@@ -38,7 +38,7 @@ class TcpStore final : public Protocol {
   using OnFirstUse = std::function<void(TimePoint)>;
 
   /// `table` and `counts` outlive it.
-  TcpStore(Table& table, const Options& options, ClientCounts& counts, OnFirstUse onFirstUse)
+  TcpStore(Table& table, const Options& options, ClientCounts& counts, OnFirstUse onFirstUse = {})
       : table_(table), options_(options), counts_(&counts), onFirstUse_(std::move(onFirstUse)) {}
 
   Match match(std::string_view first) const override {
