@@ -40,9 +40,9 @@ export function createImports(
   let isTold = false;
 
   async function find(onFound: (path: string) => void): Promise<void> {
-    const at = keptPlace(job);
-    if (at === undefined) return;
-    place = at;
+    place = keptPlace(job);
+    if (place === undefined) return;
+    const at = place;
     try {
       const found = await loadKept(at);
       if (found === undefined) return;

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { isModuleName } from '../../options/standby.js';
 import { isUnsafe, type OwnFile } from '../../preload/learned.js';
 import { createDisk } from '../../system/disk.js';
+import { exactCwd } from '../../system/exact.js';
 import { marksOf, readTrusted, writeTrusted } from '../../system/files.js';
 import { bytesOf } from '../../util/bytes.js';
 import { codeOf } from '../../util/errno.js';
@@ -34,19 +35,29 @@ const version = 1;
 /** Variables that decide what an interpreter finds. Others may have it import more or less, which is only less warm. */
 const decisive = /^(PYTHON|LD_|VIRTUAL_ENV$|CONDA_PREFIX$)/;
 
-/** Absent: the user has no folder for it. */
+/** Absent: the user has no folder for it, or the one that we're in has gone. */
 export function keptPlace(job: Job): KeptPlace | undefined {
   const { env, python, settings } = job;
+  const cwd = job.cwd ?? ownFolder();
   const { entrypoint } = settings;
   const { REGROUP_CACHE_DIR: own, XDG_CACHE_HOME: cache, HOME: home } = env;
   const folder = [own, cache && join(cache, 'regroup'), home && join(home, '.cache/regroup')].find(
     // Where it depends on the working directory it's nobody's.
     each => each?.startsWith('/'),
   );
-  if (folder === undefined) return undefined;
+  if (folder === undefined || cwd === undefined) return undefined;
   const variables = Object.entries(env).filter(([name]) => decisive.test(name));
-  const key = [entrypoint, python?.path, job.cwd ?? process.cwd(), variables.sort()];
+  const key = [entrypoint, python?.path, cwd, variables.sort()];
   return { folder, name: `imports-${hashOf(JSON.stringify(key))}.json` };
+}
+
+function ownFolder(): string | undefined {
+  try {
+    return exactCwd();
+  } catch {
+    // It was removed: workers start there all the same.
+    return undefined;
+  }
 }
 
 /** FNV-1a of 64 bits: node:crypto takes a millisecond to load, and who else's list this were would only be less warm. */

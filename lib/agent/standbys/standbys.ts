@@ -143,8 +143,7 @@ export function createStandbys(job: Job, around: StandbySurroundings): Standbys 
       supervisor().startGroup(plan);
     } catch (error) {
       // The round that runs is worth more than the restart after it.
-      const reason = error instanceof Error ? error.message : String(error);
-      happen({ event: 'unable', group, reason });
+      happen({ event: 'unable', group, reason: messageOf(error) });
     }
   }
 
@@ -156,7 +155,14 @@ export function createStandbys(job: Job, around: StandbySurroundings): Standbys 
         else void mayStart.then(() => readAhead.start(list)).catch(() => {});
       });
     },
-    cold: plan => imports?.learning(plan) ?? plan,
+    cold(plan) {
+      try {
+        return imports?.learning(plan) ?? plan;
+      } catch (error) {
+        tell({ event: 'standby-trouble', reason: messageOf(error), atMs: nowMs() });
+        return plan;
+      }
+    },
     roundRuns(plan, which) {
       running = plan;
       happen({ event: 'round-runs', ...which });
@@ -232,6 +238,10 @@ export function createStandbys(job: Job, around: StandbySurroundings): Standbys 
     const why = problem === undefined ? {} : { problem, retry };
     happen({ event: 'parked', group, localRank, ...why });
   }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 function reasonOf(event: Extract<NativeEvent, { event: 'start-failed' | 'exited' }>): string {

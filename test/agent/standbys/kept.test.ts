@@ -4,6 +4,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -164,4 +165,17 @@ t.test('the folder is the user’s, and no other that depends on where we are', 
   t.equal(folderOf({ HOME: '/h', XDG_CACHE_HOME: 'c' }), '/h/.cache/regroup');
   t.equal(folderOf({ HOME: '/h', REGROUP_CACHE_DIR: '/own' }), '/own');
   t.equal(folderOf({ HOME: '' }), undefined);
+});
+
+t.test('where the working directory has gone nothing is kept', async t => {
+  const was = process.cwd();
+  const gone = join(t.testdir(), 'gone');
+  mkdirSync(gone);
+  process.chdir(gone);
+  rmSync(gone, { recursive: true });
+  const [unknown, given] = [{ ...job({ HOME: '/h' }), cwd: undefined }, job({ HOME: '/h' })];
+  const places = [keptPlace(unknown), keptPlace(given)];
+  process.chdir(was);
+
+  t.match(places, [undefined, { folder: '/h/.cache/regroup' }]);
 });
