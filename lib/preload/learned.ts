@@ -17,6 +17,8 @@ export interface Learned {
   readonly own: readonly OwnFile[];
   /** Why this script's interpreters can't be warm; absent: they can. */
   readonly unsafe?: string;
+  /** Why nothing is imported beforehand behind these; absent: nothing is known against it. */
+  readonly end?: string;
 }
 
 /** Modules that mustn't be imported before the round is known, with all below them. */
@@ -42,6 +44,7 @@ const maxActs = 5000;
 
 /**
  * What a worker has recorded. Undefined if it has recorded nothing: perhaps its interpreter doesn't run what PYTHONPATH offers.
+ * Undefined, too, where two interpreters have.
  *
  * @param text as `textOf` gives it; a line that's cut off at the end doesn't count
  */
@@ -51,8 +54,12 @@ export function learnedFrom(text: string): Learned | undefined {
 
   const acts: Act[] = [];
   const own: OwnFile[] = [];
-  for (const line of lines) {
+  let end: string | undefined;
+  for (const [at, line] of lines.entries()) {
     const [kind, rest] = split(line);
+    // Interpreters of one worker write to the same: nobody knows which of them does what.
+    if (kind === 'shim' && at > 0) return undefined;
+    if (kind === 'end') end ??= rest;
     if (kind === 'unsafe') return { acts: [], own, unsafe: rest };
     if (kind === 'own') {
       const [mark, path] = split(rest);
@@ -60,7 +67,8 @@ export function learnedFrom(text: string): Learned | undefined {
     } else if (isAct(kind) && !(kind === 'module' && isUnsafe(rest)) && acts.length < maxActs)
       acts.push([kind, rest]);
   }
-  return { acts: acts.slice(0, acts.findLastIndex(([kind]) => kind === 'module') + 1), own };
+  const count = acts.findLastIndex(([kind]) => kind === 'module') + 1;
+  return { acts: acts.slice(0, count), own, ...(end === undefined ? {} : { end }) };
 }
 
 /** Acts for modules that somebody has named. */

@@ -28,6 +28,7 @@ t.test(
         ['module', 'torch.nn'],
       ],
       own: [{ path: '/a b/train.py', mark: '5:7' }],
+      end: 'it sets X after it has read RANK',
     });
     t.strictSame(modulesOf(learned?.acts ?? []), ['json', 'torch.nn']);
   },
@@ -45,6 +46,10 @@ t.test('a script that cannot be warm has nothing to be done beforehand', async t
 
 t.test('a file without the shim’s line proves nothing', async t => {
   for (const text of ['', 'shim 3.9', 'module json\n']) t.equal(learnedFrom(text), undefined, text);
+});
+
+t.test('what two interpreters have recorded is nobody’s', async t => {
+  t.equal(learnedFrom(record('module json', 'shim 3.12.1', 'module csv')), undefined);
 });
 
 t.test('modules that are known to be unsafe are left away, with what is below them', async t => {

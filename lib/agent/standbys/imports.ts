@@ -12,10 +12,12 @@ import { learningPlan } from './plans.js';
 export interface Imports {
   /** Looks for what an earlier run has kept. Nobody waits for it. @param onFound called with the list's path */
   begin(onFound: (path: string) => void): void;
-  /** The plan for a round that starts cold: a worker of it is learned from, where nothing is known. */
+  /** The plan for a round that starts cold: a worker of the first is learned from. What was kept may be of other arguments. */
   learning(plan: NativeGroupPlan): NativeGroupPlan;
   /** What standbys that are made now do beforehand; or why there can't be any. */
   wanted(): readonly Act[] | { readonly unsafe: string };
+  /** Why standbys that have done what was wanted aren't for this script after all, as far as it's seen by now; absent: they are. */
+  misfit(): string | { readonly unsafe: string } | undefined;
   /** What was wanted is no good. @returns whether there's less that could be */
   giveUp(): boolean;
   /** Standbys that have done what was wanted wait. @param files what they have loaded */
@@ -32,17 +34,19 @@ export function createImports(
   let place: KeptPlace | undefined;
   let kept: Kept | undefined;
   let record: Record | undefined;
-  /** The last that was asked for, of the record. */
+  /** The last that was asked for, of the record, and of what was kept. */
   let learned: Learned | undefined;
+  /** What the last standbys were told to do. */
+  let told: readonly Act[] = [];
   let isKnown = given !== undefined;
   let isLess = false;
   let saved: Kept | undefined;
   let isTold = false;
 
   async function find(onFound: (path: string) => void): Promise<void> {
-    place = keptPlace(job);
-    if (place === undefined) return;
-    const at = place;
+    const at = keptPlace(job);
+    if (at === undefined) return;
+    place = at;
     try {
       const found = await loadKept(at);
       if (found === undefined) return;
@@ -63,14 +67,23 @@ export function createImports(
     if (learned === undefined || place === undefined) return;
     const { acts, own } = learned;
     const modules = modulesOf(acts);
-    if (saved !== undefined && saved.modules.length >= modules.length) return;
-    saved = { modules, replays: acts.length > modules.length, own, files };
+    const replays = acts.length > modules.length;
+    const last = saved ?? kept;
+    if (last?.replays === replays && last.modules.length >= modules.length) return;
+    saved = { modules, replays, own, files };
     const at = place;
     saveKept(at, saved).catch(error => tellTrouble(error, at));
   }
 
   function seen(): Learned | undefined {
     return record === undefined ? undefined : learnedFrom(record.read());
+  }
+
+  /** What was seen, and behind it what was kept. With nothing but its start the script is still at its beginning. */
+  function known(): Learned | undefined {
+    const now = seen();
+    if (kept === undefined) return now?.unsafe !== undefined || now?.acts.length ? now : undefined;
+    return now === undefined ? { acts: actsOf(kept.modules), own: kept.own } : withKept(now, kept);
   }
 
   function lessOf(acts: readonly Act[]): readonly Act[] {
@@ -82,24 +95,25 @@ export function createImports(
       if (given === undefined) void find(onFound);
     },
     learning(plan) {
-      if (isKnown || kept !== undefined) return plan;
+      if (isKnown) return plan;
       record?.close();
       record = openRecord();
       return record === undefined ? plan : learningPlan(plan, record);
     },
     wanted() {
       isKnown = true;
-      const named = given ?? kept?.modules;
-      if (named !== undefined) return lessOf(actsOf(named));
+      if (given !== undefined) return lessOf(actsOf(given));
+      learned = known();
+      if (learned?.unsafe !== undefined) return { unsafe: learned.unsafe };
+      told = lessOf(learned?.acts ?? actsOf(usualModules));
+      return told;
+    },
+    misfit() {
       const now = seen();
-      if (now?.unsafe !== undefined) return { unsafe: now.unsafe };
-      // With nothing but its start the script is still at its beginning.
-      learned = now !== undefined && now.acts.length > 0 ? now : undefined;
-      return lessOf(learned?.acts ?? actsOf(usualModules));
+      return now === undefined ? undefined : whyMisfit(told, now);
     },
     giveUp() {
-      if (given !== undefined || isLess || (learned === undefined && kept === undefined))
-        return false;
+      if (given !== undefined || isLess || learned === undefined) return false;
       isLess = true;
       return true;
     },
@@ -109,7 +123,7 @@ export function createImports(
     roundOver() {
       if (saved === undefined) return;
       // It may have gone on to import.
-      const now = seen();
+      const now = known();
       if (now === undefined || now.unsafe !== undefined) return;
       learned = now;
       save(saved.files);
@@ -119,6 +133,35 @@ export function createImports(
       record = undefined;
     },
   };
+}
+
+/** What was seen in this run counts; what an earlier one has kept comes behind it, unless the script has done what ends the list. */
+export function withKept(now: Learned, kept: Kept): Learned {
+  if (now.unsafe !== undefined || now.end !== undefined) return now;
+  const seen = new Set(modulesOf(now.acts));
+  const own = new Set(now.own.map(({ path }) => path));
+  return {
+    acts: [...now.acts, ...actsOf(kept.modules.filter(name => !seen.has(name)))],
+    own: [...now.own, ...kept.own.filter(({ path }) => !own.has(path))],
+  };
+}
+
+/** Why standbys that have done these acts aren't what a script has turned out to be; absent: they are. */
+export function whyMisfit(
+  told: readonly Act[],
+  now: Learned,
+): string | { readonly unsafe: string } | undefined {
+  if (now.unsafe !== undefined) return { unsafe: now.unsafe };
+  const done = new Set(told.map(act => act.join(' ')));
+  const missed = now.acts.find(act => act[0] !== 'module' && !done.has(act.join(' ')));
+  if (missed !== undefined) {
+    const [name] = missed[1].split('=', 1);
+    return `the script has changed ${name} before an import since they were started`;
+  }
+  const seen = new Set(modulesOf(now.acts));
+  return now.end !== undefined && modulesOf(told).some(name => !seen.has(name))
+    ? now.end
+    : undefined;
 }
 
 function isUsual([kind, name]: Act): boolean {

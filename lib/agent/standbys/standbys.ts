@@ -195,7 +195,9 @@ export function createStandbys(job: Job, around: StandbySurroundings): Standbys 
       const unfit = standbys === undefined ? undefined : misfitOf(standbys, plan);
       taken = undefined;
       refusals.clear();
-      happen({ event: 'take', ...(unfit === undefined ? {} : { unfit }) });
+      if (typeof unfit === 'object' && group !== undefined)
+        happen({ event: 'unable', group, reason: unfit.unsafe });
+      else happen({ event: 'take', ...(typeof unfit === 'string' ? { unfit } : {}) });
       if (taken === undefined || standbys === undefined) return undefined;
       groups.delete(taken);
       const own = takenPlan(plan, standbys);
@@ -221,8 +223,16 @@ export function createStandbys(job: Job, around: StandbySurroundings): Standbys 
     return state.phase === 'importing' && state.group === group;
   }
 
-  function misfitOf(standbys: NativeGroupPlan, plan: NativeGroupPlan): string | undefined {
-    return state.phase === 'parked' ? misfit(standbys, plan) : undefined;
+  function misfitOf(
+    standbys: NativeGroupPlan,
+    plan: NativeGroupPlan,
+  ): string | { readonly unsafe: string } | undefined {
+    if (state.phase !== 'parked') return undefined;
+    try {
+      return misfit(standbys, plan) ?? imports?.misfit();
+    } catch (error) {
+      return messageOf(error);
+    }
   }
 
   function onSaid(group: number, localRank: number, bytes: Buffer): void {

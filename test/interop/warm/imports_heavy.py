@@ -1,4 +1,7 @@
-"""Imports what the test has installed, notes that, and dies when it's told to: imports_heavy.py FOLDER HOW RESTARTS."""
+"""Imports what the test has installed, notes that, and dies when it's told to: imports_heavy.py FOLDER HOW RESTARTS.
+
+Where there's a file `late` the first round's workers import no earlier than they are told to die.
+"""
 import os
 import sys
 import time
@@ -10,6 +13,9 @@ if how == "sets":
     os.environ["MY_SEED"] = "1"
 elif how == "flags":
     sys.setdlopenflags(sys.getdlopenflags() ^ 0x100)
+late = "crash-" + os.environ["TORCHELASTIC_RESTART_COUNT"] if os.path.exists(os.path.join(folder, "late")) else None
+while late == "crash-0" and not os.path.exists(os.path.join(folder, late)):
+    time.sleep(0.02)
 import heavy
 import own
 

@@ -33,16 +33,49 @@ t.test('the next run has the list from its start, as long as the script stays', 
   const made = setting(t, 'plain');
 
   const first = await run(made);
+  writeFileSync(join(made.folder, 'late'), '');
   const second = await run(made);
 
   t.match([first.result, second.result], [{ outcome: 'succeeded' }, { outcome: 'succeeded' }]);
-  t.strictSame(second.ready[0], ['-', '-'], 'the first standbys have imported it');
+  t.strictSame(
+    second.ready[0],
+    ['-', '-'],
+    'the first standbys have imported it, the script had not',
+  );
 
   writeFileSync(join(made.folder, 'own.py'), 'name = "edited"\n');
-  const third = await run(made);
+  const third = await run(made, true);
 
   t.match(third.result, { outcome: 'succeeded' });
-  t.equal(read(join(made.folder, 'ran-0-0')), '0 1 - edited', 'it is learned anew');
+  t.strictSame(third.ready[0], [undefined, undefined], 'an edited script is learned anew');
+});
+
+t.test('a kept list says nothing of a run with other arguments', async t => {
+  const made = setting(t, 'plain');
+  const withArgs = (how: string) => ({
+    ...made,
+    options: { ...made.options, args: [made.folder, how, '2'] },
+  });
+  await run(made);
+
+  const flags = await run(withArgs('flags'));
+  writeFileSync(join(made.folder, 'late'), '');
+  const sets = await run(withArgs('sets'));
+
+  t.match([flags.result, sets.result], [{ outcome: 'succeeded' }, { outcome: 'succeeded' }]);
+  t.strictSame(reasons(flags, 'standby-trouble'), [
+    'it changes dlopen flags before it imports heavy',
+  ]);
+  t.strictSame(sets.ready[0], ['-', '-'], 'made before the script has set anything');
+  t.strictSame(reasons(sets, 'standby-trouble'), [
+    'the script has changed MY_SEED before an import since they were started',
+  ]);
+  for (const round of [0, 1, 2])
+    t.match(
+      read(join(made.folder, `ran-${round}-1`)),
+      / 1 own$/,
+      `round ${round} has its own seed`,
+    );
 });
 
 t.test('a script whose acts cannot be repeated beforehand stays cold, said once', async t => {
@@ -72,7 +105,6 @@ t.test('a list that somebody else could have written is refused, said once', asy
 
   t.match(told.result, { outcome: 'succeeded' });
   t.match(reasons(told, 'imports-not-kept'), [/somebody else can write to .*regroup$/]);
-  t.equal(read(join(made.folder, 'ran-0-0')), '0 1 - own', 'it is learned anew');
 });
 
 t.test('a home that takes no file: nothing is lost, said once', async t => {
