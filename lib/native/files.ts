@@ -50,8 +50,8 @@ export interface NativeFiles {
   mark(id: number, paths: readonly string[]): void;
   /** As `read` from the beginning, where nobody else can have written the file: else EPERM of `trust`. */
   readTrusted(id: number, folder: string, name: string, maxBytes: number): void;
-  /** Puts a file there whole or not at all, and makes its folder for us alone. EPERM of `trust` as above. */
-  writeTrusted(id: number, folder: string, name: string, text: string): void;
+  /** Puts a file there whole or not at all, and makes its folder below `base` for us alone. EPERM of `trust` as above. */
+  writeTrusted(id: number, base: string, folder: string, name: string, text: string): void;
   /** What's under way goes on, and isn't told. Waits for it, a second for what hangs. Idempotent. */
   close(): void;
 }

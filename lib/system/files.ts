@@ -120,10 +120,19 @@ export async function readTrusted(
   return { ...factsOf(facts as NativeFileFacts), piece: bytes as Buffer }; // it succeeded
 }
 
-/** Puts a file there whole or not at all, and makes its folder and those above it, for us alone. @throws as `readTrusted` */
-export async function writeTrusted(folder: string, name: string, text: string): Promise<void> {
+/**
+ * Puts a file there whole or not at all, and makes its folder and those above it, for us alone.
+ *
+ * @param place `base`: a folder above that must be there, for it may be a disk's that isn't mounted
+ * @throws as `readTrusted`
+ */
+export async function writeTrusted(
+  place: { readonly base: string; readonly folder: string; readonly name: string },
+  text: string,
+): Promise<void> {
+  const { base, folder, name } = place;
   await ask(
-    (files, id) => files.writeTrusted(id, folder, name, text),
+    (files, id) => files.writeTrusted(id, base, folder, name, text),
     () => `${folder}/${name}`,
   );
 }

@@ -230,15 +230,17 @@ void readTrustedOf(Files& self, const Napi::CallbackInfo& call) {
 void writeTrustedOf(Files& self, const Napi::CallbackInfo& call) {
   const auto id = toId(call[0]);
   if (!id) return;
-  auto folder = toString(call[1], "folder");
+  auto base = toString(call[1], "base");
+  if (!base) return;
+  auto folder = toString(call[2], "folder");
   if (!folder) return;
-  auto name = toString(call[2], "name");
+  auto name = toString(call[3], "name");
   if (!name) return;
-  auto text = toBytes(call[3], "text");
+  auto text = toBytes(call[4], "text");
   if (!text) return;
-  self.run(*id, [folder = *std::move(folder), name = *std::move(name), text = *std::move(text)] {
-    return outcomeOf(writeTrusted(folder, name, text));
-  });
+  self.run(*id,
+           [base = *std::move(base), folder = *std::move(folder), name = *std::move(name),
+            text = *std::move(text)] { return outcomeOf(writeTrusted(base, folder, name, text)); });
 }
 
 /// openFiles(onDone): NativeFiles

@@ -6,6 +6,7 @@ import {
   readFileSync,
   statSync,
   symlinkSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import t from 'tap';
@@ -140,13 +141,51 @@ t.test('a mark tells a file from the one that takes its place', async t => {
 t.test('a write that fails leaves what was there, and nothing beside it', async t => {
   const base = t.testdir();
   chmodSync(base, 0o700);
-  await writeTrusted(base, 'list', 'old');
+  await writeTrusted({ base, folder: base, name: 'list' }, 'old');
   mkdirSync(`${base}/folder`);
 
-  await t.rejects(writeTrusted(base, 'folder', 'new'), { code: 'EISDIR', syscall: 'rename' });
-  await writeTrusted(base, 'list', 'new');
+  await t.rejects(writeTrusted({ base, folder: base, name: 'folder' }, 'new'), {
+    code: 'EISDIR',
+    syscall: 'rename',
+  });
+  await writeTrusted({ base, folder: base, name: 'list' }, 'new');
 
   t.strictSame(readdirSync(base).sort(), ['folder', 'list']);
   t.equal((await readTrusted(base, 'list', 2)).piece.toString(), 'ne');
   t.equal((await readTrusted(base, 'folder', 10)).piece.length, 0);
+});
+
+t.test('of what killed writers have left behind the old is removed', async t => {
+  const folder = t.testdir({ 'list.1': '', 'list.2': '', 'other.1': '' });
+  chmodSync(folder, 0o700);
+  const long = new Date(Date.now() - 7_200_000);
+  for (const name of ['list.1', 'other.1']) utimesSync(`${folder}/${name}`, long, long);
+
+  await writeTrusted({ base: folder, folder, name: 'list' }, 'new');
+
+  t.strictSame(readdirSync(folder).sort(), ['list', 'list.2', 'other.1']);
+});
+
+t.test('many that write to the same at once: it is one of theirs, whole', async t => {
+  const folder = t.testdir();
+  chmodSync(folder, 0o700);
+  const place = { base: folder, folder, name: 'list' };
+  const texts = Array.from({ length: 8 }, (_, at) => String(at).repeat(100_000));
+
+  await Promise.all(texts.map(text => writeTrusted(place, text)));
+
+  t.ok(texts.includes(readFileSync(`${folder}/list`, 'utf8')));
+  t.strictSame(readdirSync(folder), ['list']);
+});
+
+t.test('a folder that must be there is not made', async t => {
+  const base = `${t.testdir()}/home`;
+  const place = { base, folder: `${base}/.cache/regroup`, name: 'list' };
+
+  await t.rejects(writeTrusted(place, ''), { code: 'ENOENT' });
+  t.notOk(existsSync(base));
+  mkdirSync(base);
+  await writeTrusted(place, '');
+
+  t.ok(existsSync(`${base}/.cache/regroup/list`));
 });

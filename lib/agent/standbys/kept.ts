@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { isModuleName } from '../../options/standby.js';
 import { isUnsafe, type OwnFile } from '../../preload/learned.js';
 import { createDisk } from '../../system/disk.js';
@@ -22,6 +22,8 @@ export interface Kept {
 
 /** Where the list of a job's script is, or would be. */
 export interface KeptPlace {
+  /** Above the folder, and the user's: where it isn't there nothing is kept. */
+  readonly base: string;
   readonly folder: string;
   readonly name: string;
 }
@@ -41,14 +43,18 @@ export function keptPlace(job: Job): KeptPlace | undefined {
   const cwd = job.cwd ?? ownFolder();
   const { entrypoint } = settings;
   const { REGROUP_CACHE_DIR: own, XDG_CACHE_HOME: cache, HOME: home } = env;
-  const folder = [own, cache && join(cache, 'regroup'), home && join(home, '.cache/regroup')].find(
-    // Where it depends on the working directory it's nobody's.
-    each => each?.startsWith('/'),
-  );
-  if (folder === undefined || cwd === undefined) return undefined;
+  const places = [
+    own && { base: dirname(own), folder: own },
+    cache && { base: cache, folder: join(cache, 'regroup') },
+    home && { base: home, folder: join(home, '.cache/regroup') },
+  ];
+  // Where it depends on the working directory it's nobody's.
+  const found = places.find(each => each && isAbsolute(each.folder));
+  if (!found || cwd === undefined) return undefined;
   const variables = Object.entries(env).filter(([name]) => decisive.test(name));
   const key = [entrypoint, python?.path, cwd, variables.sort()];
-  return { folder, name: `imports-${hashOf(JSON.stringify(key))}.json` };
+  const [base, folder] = [resolve(found.base), resolve(found.folder)];
+  return { base, folder, name: `imports-${hashOf(JSON.stringify(key))}.json` };
 }
 
 function ownFolder(): string | undefined {
@@ -91,7 +97,7 @@ export async function loadKept(
 /** @throws as node:fs */
 export async function saveKept(place: KeptPlace, kept: Kept): Promise<void> {
   const text = textFor(kept);
-  await disk.run(boundMs, () => writeTrusted(place.folder, place.name, text));
+  await disk.run(boundMs, () => writeTrusted(place, text));
 }
 
 /** Why a list couldn't be read or written, for people. */

@@ -8,7 +8,9 @@
 
 #include <algorithm>
 
+#include "core/base/dir_entry.h"
 #include "core/base/fd.h"
+#include "core/base/siphash.h"
 #include "core/base/syscall.h"
 
 namespace regroup {
@@ -84,9 +86,12 @@ Result<Fd> openIn(const Fd& folder, const std::string& name, int flags, mode_t m
   return Fd(fd);
 }
 
-/// A folder and those above it that aren't there.
-Result<void> makePath(const std::string& folder) {
-  for (size_t end = folder.find('/', 1);; end = folder.find('/', end + 1)) {
+/// A folder and those above it that aren't there, but none that `base` is below, nor that one: it
+/// may be a disk's that isn't mounted.
+Result<void> makePath(const std::string& base, const std::string& folder) {
+  if (::access(base.c_str(), F_OK) != 0) return Error{"access", errno};
+  if (folder.size() <= base.size()) return {};
+  for (size_t end = folder.find('/', base.size() + 1);; end = folder.find('/', end + 1)) {
     const std::string path = folder.substr(0, end);
     if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) {
       // Above it may be what can't be written, and is there.
@@ -94,6 +99,36 @@ Result<void> makePath(const std::string& folder) {
       if (::access(path.c_str(), F_OK) != 0) return Error{"mkdir", error};
     }
     if (end == std::string::npos) return {};
+  }
+}
+
+std::vector<std::string> namesIn(const Fd& folder) {
+  std::vector<std::string> names;
+  alignas(DirEntry) char buffer[4096];
+  for (;;) {
+    const long size = ::syscall(SYS_getdents64, folder.get(), buffer, sizeof buffer);
+    if (size <= 0) return names;
+    for (long at = 0; at < size;) {
+      const auto* entry = reinterpret_cast<const DirEntry*>(buffer + at);
+      names.emplace_back(entry->name);
+      at += entry->bytes;
+    }
+  }
+}
+
+/// Longer than anybody writes to one.
+constexpr int64_t kStaleNs = 3600LL * 1'000'000'000;
+
+/// What writers have left behind that were killed, on any machine that has this disk. By its own
+/// clock: by that of the file that has just been written.
+void removeStale(const Fd& folder, const std::string& name, const Fd& fresh) {
+  auto now = factsOf(fresh.get(), "", AT_EMPTY_PATH);
+  if (!now) return;
+  for (const std::string& each : namesIn(folder)) {
+    if (!each.starts_with(name + ".")) continue;
+    auto facts = factsOf(folder.get(), each.c_str(), AT_SYMLINK_NOFOLLOW);
+    if (facts && S_ISREG(facts->mode) && facts->writtenAtNs < now->writtenAtNs - kStaleNs)
+      ::unlinkat(folder.get(), each.c_str(), 0);
   }
 }
 
@@ -158,15 +193,14 @@ Result<FilePiece> readTrusted(const std::string& folder, const std::string& name
   return FilePiece{*facts, *std::move(bytes)};
 }
 
-Result<void> writeTrusted(const std::string& folder, const std::string& name,
-                          const std::string& bytes) {
-  auto made = makePath(folder);
+Result<void> writeTrusted(const std::string& base, const std::string& folder,
+                          const std::string& name, const std::string& bytes) {
+  auto made = makePath(base, folder);
   if (!made) return made.error();
   auto opened = openTrusted(folder);
   if (!opened) return opened.error();
-  // Of a process that was killed: another of that number has it now.
-  const std::string fresh = name + "." + std::to_string(::getpid());
-  ::unlinkat(opened->get(), fresh.c_str(), 0);
+  // A process's number may be that of another machine's, which has this disk, too.
+  const std::string fresh = name + "." + std::to_string(HashKey::random().low);
   auto file = openIn(*opened, fresh, O_WRONLY | O_CREAT | O_EXCL, 0600);
   if (!file) return file.error();
   auto done = writeAll(*file, bytes);
@@ -175,6 +209,7 @@ Result<void> writeTrusted(const std::string& folder, const std::string& name,
   if (done && ::renameat(opened->get(), fresh.c_str(), opened->get(), name.c_str()) != 0)
     done = Error{"rename", errno};
   if (!done) ::unlinkat(opened->get(), fresh.c_str(), 0);
+  removeStale(*opened, name, *file);
   return done;
 }
 

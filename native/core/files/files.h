@@ -63,9 +63,10 @@ Result<void> writeFile(const std::string& path, const std::string& bytes);
 /// else may write there. Else EPERM of "trust".
 Result<FilePiece> readTrusted(const std::string& folder, const std::string& name, size_t limit);
 
-/// Puts a file there whole or not at all, by another that takes its name. Makes the folder and
-/// those above it, for us alone. EPERM of "trust" as above.
-Result<void> writeTrusted(const std::string& folder, const std::string& name,
-                          const std::string& bytes);
+/// Puts a file there whole or not at all, by another that takes its name, and removes what others
+/// have left behind that were killed meanwhile. Makes the folder and those above it up to `base`,
+/// which must be there, for us alone. EPERM of "trust" as above.
+Result<void> writeTrusted(const std::string& base, const std::string& folder,
+                          const std::string& name, const std::string& bytes);
 
 }  // namespace regroup

@@ -9,7 +9,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import t from 'tap';
 import {
   type Kept,
@@ -32,7 +32,7 @@ function job(env: Record<string, string>, python = '/bin/python'): Job {
 
 t.test('what is written is read, and the whole of it', async t => {
   const folder = join(t.testdir(), 'a/b/regroup');
-  const place = { folder, name: 'imports-x.json' };
+  const place = { base: dirname(t.testdirName), folder, name: 'imports-x.json' };
   const script = join(t.testdirName, 'train.py');
   writeFileSync(script, '1');
   const { mtimeNs } = statSync(script, { bigint: true });
@@ -66,7 +66,7 @@ t.test('a list that somebody else could have written is refused, and stays as it
   ];
   for (const [what, spoil] of cases) {
     const folder = join(t.testdir(), 'regroup');
-    const place = { folder, name };
+    const place = { base: dirname(t.testdirName), folder, name };
     await saveKept(place, kept);
     spoil(folder);
 
@@ -82,7 +82,7 @@ t.test('a list that somebody else could have written is refused, and stays as it
 
 t.test('a link in the place of a list is not followed', async t => {
   const folder = join(t.testdir(), 'regroup');
-  const place = { folder, name: 'imports-x.json' };
+  const place = { base: dirname(t.testdirName), folder, name: 'imports-x.json' };
   mkdirSync(folder, { mode: 0o700 });
   const target = join(t.testdirName, 'target');
   writeFileSync(target, textFor(kept));
@@ -114,7 +114,7 @@ t.test('what is no list is said to be none', async t => {
 
   const folder = t.testdir();
   chmodSync(folder, 0o700);
-  const place = { folder, name: 'imports-x.json' };
+  const place = { base: dirname(t.testdirName), folder, name: 'imports-x.json' };
   writeFileSync(join(folder, place.name), whole.slice(0, -1), { mode: 0o600 });
   await t.rejects(loadKept(place), { message: /is no such list/ });
 });
@@ -138,7 +138,7 @@ t.test('a disk that is full, and a folder that cannot be: the reason is told', a
     [join(base, 'file/regroup'), /ENOTDIR/],
     ['/proc/regroup', /ENOENT|EACCES|EPERM/],
   ] as const) {
-    const place = { folder, name: 'x' };
+    const place = { base: dirname(t.testdirName), folder, name: 'x' };
     const error = await saveKept(place, kept).catch((error: unknown) => error);
 
     t.match(whyNotKept(error, place), reason);
@@ -151,7 +151,11 @@ t.test('each script, interpreter and Python setting has a list of its own', asyn
   const nameOf = (env: Record<string, string>, python?: string) =>
     keptPlace(job({ ...base, ...env }, python))?.name;
 
-  t.match(place, { folder: '/home/u/.cache/regroup', name: /^imports-[0-9a-f]{16}\.json$/ });
+  t.match(place, {
+    base: '/home/u',
+    folder: '/home/u/.cache/regroup',
+    name: /^imports-[0-9a-f]{16}\.json$/,
+  });
   t.equal(nameOf({ PATH: '/usr/bin', SLURM_JOB_ID: '7' }), place?.name);
   t.not(nameOf({ PYTHONPATH: '/x' }), place?.name);
   t.not(nameOf({ VIRTUAL_ENV: '/x' }), place?.name);
