@@ -38,12 +38,15 @@ export function standbyEnv(
  * What the environment of a cold worker has whose imports are recorded.
  *
  * @param record a file that's there: the worker writes to no other that it finds at this path
+ * @param varying variables that another worker, or the next round, has otherwise
  */
 export function learningEnv(
   pythonPath: string | undefined,
   record: { readonly path: string; readonly device: number; readonly inode: number },
+  varying: readonly string[],
 ): { readonly PYTHONPATH: string; readonly REGROUP_LEARN: string } {
-  const target = `${record.device}:${record.inode}:${record.path}`;
+  const names = varying.filter(name => /^\w+$/.test(name)).join(',');
+  const target = `${record.device}:${record.inode}:${names}:${record.path}`;
   return { PYTHONPATH: shimPath(pythonPath), REGROUP_LEARN: target };
 }
 

@@ -64,6 +64,6 @@ t.test('the shim comes before what PYTHONPATH had', async t => {
     REGROUP_STANDBY: '1:7',
   });
   t.equal(standbyEnv('', 3).PYTHONPATH, standbyFolder());
-  t.equal(learningEnv(undefined, record).PYTHONPATH, standbyFolder());
-  t.equal(learningEnv('/a', record).REGROUP_LEARN, '5:6:/f');
+  t.equal(learningEnv(undefined, record, []).PYTHONPATH, standbyFolder());
+  t.equal(learningEnv('/a', record, ['A', 'B,:', 'C']).REGROUP_LEARN, '5:6:A,C:/f');
 });

@@ -104,9 +104,10 @@ export function learningPlan(
   round: NativeGroupPlan,
   record: Parameters<typeof learningEnv>[1],
 ): NativeGroupPlan {
+  const varying = [...new Set([...perRound, cookieVariable, ...differingVariables(round)])];
   const plans = round.plans.map((plan, localRank) => {
     if (localRank !== 0) return plan;
-    const own = learningEnv(valueIn(plan.env, 'PYTHONPATH'), record);
+    const own = learningEnv(valueIn(plan.env, 'PYTHONPATH'), record, varying);
     return { ...plan, env: withOwn(plan.env, own) };
   });
   return { ...round, plans };
@@ -155,6 +156,14 @@ function differingVariable(some: readonly string[], others: readonly string[]): 
   const [one, other] = [new Set(kept(some)), new Set(kept(others))];
   const differing = [...one].find(entry => !other.has(entry)) ?? [...other].find(e => !one.has(e));
   return differing === undefined ? undefined : nameOf(differing);
+}
+
+/** Variables that not all workers of a round have, or not with the same value. */
+function differingVariables({ plans }: NativeGroupPlan): string[] {
+  const counts = new Map<string, number>();
+  for (const entry of plans.flatMap(({ env }) => env))
+    counts.set(entry, (counts.get(entry) ?? 0) + 1);
+  return [...counts].flatMap(([entry, count]) => (count < plans.length ? [nameOf(entry)] : []));
 }
 
 function apartFromEnv({ env: _, standbyWords: __, stdout, stderr, ...plan }: NativePlan): string {

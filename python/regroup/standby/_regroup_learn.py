@@ -12,20 +12,23 @@ from _regroup_checks import is_package, is_system
 
 # The launcher reads no more.
 MAX_BYTES = 256 << 10
+LAST = b"end its record is full\n"
 
 # What differs between workers or rounds, and what's computed from it as well.
 VARYING = frozenset((
     "RANK", "LOCAL_RANK", "GROUP_RANK", "ROLE_RANK", "WORLD_SIZE", "GROUP_WORLD_SIZE", "ROLE_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT",
-    "TORCHELASTIC_RESTART_COUNT", "TORCHELASTIC_ERROR_FILE", "REGROUP_ROUND", "REGROUP_COOKIE",
+    "TORCHELASTIC_RESTART_COUNT", "TORCHELASTIC_ERROR_FILE", "REGROUP_ROUND", "REGROUP_COOKIE", "REGROUP_STORE",
+    "CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK",
 ))  # fmt: skip
 
 
 class Learner:
     def __init__(self, target):
-        """target: DEVICE:INODE:PATH of a file that's there"""
-        device, inode, self.path = target.split(":", 2)
+        """target: DEVICE:INODE:NAME,…:PATH of a file that's there, and of variables that other workers have otherwise"""
+        device, inode, names, self.path = target.split(":", 3)
         self.identity = (int(device), int(inode))
-        self.room = MAX_BYTES
+        self.varying = VARYING.union(names.split(","))
+        self.room = MAX_BYTES - len(LAST)
         self.pid = os.getpid()
         # The import that goes on, if it's of the system.
         self.current = None
@@ -50,7 +53,7 @@ class Learner:
         def find_spec(cls, fullname, path=None, target=None):
             frame = sys._getframe(1).f_back
             if frame is not None and frame.f_code.co_name == "_find_and_load_unlocked":
-                learner.imports(fullname, path)
+                learner.follow(learner.imports, fullname, path)
             return find_builtin(cls, fullname, path, target)
 
         self.finder = bootstrap.BuiltinImporter.find_spec = classmethod(find_spec)
@@ -59,17 +62,16 @@ class Learner:
 
         class _Environ(base):
             def __getitem__(self, key):
-                if key in VARYING and learner.read is None and not is_listing(sys._getframe(1)) and not learner.is_importing():
-                    learner.read = key
+                learner.follow(learner.looks, key)
                 return base.__getitem__(self, key)
 
             def __setitem__(self, key, value):
                 base.__setitem__(self, key, value)
-                learner.environment(key, value)
+                learner.follow(learner.environment, key, value)
 
             def __delitem__(self, key):
                 base.__delitem__(self, key)
-                learner.environment(key, None)
+                learner.follow(learner.environment, key, None)
 
         _Environ.__module__, _Environ.__qualname__ = base.__module__, base.__qualname__
         self.mine = _Environ
@@ -81,6 +83,21 @@ class Learner:
             bootstrap.BuiltinImporter.find_spec = self.found_by
         if type(os.environ) is self.mine:
             os.environ.__class__ = self.base
+
+    def follow(self, act, *given):
+        """Nothing that goes wrong here is the script's business."""
+        try:
+            act(*given)
+        except Exception:
+            try:
+                self.end("it can't be followed any further")
+            except Exception:
+                self.path = None
+
+    def looks(self, key):
+        """What's computed of a variable that other workers have otherwise is theirs neither."""
+        if self.read is None and key in self.varying and not self.is_importing():
+            self.read = key
 
     def imports(self, name, path):
         if self.path is None or os.getpid() != self.pid or self.is_importing():
@@ -155,7 +172,10 @@ class Learner:
         text = os.fsencode(line) + b"\n"
         self.room -= len(text)
         try:
-            if self.room < 0 or not self.append(text):
+            if self.room < 0:
+                self.append(LAST)
+                self.path = None
+            elif not self.append(text):
                 self.path = None
         except OSError:
             # The launcher has gone, or can't be reached: what's there is a list too, and a shorter one is only less warm.
@@ -171,11 +191,6 @@ class Learner:
             return os.write(file, text) == len(text)
         finally:
             os.close(file)
-
-
-def is_listing(frame):
-    """Whether a variable is read by items() or values(): by whoever prints them all."""
-    return frame.f_code.co_name == "__iter__" and frame.f_globals.get("__name__") in ("_collections_abc", "collections.abc")
 
 
 def origin_of(name, path):

@@ -70,13 +70,16 @@ t.test('what the script does before its imports is done in its order', t => {
 
 t.test('one worker of a round is learned from, and nothing else is changed', t => {
   const one = round();
-  const two = { ...one, plans: [...one.plans, ...one.plans] };
+  const two = { ...one, plans: [...one.plans, ...round({}, ['GPU=1']).plans] };
   const plan = learningPlan(two, { path: '/proc/7/fd/8', device: 5, inode: 6 });
 
   const [first, second] = plan.plans;
   t.strictSame({ ...plan, plans: [] }, { ...two, plans: [] });
-  t.strictSame(second, one.plans[0]);
-  t.ok(first?.env.includes('REGROUP_LEARN=5:6:/proc/7/fd/8'));
+  t.strictSame(second, two.plans[1]);
+  const learn = first?.env.find(entry => entry.startsWith('REGROUP_LEARN='));
+  t.match(learn, /^REGROUP_LEARN=5:6:RANK,\w+(,\w+)*:\/proc\/7\/fd\/8$/);
+  t.match(learn, /,REGROUP_COOKIE,GPU:/, 'with what not all workers have');
+  t.notMatch(learn, /PATH,|,PATH/);
   t.match(
     first?.env.filter(entry => entry.startsWith('PYTHONPATH=')),
     [/^PYTHONPATH=\/.*standby:\/own$/],

@@ -84,13 +84,22 @@ const cases: readonly [
     'end it sets A after it has read RANK, before it imports more',
   ],
   [
-    'to print them all does not',
-    'import os, pack\nrepr(sorted(os.environ.items()))\nos.environ["A"] = "1"\nimport more',
-    [
-      ['module', 'pack'],
-      ['set', 'A=1'],
-      ['module', 'more'],
-    ],
+    'so does a list of all',
+    'import os, pack\nenv = {k: v for k, v in os.environ.items()}\nos.environ["A"] = env["RANK"]\nimport more',
+    [['module', 'pack']],
+    'end it sets A after it has read RANK, before it imports more',
+  ],
+  [
+    'and a look at what the launcher has named',
+    'import os, pack\nos.environ["A"] = os.environ.get("OWN", "1")\nimport more',
+    [['module', 'pack']],
+    'end it sets A after it has read OWN, before it imports more',
+  ],
+  [
+    'a module that raises when it is looked at ends it, and the script goes on',
+    'import sys, pack\nclass Odd:\n    def __getattr__(self, name): raise KeyError(name)\nsys.modules["pack"] = Odd()\nimport more',
+    [['module', 'pack']],
+    "end it can't be followed any further",
   ],
   [
     'a look at the rank alone does not',

@@ -53,7 +53,7 @@ export async function learn(
   writeFileSync(file, '');
   const { dev: device, ino: inode } = statSync(file);
   const record = { path: file, device, inode };
-  const env = { ...program.env, ...learningEnv(program.env['PYTHONPATH'], record) };
+  const env = { ...program.env, ...learningEnv(program.env['PYTHONPATH'], record, ['OWN']) };
   const shown = await endOf(start(t, program, env));
   return { shown, learned: learnedFrom(readFileSync(file, 'utf8')) };
 }
