@@ -124,9 +124,9 @@ def children():
 
 
 def mapped():
-    """Files that are mapped into this process: the interpreter and its libraries."""
+    """Files of code that are mapped into this process: the interpreter and its libraries. Data, such as a name service's, is written all the time."""
     fields = (line.split(None, 5) for line in read("/proc/self/maps").splitlines())
-    paths = dict.fromkeys(each[5] for each in fields if len(each) == 6 and each[5].startswith("/"))
+    paths = dict.fromkeys(each[5] for each in fields if len(each) == 6 and "x" in each[1] and each[5].startswith("/"))
     # Memory has such names, too, and they are nobody's file.
     return [each for each in paths if not each.endswith(" (deleted)") and not each.startswith("/dev/")]
 
@@ -150,7 +150,8 @@ def mark(path):
         status = os.stat(path)
     except (OSError, ValueError):
         return None
-    return (status.st_mtime_ns, status.st_size, status.st_ino)
+    # An inode's number isn't: some network disks give another one each time.
+    return (status.st_mtime_ns, status.st_size)
 
 
 def threads():
