@@ -71,7 +71,7 @@ t.test('a kept list says nothing of a run with other arguments', async t => {
   ]);
   for (const round of [0, 1, 2])
     t.match(
-      read(join(made.folder, `ran-${round}-1`)),
+      read(join(made.folder, `ran-${round}-0`)),
       / 1 own$/,
       `round ${round} has its own seed`,
     );
