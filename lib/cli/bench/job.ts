@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { isAlive, type Process, type Ranked, rankedBelow, treeOf } from './processes.js';
+import { isAlive, type Process, processOf, type Ranked, rankedBelow, treeOf } from './processes.js';
 
 /** What went wrong with a job that's measured, in words for people. */
 export class BenchError extends Error {}
@@ -17,9 +17,11 @@ export interface BenchJob {
    * @throws BenchError where none comes in time, or the job ends
    */
   until(fits: (line: string) => boolean, what: string, timeoutMs: number): Promise<number>;
+  /** Lets it run for a while. @throws BenchError if it ends before what this waits for */
+  runFor(ms: number, what: string): Promise<void>;
   /** What's wrong with it, with the end of its output. */
   problem(what: string): BenchError;
-  /** Kills the launcher alone. @returns when, and what it leaves behind */
+  /** Kills the launcher alone, if it lives. @returns when, and what it leaves behind */
   killLauncher(): { readonly atMs: number; readonly left: readonly Process[] };
   /** Ends it, whatever of it is left. Idempotent. */
   end(): Promise<void>;
@@ -48,7 +50,8 @@ export async function startJob(
 }
 
 function follow(child: ChildProcess, name: string, signal: AbortSignal): BenchJob {
-  const { pid = 0 } = child;
+  // Nobody else has its number before `child` tells that it's over.
+  const launcher = processOf(child.pid ?? 0);
   const last: string[] = [];
   const seen = new Map<number, Process>();
   let waiter: { readonly line: (line: string, atMs: number) => void } | undefined;
@@ -67,7 +70,18 @@ function follow(child: ChildProcess, name: string, signal: AbortSignal): BenchJo
 
   /** Notes whatever it has started by now: who loses its parent is found by that. */
   function look(): void {
-    for (const process of treeOf(pid)) seen.set(process.pid, process);
+    if (launcher === undefined || isOver()) return;
+    for (const process of treeOf(launcher)) seen.set(process.pid, process);
+  }
+
+  function isOver(): boolean {
+    return child.exitCode !== null || child.signalCode !== null;
+  }
+
+  /** Rejects when the launcher ends. */
+  async function ending(when: string): Promise<never> {
+    const [code, by] = await exited;
+    throw problem(`it has ended with ${by ?? `code ${code}`} ${when}`);
   }
 
   function problem(what: string): BenchError {
@@ -79,7 +93,7 @@ function follow(child: ChildProcess, name: string, signal: AbortSignal): BenchJo
     problem,
     ranked() {
       look();
-      return rankedBelow(pid);
+      return launcher === undefined || isOver() ? [] : rankedBelow(launcher);
     },
     async until(fits, what, timeoutMs) {
       const over = new AbortController();
@@ -90,9 +104,7 @@ function follow(child: ChildProcess, name: string, signal: AbortSignal): BenchJo
       const late = sleep(timeoutMs, undefined, options).then(() => {
         throw problem(`no ${what} in ${timeoutMs} ms`);
       });
-      const ended = exited.then(([code, by]) => {
-        throw problem(`it has ended with ${by ?? `code ${code}`} without ${what}`);
-      });
+      const ended = ending(`without ${what}`);
       try {
         return await Promise.race([found, late, ended]);
       } finally {
@@ -102,16 +114,29 @@ function follow(child: ChildProcess, name: string, signal: AbortSignal): BenchJo
         ended.catch(() => {}); // as above
       }
     },
+    async runFor(ms, what) {
+      const over = new AbortController();
+      const options = { signal: AbortSignal.any([signal, over.signal]) };
+      const slept = sleep(ms, undefined, options);
+      const ended = ending(`before ${what}`);
+      try {
+        await Promise.race([ended, slept]);
+      } finally {
+        over.abort();
+        slept.catch(() => {}); // it lost the race, or told already
+        ended.catch(() => {}); // as above
+      }
+    },
     killLauncher() {
       look();
       const atMs = performance.now();
-      process.kill(pid, 'SIGKILL');
-      const left = [...seen.values()].filter(each => each.pid !== pid && isAlive(each));
+      child.kill('SIGKILL');
+      const left = [...seen.values()].filter(each => each.pid !== child.pid && isAlive(each));
       return { atMs, left };
     },
     async end() {
       look();
-      if (child.exitCode === null && child.signalCode === null) {
+      if (!isOver()) {
         child.kill('SIGTERM');
         await Promise.race([exited, sleep(endMs, undefined, { ref: false })]);
         look();

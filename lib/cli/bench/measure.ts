@@ -1,7 +1,6 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { RestartPhases } from '../../events/restarts.js';
 import { unreachable } from '../../util/unreachable.js';
 import { parseRestarted } from '../text/restarts.js';
@@ -172,8 +171,8 @@ function createTurn(
       if (job === undefined) await begin();
       const running = job;
       if (running === undefined) throw new Error('the job has not begun');
-      await sleep(afterMs + Math.random() * phaseMs, undefined, { signal });
       try {
+        await running.runFor(afterMs + Math.random() * phaseMs, 'the kill');
         return await (kind === 'agent' ? killAgent(running) : killWorker(kind, running));
       } catch (error) {
         if (!(error instanceof BenchError)) throw error;

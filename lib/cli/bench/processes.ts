@@ -13,36 +13,50 @@ export interface Ranked extends Process {
   readonly isStandby: boolean;
 }
 
+/** The process that has a number now. @returns undefined where none has, or it's dead and not yet waited for */
+export function processOf(pid: number): Process | undefined {
+  const stat = statOf(pid);
+  return stat && { pid, startedAt: stat.startedAt };
+}
+
 /** A process and its descendants, as far as they haven't lost their parents. */
-export function treeOf(pid: number): Process[] {
-  const startedAt = startOf(pid);
-  if (startedAt === undefined) return [];
-  return [{ pid, startedAt }, ...childrenOf(pid).flatMap(treeOf)];
+export function treeOf(process: Process): Process[] {
+  return [process, ...childrenOf(process).flatMap(treeOf)];
 }
 
 /** The topmost descendants that have a rank: workers, and not what they have started. */
-export function rankedBelow(pid: number): Ranked[] {
-  return childrenOf(pid).flatMap(child => {
-    const names = variablesOf(child);
-    const startedAt = startOf(child);
-    if (startedAt === undefined) return [];
+export function rankedBelow(process: Process): Ranked[] {
+  return childrenOf(process).flatMap(child => {
+    const names = variablesOf(child.pid);
     if (!names.has('RANK')) return rankedBelow(child);
-    return [{ pid: child, startedAt, isStandby: names.has('REGROUP_STANDBY') }];
+    return [{ ...child, isStandby: names.has('REGROUP_STANDBY') }];
   });
 }
 
 export function isAlive({ pid, startedAt }: Process): boolean {
-  return startOf(pid) === startedAt;
+  return statOf(pid)?.startedAt === startedAt;
 }
 
-/** @returns undefined for one that's gone, or dead and not yet waited for. @source proc(5), /proc/PID/stat, fields 3 and 22 */
-function startOf(pid: number): string | undefined {
+/** @returns undefined for one that's gone, or dead and not yet waited for. @source proc(5), /proc/PID/stat, fields 3, 4 and 22 */
+function statOf(pid: number): { parent: number; startedAt: string } | undefined {
   const stat = attempt(() => readFileSync(`/proc/${pid}/stat`, 'latin1')) ?? '';
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return fields[0] === undefined || /^[ZX]?$/.test(fields[0]) ? undefined : fields[19];
+  const [state, parent, startedAt] = [fields[0], fields[1], fields[19]];
+  if (startedAt === undefined || state === 'Z' || state === 'X') return undefined;
+  return { parent: Number(parent), startedAt };
 }
 
-function childrenOf(pid: number): number[] {
+/** Children of a process, and of none that has got the number of it or of a child meanwhile. */
+function childrenOf(process: Process): Process[] {
+  const { pid } = process;
+  const children = childNumbersOf(pid).flatMap(child => {
+    const stat = statOf(child);
+    return stat?.parent === pid ? [{ pid: child, startedAt: stat.startedAt }] : [];
+  });
+  return isAlive(process) ? children : [];
+}
+
+function childNumbersOf(pid: number): number[] {
   const threads = attempt(() => readdirSync(`/proc/${pid}/task`)) ?? [];
   return threads
     .flatMap(thread =>

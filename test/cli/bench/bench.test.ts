@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { runCli, startCli } from '../../harness.js';
@@ -75,6 +75,24 @@ t.test('a job that ends, that makes no step, or cannot be started is one error',
   t.match(stays, { code: 1, stdout: '', stderr: /no line like .* in 3000 ms/ });
   t.match(missing, { code: 1, stdout: '', stderr: /\/no\/such\/launcher could not be started/ });
   for (const { stderr } of [ends, stays, missing]) t.match(stderr, error);
+});
+
+t.test('a kill of a job that has ended before it has failed', async t => {
+  const path = join(t.testdir(), 'end');
+  const brief = steps.replace(
+    'time.sleep(600)',
+    `while not os.path.exists('${path}'): time.sleep(.01)`,
+  );
+  const asked = ['--kill=agent', '--kills=1', '--step=^step of rank', '--after=1h'];
+  const run = startCli(t, ['bench', 'restart', ...asked, '--', ...job, brief]);
+  await run.line(/^turn 1 of 1: regroup runs$/);
+  writeFileSync(path, '');
+
+  const ended = await run.ended;
+
+  t.equal(ended.code, 0, ended.stderr);
+  t.match(ended.stderr, /^agent, regroup: failed: .* it has ended with code 0 before the kill; /m);
+  t.match(ended.stdout, /^agent +regroup +1 +1 +–/m);
 });
 
 t.test('a wrong command line, and a file that cannot be written, are one error', async t => {
