@@ -2,6 +2,7 @@ import { chmodSync, existsSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { launch } from '../../../lib/index.js';
+import { muteDisk, noMuteDisk } from '../../mute-disk.js';
 import { heavy, read, reasons, run, setting } from './heavy.js';
 
 // What standbys import is learned from a round, and kept for the next run. Without torch, which this isn't about.
