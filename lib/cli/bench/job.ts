@@ -33,10 +33,16 @@ const endMs = 10_000;
 const shownLines = 8;
 const lookMs = 20;
 
-/** @throws BenchError if there's no such command */
+/**
+ * Starts a job.
+ *
+ * @param onLine hears each line of its output, before `until` does
+ * @throws BenchError if there's no such command
+ */
 export async function startJob(
   argv: readonly string[],
   env: NodeJS.ProcessEnv,
+  onLine: (line: string) => void,
   signal: AbortSignal,
 ): Promise<BenchJob> {
   const [file = '', ...args] = argv;
@@ -46,10 +52,15 @@ export async function startJob(
   await once(child, 'spawn').catch(error => {
     throw new BenchError(`${file} could not be started: ${error.message}`);
   });
-  return follow(child, file, signal);
+  return follow(child, file, onLine, signal);
 }
 
-function follow(child: ChildProcess, name: string, signal: AbortSignal): BenchJob {
+function follow(
+  child: ChildProcess,
+  name: string,
+  onLine: (line: string) => void,
+  signal: AbortSignal,
+): BenchJob {
   // Nobody else has its number before `child` tells that it's over.
   const launcher = processOf(child.pid ?? 0);
   const last: string[] = [];
@@ -61,6 +72,7 @@ function follow(child: ChildProcess, name: string, signal: AbortSignal): BenchJo
       const atMs = performance.now();
       last.push(line);
       if (last.length > shownLines) last.shift();
+      onLine(line);
       waiter?.line(line, atMs);
     });
   }

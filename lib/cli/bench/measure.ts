@@ -1,7 +1,9 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import type { RestartPhases } from '../../events/restarts.js';
+import { withoutSecrets } from '../../options/token.js';
 import { unreachable } from '../../util/unreachable.js';
 import { parseRestarted } from '../text/restarts.js';
 import { allGone, BenchError, type BenchJob, killAll, startJob } from './job.js';
@@ -13,6 +15,8 @@ export interface Sample {
   readonly kind: KillKind;
   /** Milliseconds from the kill to the first step of the next round; without a pattern what the restart's own line says. */
   readonly totalMs?: number;
+  /** The line that ended the time, where there's a pattern. */
+  readonly line?: string;
   /** Why no step came: the job has ended or hung. Then there's no time. */
   readonly problem?: string;
   /** Of our own restarts, where they were told in time. */
@@ -55,21 +59,29 @@ const lookMs = 50;
 /**
  * Kills of each kind with each launcher, in turns: each turn is a job of each, and in it one kill of each kind.
  *
+ * @param given the jobs' environment, but for TMPDIR
  * @throws BenchError; the signal's reason
  */
 export async function measure(
   options: BenchOptions,
   launchers: readonly Launcher[],
+  given: NodeJS.ProcessEnv,
   { signal, onBegun, onSample }: Listeners,
 ): Promise<Measured[]> {
   const measured = launchers.map(launcher => ({ launcher, samples: [] as Sample[] }));
   // What launchers and scripts leave there goes with it.
   const folder = mkdtempSync(join(tmpdir(), 'regroup-bench-'));
-  const env = { ...process.env, TMPDIR: folder };
+  const env = { ...given, TMPDIR: folder };
   try {
     for (let turn = 0; turn < options.kills; turn++) {
       for (const { launcher, samples } of measured) {
-        const turnOf = createTurn(options, launcher, env, signal);
+        const turnOf = createTurn(
+          options,
+          launcher,
+          // Others have no agent that keeps them from workers.
+          launcher.isOurs ? env : withoutSecrets(env),
+          signal,
+        );
         try {
           await turnOf.begin();
           onBegun(launcher, turn);
@@ -86,6 +98,7 @@ export async function measure(
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
+  signal.throwIfAborted();
   return measured;
 }
 
@@ -97,61 +110,95 @@ function createTurn(
 ) {
   const argv = [...command, `--max-restarts=${kinds.length + spareRestarts}`, ...args];
   let job: BenchJob | undefined;
-  /** Workers of the present round; standbys are none of them before they have taken a round over. */
-  let workers: readonly Ranked[] = [];
+  /** Standbys that were there at the kill before, and so have taken a round over since. */
+  let parked: readonly Ranked[] = [];
+  /** Restarts whose own line is yet to come: their scripts use the store later, or never. */
+  let owed = 0;
+  /** What the restart that's measured has told of itself. */
+  let phases: RestartPhases | undefined;
 
-  /** Starts the job, and waits for its first step, or for its workers where no pattern tells of one. */
+  /** Starts the job, and waits for its first step, or for a worker where no pattern tells of one. */
   async function begin(): Promise<number> {
-    const begun = await startJob(argv, env, signal);
+    const begun = await startJob(argv, env, hear, signal);
     job = begun;
-    const first = step && begun.until(line => step.test(line), `line like ${step}`, timeoutMs);
-    const atMs = first === undefined ? await untilRanked(begun) : await first;
-    workers = begun.ranked().filter(({ isStandby }) => !isStandby);
-    return atMs;
+    parked = [];
+    owed = 0;
+    if (step === undefined) return await untilRanked(begun);
+    return await begun.until(line => step.test(line), `line like ${step}`, timeoutMs);
   }
 
   async function untilRanked(begun: BenchJob): Promise<number> {
-    while (begun.ranked().length === 0) {
-      // It tells when the job ends without any.
-      await begun
-        .until(() => false, 'worker', lookMs)
-        .catch(error => {
-          if (/ has ended /.test(error.message) || signal.aborted) throw error;
-        });
+    const untilMs = performance.now() + timeoutMs;
+    while (workersOf(begun.ranked()).length === 0) {
+      if (performance.now() > untilMs) throw begun.problem(`no worker in ${timeoutMs} ms`);
+      await begun.runFor(lookMs, 'a worker has started');
     }
     return performance.now();
   }
 
+  function hear(line: string): void {
+    const told = isOurs ? parseRestarted(line) : undefined;
+    if (told === undefined) return;
+    if (owed > 0) owed -= 1;
+    // Without a script phase its round was over before; what's measured is the one after.
+    else if (told.script !== undefined) phases ??= told;
+  }
+
+  function workersOf(ranked: readonly Ranked[]): readonly Ranked[] {
+    return ranked.filter(each => !each.isStandby || parked.some(({ pid }) => pid === each.pid));
+  }
+
   async function killWorker(kind: Exclude<KillKind, 'agent'>, running: BenchJob): Promise<Sample> {
     const ranked = running.ranked();
-    const olds = workers.filter(isAlive);
+    const olds = workersOf(ranked);
     const victim = olds[Math.floor(Math.random() * olds.length)];
     if (victim === undefined) throw running.problem('no worker is left to kill');
-    let phases: RestartPhases | undefined;
-    // Without a script phase it may be the restart before, which is told when its round ends.
-    const isRestart = (line: string): boolean => {
-      const told = isOurs ? parseRestarted(line) : undefined;
-      if (told?.script !== undefined) phases ??= told;
-      return phases !== undefined;
-    };
-    // Lines of the round before may be under way still. Our own line may come first.
+    phases = undefined;
+    parked = ranked.filter(({ isStandby }) => isStandby);
+    const isNext = watchRounds(running, olds);
+    let stepLine: string | undefined;
     const isStep = (line: string): boolean => {
-      if (phases === undefined && isRestart(line)) return false;
-      return step?.test(line) === true && !olds.some(isAlive);
+      if (step?.test(line) === true && isNext()) stepLine = line;
+      return stepLine !== undefined;
     };
+    const told = (): RestartPhases | undefined => phases;
+    const isTold = (): boolean => told() !== undefined;
     const killedAtMs = performance.now();
     killAll([victim], signalOf(kind));
     const atMs = await (step === undefined
-      ? running.until(isRestart, 'restart whose script uses its store', timeoutMs)
+      ? running.until(isTold, 'restart whose script uses its store', timeoutMs)
       : running.until(isStep, `line like ${step} of another round`, timeoutMs));
-    if (isOurs && phases === undefined)
-      await running.until(isRestart, 'restart', lineMs).catch(() => {}); // then there are no phases
-    workers = running
-      .ranked()
-      .filter(each => !each.isStandby || ranked.some(({ pid }) => pid === each.pid));
-    const sum = Object.values(phases ?? {}).reduce((total, ms) => total + ms, 0);
+    if (isOurs && !isTold())
+      await running.until(isTold, 'restart', lineMs).catch(error => {
+        if (!(error instanceof BenchError)) throw error;
+        owed += 1; // and there are no phases
+      });
+    const own = told();
+    const sum = Object.values(own ?? {}).reduce((total, ms) => total + ms, 0);
     const totalMs = step === undefined ? sum : atMs - killedAtMs;
-    return { kind, totalMs, ...(phases === undefined ? {} : { phases }) };
+    return {
+      kind,
+      totalMs,
+      ...(stepLine === undefined ? {} : { line: stepLine }),
+      ...(own === undefined ? {} : { phases: own }),
+    };
+  }
+
+  /** Tells whether a line that comes now is another round's: what the killed one wrote may be read after its end. */
+  function watchRounds(running: BenchJob, olds: readonly Ranked[]): () => boolean {
+    let isRead = false;
+    let isNext = false;
+    void allGone(olds, timeoutMs).then(async left => {
+      // Between two of these the loop reads all that was in the pipes at the first.
+      await setImmediate();
+      await setImmediate();
+      isRead = left.length === 0;
+    });
+    return () => {
+      isNext ||=
+        isRead && workersOf(running.ranked()).some(each => !olds.some(old => old.pid === each.pid));
+      return isNext;
+    };
   }
 
   /** As a scheduler does that starts the command again once nothing of it is left. */
@@ -176,6 +223,7 @@ function createTurn(
         return await (kind === 'agent' ? killAgent(running) : killWorker(kind, running));
       } catch (error) {
         if (!(error instanceof BenchError)) throw error;
+        signal.throwIfAborted();
         // That a restart fails is a result. The next kill is of another job.
         await job?.end();
         job = undefined;

@@ -5,6 +5,7 @@ import { type Launcher, measure } from '../bench/measure.js';
 import { type BenchOptions, parseBench } from '../bench/options.js';
 import { pictureOf } from '../bench/picture.js';
 import { jsonText, rowsOf, tableText, thisMachine, whole } from '../bench/report.js';
+import type { Env } from '../options/spec.js';
 import { answer } from '../process/console.js';
 import type { SignalWatch } from '../process/signals.js';
 
@@ -34,7 +35,11 @@ folder that is removed at the end. A script called \`bench\` is started by \`reg
 `;
 
 /** `regroup bench`. A signal ends it by that very signal, once nothing of what it has started is left. */
-export async function runBench(argv: readonly string[], signals: SignalWatch): Promise<void> {
+export async function runBench(
+  argv: readonly string[],
+  env: Env,
+  signals: SignalWatch,
+): Promise<void> {
   const parsed = parseBench(argv);
   switch (parsed.do) {
     case 'help':
@@ -43,11 +48,11 @@ export async function runBench(argv: readonly string[], signals: SignalWatch): P
       process.exitCode = 2;
       return answer(2, `regroup bench: error: ${parsed.why}\n`);
     case 'run':
-      return run(parsed.options, signals);
+      return run(parsed.options, env, signals);
   }
 }
 
-async function run(options: BenchOptions, signals: SignalWatch): Promise<void> {
+async function run(options: BenchOptions, env: Env, signals: SignalWatch): Promise<void> {
   const abort = new AbortController();
   let by: NodeJS.Signals | undefined;
   signals.onSignal(signal => {
@@ -55,16 +60,21 @@ async function run(options: BenchOptions, signals: SignalWatch): Promise<void> {
     abort.abort();
   });
   try {
-    const measured = await measure(options, launchersOf(options), {
-      signal: abort.signal,
-      onBegun: ({ name }, turn) =>
-        void answer(2, `turn ${turn + 1} of ${options.kills}: ${name} runs\n`),
-      onSample: ({ name }, { kind, totalMs, problem = '' }) =>
-        void answer(
-          2,
-          `${kind}, ${name}: ${totalMs === undefined ? `failed: ${problem}` : `${whole(totalMs)} ms`}\n`,
-        ),
-    });
+    const measured = await measure(
+      options,
+      launchersOf(options),
+      { ...env },
+      {
+        signal: abort.signal,
+        onBegun: ({ name }, turn) =>
+          void answer(2, `turn ${turn + 1} of ${options.kills}: ${name} runs\n`),
+        onSample: ({ name }, { kind, totalMs, problem = '' }) =>
+          void answer(
+            2,
+            `${kind}, ${name}: ${totalMs === undefined ? `failed: ${problem}` : `${whole(totalMs)} ms`}\n`,
+          ),
+      },
+    );
     const machine = thisMachine();
     const rows = rowsOf(options.kinds, measured);
     await answer(1, tableText(rows, options, machine));

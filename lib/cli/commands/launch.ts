@@ -36,7 +36,7 @@ export async function runCommand(command: CommandName): Promise<void> {
   }
   if (command === 'regroup' && args[0] === 'bench') {
     const { runBench } = await import('./bench.js');
-    return report(command, answer, () => runBench(args.slice(1), signals));
+    return report(command, answer, () => runBench(args.slice(1), env, signals));
   }
   const parsed = parseCommand(command, args, env, here);
   if (parsed.do !== 'run') await answer(2, warning);

@@ -38,6 +38,24 @@ t.test('each kind of kill is measured, and told as a table, a picture and JSON',
   for (const { totalMs } of launchers[0].samples) t.ok(totalMs > 0);
 });
 
+t.test('a line of the killed round does not end the time, however many are under way', async t => {
+  const path = join(t.testdir(), 'a.json');
+  const asked = ['--kill=sigkill,exit,sigsegv', '--kills=2', '--step=^round', `--json=${path}`];
+  // More than a pipe holds, so that some is always under way.
+  const chatty = `
+import os
+line = 'round %s\\n' % os.environ['TORCHELASTIC_RESTART_COUNT']
+while True: os.write(1, (line * 400).encode())
+`;
+
+  const ended = await runCli(t, [...restart, ...asked, '--', ...job, chatty]);
+
+  t.equal(ended.code, 0, ended.stderr);
+  const [{ samples }] = JSON.parse(readFileSync(path, 'utf8')).launchers;
+  const lines = samples.map(({ line }: { line: string }) => line);
+  t.strictSame(lines, [...['round 1', 'round 2', 'round 3'], ...['round 1', 'round 2', 'round 3']]);
+});
+
 t.test('without a pattern a restart ends where its script first uses the store', async t => {
   const ended = await runCli(t, [...restart, '--kills=1', '--after=2s', '--', ...job, steps]);
 
@@ -75,6 +93,28 @@ t.test('a job that ends, that makes no step, or cannot be started is one error',
   t.match(stays, { code: 1, stdout: '', stderr: /no line like .* in 3000 ms/ });
   t.match(missing, { code: 1, stdout: '', stderr: /\/no\/such\/launcher could not be started/ });
   for (const { stderr } of [ends, stays, missing]) t.match(stderr, error);
+});
+
+/** Options of a job whose other node never comes. */
+const waits = ['--nnodes=2', '--node-rank=1', '--master-addr=127.0.0.1', '--master-port=1'];
+
+t.test('a job that waits for another node has no worker in time', async t => {
+  const ended = await runCli(t, [
+    ...['bench', 'restart', '--timeout=2s', '--', ...waits],
+    ...[...job.slice(1), 'print("never")'],
+  ]);
+
+  t.match(ended, { code: 1, stdout: '', stderr: /^regroup bench: error: .* no worker in 2000 ms/ });
+});
+
+t.test('a job has what the bench was started with, secrets for agents too', async t => {
+  const args = ['bench', 'restart', '--timeout=4m', '--', ...waits, ...job.slice(1), steps];
+
+  const ended = await runCli(t, args, {
+    env: { REGROUP_TOKEN: 'short' },
+  });
+
+  t.match(ended, { code: 1, stdout: '', stderr: /a token of 5 characters may be guessed/ });
 });
 
 t.test('a kill of a job that has ended before it has failed', async t => {
