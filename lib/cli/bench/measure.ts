@@ -8,7 +8,7 @@ import { unreachable } from '../../util/unreachable.js';
 import { parseRestarted } from '../text/restarts.js';
 import { allGone, BenchError, type BenchJob, killAll, startJob } from './job.js';
 import type { BenchOptions, KillKind } from './options.js';
-import { isAlive, type Ranked } from './processes.js';
+import type { Ranked } from './processes.js';
 
 /** One kill, and what followed. */
 export interface Sample {
@@ -155,7 +155,7 @@ function createTurn(
     if (victim === undefined) throw running.problem('no worker is left to kill');
     phases = undefined;
     parked = ranked.filter(({ isStandby }) => isStandby);
-    const isNext = watchRounds(running, olds);
+    const isNext = watchRounds(olds, timeoutMs, () => workersOf(running.ranked()));
     let stepLine: string | undefined;
     const isStep = (line: string): boolean => {
       if (step?.test(line) === true && isNext()) stepLine = line;
@@ -181,23 +181,6 @@ function createTurn(
       totalMs,
       ...(stepLine === undefined ? {} : { line: stepLine }),
       ...(own === undefined ? {} : { phases: own }),
-    };
-  }
-
-  /** Tells whether a line that comes now is another round's: what the killed one wrote may be read after its end. */
-  function watchRounds(running: BenchJob, olds: readonly Ranked[]): () => boolean {
-    let isRead = false;
-    let isNext = false;
-    void allGone(olds, timeoutMs).then(async left => {
-      // Between two of these the loop reads all that was in the pipes at the first.
-      await setImmediate();
-      await setImmediate();
-      isRead = left.length === 0;
-    });
-    return () => {
-      isNext ||=
-        isRead && workersOf(running.ranked()).some(each => !olds.some(old => old.pid === each.pid));
-      return isNext;
     };
   }
 
@@ -233,6 +216,26 @@ function createTurn(
     async end(): Promise<void> {
       await job?.end();
     },
+  };
+}
+
+/** Tells whether a line that comes now is another round's: what the killed one wrote may be read after its end. */
+function watchRounds(
+  olds: readonly Ranked[],
+  limitMs: number,
+  workers: () => readonly Ranked[],
+): () => boolean {
+  let isRead = false;
+  let isNext = false;
+  void allGone(olds, limitMs).then(async left => {
+    // Between two of these the loop reads all that was in the pipes at the first.
+    await setImmediate();
+    await setImmediate();
+    isRead = left.length === 0;
+  });
+  return () => {
+    isNext ||= isRead && workers().some(each => !olds.some(old => old.pid === each.pid));
+    return isNext;
   };
 }
 
