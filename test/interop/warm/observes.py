@@ -53,6 +53,9 @@ say("import", repr(builtins.__import__))
 
 import os
 
+# Before the environment is listed: what is written behind that may be made of a rank.
+os.environ["SET_BY_SCRIPT"] = "before the imports"
+
 say_changes()
 say("cwd", os.getcwd())
 for name in sorted(os.listdir("/proc/self/fd"), key=int):
@@ -83,7 +86,6 @@ for name in ("json", "argparse", "nonesuch", "unittest"):
     spec = importlib.util.find_spec(name)
     say("find_spec", spec and (spec.name, spec.origin, type(spec.loader).__name__, spec.submodule_search_locations, spec.cached))
 say_changes()
-os.environ["SET_BY_SCRIPT"] = "before the imports"
 
 import argparse
 import json

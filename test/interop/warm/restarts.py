@@ -35,6 +35,7 @@ dist.all_reduce(total)
 seen["total"] = total.item()
 with open(os.path.join(folder, "seen-%s-%s" % (count, rank)), "w") as file:
     json.dump(seen, file)
+dist.barrier()  # both have noted
 
 if int(count) < 2:
     while not (rank == "0" and os.path.exists(crash + "-" + count)):
