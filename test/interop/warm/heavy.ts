@@ -1,5 +1,6 @@
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Test } from 'tap';
 import { type AgentEvent, type LaunchOptions, launch, type RunResult } from '../../../lib/index.js';
 import { pythons } from './pythons.js';
@@ -84,6 +85,18 @@ export async function run({ folder, options }: Setting, waitsOn = false): Promis
     if (isHopeless && round >= 0) crash();
   }
   return { result: await run.result, events, ready };
+}
+
+/** The list that a run keeps: its disk may take its time, which no run waits for. */
+export async function keptList({ cache }: Setting): Promise<string> {
+  for (;;) {
+    const names = existsSync(cache) ? readdirSync(cache) : [];
+    // Another one is one that's being written.
+    const [name] = names;
+    if (names.length === 1 && name?.endsWith('.json'))
+      return readFileSync(join(cache, name), 'utf8');
+    await sleep(20);
+  }
 }
 
 export function read(path: string): string | undefined {

@@ -1,9 +1,9 @@
-import { chmodSync, existsSync, readdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { launch } from '../../../lib/index.js';
 import { muteDisk, noMuteDisk } from '../../mute-disk.js';
-import { heavy, read, reasons, run, setting } from './heavy.js';
+import { heavy, keptList, read, reasons, run, setting } from './heavy.js';
 
 // What standbys import is learned from a round, and kept for the next run. Without torch, which this isn't about.
 
@@ -23,8 +23,7 @@ t.test('what a round imports is imported beforehand for those behind it', async 
       t.equal(read(join(made.folder, `ran-${round}-${rank}`)), `0 ${isLearnedFrom} 1 own`);
     }
   }
-  const [name = ''] = readdirSync(made.cache);
-  const list = read(join(made.cache, name)) ?? '';
+  const list = await keptList(made);
   t.match(JSON.parse(list), { replays: true, own: [{ path: /train\.py$/ }, { path: /own\.py$/ }] });
   t.notMatch(list, 'MY_SEED', 'what is set is nobody’s business');
 });
@@ -33,6 +32,7 @@ t.test('the next run has the list from its start, as long as the script stays', 
   const made = setting(t, 'plain');
 
   const first = await run(made);
+  await keptList(made);
   writeFileSync(join(made.folder, 'late'), '');
   const second = await run(made);
 
@@ -57,6 +57,7 @@ t.test('a kept list says nothing of a run with other arguments', async t => {
     options: { ...made.options, args: [made.folder, how, '2'] },
   });
   await run(made);
+  await keptList(made);
 
   const flags = await run(withArgs('flags'));
   writeFileSync(join(made.folder, 'late'), '');
@@ -99,6 +100,7 @@ t.test('a learned import that is no good: there are standbys without it', async 
 t.test('a list that somebody else could have written is refused, said once', async t => {
   const made = setting(t, 'plain');
   await run(made);
+  await keptList(made);
   chmodSync(made.cache, 0o777);
 
   const told = await run(made);

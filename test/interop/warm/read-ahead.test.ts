@@ -5,7 +5,7 @@ import t from 'tap';
 import { textFor } from '../../../lib/agent/standbys/kept.js';
 import { standbyFolder } from '../../../lib/preload/standby.js';
 import { isAlive } from '../../processes.js';
-import { python, read, run, type Setting, setting } from './heavy.js';
+import { keptList, python, read, run, type Setting, setting } from './heavy.js';
 
 // Files of a kept list are read ahead while the first round starts.
 
@@ -31,6 +31,7 @@ t.test('the next run has the list read ahead, by a process that no round waits f
   const made = noted(setting(t, 'plain'), 'case "$1" in -I) sleep 1000 & wait ;; esac');
 
   const first = await run(made);
+  await keptList(made);
   t.strictSame(readAheads(made), [], 'at first there is no list');
   const second = await run(made);
 
