@@ -52,7 +52,8 @@ export function setting(
     nprocPerNode: 2,
     maxRestarts: 3,
     standby: 'auto',
-    standbyAfterMs: 0,
+    // The script has imported by then what it imports.
+    standbyAfterMs: 2000,
   };
   return { folder, cache: join(folder, 'home/.cache/regroup'), options };
 }
@@ -89,7 +90,8 @@ export async function run({ folder, options }: Setting, waitsOn = false): Promis
 
 /** The list that a run keeps: its disk may take its time, which no run waits for. */
 export async function keptList({ cache }: Setting): Promise<string> {
-  for (;;) {
+  const until = Date.now() + 60_000;
+  while (Date.now() < until) {
     const names = existsSync(cache) ? readdirSync(cache) : [];
     // Another one is one that's being written.
     const [name] = names;
@@ -97,6 +99,7 @@ export async function keptList({ cache }: Setting): Promise<string> {
       return readFileSync(join(cache, name), 'utf8');
     await sleep(20);
   }
+  throw new Error(`no list is kept in ${cache}`);
 }
 
 export function read(path: string): string | undefined {
