@@ -86,10 +86,6 @@ export function createImports(
     return now === undefined ? { acts: actsOf(kept.modules), own: kept.own } : withKept(now, kept);
   }
 
-  function lessOf(acts: readonly Act[]): readonly Act[] {
-    return isLess ? acts.filter(isUsual) : acts;
-  }
-
   return {
     begin(onFound) {
       if (given === undefined) void find(onFound);
@@ -102,10 +98,11 @@ export function createImports(
     },
     wanted() {
       isKnown = true;
-      if (given !== undefined) return lessOf(actsOf(given));
+      if (given !== undefined) return actsOf(given);
       learned = known();
       if (learned?.unsafe !== undefined) return { unsafe: learned.unsafe };
-      told = lessOf(learned?.acts ?? actsOf(usualModules));
+      const acts = learned?.acts ?? actsOf(usualModules);
+      told = isLess ? acts.filter(isUsual) : acts;
       return told;
     },
     misfit() {

@@ -25,6 +25,8 @@ const cookieVariable = 'REGROUP_COOKIE';
 /** Its end of the socket: the first descriptor behind the streams. */
 const descriptor = 3;
 const version: readonly [string, string] = ['version', '1'];
+/** How a group of these ends: it holds nothing that anybody waits for. */
+export const discarding = { signal: 9, target: 'group', graceMs: 0, killWaitMs: 5000 } as const;
 
 /**
  * Standbys for workers like these.

@@ -7,6 +7,7 @@ import { randomName } from '../../util/random.js';
 import { inheritedEntries } from '../../workers/env.js';
 import type { Job } from '../../workers/job.js';
 import { tidyUpOf } from '../../workers/tidy-up.js';
+import { discarding } from './plans.js';
 
 /** A process beside the first round's start that has the kernel read what an earlier run has loaded. Nobody waits for it. */
 export interface ReadAhead {
@@ -24,8 +25,6 @@ const boundMs = 60_000;
 const readAheadGroup = 2 ** 40 - 1;
 /** Class and level of ioprio_set(2): the disk's time that nobody else wants. */
 const idle = 3 << 13;
-/** It holds nothing that anybody waits for. */
-const ending = { signal: 9, target: 'group', graceMs: 0, killWaitMs: 5000 } as const;
 
 export function createReadAhead(
   job: Job,
@@ -37,7 +36,7 @@ export function createReadAhead(
   function end(): void {
     if (limit === undefined) return;
     over();
-    supervisor().stopGroup(readAheadGroup, ending);
+    supervisor().stopGroup(readAheadGroup, discarding);
   }
 
   function over(): void {

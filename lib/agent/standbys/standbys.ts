@@ -11,7 +11,7 @@ import { randomName } from '../../util/random.js';
 import { unreachable } from '../../util/unreachable.js';
 import type { Job } from '../../workers/job.js';
 import { createImports } from './imports.js';
-import { misfit, orderMessages, proofPlan, standbyPlan, takenPlan } from './plans.js';
+import { discarding, misfit, orderMessages, proofPlan, standbyPlan, takenPlan } from './plans.js';
 import { createReadAhead } from './read-ahead.js';
 import {
   initialStandbys,
@@ -24,8 +24,6 @@ import {
 /** For torch from a cold disk, beside workers that train. */
 const parkMs = 300_000;
 const maxLost = 3;
-/** They hold nothing that anybody waits for. */
-const discarding = { signal: 9, target: 'group', graceMs: 0, killWaitMs: 5000 } as const;
 
 /** What a round that standbys have taken over is started with. */
 export interface Taken {

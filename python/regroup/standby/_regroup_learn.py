@@ -8,7 +8,7 @@ import _frozen_importlib as bootstrap
 import os
 import sys
 
-from _regroup_checks import is_package, is_system
+from _regroup_checks import is_package, is_system, mark
 
 # The launcher reads no more.
 MAX_BYTES = 256 << 10
@@ -155,11 +155,9 @@ class Learner:
         """The next launch learns anew where such a file has changed."""
         if not isinstance(path, str) or "\n" in path:
             return
-        try:
-            status = os.stat(path)
-        except (OSError, ValueError):
-            return
-        self.write("own %d:%d %s" % (status.st_mtime_ns, status.st_size, os.path.abspath(path)))
+        found = mark(path)
+        if found:
+            self.write("own %d:%d %s" % (*found, os.path.abspath(path)))
 
     def end(self, why):
         self.write("%s %s" % ("end" if self.has_package else "unsafe", why))
