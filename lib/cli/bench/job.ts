@@ -96,6 +96,21 @@ function follow(
     throw problem(`it has ended with ${by ?? `code ${code}`} ${when}`);
   }
 
+  /** What was awaited; undefined when the time is over. @throws BenchError if the launcher ends before */
+  async function within<T>(ms: number, when: string, awaited?: Promise<T>): Promise<T | undefined> {
+    const over = new AbortController();
+    const options = { signal: AbortSignal.any([signal, over.signal]) };
+    const slept = sleep(ms, undefined, options);
+    const ended = ending(when);
+    try {
+      return await Promise.race(awaited === undefined ? [ended, slept] : [awaited, ended, slept]);
+    } finally {
+      over.abort();
+      slept.catch(() => {}); // it lost the race, or told already
+      ended.catch(() => {}); // as above
+    }
+  }
+
   function problem(what: string): BenchError {
     const lines = last.map(line => `\n  | ${line}`).join('');
     return new BenchError(`${name}: ${what}; the end of its output:${lines}`);
@@ -108,36 +123,19 @@ function follow(
       return launcher === undefined || isOver() ? [] : rankedBelow(launcher);
     },
     async until(fits, what, timeoutMs) {
-      const over = new AbortController();
       const found = new Promise<number>(resolve => {
         waiter = { line: (line, atMs) => fits(line) && resolve(atMs) };
       });
-      const options = { signal: AbortSignal.any([signal, over.signal]), ref: true };
-      const late = sleep(timeoutMs, undefined, options).then(() => {
-        throw problem(`no ${what} in ${timeoutMs} ms`);
-      });
-      const ended = ending(`without ${what}`);
       try {
-        return await Promise.race([found, late, ended]);
+        const atMs = await within(timeoutMs, `without ${what}`, found);
+        if (atMs === undefined) throw problem(`no ${what} in ${timeoutMs} ms`);
+        return atMs;
       } finally {
         waiter = undefined;
-        over.abort();
-        late.catch(() => {}); // it lost the race, or told already
-        ended.catch(() => {}); // as above
       }
     },
     async runFor(ms, what) {
-      const over = new AbortController();
-      const options = { signal: AbortSignal.any([signal, over.signal]) };
-      const slept = sleep(ms, undefined, options);
-      const ended = ending(`before ${what}`);
-      try {
-        await Promise.race([ended, slept]);
-      } finally {
-        over.abort();
-        slept.catch(() => {}); // it lost the race, or told already
-        ended.catch(() => {}); // as above
-      }
+      await within(ms, `before ${what}`);
     },
     killLauncher() {
       look();

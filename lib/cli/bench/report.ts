@@ -133,10 +133,10 @@ function cellsOf({ kind, launcher, figures, failed }: Row): string[] {
 }
 
 /** How it compares with the other launcher's row of the same kind; empty for whoever is no first. */
-function ratioOf({ kind, launcher, figures }: Row, rows: readonly Row[]): string {
-  const [first, other] = rows.filter(row => row.kind === kind);
-  if (first?.launcher !== launcher || figures === undefined || other?.figures === undefined)
-    return '';
+function ratioOf(row: Row, rows: readonly Row[]): string {
+  const { figures } = row;
+  const [first, other] = rows.filter(({ kind }) => kind === row.kind);
+  if (first !== row || figures === undefined || other?.figures === undefined) return '';
   return `${(figures.median / other.figures.median).toFixed(2)} × ${other.launcher}`;
 }
 
