@@ -254,19 +254,6 @@ export function draftOf(before: View, prefix: string): Draft {
   };
 }
 
-/** The view after one entry was set. */
-export function withEntry(view: View, prefix: string, entry: Entry): View {
-  const draft = draftOf(view, prefix);
-  draft.put(entry);
-  return draft.view();
-}
-
-export function withoutKey(view: View, prefix: string, deleted: string): View {
-  const draft = draftOf(view, prefix);
-  draft.delete(deleted);
-  return draft.view();
-}
-
 function isSingle(key: string): boolean {
   return ['settings', 'leader', 'round', 'verdict'].includes(key);
 }

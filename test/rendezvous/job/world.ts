@@ -3,11 +3,10 @@ import type { FailurePolicy } from '../../../lib/options/failures.js';
 import { isRegistered } from '../../../lib/rendezvous/job/move.js';
 import { type ParticipantEvent, step } from '../../../lib/rendezvous/job/participant.js';
 import {
+  draftOf,
   emptyView,
   type SharedRound,
   type View,
-  withEntry,
-  withoutKey,
 } from '../../../lib/rendezvous/job/shared.js';
 import {
   initialParticipant,
@@ -433,23 +432,17 @@ export class World {
     const upTo = isAnew
       ? this.changes.length
       : agent.seen + 1 + this.choose(this.changes.length - agent.seen);
-    let view: View = isAnew ? emptyView : agent.state.view;
+    const draft = draftOf(isAnew ? emptyView : agent.state.view, '');
     for (; agent.seen < upTo; agent.seen++) {
-      const revision = agent.seen + 1;
       for (const { key, stored } of this.changes[agent.seen] ?? []) {
-        view =
-          stored === undefined
-            ? withoutKey(view, '', key)
-            : withEntry(view, '', {
-                key,
-                value: stored.value,
-                created: stored.created,
-                modified: stored.modified,
-              });
+        if (stored === undefined) draft.delete(key);
+        else {
+          const { value, created, modified } = stored;
+          draft.put({ key, value, created, modified });
+        }
       }
-      view = { ...view, revision };
     }
-    view = { ...view, table: `server ${this.epoch}` };
+    const view: View = { ...draft.view(upTo), table: `server ${this.epoch}` };
     this.happen(agent, { event: 'seen', view, isAnew });
   }
 
