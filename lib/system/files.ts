@@ -72,11 +72,11 @@ export async function readPiece(
   offset: number,
   maxBytes: number,
 ): Promise<FilePiece> {
-  const { facts, bytes } = await ask(
+  const answer = await ask(
     (files, id) => files.read(id, path, offset, maxBytes),
     () => path,
   );
-  return { ...factsOf(facts as NativeFileFacts), piece: bytes as Buffer }; // it succeeded
+  return pieceOf(answer);
 }
 
 /** More than any file of the kernel's has that's read as a whole. */
@@ -113,11 +113,11 @@ export async function readTrusted(
   name: string,
   maxBytes: number,
 ): Promise<FilePiece> {
-  const { facts, bytes } = await ask(
+  const answer = await ask(
     (files, id) => files.readTrusted(id, folder, name, maxBytes),
     () => `${folder}/${name}`,
   );
-  return { ...factsOf(facts as NativeFileFacts), piece: bytes as Buffer }; // it succeeded
+  return pieceOf(answer);
 }
 
 /**
@@ -187,4 +187,9 @@ function factsOf({ mode, bytes, writtenAtMs }: NativeFileFacts): FileFacts {
   const type = mode & typeBits.mask;
   const kind = type === typeBits.file ? 'file' : type === typeBits.folder ? 'folder' : 'other';
   return { kind, mode, bytes, writtenAtMs };
+}
+
+/** Of an errand that has read. */
+function pieceOf({ facts, bytes }: NativeFileAnswer): FilePiece {
+  return { ...factsOf(facts as NativeFileFacts), piece: bytes as Buffer }; // it succeeded
 }
