@@ -101,6 +101,20 @@ export interface Cluster {
 
 const meetingPort = 29_400;
 
+/** Rejects where it takes longer. @param what what hasn't come, as a sentence's beginning */
+export async function inTime<T>(awaited: Promise<T>, limitMs: number, what: string): Promise<T> {
+  const over = new AbortController();
+  const late = sleep(limitMs, undefined, { ref: false, signal: over.signal }).then(
+    () => Promise.reject(new Error(`${what} within ${limitMs / 1000} s`)),
+    () => new Promise<never>(() => {}), // aborted, as nobody waits any more
+  );
+  try {
+    return await Promise.race([awaited, late]);
+  } finally {
+    over.abort();
+  }
+}
+
 /** N nodes with names and addresses of their own. All that was started there ends with the test, which fails if something is left. */
 export async function startCluster(t: Test, count: number): Promise<Cluster> {
   const network = await makeNetwork(t, count);
@@ -110,18 +124,11 @@ export async function startCluster(t: Test, count: number): Promise<Cluster> {
 
   /** Rejects with what all nodes have printed, should it reject or take too long. */
   async function within<T>(what: string, awaited: Promise<T>): Promise<T> {
-    const over = new AbortController();
-    const late = sleep(patienceMs, undefined, { ref: false, signal: over.signal }).then(
-      () => Promise.reject(new Error(`not within ${patienceMs / 1000} s`)),
-      () => new Promise<never>(() => {}), // aborted, as nobody waits any more
-    );
     try {
-      return await Promise.race([awaited, late]);
+      return await inTime(awaited, patienceMs, 'not');
     } catch (error) {
       const why = error instanceof Error ? error.message.split('\n')[0] : String(error);
       throw new Error(`${what}: ${why}\n${log()}`);
-    } finally {
-      over.abort();
     }
   }
 

@@ -17,6 +17,7 @@ import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Test } from 'tap';
 import { type CliRun, commandPath, isAlive, startProgram } from '../../harness.js';
+import { inTime } from '../harness.js';
 import { makeNetwork, type Network, type Place } from '../network.js';
 import { type Burst, burstOf, described, dice, type Fault, type FaultKind } from './faults.js';
 import {
@@ -249,7 +250,7 @@ async function makeWorld(t: Test, { python }: SoakOptions) {
     const atMs = nowMs();
     run.kill(signal);
     if (signal === 'SIGKILL') agentEnds.push({ node: name, agent: index, atMs });
-    const ended = await within(run.ended, endsWithinMs, `${name} doesn't end at ${signal}`);
+    const ended = await inTime(run.ended, endsWithinMs, `${name} doesn't end at ${signal}`);
     if (signal === 'SIGTERM') agentEnds.push({ node: name, agent: index, atMs: nowMs() });
     note(`${name} agent ${index} ended: ${ended.signal ?? ended.code}`);
   }
@@ -381,7 +382,7 @@ async function makeWorld(t: Test, { python }: SoakOptions) {
       const found = [...violationsOf(this.evidence(), { leaseMs, outlivesMs })];
       for (const place of [...places, network.hub]) {
         const own = place === network.hub ? 1 : 0; // the server's
-        const rows = await within(
+        const rows = await inTime(
           start(place, 'sockets', ['cat', '/proc/net/tcp', '/proc/net/tcp6']).ended,
           endsWithinMs,
           `${place.name} doesn't tell its sockets`,
@@ -393,7 +394,7 @@ async function makeWorld(t: Test, { python }: SoakOptions) {
         }
       }
       server.kill('SIGTERM');
-      await within(server.ended, endsWithinMs, "the server doesn't end");
+      await inTime(server.ended, endsWithinMs, "the server doesn't end");
       return found;
     },
     keepLogs(where: string, violations: readonly string[]): void {
@@ -432,17 +433,4 @@ function lastStamp(path: string): number {
   if (!existsSync(path)) return 0;
   const bytes = readFileSync(path);
   return bytes.length < 8 ? 0 : Number(bytes.readBigUInt64LE()) / 1e6;
-}
-
-async function within<T>(awaited: Promise<T>, limitMs: number, what: string): Promise<T> {
-  const over = new AbortController();
-  const late = sleep(limitMs, undefined, { signal: over.signal }).then(
-    () => Promise.reject(new Error(`${what} within ${limitMs / 1000} s`)),
-    () => new Promise<never>(() => {}), // aborted, as nobody waits any more
-  );
-  try {
-    return await Promise.race([awaited, late]);
-  } finally {
-    over.abort();
-  }
 }
