@@ -14,7 +14,6 @@ export const name = 'scale';
 const leaseMs = 5_000;
 /** Of an idle agent. */
 const leases = 2;
-/** A renewal's and its answer's, with room for an address or two. */
 const agentsPerProcess = 250;
 const patienceMs = 240_000;
 
