@@ -1,8 +1,7 @@
-// lib/ → dist/: ES modules with types for importers, one CommonJS file for each command, and what starts it.
+// lib/ → dist/: ES modules with types for importers, two CommonJS files for each command (bundle.mjs), and what starts it.
 //
-// A command is one file because that is what starts fastest: twenty modules cost 12 ms, the ES
-// module loader another 6 to 13. Inside the file esbuild keeps modules behind `import()` lazy. A second, small one starts
-// it, as V8 has compiled it before.
+// A command is so few files because that is what starts fastest: twenty modules cost 12 ms, the ES module loader another 6
+// to 13. A third, small one starts it, as V8 has compiled it before.
 import { createHash } from 'node:crypto';
 import {
   chmodSync,
@@ -14,7 +13,7 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
-import { dirname, join, relative } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { run } from './steps.mjs';
 
@@ -56,31 +55,10 @@ export function copyPython(from, to) {
 }
 
 async function bundle() {
-  const { build } = await import('esbuild');
+  // Installed packages have no esbuild, but do have what this file tells of commands.
+  const { bundleCommand } = await import('./bundle.mjs');
   for (const [entry, name] of Object.entries(commands)) {
-    const outfile = join(root, `dist/bin/${name}.bundle.cjs`);
-    await build({
-      absWorkingDir: root,
-      entryPoints: [entry],
-      outfile,
-      bundle: true,
-      platform: 'node',
-      target: 'node20.19',
-      // A module that's needed late is required: what V8 has compiled beforehand can't import.
-      supported: { 'dynamic-import': false },
-      format: 'cjs',
-      sourcemap: 'external',
-      // Half the bytes to compile at each start; names stay, for stack traces.
-      minifyWhitespace: true,
-      minifySyntax: true,
-      legalComments: 'eof',
-      logLevel: 'warning',
-      banner: {
-        js: `const __dist = require('node:url').pathToFileURL(__dirname + '/../').href;`,
-      },
-      plugins: [moduleUrls],
-    });
-    writeStart(name, outfile);
+    writeStart(name, await bundleCommand({ root, entry, folder: join(root, 'dist/bin'), name }));
   }
 }
 
@@ -105,23 +83,5 @@ function refuseOldNode(name) {
     'process.exit(126)}}'
   );
 }
-
-/**
- * In the bundle `import.meta.url` says what it would say in dist/: the place of that module's own
- * file. So whatever a module finds beside itself, it finds from the command too.
- */
-const moduleUrls = {
-  name: 'module-urls',
-  setup(build) {
-    build.onLoad({ filter: /[\\/]lib[\\/].*\.ts$/ }, ({ path }) => {
-      const own = relative(join(root, 'lib'), path).replace(/\.ts$/, '.js');
-      const source = readFileSync(path, 'utf8');
-      return {
-        contents: source.replaceAll('import.meta.url', `(__dist + ${JSON.stringify(own)})`),
-        loader: 'ts',
-      };
-    });
-  },
-};
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) await buildTs();

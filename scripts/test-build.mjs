@@ -64,7 +64,8 @@ export function placeCommands(checkout = root) {
 export async function buildDist() {
   const built = join(root, 'build/dist-built');
   const front = ['front.sh', 'start.cjs'].map(name => `native/front/${name}`);
-  const others = ['package.json', 'tsconfig.json', 'scripts/build-ts.mjs', ...front];
+  const scripts = ['build-ts.mjs', 'bundle.mjs'].map(name => `scripts/${name}`);
+  const others = ['package.json', 'tsconfig.json', ...scripts, ...front];
   const sources = [...others, 'lib'].map(name => join(root, name));
   const isThere = existsSync(join(root, 'dist/bin/regroup.cjs'));
   if (isThere && isNewer(built, [...sources, ...allBelow(join(root, 'lib'))])) return;

@@ -177,6 +177,7 @@ t.test('the packed tarball', { timeout: 880_000 }, async t => {
       'dist/bin/regroup.cjs',
       'dist/bin/regroup-store.cjs',
       'dist/bin/regroup.bundle.cjs',
+      'dist/bin/regroup.later.cjs',
       'native/sources.gypi',
       'python/regroup/__main__.py',
       'python/regroup/store.py',

@@ -2,6 +2,7 @@ import { closeSync, openSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import nodeGypBuild from 'node-gyp-build';
 import { launchError, onMachine } from '../errors.js';
 import { adviceFor } from '../util/errno.js';
 import type { NativeEvent } from './events.js';
@@ -175,11 +176,10 @@ let path: string | undefined;
 
 /** Where the addon is. Found once: a second look might fail for lack of descriptors, and a first one may have. */
 function addonPath(): string {
-  const find = (): string => require('node-gyp-build').path(packageRoot);
   try {
-    path ??= find();
+    path ??= nodeGypBuild.path(packageRoot);
   } catch {
-    path = find();
+    path = nodeGypBuild.path(packageRoot);
   }
   return path;
 }

@@ -1,16 +1,16 @@
 // What Node runs as a command: the bundle beside this file, compiled beforehand where compile.cjs has done that for this
 // very Node. docs/starting.md tells what it saves. The build puts `bundleId` before it.
 const { readFileSync, statSync, writeSync } = require('fs');
-const { wrap } = require('module');
 const { Script } = require('vm');
 
 const place = __filename.replace(/\.cjs$/, '');
 const filename = `${place}.bundle.cjs`;
-const script = new Script(wrap(readBundle()), { filename, cachedData: readCompiled() });
-script.runInThisContext().call({}, {}, require, module, __filename, __dirname);
+const script = new Script(readBundle(), { filename, cachedData: readCompiled() });
+const bundle = { exports: {} };
+script.runInThisContext().call({}, bundle.exports, require, bundle, __filename, __dirname);
 
 // For compile.cjs.
-module.exports = { script, compiledFile, sumOf };
+module.exports = { script, compiledFile };
 
 function readBundle() {
   try {
@@ -35,23 +35,12 @@ function readCompiled() {
     const compiled = compiledFile();
     // Somebody may have patched the bundle.
     if (statSync(compiled).mtimeMs < statSync(filename).mtimeMs) return undefined;
-    const bytes = readFileSync(compiled);
-    const words = new Int32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
-    const last = words.length - 1;
-    // V8 looks at versions and lengths only, and crashes over a byte that has changed.
-    return sumOf(words.subarray(0, last)) === words[last] ? bytes.subarray(0, -4) : undefined;
+    const twice = readFileSync(compiled);
+    const bytes = twice.subarray(0, twice.length / 2);
+    // V8 looks at versions and lengths only, and crashes over a byte that has changed. A sum would take JavaScript longer.
+    const isWhole = bytes.length > 0 && bytes.equals(twice.subarray(bytes.length));
+    return isWhole ? bytes : undefined;
   } catch (error) {
     return undefined;
   }
-}
-
-/** Fletcher's, of words. */
-function sumOf(words) {
-  let sum = 1;
-  let sums = 0;
-  for (let i = 0; i < words.length; i++) {
-    sum = (sum + words[i]) | 0;
-    sums = (sums + sum) | 0;
-  }
-  return sums;
 }

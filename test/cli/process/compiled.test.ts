@@ -1,4 +1,5 @@
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import {
   cpSync,
   mkdirSync,
@@ -10,6 +11,7 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import t, { type Test } from 'tap';
 import { cleanEnv } from '../../harness.js';
@@ -110,10 +112,35 @@ t.test('what is damaged, or of another bundle, is left alone', async t => {
 
 t.test("where a command can't be run nothing is left", async t => {
   const folder = commandsOf(t);
-  writeFileSync(join(folder, 'regroup.bundle.cjs'), 'process.exitCode = 3;');
+  writeFileSync(join(folder, 'regroup.bundle.cjs'), '(function () { process.exitCode = 3; })');
   writeFileSync(join(folder, 'regroup-launch.bundle.cjs'), 'no program');
 
   const before = readdirSync(folder);
   compile(folder);
   t.same(readdirSync(folder), before);
+});
+
+t.test('what a running job may need late it has read in time', { timeout: 240_000 }, async t => {
+  const folder = commandsOf(t);
+  const later = join(folder, 'regroup.later.cjs');
+  const text = readFileSync(later);
+  const gate = join(folder, 'gate');
+  rmSync(later);
+  for (const path of [later, gate]) t.equal(spawnSync('mkfifo', [path]).status, 0);
+  const args = ['--no-python', '--log-dir', join(folder, 'logs'), 'cat', gate];
+  const job = spawn(process.execPath, [join(folder, 'regroup.cjs'), ...args], {
+    env: cleanEnv({}),
+    stdio: 'ignore',
+  });
+  const ended = once(job, 'exit');
+  t.teardown(() => job.kill('SIGKILL'));
+
+  // Opened once it's read, while the only worker still waits for its own.
+  const read = await open(later, 'w');
+  await read.writeFile(text);
+  await read.close();
+  const awaited = await open(gate, 'w');
+  await awaited.close();
+
+  t.same(await ended, [0, null]);
 });
