@@ -41,7 +41,9 @@ std::optional<StreamPlan> toStreamPlan(Napi::Value value, const std::string& wha
 }
 
 std::optional<std::string> toMessage(Napi::Value value, const std::string& what) {
-  if (!value.IsBuffer()) return typeError(value.Env(), what + " must be a Buffer");
+  // A DataView, too, is said to be one.
+  if (!value.IsBuffer() || !value.IsTypedArray())
+    return typeError(value.Env(), what + " must be a Buffer");
   const auto bytes = value.As<Napi::Buffer<char>>();
   return std::string(bytes.Data(), bytes.Length());
 }
