@@ -54,6 +54,8 @@ export interface Core {
   serve(port: number): void;
   /** Workers run no longer than that, by the clock of `bootMs`; absent: as long as they like. */
   setFence(atMs: number | undefined): void;
+  /** The same, where that's later than they may anyhow, and their time isn't over. */
+  postponeFence(atMs: number): void;
   /**
    * Renews a lease at our own server, and moves the fence with each confirmed renewal, whatever this thread does.
    *
@@ -162,6 +164,7 @@ export function startCore(
       meeting = openTable(startStore(), hosts, settings.rdzvEndpoint ?? '', port, serves);
     },
     setFence: atMs => supervisor.setFence(atMs),
+    postponeFence: atMs => supervisor.postponeFence(atMs),
     keepLease(options, told) {
       const stallMs = settings.agentStallMs;
       const kept = addon.keepLease({ ...options, ...token, stallMs }, supervisor, ({ event }) =>

@@ -5,6 +5,7 @@ import { CoordinationError } from '../coordination/coordination.js';
 import type { LinkTo } from '../coordination/link.js';
 import { connectServer, type ServerCoordination } from '../coordination/server.js';
 import { launchError, onMachine, RegroupError } from '../errors.js';
+import { native } from '../native/addon.js';
 import type { Settings } from '../options/launch-options.js';
 import { isHostOf, isOwn } from '../rendezvous/endpoint.js';
 import { checkInterface } from '../rendezvous/interface.js';
@@ -143,7 +144,8 @@ async function reachOurs(
 ): Promise<ServerCoordination> {
   for (;;) {
     try {
-      return await connectServer({ ...to, timeoutMs: attemptMs, refused, signal });
+      const nowMs = (): number => native().boottimeMs();
+      return await connectServer({ ...to, timeoutMs: attemptMs, refused, nowMs, signal });
     } catch (error) {
       const mayCome = error instanceof CoordinationError && error.code === 'UNAVAILABLE';
       if (!mayCome || signal.aborted) throw error;

@@ -104,6 +104,7 @@ function together(job: Job, { core, happen, tell, nowMs }: NodeSurroundings): To
     },
     closeStore: round => core().closeTable(round),
     setFence: atMs => core().setFence(atMs),
+    postponeFence: atMs => core().postponeFence(atMs),
     bootMs: () => native().boottimeMs(),
     nowMs,
     tell(event) {

@@ -47,6 +47,12 @@ export interface Coordination {
    */
   onReached?(listener: (isThere: boolean) => void): void;
   /**
+   * Calls at each attempt that says that nobody listens there, from the first one that `onReached` tells of on.
+   *
+   * @param listener hears when the attempt began, by the clock that the engine was given
+   */
+  onRefused?(listener: (sinceMs: number) => void): void;
+  /**
    * Gives up the connection for another one, as if it had broken: it may be dead without a word, and what is under way on
    * it may come at any time, even from a server that has ended. Absent: each call has its own.
    */

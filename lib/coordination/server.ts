@@ -32,6 +32,8 @@ export interface ServerOptions {
   readonly timeoutMs?: number;
   /** Nobody listens at the address, says its machine. The next attempt follows. */
   readonly refused?: () => void;
+  /** The clock of `onRefused`. @default performance.now */
+  readonly nowMs?: () => number;
   /** Gives up the first connection, at once. Later on it's `close` that does. */
   readonly signal?: AbortSignal;
 }
@@ -88,6 +90,7 @@ interface Watching {
  */
 export async function connectServer(options: ServerOptions): Promise<ServerCoordination> {
   const { host, port, token, timeoutMs = defaultTimeoutMs, refused, signal } = options;
+  const { nowMs = () => performance.now() } = options;
   const address = addressOf(host, port);
   const calls = new Map<number, Call>();
   const watches = new Map<number, Watching>();
@@ -104,6 +107,7 @@ export async function connectServer(options: ServerOptions): Promise<ServerCoord
   let isDirect = false;
   const movedListeners: (() => void)[] = [];
   const reachedListeners: ((isThere: boolean) => void)[] = [];
+  const refusedListeners: ((sinceMs: number) => void)[] = [];
   /** Whoever listens to that has been told so. */
   let isGone = false;
   let failure: CoordinationError | undefined;
@@ -118,13 +122,17 @@ export async function connectServer(options: ServerOptions): Promise<ServerCoord
       const last = codeOf(missing.cause) === 'ECONNREFUSED' ? refusedPause : pausesMs.length - 1;
       await pause(pausesMs[Math.min(attempt, last)] ?? 0);
       if (closing.signal.aborted) return;
+      const sinceMs = nowMs();
       try {
         use(await openLink({ host, port, token }, timeoutMs, closing.signal, { answered, ended }));
       } catch (why) {
         if (!(why instanceof LinkEnded)) throw why;
         missing = why;
         // Of another address a refusal may say nothing of the server.
-        if (isDirect && codeOf(why.cause) === 'ECONNREFUSED') reached(false);
+        if (isDirect && codeOf(why.cause) === 'ECONNREFUSED') {
+          reached(false);
+          for (const listener of refusedListeners) listener(sinceMs);
+        }
         if (why.hopeless === 'token') fail(error('DENIED', why.message));
         if (why.hopeless === 'stranger')
           fail(error('PROTOCOL', `not a store of regroup: ${why.message}`));
@@ -356,6 +364,9 @@ export async function connectServer(options: ServerOptions): Promise<ServerCoord
     },
     onReached(listener) {
       reachedListeners.push(listener);
+    },
+    onRefused(listener) {
+      refusedListeners.push(listener);
     },
     reconnect() {
       link?.drop();

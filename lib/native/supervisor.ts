@@ -52,6 +52,8 @@ export interface NativeSupervisor {
    * @throws with `code` and `syscall`, where the kernel has no such timer for us
    */
   setFence(atMs: number | undefined): void;
+  /** Moves the fence forward, if there's one and it hasn't passed. @throws as `setFence` */
+  postponeFence(atMs: number): void;
   /** Kills every group, now, and waits at most `boundMs`. For `process.on('exit')`; blocks. */
   killAll(boundMs: number): void;
   /**

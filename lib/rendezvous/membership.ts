@@ -9,6 +9,14 @@ export interface Membership {
   lost(lease: Lease): void;
   /** Its server is another one, which knows nothing of it: it's kept as far as the fence allows, and another one had. */
   move(): void;
+  /**
+   * Nobody listens at the server's own address. Where a lease is kept, its keeper hears of that by itself; where another one
+   * is had, or about to be, and nobody knows of this node yet, the fence moves on: whoever takes the server's place has
+   * begun later, and takes nobody for lost before a lease's time is over.
+   *
+   * @param sinceMs when the attempt to connect began, by the clock of `bootMs`
+   */
+  refused(sinceMs: number): void;
   /** Whether another one is had, or about to be, that no fence may be moved for as long as others don't know of this node. */
   isMoving(): boolean;
   /** They do. */
@@ -24,9 +32,13 @@ export interface Membership {
 export interface MembershipOptions {
   readonly coordination: Coordination;
   readonly leaseMs: number;
+  /** For how long refusals move the fence on. @default 0, not at all: another server may be found elsewhere */
+  readonly keptMs?: number;
   readonly around: {
     /** Workers may run until then, by the clock of `bootMs`; absent: as long as they like. */
     setFence(atMs: number | undefined): void;
+    /** The same, where that's later than they may anyhow, and their time isn't over. */
+    postponeFence(atMs: number): void;
     bootMs(): number;
     /**
      * Renews a lease and moves the fence by itself, whatever this thread does; absent: nobody does. It tells once what
@@ -60,12 +72,15 @@ const marginPart = 0.2;
 export const fencePart = 1 - marginPart;
 const renewals = 5;
 
-export function keepMembership({ coordination, leaseMs, around }: MembershipOptions): Membership {
+export function keepMembership(options: MembershipOptions): Membership {
+  const { coordination, leaseMs, keptMs = 0, around } = options;
   let lease: Lease | undefined;
   let timer: NodeJS.Timeout | undefined;
   let keeper: Keeper | undefined;
   /** The fence is that of a lease at the server before. */
   let isMoving = false;
+  /** The first attempt that was refused since then. */
+  let refusedMs: number | undefined;
   /** When the lease was asked for. */
   let leasedMs = 0;
   /** Those that can't be known to live, and may. */
@@ -113,6 +128,7 @@ export function keepMembership({ coordination, leaseMs, around }: MembershipOpti
   function move(): void {
     if (isOver) return;
     const had = lease;
+    refusedMs = undefined;
     if (had !== undefined) {
       rest();
       lease = undefined;
@@ -120,6 +136,13 @@ export function keepMembership({ coordination, leaseMs, around }: MembershipOpti
     }
     around.moved();
     if (had !== undefined) void obtain();
+  }
+
+  function refused(sinceMs: number): void {
+    if (!isMoving || isOver || isUnfenced || keptMs === 0) return;
+    refusedMs ??= sinceMs;
+    if (sinceMs - refusedMs < keptMs) around.postponeFence(sinceMs + leaseMs * fencePart);
+    else around.gone();
   }
 
   function renewSoon(current: Lease, afterMs = current.ttlMs / renewals): void {
@@ -185,6 +208,7 @@ export function keepMembership({ coordination, leaseMs, around }: MembershipOpti
     lease: () => lease,
     lost: lose,
     move,
+    refused,
     isMoving: () => isMoving,
     registered() {
       if (lease === undefined || !isMoving) return;

@@ -15,7 +15,7 @@ export interface Met {
   readonly isHere?: boolean;
   /** See MembershipOptions. */
   readonly keep?: MembershipOptions['around']['keep'];
-  /** How long healthy workers run on when the engine's process has ended; absent: no longer than the fence allows. */
+  /** How long healthy workers run on when the engine's process has ended, as its refusals say; absent: no longer than the fence allows. */
   readonly keptMs?: number;
 }
 

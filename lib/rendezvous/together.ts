@@ -56,6 +56,7 @@ export interface TogetherSurroundings {
   openStore(round: number): StoresAt;
   closeStore(round: number): void;
   setFence(atBootMs: number | undefined): void;
+  postponeFence(atBootMs: number): void;
   bootMs(): number;
   nowMs(): number;
   tell(event: RendezvousEvent): void;
@@ -124,7 +125,7 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
         written: revision => happen({ event: 'written', revision }),
         failed: giveUp,
       });
-      const { openStore: open, closeStore: close } = around;
+      const { openStore: open, closeStore: close, setFence, postponeFence, bootMs } = around;
       stores = createStores({ coordination, prefix, address, lease, open, close, failed: giveUp });
       ends = createEnds({
         ...{ coordination, prefix, agent: options.agent, limitMs: options.endsMs },
@@ -152,9 +153,9 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
       membership = keepMembership({
         coordination,
         leaseMs: settings.leaseMs,
+        ...(found.keptMs === undefined ? {} : { keptMs: found.keptMs }),
         around: {
-          setFence: around.setFence,
-          bootMs: around.bootMs,
+          ...{ setFence, postponeFence, bootMs },
           keep: found.keep,
           leased() {
             const isKept = state?.isMoving === true;
@@ -168,6 +169,7 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
         },
       });
       coordination.onMoved?.(membership.move);
+      coordination.onRefused?.(membership.refused);
       coordination.onReached?.(is => around.reached(is, workersRoundOf(state), found.keptMs));
       for (const event of early.splice(0)) happen(event);
     } catch (error) {

@@ -63,12 +63,13 @@ class JsSupervisor : public std::enable_shared_from_this<JsSupervisor> {
 
   void setLastNotice(LastNotice notice) { supervisor_->setLastNotice(std::move(notice)); }
 
-  /// Nothing happens once it's closed. A JS error may be pending.
-  void setFence(Napi::Env env, std::optional<BootTime> at) {
-    if (!self_) return;
+  /// Null once it's closed, or with a JS error pending.
+  std::shared_ptr<Fence> fenceFor(Napi::Env env) {
+    if (!self_) return nullptr;
     auto fence = supervisor_->fence();
-    if (!fence) return throwError(env, fence.error());
-    (*fence)->set(at);
+    if (fence) return *std::move(fence);
+    throwError(env, fence.error());
+    return nullptr;
   }
 
   void close() {
@@ -109,6 +110,14 @@ void tag(Napi::Object object, const std::shared_ptr<JsSupervisor>& own) {
 
 /// A century.
 constexpr double kMaxBootMs = 3.2e12;
+
+/// Nothing with a JS error pending.
+std::optional<BootTime> toBootTime(Napi::Value value, const std::string& what) {
+  const auto ms = toNumber(value, what, 0, kMaxBootMs, false);
+  if (!ms) return std::nullopt;
+  using Ms = std::chrono::duration<double, std::milli>;
+  return BootTime(std::chrono::duration_cast<BootClock::duration>(Ms(*ms)));
+}
 
 /// createSupervisor(options, onEvents): NativeSupervisor
 Napi::Value createSupervisor(const Napi::CallbackInfo& info,
@@ -175,12 +184,16 @@ Napi::Value createSupervisor(const Napi::CallbackInfo& info,
        [](JsSupervisor& self, const Napi::CallbackInfo& call) {
          std::optional<BootTime> at;
          if (!call[0].IsUndefined()) {
-           const auto ms = toNumber(call[0], "atMs", 0, kMaxBootMs, false);
-           if (!ms) return;
-           using Ms = std::chrono::duration<double, std::milli>;
-           at = BootTime(std::chrono::duration_cast<BootClock::duration>(Ms(*ms)));
+           at = toBootTime(call[0], "atMs");
+           if (!at) return;
          }
-         self.setFence(call.Env(), at);
+         if (const auto fence = self.fenceFor(call.Env())) fence->set(at);
+       }},
+      {"postponeFence",
+       [](JsSupervisor& self, const Napi::CallbackInfo& call) {
+         const auto at = toBootTime(call[0], "atMs");
+         if (!at) return;
+         if (const auto fence = self.fenceFor(call.Env())) fence->postpone(*at);
        }},
       {"killAll",
        [](JsSupervisor& self, const Napi::CallbackInfo& call) {

@@ -101,9 +101,12 @@ t.test('what is no time is refused as a fence', async t => {
 
   for (const wrong of [-1, Number.NaN, Number.POSITIVE_INFINITY, 1e300, '1', null, {}]) {
     t.throws(() => supervisor.setFence(wrong as number), TypeError, String(wrong));
+    t.throws(() => supervisor.postponeFence(wrong as number), TypeError, String(wrong));
   }
+  t.throws(() => supervisor.postponeFence(undefined as unknown as number), TypeError);
   supervisor.close();
   t.equal(supervisor.setFence(1), undefined, 'a closed one has none');
+  t.equal(supervisor.postponeFence(1), undefined);
 });
 
 /** A worker under a lease of a store of its own. */

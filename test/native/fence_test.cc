@@ -59,6 +59,25 @@ TEST("a fence passes once, until it's moved") {
   CHECK(waitReadable(own.timer(), kLong));
 }
 
+TEST("R-047 a fence is postponed only forward, and only before it has passed") {
+  auto fence = Fence::create();
+  REQUIRE(fence);
+  Fence& own = **fence;
+
+  own.postpone(BootClock::now() - kFar);
+  CHECK(!own.hasPassed());
+  own.set(BootClock::now() + kFar);
+  own.postpone(BootClock::now() - kFar);
+  CHECK(!own.hasPassed());
+  own.set(BootClock::now() + 50ms);
+  own.postpone(BootClock::now() + kFar);
+  CHECK(!waitReadable(own.timer(), 100ms));
+  own.set(BootClock::now());
+  own.postpone(BootClock::now() + kFar);
+  CHECK(own.hasPassed());
+  CHECK(waitReadable(own.timer(), kLong));
+}
+
 TEST("R-047 when the fence passes, all workers of all groups are killed, and what they have started") {
   TempDir folder;
   Witness witness(folder);

@@ -23,6 +23,16 @@ Result<std::shared_ptr<Fence>> Fence::create() {
 }
 
 void Fence::set(std::optional<BootTime> at) {
+  const std::lock_guard lock(atMutex_);
+  place(at);
+}
+
+void Fence::postpone(BootTime at) {
+  const std::lock_guard lock(atMutex_);
+  if (at_ && *at_ < at && !isOver()) place(at);
+}
+
+void Fence::place(std::optional<BootTime> at) {
   constexpr int64_t kSecond = 1'000'000'000;
   itimerspec due{};
   if (at) {
@@ -31,7 +41,6 @@ void Fence::set(std::optional<BootTime> at) {
     due.it_value = {.tv_sec = static_cast<time_t>(ns / kSecond),
                     .tv_nsec = static_cast<long>(ns % kSecond)};
   }
-  const std::lock_guard lock(atMutex_);
   at_ = at;
   isTaken_ = isTaken_ && isOver();
   // Fails for no time of these.

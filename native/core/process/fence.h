@@ -22,6 +22,8 @@ class Fence {
 
   /// Moves it, forward or back; nothing: there's none.
   void set(std::optional<BootTime> at);
+  /// Moves it forward, if there's one and it hasn't passed.
+  void postpone(BootTime at);
   /// It stays so until it's moved.
   bool hasPassed() const;
   /// Whether it has passed, and nobody has asked this since it did.
@@ -34,6 +36,7 @@ class Fence {
  private:
   explicit Fence(Fd timer) : timer_(std::move(timer)) {}
   bool isOver() const { return at_ && BootClock::now() >= *at_; }
+  void place(std::optional<BootTime> at);
 
   const Fd timer_;
   mutable std::mutex atMutex_;
