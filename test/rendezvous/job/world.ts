@@ -103,6 +103,8 @@ export class World {
   private epoch = 0;
   /** Whoever asks is refused. */
   private isDown = false;
+  /** Until then nothing more fails, so that what the last fault leads to has time to. */
+  private quietUntilMs = 0;
   private made = 0;
   private random: number;
 
@@ -172,6 +174,7 @@ export class World {
     const all: [number, string, () => void][] = [];
     const calm = this.isCalm;
     const { isHasty } = this.options;
+    const quiet = calm || this.nowMs < this.quietUntilMs;
     for (const agent of this.live) {
       const { name } = agent;
       const can = (weight: number, what: string, does: () => void) =>
@@ -183,11 +186,11 @@ export class World {
         continue;
       }
       if (agent.isCut) {
-        can(calm ? 50 : 2, 'is connected again', () => {
+        can(calm ? 50 : quiet ? 0.1 : 2, 'is connected again', () => {
           agent.isCut = false;
         });
       } else if (this.isDown) {
-        if (agent.lease !== undefined && !agent.isUnregistered)
+        if (agent.lease !== undefined || agent.isUnregistered)
           can(10, 'is refused', () => this.refuse(agent));
       } else {
         if (agent.lease === undefined) can(20, 'gets a lease', () => this.grant(agent));
@@ -203,7 +206,7 @@ export class World {
           can(20, 'hears', () => this.hear(agent, { event: 'written', revision }));
         }
       }
-      if (agent.flight !== undefined && !calm) {
+      if (agent.flight !== undefined && !quiet) {
         can(1, 'hears nothing of its write', () => this.giveUp(agent));
       }
       if (agent.wantsToJoin && agent.workers === undefined && agent.ending === undefined) {
@@ -216,7 +219,7 @@ export class World {
       if (workers?.isStopping === true) {
         can(10, `has stopped round ${workers.round}`, () => this.stopped(agent, workers.round));
       } else if (workers !== undefined) {
-        if (!calm) can(1, `fails in round ${workers.round}`, () => this.fail(agent));
+        if (!quiet) can(1, `fails in round ${workers.round}`, () => this.fail(agent));
         const isDone = agent.state.local.is === 'done';
         if (!isDone)
           can(calm ? 5 : 1, 'succeeds', () => this.happen(agent, { event: 'succeeded' }));
@@ -227,7 +230,7 @@ export class World {
       if (agent.isLeaving && agent.workers === undefined) {
         can(5, 'goes', () => this.go(agent));
       }
-      if (calm || agent.ending !== undefined) continue;
+      if (quiet || agent.ending !== undefined) continue;
       can(0.3, 'freezes', () => {
         agent.isFrozen = true;
       });
@@ -276,10 +279,11 @@ export class World {
           this.refuse(other);
           this.replaceServer();
           other.isCut = true;
+          if (isHasty) this.quietUntilMs = this.nowMs + ttlMs;
         };
         all.push([isHasty ? 9 : 2, `a server starts that ${name} can't reach`, cut]);
       }
-    } else if (!calm) {
+    } else if (!quiet) {
       all.push([0.4, 'the server is replaced', () => this.replaceServer()]);
       all.push([isHasty ? 1 : 0.4, 'the server dies', () => this.killServer()]);
     }
@@ -349,8 +353,7 @@ export class World {
 
   /** Nobody listens at the server's own address. */
   private refuse(agent: Agent): void {
-    // Nobody renews what isn't registered yet.
-    if (agent.lease === undefined || agent.isUnregistered) return;
+    if (agent.lease === undefined && !agent.isUnregistered) return;
     agent.fenceAtMs = this.nowMs + ttlMs - marginMs;
   }
 
