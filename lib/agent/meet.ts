@@ -184,6 +184,6 @@ function unreached(settings: Settings, host: string, port: number, error: unknow
   const why = error instanceof Error ? error.message : String(error);
   if (error instanceof CoordinationError && error.code === 'PROTOCOL')
     return `${why}; is --rdzv-endpoint the address and port of the node that serves it?`;
-  if (error instanceof CoordinationError && error.code === 'DENIED') return why;
+  if (error instanceof CoordinationError && ['DENIED', 'VERSION'].includes(error.code)) return why;
   return `no node serves ${addressOf(host, port)}, tried for ${joinTimeoutMs / 1000} s: ${why}; it is served by the node whose name or address it is, or the one with --rdzv-conf is_host=1`;
 }

@@ -126,7 +126,7 @@ export interface WatchListener {
   changed(events: readonly WatchEvent[]): void;
   /**
    * The watch has ended by itself: with `COMPACTED` where the engine no longer has what came after the last change that
-   * was told, and a new snapshot is needed; with `DENIED` or `PROTOCOL` where trying again is in vain.
+   * was told, and a new snapshot is needed; with `DENIED`, `PROTOCOL` or `VERSION` where trying again is in vain.
    */
   ended(error: CoordinationError): void;
 }
@@ -153,6 +153,8 @@ export type CoordinationCode =
   | 'INVALID'
   /** What answered doesn't speak the protocol. */
   | 'PROTOCOL'
+  /** What answered speaks another version of it. */
+  | 'VERSION'
   /** close() was called. */
   | 'CLOSED';
 

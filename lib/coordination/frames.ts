@@ -6,7 +6,7 @@ import type { Entry, Revision, WatchEvent } from './coordination.js';
 
 /** What a connection begins with. */
 export const preface = Buffer.from('\xc7regroup', 'latin1');
-export const version = 1;
+export const version = 2;
 /** Of a request, with its head. */
 export const maxRequestBytes = 4 * 2 ** 20;
 /** Of an answer: the server divides what it tells, and refuses what would be larger. */

@@ -8,8 +8,12 @@ export type Welcome = Extract<FrameAnswer, { type: 'welcome' }>;
 export type Greeted =
   | { readonly do: 'open'; readonly welcome: Welcome }
   | { readonly do: 'send'; readonly request: FrameRequest }
-  /** It's of no use, and another one would be of none. `stranger`: it's not our server, or one of another version. */
-  | { readonly do: 'end'; readonly because: 'stranger' | 'token'; readonly why: string };
+  /** It's of no use, and another one would be of none. `stranger`: it's not our server. */
+  | {
+      readonly do: 'end';
+      readonly because: 'stranger' | 'version' | 'token';
+      readonly why: string;
+    };
 
 const giveAll = 'give all nodes the same by REGROUP_TOKEN or --rdzv-conf token-file=PATH';
 const words = {
@@ -32,7 +36,8 @@ export function createGreeting(token: string | undefined): {
   function onWelcome(welcome: Welcome): Greeted {
     const { version: theirs, nonce } = welcome;
     if (theirs !== version) {
-      return stranger(`it speaks version ${theirs} of the protocol, and we ${version}`);
+      const why = `the server is of another version of regroup (protocol ${theirs}, and ours is ${version}); give all nodes the same version`;
+      return { do: 'end', because: 'version', why };
     }
     if (token === undefined) {
       return nonce === undefined

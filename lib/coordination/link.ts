@@ -46,11 +46,11 @@ export class LinkEnded extends Error {
    * Trying again is in vain: what answered is no server of ours, or one of another version; or one side has another token
    * of the job, or none.
    */
-  readonly hopeless: 'stranger' | 'token' | undefined;
+  readonly hopeless: 'stranger' | 'version' | 'token' | undefined;
 
   constructor(
     message: string,
-    options: { readonly cause?: unknown; readonly hopeless?: 'stranger' | 'token' },
+    options: { readonly cause?: unknown; readonly hopeless?: LinkEnded['hopeless'] },
   ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.hopeless = options.hopeless;

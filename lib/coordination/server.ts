@@ -86,7 +86,7 @@ interface Watching {
  * and calls that may be repeated are.
  *
  * @throws CoordinationError: UNAVAILABLE where there's no connection in time; PROTOCOL where something else answers;
- * DENIED where the token isn't the server's, or only one side has one
+ * VERSION where that's a server of another version; DENIED where the token isn't the server's, or only one side has one
  */
 export async function connectServer(options: ServerOptions): Promise<ServerCoordination> {
   const { host, port, token, timeoutMs = defaultTimeoutMs, refused, signal } = options;
@@ -134,6 +134,7 @@ export async function connectServer(options: ServerOptions): Promise<ServerCoord
           for (const listener of refusedListeners) listener(sinceMs);
         }
         if (why.hopeless === 'token') fail(error('DENIED', why.message));
+        if (why.hopeless === 'version') fail(error('VERSION', why.message));
         if (why.hopeless === 'stranger')
           fail(error('PROTOCOL', `not a store of regroup: ${why.message}`));
         if (codeOf(why.cause) === 'ECONNREFUSED') refused?.();

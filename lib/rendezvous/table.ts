@@ -138,5 +138,6 @@ export async function leaveNothing(coordination: Coordination, prefix: string): 
 /** Whether trying again is in vain. */
 export function isHopeless(error: unknown): boolean {
   if (!(error instanceof CoordinationError)) return true;
-  return error.isLasting || ['DENIED', 'PROTOCOL', 'INVALID', 'CLOSED'].includes(error.code);
+  const lasting = ['DENIED', 'PROTOCOL', 'VERSION', 'INVALID', 'CLOSED'];
+  return error.isLasting || lasting.includes(error.code);
 }

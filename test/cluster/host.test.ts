@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
+import { version } from '../../lib/coordination/frames.js';
 import { gone, isAlive } from '../harness.js';
 import { type Agent, allStarted, codes, startCluster, succeed } from './harness.js';
 
@@ -71,13 +72,8 @@ async function welcomedOnly(t: Test) {
   server.kill('SIGKILL');
   await server.end();
   for (const agent of agents) await agent.line(goneOf(endpoint));
-  const [, port = ''] = endpoint.split(':');
-  const next = cluster.hub.run([
-    'python3',
-    resolve('test/fixtures/welcomes.py'),
-    cluster.hub.address,
-    port,
-  ]);
+  const welcomes = resolve('test/fixtures/welcomes.py');
+  const next = cluster.hub.run(['python3', welcomes, ...endpoint.split(':'), `${version}`]);
   for (const agent of agents) await agent.line(/^regroup: \S+ answers again$/);
   return { cluster, endpoint, nodes, agents, before, server, next };
 }

@@ -16,7 +16,7 @@ const bytes = (text: string) => Buffer.from(text.replaceAll(' ', ''), 'hex');
 
 t.test('requests have the bytes that the protocol says', async t => {
   for (const [request, expected] of [
-    [{ ask: 'hello' }, '07 00 00 00 01 02 01 00 00 01 00'],
+    [{ ask: 'hello' }, '07 00 00 00 01 02 01 00 00 02 00'],
     [{ ask: 'get', prefix: 'é' }, '0b 00 00 00 02 02 01 00 00 02 00 00 00 c3 a9'],
     [{ ask: 'grant', ttlMs: 4999.5 }, '09 00 00 00 04 02 01 00 00 88 13 00 00'],
     [

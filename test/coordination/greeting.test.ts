@@ -6,7 +6,7 @@ import { agentProof, nonceBytes, serverProof } from '../../lib/coordination/proo
 // What a client of our server makes of its first answers.
 
 const token = 'a token of the job';
-const welcome = { type: 'welcome', version: 1, incarnation: '7', address: '' } as const;
+const welcome = { type: 'welcome', version: 2, incarnation: '7', address: '' } as const;
 const server = Buffer.alloc(nonceBytes, 's');
 
 /** What's done about the last of these answers. */
@@ -88,10 +88,22 @@ t.test('a token that only one side has, or another one, ends it with a sentence'
   }
 });
 
-t.test('what is no server of ours, or one of another version, is told as that', async t => {
+t.test('a server of another version is told as that, whoever has a token', async t => {
+  for (const [own, answer, theirs] of [
+    [token, { ...welcome, version: 1 }, 1],
+    [undefined, { ...welcome, version: 1 }, 1],
+    [undefined, { ...welcome, version: 3, nonce: server }, 3],
+  ] as const) {
+    t.strictSame(after(own, answer), {
+      do: 'end',
+      because: 'version',
+      why: `the server is of another version of regroup (protocol ${theirs}, and ours is 2); give all nodes the same version`,
+    });
+  }
+});
+
+t.test('what is no server of ours is told as that', async t => {
   for (const [answer, why] of [
-    [{ ...welcome, version: 2 }, /^it speaks version 2 of the protocol, and we 1$/],
-    [{ ...welcome, version: 2, nonce: server }, /^it speaks version 2/],
     [{ type: 'ok' }, /^it answers with something else than a welcome$/],
     [{ ...welcome, nonce: Buffer.alloc(5) }, /^it answers with a nonce of 5 bytes$/],
   ] as const) {

@@ -179,7 +179,7 @@ regroup::store::ServerOptions serving(co::Service::Options options = {}) {
 
 /// Its own address is the one that its clients connect to.
 std::string welcomeOf(const World& world) {
-  return "1 welcome 1 77 of 127.0.0.1:" + std::to_string(world.address.port);
+  return "1 welcome 2 77 of 127.0.0.1:" + std::to_string(world.address.port);
 }
 
 /// A client of a real server.
@@ -495,7 +495,7 @@ TEST("R-044 what is said for an agent that was killed ends its lease before any 
   CHECK_EQ(other->heard(), "");
 
   const auto guardian = std::make_unique<Alone::Talk>(*alone.service);
-  CHECK_EQ(guardian->say(co::revocation(kIncarnation, "")), "0 welcome 1 77\n1 ok");
+  CHECK_EQ(guardian->say(co::revocation(kIncarnation, "")), "0 welcome 2 77\n1 ok");
 
   CHECK_EQ(other->heard(), "4 changed: a-2");
 }
@@ -527,7 +527,9 @@ TEST("what isn't the protocol is told in a few words, and costs that connection"
   for (const auto& [bytes, why] : std::vector<std::pair<std::string, std::string>>{
            {preface + get(2, ""), "a request before its hello"},
            {hello() + hello().substr(8), "a second hello"},
-           {hello(2), "version 2"},
+           {hello(9),
+            "of another version of regroup (protocol 9, and ours is 2); give all nodes the same "
+            "version"},
            {hello() + unknown, "a frame of type 77"},
            {hello() + tooMuch, "a malformed frame of type 2"},
            {hello() + tooLittle, "a malformed frame of type 2"},
@@ -570,7 +572,7 @@ TEST("a server that has just started is told from the one before by its incarnat
   co::Service other(*alone.loop, options);
   Alone::Talk talk(other);
 
-  CHECK_EQ(talk.say(hello()), "1 welcome 1 78");
+  CHECK_EQ(talk.say(hello()), "1 welcome 2 78");
 }
 
 TEST("requests mean the same however their bytes come, and however many a turn serves") {

@@ -23,7 +23,8 @@ namespace regroup::coordination {
 
 /// 0xC7 and a name: outside TCPStore's first bytes (0 to 11), TLS's (0x16) and those of text.
 constexpr std::string_view kPreface("\xC7regroup", 8);
-constexpr uint16_t kVersion = 1;
+/// 2: servers may have a token, which agents of version 1 would ask again and again without.
+constexpr uint16_t kVersion = 2;
 
 /// For a client whose connection broke without a goodbye, to come back and renew its leases before
 /// the server ends them.

@@ -121,8 +121,10 @@ class Service::Client final : public store::Session {
       nonce_ = service_.nonces_.next();
       welcome.text(nonce_);
     }
-    // Its own versions are the client's to compare with ours; there's only one yet.
-    if (hello.version != kVersion) return "version " + std::to_string(hello.version);
+    // What it was told ends it, too, with a sentence of its own.
+    if (hello.version != kVersion)
+      return "of another version of regroup (protocol " + std::to_string(hello.version) +
+             ", and ours is " + std::to_string(kVersion) + "); give all nodes the same version";
     isGreeted_ = true;
     return std::nullopt;
   }

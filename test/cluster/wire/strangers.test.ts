@@ -1,4 +1,6 @@
+import { resolve } from 'node:path';
 import t from 'tap';
+import { version } from '../../../lib/coordination/frames.js';
 import { allStarted, codes, noLinks, startCluster, succeed } from '../harness.js';
 
 // What is wrong with where nodes meet, or with whom: one sentence on the node that can act on it.
@@ -25,6 +27,51 @@ t.test('MN-58 something else at the endpoint is named at once', async t => {
     server.kill('SIGTERM');
     await server.end();
   }
+});
+
+t.test('a server of another version of regroup ends an agent at once', async t => {
+  const cluster = await startCluster(t, 1);
+  const { address } = cluster.hub;
+  const [, port = ''] = cluster.endpoint.split(':');
+  const welcomes = resolve('test/fixtures/welcomes.py');
+  const server = cluster.hub.run(['python3', welcomes, address, port, `${version - 1}`]);
+  await server.line(/^ready$/);
+
+  const agent = cluster.join(cluster.nodes[0], { nnodes: '2', endpoint: `${address}:${port}` });
+
+  const { code, stderr } = await agent.end();
+  t.equal(code, 1);
+  t.match(
+    stderr,
+    `regroup: error: rendezvous: ${address}:${port}: the server is of another version of regroup (protocol ${version - 1}, and ours is ${version}); give all nodes the same version\n`,
+  );
+});
+
+t.test('an agent of another version of regroup is told ours, and disturbs nobody', async t => {
+  const cluster = await startCluster(t, 2);
+  const [one, two] = cluster.nodes;
+  const first = cluster.join(one, { nnodes: '2' });
+  await first.line(/waiting for nodes: 1 of 2/);
+
+  // A hello as agents of the first version say it, which compare what they're told with their own.
+  const script = `const [, host, port] = process.argv;
+    const socket = require('net').connect(port, host, () => socket.write('\\xc7regroup\\x07\\0\\0\\0\\x01\\0\\0\\0\\0\\x01\\0', 'latin1'));
+    socket.once('data', welcome => console.log('told', welcome.readUInt16LE(9)));
+    socket.on('close', () => console.log('closed'));`;
+  const older = two.run([process.execPath, '-e', script, ...cluster.endpoint.split(':')]);
+
+  await older.line(new RegExp(`^told ${version}$`));
+  await older.line(/^closed$/);
+  await first.line(
+    new RegExp(
+      `store: closed \\S+: of another version of regroup \\(protocol 1, and ours is ${version}\\); give all nodes the same version$`,
+    ),
+  );
+  await older.end();
+  const agents = [first, cluster.join(two, { nnodes: '2' })];
+  await allStarted(agents, 0);
+  succeed([one, two]);
+  t.strictSame(await codes(agents), [0, 0]);
 });
 
 t.test('MN-58 an endpoint that cannot be reached is named at the time-out', async t => {

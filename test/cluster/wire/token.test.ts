@@ -26,6 +26,7 @@ t.test(
         stderr,
       );
     }
+    await first.line(/store: closed \S+: another token than the job's$/);
 
     // Nor is anybody there for a store's sake.
     const script =
