@@ -26,6 +26,8 @@ const takeOverGapMs = 5_000;
 const strangerMs = 1_000;
 /** The same where the job has a token, of which PyTorch's agents know nothing: it's for the sentence that says so. */
 const tokenStrangerMs = 10_000;
+/** Limit of looking for who has the port: it's for an error's text only. */
+const holderMs = 500;
 
 /**
  * Reaches the endpoint that a job's nodes meet at, and serves it where this node is the one. With c10d it may be that of agents
@@ -97,8 +99,15 @@ export async function meet(
   } catch (error) {
     const isOptions = error instanceof RegroupError;
     if (isOptions || (!late.aborted && !(error instanceof CoordinationError))) throw error;
-    throw launchError('ERR_RENDEZVOUS', [unreached(settings, host, port, error)], error);
+    const whose = isOurs && !isServed ? holderOf(port) : '';
+    throw launchError('ERR_RENDEZVOUS', [unreached(settings, host, port, error, whose)], error);
   }
+}
+
+/** Whoever has the port that this node would serve, as it's said behind a reason. */
+function holderOf(port: number): string {
+  const holder = native().portHolder(port, holderMs);
+  return holder === undefined ? '' : `; here ${holder.command} (pid ${holder.pid}) has that port`;
 }
 
 /** Another agent on this node may serve it already, unless it's said to be this one's. */
@@ -179,11 +188,17 @@ async function stockAt(
   return findStock(settings, at, signal);
 }
 
-function unreached(settings: Settings, host: string, port: number, error: unknown): string {
+function unreached(
+  settings: Settings,
+  host: string,
+  port: number,
+  error: unknown,
+  whose: string,
+): string {
   const { joinTimeoutMs } = settings;
   const why = error instanceof Error ? error.message : String(error);
   if (error instanceof CoordinationError && error.code === 'PROTOCOL')
-    return `${why}; is --rdzv-endpoint the address and port of the node that serves it?`;
+    return `${why}${whose}; is --rdzv-endpoint the address and port of the node that serves it?`;
   if (error instanceof CoordinationError && ['DENIED', 'VERSION'].includes(error.code)) return why;
-  return `no node serves ${addressOf(host, port)}, tried for ${joinTimeoutMs / 1000} s: ${why}; it is served by the node whose name or address it is, or the one with --rdzv-conf is_host=1`;
+  return `no node serves ${addressOf(host, port)}, tried for ${joinTimeoutMs / 1000} s: ${why}${whose}; it is served by the node whose name or address it is, or the one with --rdzv-conf is_host=1`;
 }

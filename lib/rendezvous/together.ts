@@ -334,7 +334,7 @@ export function createTogether(options: TogetherOptions, around: TogetherSurroun
         return giveUp(launchError('ERR_RENDEZVOUS', [tooMany(settings, joinTimeoutMs)]));
       }
       if (round !== undefined && round.ending === undefined) return limitJoin();
-      giveUp(launchError('ERR_RENDEZVOUS', [noRound(state, joinTimeoutMs)]));
+      giveUp(launchError('ERR_RENDEZVOUS', [noRound(state, joinTimeoutMs, met?.address)]));
     }, limitMs);
   }
 

@@ -1,6 +1,7 @@
 import { CoordinationError } from '../coordination/coordination.js';
 import { launchError } from '../errors.js';
 import { nodesDefaults } from '../options/nodes.js';
+import { isLoopback } from '../util/address.js';
 import { leastSize } from './job/choose.js';
 import type { Settings, View } from './job/shared.js';
 import type { ParticipantState } from './job/state.js';
@@ -27,9 +28,13 @@ function say(settings: Settings): string {
   ].join(' ');
 }
 
-/** Why there's no round after so long. */
-export function noRound(state: ParticipantState, afterMs: number): string {
-  return isForlorn(state) ? forlorn(afterMs) : tooFew(state.view, state.options.settings, afterMs);
+/** Why there's no round after so long. @param address that others reach this node at */
+export function noRound(state: ParticipantState, afterMs: number, address = ''): string {
+  if (isForlorn(state)) return forlorn(afterMs);
+  const words = tooFew(state.view, state.options.settings, afterMs);
+  return isLoopback(address)
+    ? `${words}; agents on other machines need an endpoint that they reach this one at: localhost is each machine's own`
+    : words;
 }
 
 /** Who came, and that it wasn't enough. */

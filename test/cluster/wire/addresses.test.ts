@@ -61,6 +61,43 @@ t.test('MN-49 MN-53 R-055 IPv6, of nodes whose names nobody knows', { skip }, as
   }
 });
 
+t.test('MN-57 a given port that somebody else has is told with who that is', { skip }, async t => {
+  const cluster = await startCluster(t, 1);
+  const [one] = cluster.nodes;
+  const script =
+    "require('net').createServer(peer => peer.on('error', () => {})).listen(29400, '0.0.0.0', () => console.log('listens'))";
+  const holder = one.run([process.execPath, '-e', script]);
+  await holder.line(/^listens$/);
+  const has = `node \\(pid ${holder.pid}\\)`;
+
+  for (const [options, why] of [
+    [['--rdzv-conf=is_host=1'], `the port is in use by ${has}`],
+    [['--rdzv-backend=static', '--node-rank=0'], `the port is in use by ${has}`],
+    [['--rdzv-conf=join_timeout=3'], `it does not answer; here ${has} has that port`],
+  ] as const) {
+    const { code, stderr } = await cluster.join(one, { nnodes: '2', options }).end();
+
+    t.equal(code, 1);
+    t.match(stderr, new RegExp(`^regroup: error: .*:29400: .*${why}`, 'm'));
+  }
+});
+
+t.test('MN-37 that localhost is each machine alone is told where nobody else has come', async t => {
+  const cluster = await startCluster(t, 1);
+  const options = ['--rdzv-conf=join_timeout=2'];
+
+  const agent = cluster.join(cluster.nodes[0], {
+    ...{ nnodes: '2', endpoint: `localhost:${cluster.endpoint.split(':')[1]}`, options },
+  });
+
+  const { code, stderr } = await agent.end();
+  t.equal(code, 1);
+  t.match(
+    stderr,
+    /2 nodes are needed, and 1 \(\S+ \(127\.\S+\)\) came in 2 s; .*localhost is each machine's own$/m,
+  );
+});
+
 t.test("MN-57 a port of the range that somebody has is not the store's", { skip }, async t => {
   const cluster = await startCluster(t, 2);
   const [one, two] = cluster.nodes;
