@@ -459,7 +459,9 @@ export class World {
 
   private giveUp(agent: Agent): void {
     const { flight, lease } = agent;
-    if (flight !== undefined && flight.answered === undefined) {
+    // What was decided of another server's table, its client doesn't send to this one.
+    const isSent = agent.met === this.epoch && !this.isDown;
+    if (flight !== undefined && flight.answered === undefined && isSent) {
       this.late.push({ by: agent, write: flight.write, lease: lease?.id ?? 0 });
     }
     this.hear(agent, { event: 'written', revision: 0 });
@@ -504,7 +506,9 @@ export class World {
     // What a table has lost its members bring, as long as they're there: nobody is given the budget anew.
     for (const { agent } of round.participants) {
       const there = this.agents.find(({ name, isGone }) => name === agent && !isGone);
-      const known = there?.state.past?.ledger.spent ?? 0;
+      const past = there?.state.past;
+      // Of a later round, which somebody else knows, the ledger counts.
+      const known = past?.number === round.number - 1 ? past.ledger.spent : 0;
       if (round.ending === undefined && round.ledger.spent < known) {
         throw new Error(`${agent} knows of ${known} restarts, and ${round.ledger.spent} are spent`);
       }
