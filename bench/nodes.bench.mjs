@@ -9,11 +9,13 @@ import {
   deathWays,
   interleave,
   ms,
+  now,
   randomBelow,
   randomPhase,
   row,
   startNode,
 } from './lib.mjs';
+import { startServer } from './store.mjs';
 
 export const name = 'nodes';
 
@@ -38,13 +40,19 @@ export async function run({ launchers, scale }) {
     runsOf,
   });
   const regroup = able.filter(l => l.name === 'regroup');
-  await interleave(regroup, 0, launcher => loses(launcher, samples), { warmUp: 0, runsOf });
+  for (const measure of [forms, joins, loses, fallsSilent])
+    await interleave(regroup, 0, launcher => measure(launcher, samples), { warmUp: 0, runsOf });
 
   const vsTorchrun = { text: '0.1 × torchrun', limit: (_, { torchrun }) => 0.1 * torchrun?.p50 };
   return [
     row({
       what: "2 nodes: last agent's command → last worker's first line",
       samples: samples.of('first'),
+    }),
+    row({
+      what: '2 nodes: last agent has connected → both know the round and its store',
+      samples: samples.of('formed'),
+      target: { text: '20 ms', limit: () => 20 },
     }),
     row({
       what: "2 nodes: worker's death → the other node's workers told",
@@ -61,6 +69,16 @@ export async function run({ launchers, scale }) {
       samples: samples.of('grown'),
     }),
     row({
+      what: "1 node of up to 3: late agent's command → last first line of both, without the debounce",
+      samples: samples.of('joined'),
+      target: { text: '300 ms', limit: () => 300 },
+    }),
+    row({
+      what: "2 nodes of at least 1: agent SIGSTOPped → last new first line of the other's workers",
+      samples: samples.of('silent'),
+      target: { text: 'lease + 300 ms = 5300', limit: () => 5_300 },
+    }),
+    row({
       what: "2 nodes of at least 1: agent SIGKILLed → last new first line of the other's workers",
       samples: samples.of('lost'),
       target: { text: '300 ms', limit: () => 300 },
@@ -70,8 +88,8 @@ export async function run({ launchers, scale }) {
 }
 
 /** Two agents of one job; the second one starts once the first has had time to be ready. */
-async function startBoth(launcher, { nnodes, maxRestarts, env }) {
-  const port = await freePort();
+async function startBoth(launcher, { nnodes, maxRestarts, env, port: given }) {
+  const port = given ?? (await freePort());
   const job = { nproc, nnodes, maxRestarts, worker: bare, env, port };
   const first = startNode(launcher, job);
   await randomPhase();
@@ -124,8 +142,106 @@ async function grows(launcher, env, samples) {
   }
 }
 
-async function loses(launcher, samples) {
-  const { nodes } = await startBoth(launcher, { nnodes: '1:2', maxRestarts: 0, env: {} });
+/** Two agents whose words to a server outside of them pass through here. */
+async function forms(launcher, samples) {
+  const server = await startServer(launcher);
+  const way = await passOn(server.port);
+  const job = { nproc, nnodes: '2', maxRestarts: 0, worker: bare, env: {}, port: way.port };
+  const nodes = [startNode(launcher, job)];
+  try {
+    await way.members(1);
+    await randomPhase();
+    way.awaitNext();
+    nodes.push(startNode(launcher, job));
+    samples.add('formed', launcher.name, await way.formed());
+  } finally {
+    for (const node of nodes) node.abandon();
+    way.close();
+    await server.close();
+  }
+}
+
+/**
+ * A port that leads to another one. Tells when the next connection has come, and when as many as there are agents have
+ * been told of the first round's store, which is the last that a node needs to know.
+ */
+function passOn(to) {
+  const agents = 2;
+  const key = '/regroup/bench/stores/0';
+  const member = '/regroup/bench/members/';
+  const told = new Set();
+  let members = 0;
+  let cameNs;
+  let look = () => {};
+  const until = async holds => {
+    while (!holds())
+      await new Promise(resolve => {
+        look = resolve;
+      });
+  };
+  const server = net.createServer({ noDelay: true }, agent => {
+    cameNs ??= now();
+    const onward = net.connect({ host: '127.0.0.1', port: to, noDelay: true });
+    for (const socket of [agent, onward]) socket.on('error', () => {});
+    agent.on('close', () => onward.destroy());
+    onward.on('close', () => agent.destroy());
+    agent.pipe(onward);
+    onward.pipe(agent);
+    agent.on('data', bytes => {
+      if (bytes.includes(member)) members++;
+      look();
+    });
+    // What's said of it isn't divided between two chunks: it's short, and comes alone.
+    onward.on('data', bytes => {
+      if (bytes.includes(key)) told.add(agent);
+      look();
+    });
+  });
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(0, '127.0.0.1', () =>
+      resolve({
+        port: server.address().port,
+        members: count => until(() => members >= count),
+        awaitNext() {
+          cameNs = undefined;
+        },
+        async formed() {
+          await until(() => told.size >= agents);
+          return ms(now() - cameNs);
+        },
+        close: () => server.close(),
+      }),
+    );
+  });
+}
+
+/** A second agent of three at most, behind whom another one might come: the first one waits for that. */
+async function joins(launcher, samples) {
+  const debounceMs = 300;
+  const port = await freePort();
+  const flags = [`--grow-debounce=${debounceMs}ms`];
+  const job = { nproc, nnodes: '1:3', maxRestarts: 0, worker: bare, flags, env: {}, port };
+  const nodes = [startNode(launcher, job)];
+  try {
+    await workersAt(nodes[0], 0);
+    nodes.push(startNode(launcher, job));
+    const lines = [...(await workersAt(nodes[0], 1)), ...(await workersAt(nodes[1], 0))];
+    samples.add('joined', launcher.name, ms(lastOf(lines) - nodes[1].startedNs) - debounceMs);
+  } finally {
+    for (const node of nodes) node.abandon();
+  }
+}
+
+const loses = (launcher, samples) => losesBy('SIGKILL', 'lost', launcher, samples);
+/** As one that's cut off: its connections stay, and say nothing. */
+const fallsSilent = (launcher, samples) => losesBy('SIGSTOP', 'silent', launcher, samples);
+
+async function losesBy(signal, sample, launcher, samples) {
+  // Not on the node that's lost: who is there then would be another question.
+  const server = await startServer(launcher);
+  const { port } = server;
+  const { nodes } = await startBoth(launcher, { nnodes: '1:2', maxRestarts: 0, env: {}, port });
   try {
     const [host, other] = nodes;
     await workersAt(other, 0);
@@ -134,10 +250,11 @@ async function loses(launcher, samples) {
     while (host.find('start').filter(isTogether).length < nproc) await randomPhase();
     await randomPhase();
     const rounds = host.find('start').filter(s => s.rank !== '-').length / nproc;
-    const killedNs = other.kill(other.pid, 'SIGKILL');
-    samples.add('lost', launcher.name, ms(lastOf(await workersAt(host, rounds)) - killedNs));
+    const lostNs = other.kill(other.pid, signal);
+    samples.add(sample, launcher.name, ms(lastOf(await workersAt(host, rounds)) - lostNs));
   } finally {
     for (const node of nodes) node.abandon();
+    await server.close();
   }
 }
 
