@@ -328,9 +328,8 @@ export function createAgent(job: Job): Agent {
     clearTimeout(preemptLimit);
     lookUp.abort();
     noticeSources?.close();
-    standbys.close();
     restarts.close();
-    return pauses.gone() ?? Promise.resolve();
+    return Promise.all([pauses.gone(), standbys.close()]);
   }
 
   return {

@@ -12,6 +12,17 @@ export interface NativeFileFacts {
   readonly writtenAtMs: number;
 }
 
+/** Where a file of ours goes, and what its folder may hold of files whose names begin with `kind`. */
+export interface NativeTrustedPlace {
+  /** Above the folder: it must be there. */
+  readonly base: string;
+  readonly folder: string;
+  readonly name: string;
+  readonly kind: string;
+  readonly maxFiles: number;
+  readonly maxBytes: number;
+}
+
 /** What has come of an errand: `errno` and `syscall` where it failed. */
 export interface NativeFileAnswer {
   readonly id: number;
@@ -29,7 +40,8 @@ export interface NativeFileAnswer {
 
 /**
  * Whole errands at files, each on one of the addon's threads for them: a disk that doesn't answer keeps a thread, and costs
- * the other errands a moment. They are told by `onDone`, in any order.
+ * the other errands a moment. They are told by `onDone`, in any order. Node stays for them, but not for those of `mark` and of
+ * `readTrusted` and `writeTrusted`: nobody needs what these give.
  *
  * Each throws with `code` (EAGAIN) and `syscall` where no thread can be had.
  */
@@ -51,7 +63,7 @@ export interface NativeFiles {
   /** As `read` from the beginning, where nobody else can have written the file: else EPERM of `trust`. */
   readTrusted(id: number, folder: string, name: string, maxBytes: number): void;
   /** Puts a file there whole or not at all, and makes its folder below `base` for us alone. EPERM of `trust` as above. */
-  writeTrusted(id: number, base: string, folder: string, name: string, text: string): void;
+  writeTrusted(id: number, place: NativeTrustedPlace, text: string): void;
   /** What's under way goes on, and isn't told. Waits for it, a second for what hangs. Idempotent. */
   close(): void;
 }

@@ -21,8 +21,11 @@ export class DiskError extends Error {
 
 const defaultLanes = 2;
 
-/** @param lanes how many calls may be under way at once, and so how many threads a dead disk costs */
-export function createDisk(lanes = defaultLanes): Disk {
+/**
+ * @param lanes how many calls may be under way at once, and so how many threads a dead disk costs
+ * @param keepsAlive whether Node stays for a deadline
+ */
+export function createDisk(lanes = defaultLanes, keepsAlive = true): Disk {
   const waiting = new Set<{ readonly begin: () => void; readonly fail: () => void }>();
   let busy = 0;
   /** Calls under way that nobody waits for any more. */
@@ -70,6 +73,7 @@ export function createDisk(lanes = defaultLanes): Disk {
           overdue++;
           giveUp();
         }, boundMs);
+        if (!keepsAlive) timer.unref();
         waiting.add(turn);
         next();
         giveUp();

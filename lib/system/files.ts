@@ -1,5 +1,10 @@
 import { native } from '../native/addon.js';
-import type { NativeFileAnswer, NativeFileFacts, NativeFiles } from '../native/files.js';
+import type {
+  NativeFileAnswer,
+  NativeFileFacts,
+  NativeFiles,
+  NativeTrustedPlace,
+} from '../native/files.js';
 import { describeErrno } from '../util/errno.js';
 
 /**
@@ -121,19 +126,16 @@ export async function readTrusted(
 }
 
 /**
- * Puts a file there whole or not at all, and makes its folder and those above it, for us alone.
+ * Puts a file there whole or not at all, and makes its folder and those above it, for us alone. Then the oldest of its kind
+ * are removed until the others are within the limits.
  *
  * @param place `base`: a folder above that must be there, for it may be a disk's that isn't mounted
  * @throws as `readTrusted`
  */
-export async function writeTrusted(
-  place: { readonly base: string; readonly folder: string; readonly name: string },
-  text: string,
-): Promise<void> {
-  const { base, folder, name } = place;
+export async function writeTrusted(place: NativeTrustedPlace, text: string): Promise<void> {
   await ask(
-    (files, id) => files.writeTrusted(id, base, folder, name, text),
-    () => `${folder}/${name}`,
+    (files, id) => files.writeTrusted(id, place, text),
+    () => `${place.folder}/${place.name}`,
   );
 }
 

@@ -23,14 +23,18 @@ namespace {
 using Marks = std::vector<std::string>;
 using Outcome = std::variant<std::monostate, FileFacts, FilePiece, Marks, Error, ListFailure>;
 
+/// Whether Node stays for an errand's end.
+enum class Stays : uint8_t { No, Yes };
+
 /// What has come of an errand.
 struct Answer {
   double id;
+  Stays stays;
   Outcome outcome;
 };
 
-Expects endOf(const Answer&) {
-  return Expects::OneLess;
+Expects endOf(const Answer& answer) {
+  return answer.stays == Stays::Yes ? Expects::OneLess : Expects::AsMany;
 }
 
 /// Fills one NativeFileAnswer. Thread: JS.
@@ -108,13 +112,13 @@ class Files : public std::enable_shared_from_this<Files> {
   }
 
   /// A JS error is pending where no thread can be had.
-  void run(double id, std::function<Outcome()> errand) {
+  void run(double id, std::function<Outcome()> errand, Stays stays = Stays::Yes) {
     if (!self_) return;
     auto prepared = helpers_->prepare();
     if (!prepared) return throwError(env_, prepared.error());
-    channel_->expect();
-    helpers_->post([channel = channel_, id, errand = std::move(errand)] {
-      channel->push({id, errand()});
+    if (stays == Stays::Yes) channel_->expect();
+    helpers_->post([channel = channel_, id, stays, errand = std::move(errand)] {
+      channel->push({id, stays, errand()});
       return false;
     });
   }
@@ -210,7 +214,8 @@ void markOf(Files& self, const Napi::CallbackInfo& call) {
   if (!id) return;
   auto paths = toList<std::string>(call[1], "paths", toString);
   if (!paths) return;
-  self.run(*id, [paths = *std::move(paths)]() -> Outcome { return markFiles(paths); });
+  self.run(
+      *id, [paths = *std::move(paths)]() -> Outcome { return markFiles(paths); }, Stays::No);
 }
 
 void readTrustedOf(Files& self, const Napi::CallbackInfo& call) {
@@ -222,25 +227,40 @@ void readTrustedOf(Files& self, const Napi::CallbackInfo& call) {
   if (!name) return;
   const auto limit = toInteger<size_t>(call[3], "maxBytes", 0, kMaxPieceBytes);
   if (!limit) return;
-  self.run(*id, [folder = *std::move(folder), name = *std::move(name), limit = *limit] {
-    return outcomeOf(readTrusted(folder, name, limit));
-  });
+  self.run(
+      *id,
+      [folder = *std::move(folder), name = *std::move(name), limit = *limit] {
+        return outcomeOf(readTrusted(folder, name, limit));
+      },
+      Stays::No);
+}
+
+std::optional<TrustedPlace> toTrustedPlace(Napi::Value value) {
+  TrustedPlace place;
+  OptionReader fields(value, "place");
+  fields.required("base", place.base, toString);
+  fields.required("folder", place.folder, toString);
+  fields.required("name", place.name, toString);
+  fields.required("kind", place.kind, toString);
+  fields.required("maxFiles", place.maxFiles, integerOf<size_t>(1, kMaxSafeInteger));
+  fields.required("maxBytes", place.maxBytes, integerOf<uint64_t>(1, kMaxSafeInteger));
+  if (!fields.ok()) return std::nullopt;
+  return place;
 }
 
 void writeTrustedOf(Files& self, const Napi::CallbackInfo& call) {
   const auto id = toId(call[0]);
   if (!id) return;
-  auto base = toString(call[1], "base");
-  if (!base) return;
-  auto folder = toString(call[2], "folder");
-  if (!folder) return;
-  auto name = toString(call[3], "name");
-  if (!name) return;
-  auto text = toBytes(call[4], "text");
+  auto place = toTrustedPlace(call[1]);
+  if (!place) return;
+  auto text = toBytes(call[2], "text");
   if (!text) return;
-  self.run(*id,
-           [base = *std::move(base), folder = *std::move(folder), name = *std::move(name),
-            text = *std::move(text)] { return outcomeOf(writeTrusted(base, folder, name, text)); });
+  self.run(
+      *id,
+      [place = *std::move(place), text = *std::move(text)] {
+        return outcomeOf(writeTrusted(place, text));
+      },
+      Stays::No);
 }
 
 /// openFiles(onDone): NativeFiles

@@ -22,6 +22,13 @@ import {
   writeTrusted,
 } from '../../lib/system/files.js';
 
+/** Limits that nothing here reaches. */
+const roomy = { kind: 'kept-', maxFiles: 100, maxBytes: 1 << 20 } as const;
+
+// Node stays for no errand at a file of ours, and tests wait for them.
+const stays = setInterval(() => {}, 1 << 30);
+t.teardown(() => clearInterval(stays));
+
 t.test('folders are made in their order, up to the first that can’t be', async t => {
   const base = t.testdir({ file: '', there: {} });
 
@@ -141,14 +148,14 @@ t.test('a mark tells a file from the one that takes its place', async t => {
 t.test('a write that fails leaves what was there, and nothing beside it', async t => {
   const base = t.testdir();
   chmodSync(base, 0o700);
-  await writeTrusted({ base, folder: base, name: 'list' }, 'old');
+  await writeTrusted({ base, folder: base, name: 'list', ...roomy }, 'old');
   mkdirSync(`${base}/folder`);
 
-  await t.rejects(writeTrusted({ base, folder: base, name: 'folder' }, 'new'), {
+  await t.rejects(writeTrusted({ base, folder: base, name: 'folder', ...roomy }, 'new'), {
     code: 'EISDIR',
     syscall: 'rename',
   });
-  await writeTrusted({ base, folder: base, name: 'list' }, 'new');
+  await writeTrusted({ base, folder: base, name: 'list', ...roomy }, 'new');
 
   t.strictSame(readdirSync(base).sort(), ['folder', 'list']);
   t.equal((await readTrusted(base, 'list', 2)).piece.toString(), 'ne');
@@ -161,15 +168,40 @@ t.test('of what killed writers have left behind the old is removed', async t => 
   const long = new Date(Date.now() - 7_200_000);
   for (const name of ['list.1', 'other.1']) utimesSync(`${folder}/${name}`, long, long);
 
-  await writeTrusted({ base: folder, folder, name: 'list' }, 'new');
+  await writeTrusted({ base: folder, folder, name: 'list', ...roomy }, 'new');
 
   t.strictSame(readdirSync(folder).sort(), ['list', 'list.2', 'other.1']);
+});
+
+t.test('of a kind the oldest are removed until the others are within the limits', async t => {
+  const name = 'kept-now';
+  const cases = [
+    { limits: { maxFiles: 3, maxBytes: 1000 }, stay: ['kept-1', 'kept-2'] },
+    { limits: { maxFiles: 9, maxBytes: 215 }, stay: ['kept-1', 'kept-2'] },
+    { limits: { maxFiles: 9, maxBytes: 214 }, stay: ['kept-1'] },
+    { limits: { maxFiles: 1, maxBytes: 1000 }, stay: [] },
+    { limits: { maxFiles: 9, maxBytes: 1 }, stay: [] },
+  ];
+  for (const { limits, stay } of cases) {
+    const folder = t.testdir({ 'other-1': 'x'.repeat(500), 'kept-folder': {} });
+    chmodSync(folder, 0o700);
+    for (const age of [1, 2, 3, 4]) {
+      const path = `${folder}/kept-${age}`;
+      writeFileSync(path, 'x'.repeat(100));
+      utimesSync(path, Date.now() / 1000 - age * 60, Date.now() / 1000 - age * 60);
+    }
+
+    await writeTrusted({ base: folder, folder, name, kind: 'kept-', ...limits }, 'y'.repeat(15));
+
+    const left = [...stay, 'kept-folder', name, 'other-1'].sort();
+    t.strictSame(readdirSync(folder).sort(), left, JSON.stringify(limits));
+  }
 });
 
 t.test('many that write to the same at once: it is one of theirs, whole', async t => {
   const folder = t.testdir();
   chmodSync(folder, 0o700);
-  const place = { base: folder, folder, name: 'list' };
+  const place = { base: folder, folder, name: 'list', ...roomy };
   const texts = Array.from({ length: 8 }, (_, at) => String(at).repeat(100_000));
 
   await Promise.all(texts.map(text => writeTrusted(place, text)));
@@ -180,7 +212,7 @@ t.test('many that write to the same at once: it is one of theirs, whole', async 
 
 t.test('a folder that must be there is not made', async t => {
   const base = `${t.testdir()}/home`;
-  const place = { base, folder: `${base}/.cache/regroup`, name: 'list' };
+  const place = { base, folder: `${base}/.cache/regroup`, name: 'list', ...roomy };
 
   await t.rejects(writeTrusted(place, ''), { code: 'ENOENT' });
   t.notOk(existsSync(base));

@@ -4,6 +4,7 @@ import type { NativeGroupPlan } from '../../native/plan.js';
 import { usualModules } from '../../options/standby.js';
 import { type Act, actsOf, type Learned, learnedFrom, modulesOf } from '../../preload/learned.js';
 import { openRecord, type Record } from '../../system/record.js';
+import { atMost } from '../../util/deferred.js';
 import type { Job } from '../../workers/job.js';
 import { type Kept, type KeptPlace, keptPlace, loadKept, saveKept, whyNotKept } from './kept.js';
 import { learningPlan } from './plans.js';
@@ -23,8 +24,12 @@ export interface Imports {
   /** Standbys that have done what was wanted wait. @param files what they have loaded */
   done(files: readonly string[]): void;
   roundOver(): void;
-  close(): void;
+  /** Resolves when a list that's being written is there; on a dead disk a second later. */
+  close(): Promise<void>;
 }
+
+/** What a run's end waits for a list. */
+const closeMs = 1000;
 
 export function createImports(
   job: Job,
@@ -41,6 +46,7 @@ export function createImports(
   let isKnown = given !== undefined;
   let isLess = false;
   let saved: Kept | undefined;
+  let saving: Promise<void> | undefined;
   let isTold = false;
 
   async function find(onFound: (path: string) => void): Promise<void> {
@@ -72,7 +78,7 @@ export function createImports(
     if (last?.replays === replays && last.modules.length >= modules.length) return;
     saved = { modules, replays, own, files };
     const at = place;
-    saveKept(at, saved).catch(error => tellTrouble(error, at));
+    saving = saveKept(at, saved).catch(error => tellTrouble(error, at));
   }
 
   function seen(): Learned | undefined {
@@ -125,9 +131,10 @@ export function createImports(
       learned = now;
       save(saved.files);
     },
-    close() {
+    async close() {
       record?.close();
       record = undefined;
+      if (saving !== undefined) await atMost(closeMs, saving);
     },
   };
 }

@@ -33,6 +33,8 @@ const maxBytes = 1 << 20;
 /** For a disk that's asleep or far away; meanwhile nobody waits. */
 const boundMs = 10_000;
 const version = 1;
+/** What one folder holds of lists, for the user's disk: the scripts that were run last. The oldest go. */
+const limits = { kind: 'imports-', maxFiles: 256, maxBytes: 32 << 20 } as const;
 
 /** Variables that decide what an interpreter finds. Others may have it import more or less, which is only less warm. */
 const decisive = /^(PYTHON|LD_|VIRTUAL_ENV$|CONDA_PREFIX$)/;
@@ -54,7 +56,7 @@ export function keptPlace(job: Job): KeptPlace | undefined {
   const variables = Object.entries(env).filter(([name]) => decisive.test(name));
   const key = [entrypoint, python?.path, cwd, variables.sort()];
   const [base, folder] = [resolve(found.base), resolve(found.folder)];
-  return { base, folder, name: `imports-${hashOf(JSON.stringify(key))}.json` };
+  return { base, folder, name: `${limits.kind}${hashOf(JSON.stringify(key))}.json` };
 }
 
 function ownFolder(): string | undefined {
@@ -74,7 +76,8 @@ function hashOf(text: string): string {
   return hash.toString(16).padStart(16, '0');
 }
 
-const disk = createDisk(1);
+/** A dead home keeps no process alive. */
+const disk = createDisk(1, false);
 
 /**
  * What an earlier run has kept; absent: nothing. `isCurrent`: the script and its own modules are as they were then.
@@ -97,7 +100,7 @@ export async function loadKept(
 /** @throws as node:fs */
 export async function saveKept(place: KeptPlace, kept: Kept): Promise<void> {
   const text = textFor(kept);
-  await disk.run(boundMs, () => writeTrusted(place, text));
+  await disk.run(boundMs, () => writeTrusted({ ...place, ...limits }, text));
 }
 
 /** Why a list couldn't be read or written, for people. */

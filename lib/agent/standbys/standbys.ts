@@ -53,8 +53,8 @@ export interface Standbys {
   take(plan: NativeGroupPlan): Taken | undefined;
   /** One refuses the order that it was given. */
   onRefused(message: Buffer): void;
-  /** There are no more from now on. */
-  close(): void;
+  /** There are no more from now on. Resolves when what was learned is kept; on a dead disk a second later. */
+  close(): Promise<void>;
 }
 
 export interface StandbySurroundings {
@@ -208,12 +208,12 @@ export function createStandbys(job: Job, around: StandbySurroundings): Standbys 
       refusals.add(why);
       tell({ event: 'standby-trouble', reason: why, atMs: nowMs() });
     },
-    close() {
+    async close() {
       for (const timer of timers) clearTimeout(timer);
       timers.clear();
       happen({ event: 'close' });
       readAhead.close();
-      imports?.close();
+      await imports?.close();
     },
   };
 

@@ -104,6 +104,7 @@ Result<void> makePath(const std::string& base, const std::string& folder) {
 
 std::vector<std::string> namesIn(const Fd& folder) {
   std::vector<std::string> names;
+  ::lseek(folder.get(), 0, SEEK_SET);  // it may have been read before
   alignas(DirEntry) char buffer[4096];
   for (;;) {
     const long size = ::syscall(SYS_getdents64, folder.get(), buffer, sizeof buffer);
@@ -118,6 +119,33 @@ std::vector<std::string> namesIn(const Fd& folder) {
 
 /// Longer than anybody writes to one.
 constexpr int64_t kStaleNs = 3600LL * 1'000'000'000;
+
+/// The oldest of a kind go until the others fit. Two writers at once may both remove: nobody minds.
+void makeRoom(const Fd& folder, const TrustedPlace& place) {
+  struct Kept {
+    std::string name;
+    FileFacts facts;
+  };
+  std::vector<Kept> all;
+  for (std::string& each : namesIn(folder)) {
+    if (!each.starts_with(place.kind) || each == place.name) continue;
+    auto facts = factsOf(folder.get(), each.c_str(), AT_SYMLINK_NOFOLLOW);
+    if (facts && S_ISREG(facts->mode)) all.push_back({std::move(each), *facts});
+  }
+  std::ranges::sort(all, [](const Kept& one, const Kept& other) {
+    return one.facts.writtenAtNs > other.facts.writtenAtNs;
+  });
+
+  size_t files = 1;
+  auto own = factsOf(folder.get(), place.name.c_str(), AT_SYMLINK_NOFOLLOW);
+  uint64_t bytes = own ? own->bytes : 0;
+  for (const Kept& each : all) {
+    files++;
+    bytes += each.facts.bytes;
+    if (files > place.maxFiles || bytes > place.maxBytes)
+      ::unlinkat(folder.get(), each.name.c_str(), 0);
+  }
+}
 
 /// What writers have left behind that were killed, on any machine that has this disk. By its own
 /// clock: by that of the file that has just been written.
@@ -193,11 +221,11 @@ Result<FilePiece> readTrusted(const std::string& folder, const std::string& name
   return FilePiece{*facts, *std::move(bytes)};
 }
 
-Result<void> writeTrusted(const std::string& base, const std::string& folder,
-                          const std::string& name, const std::string& bytes) {
-  auto made = makePath(base, folder);
+Result<void> writeTrusted(const TrustedPlace& place, const std::string& bytes) {
+  const std::string& name = place.name;
+  auto made = makePath(place.base, place.folder);
   if (!made) return made.error();
-  auto opened = openTrusted(folder);
+  auto opened = openTrusted(place.folder);
   if (!opened) return opened.error();
   // A process's number may be that of another machine's, which has this disk, too.
   const std::string fresh = name + "." + std::to_string(HashKey::random().low);
@@ -210,6 +238,7 @@ Result<void> writeTrusted(const std::string& base, const std::string& folder,
     done = Error{"rename", errno};
   if (!done) ::unlinkat(opened->get(), fresh.c_str(), 0);
   removeStale(*opened, name, *file);
+  if (done) makeRoom(*opened, place);
   return done;
 }
 

@@ -63,10 +63,20 @@ Result<void> writeFile(const std::string& path, const std::string& bytes);
 /// else may write there. Else EPERM of "trust".
 Result<FilePiece> readTrusted(const std::string& folder, const std::string& name, size_t limit);
 
+/// Where a file of ours goes, and what its folder may hold of its kind.
+struct TrustedPlace {
+  std::string base;
+  std::string folder;
+  std::string name;
+  std::string kind;  // how the names of such files begin; the limits count no others
+  size_t maxFiles = 0;
+  uint64_t maxBytes = 0;
+};
+
 /// Puts a file there whole or not at all, by another that takes its name, and removes what others
 /// have left behind that were killed meanwhile. Makes the folder and those above it up to `base`,
-/// which must be there, for us alone. EPERM of "trust" as above.
-Result<void> writeTrusted(const std::string& base, const std::string& folder,
-                          const std::string& name, const std::string& bytes);
+/// which must be there, for us alone. Then the oldest of its kind go until the others are within
+/// the limits; the one that was written stays. EPERM of "trust" as above.
+Result<void> writeTrusted(const TrustedPlace& place, const std::string& bytes);
 
 }  // namespace regroup

@@ -30,6 +30,10 @@ function job(env: Record<string, string>, python = '/bin/python'): Job {
   return { settings, env, cwd: '/work', python: { path: python } } as unknown as Job;
 }
 
+// Node stays for none of this, and tests wait for it.
+const stays = setInterval(() => {}, 1 << 30);
+t.teardown(() => clearInterval(stays));
+
 t.test('what is written is read, and the whole of it', async t => {
   const folder = join(t.testdir(), 'a/b/regroup');
   const place = { base: dirname(t.testdirName), folder, name: 'imports-x.json' };

@@ -27,7 +27,7 @@ export interface Setting {
 
 export function setting(
   t: Test,
-  how: 'plain' | 'sets' | 'flags',
+  how: 'plain' | 'sets' | 'flags' | 'more',
   more: Record<string, string> = {},
 ): Setting {
   const folder = t.testdir({

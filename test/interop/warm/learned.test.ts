@@ -1,7 +1,8 @@
-import { chmodSync, existsSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { launch } from '../../../lib/index.js';
+import { startProgram } from '../../harness.js';
 import { muteDisk, noMuteDisk } from '../../mute-disk.js';
 import { heavy, keptList, read, reasons, run, setting } from './heavy.js';
 
@@ -146,6 +147,35 @@ t.test('a cache on a dead disk holds no round up', { skip: noMuteDisk }, async t
 
   t.match(told.result, { outcome: 'succeeded' });
   t.strictSame(told.ready[1], ['-', '-'], 'what was learned is imported');
+});
+
+t.test('a cache on a dead disk keeps no program running', { skip: noMuteDisk }, async t => {
+  const { folder, options } = setting(t, 'plain');
+  const disk = muteDisk(t);
+  const isAsked = await disk.mount(disk.folder);
+  const env = { ...options.env, REGROUP_CACHE_DIR: disk.folder };
+  const job = { ...options, env, args: [folder, 'plain', '0'] };
+  const source = `
+    const { launch } = await import('regroup');
+    const { outcome } = await launch(${JSON.stringify(job)}).result;
+    process.stdout.write(outcome);`;
+
+  const program = [process.execPath, '--input-type=module', '-e', source];
+  const { ended } = startProgram(t, program);
+  await isAsked();
+
+  t.match(await ended, { code: 0, stdout: 'succeeded' });
+});
+
+t.test('what a script has imported by its end is kept when its run has ended', async t => {
+  const made = setting(t, 'more', { 'more.py': '' });
+
+  const told = await run(made);
+
+  t.match(told.result, { outcome: 'succeeded' });
+  const [name = ''] = readdirSync(made.cache);
+  const kept = JSON.parse(read(join(made.cache, name)) ?? '') as { modules: string[] };
+  t.match(kept.modules, ['heavy', 'more']);
 });
 
 t.test('a package that is upgraded between rounds: the round is cold, said once', async t => {
