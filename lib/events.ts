@@ -317,7 +317,13 @@ export type AgentEvent =
       readonly atMs: number;
     }
   /** Interpreters with their imports done wait for the next round. */
-  | { readonly event: 'standbys-ready'; readonly pids: readonly number[]; readonly atMs: number }
+  | {
+      readonly event: 'standbys-ready';
+      readonly pids: readonly number[];
+      /** What each takes, its share of what several processes have in common included (PSS). Absent where the kernel doesn't tell. */
+      readonly memoryBytes?: readonly number[];
+      readonly atMs: number;
+    }
   /** Standbys start as workers of a round, instead of interpreters that import first. */
   | { readonly event: 'standbys-taken'; readonly round: number; readonly atMs: number }
   /** A round, or each from now on, starts without standbys: why. */

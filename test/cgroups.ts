@@ -16,16 +16,28 @@ const files = {
   pids: ['pids.max'],
 } as const;
 
-/**
- * A cgroup of the test's own, removed when its last process is gone.
- *
- * @returns what a command has to be started under to be in it; undefined where none can be made
- */
+/** What a command has to be started under to be in a cgroup of the test's own; undefined where none can be made. */
 export function limited(
   t: Test,
   controller: keyof typeof files,
   limit: number,
 ): readonly string[] | undefined {
+  return limitedCgroup(t, controller, limit)?.under;
+}
+
+/** A cgroup of the test's own, removed when its last process is gone. */
+export interface LimitedCgroup {
+  /** What a command has to be started under to be in it. */
+  readonly under: readonly string[];
+  setLimit(limit: number): void;
+}
+
+/** Undefined where none can be made. */
+export function limitedCgroup(
+  t: Test,
+  controller: keyof typeof files,
+  limit: number,
+): LimitedCgroup | undefined {
   const mounts = cgroupMounts();
   const v1 = mounts.find(line => new RegExp(` - cgroup .*\\b${controller}\\b`).test(line));
   const v2 = mounts.find(line => / - cgroup2 /.test(line));
@@ -45,8 +57,12 @@ export function limited(
   const there = readdirSync(folder);
   const file = files[controller].find(name => there.includes(name));
   if (file === undefined) return undefined;
-  writeFileSync(join(folder, file), String(limit));
-  return ['sh', '-c', `echo $$ >${folder}/cgroup.procs && exec "$@"`, 'sh'];
+  const setLimit = (now: number): void => writeFileSync(join(folder, file), String(now));
+  setLimit(limit);
+  return {
+    under: ['sh', '-c', `echo $$ >${folder}/cgroup.procs && exec "$@"`, 'sh'],
+    setLimit,
+  };
 }
 
 /** Lines of mountinfo. */

@@ -1,5 +1,5 @@
 import type { NativeUsage } from '../native/events.js';
-import { readText } from '../system/files.js';
+import { cgroupFolder, limitIn, type ReadFile, readIfAny } from '../system/cgroup-folders.js';
 
 /**
  * Whether the kernel has killed somebody for lack of memory, and where: by the counters of the memory cgroup
@@ -8,9 +8,6 @@ import { readText } from '../system/files.js';
  *
  * @source Linux 6.18, Documentation/admin-guide/cgroup-v2.rst (memory.events), cgroup-v1/memory.rst (memory.oom_control), mm/oom_kill.c (oom_kill in /proc/vmstat, since 4.13)
  */
-
-/** Gives a file's text; undefined if it can't be read. */
-export type ReadFile = (path: string) => Promise<string | undefined>;
 
 /** Processes that the kernel has ever killed for lack of memory. */
 export interface MemoryKills {
@@ -52,8 +49,8 @@ export function memoryCounters(read: ReadFile = readIfAny): MemoryCounters {
 
   async function state(): Promise<MemoryState> {
     const folder = await folderOf();
-    const peak = folder && bytes(await read(`${folder.path}/${folder.files.peak}`));
-    const limit = folder && bytes(await read(`${folder.path}/${folder.files.limit}`));
+    const peak = folder && limitIn(await read(`${folder.path}/${folder.files.peak}`));
+    const limit = folder && limitIn(await read(`${folder.path}/${folder.files.limit}`));
     const own = folder && (await read(`${folder.path}/memory.pressure`));
     const waits = own ?? (await read('/proc/pressure/memory')) ?? '';
     const pressure = /^some avg10=([\d.]+)/m.exec(waits)?.[1];
@@ -118,51 +115,14 @@ const filesOfV1 = {
 };
 const filesOfV2 = { events: 'memory.events', peak: 'memory.peak', limit: 'memory.max' };
 
-function readIfAny(path: string): Promise<string | undefined> {
-  // Not there, or not for us: then it tells nothing.
-  return readText(path).catch(() => undefined);
-}
-
 async function memoryCgroup(read: ReadFile): Promise<Folder | undefined> {
-  const ours = ((await read('/proc/self/cgroup')) ?? '').split('\n').map(line => line.split(':'));
-  const mounts = ((await read('/proc/self/mountinfo')) ?? '')
-    .split('\n')
-    .map(row => row.split(' '));
-  const at = (type: string, option: string, path: string | undefined): string | undefined => {
-    const mount = mounts.find(fields => {
-      const [kind, , options = ''] = fields.slice(fields.indexOf('-') + 1);
-      return kind === type && (option === '' || options.split(',').includes(option));
-    });
-    const [root = '/', point] = mount?.slice(3, 5) ?? [];
-    if (point === undefined || path === undefined) return undefined;
-    // In a container the mount shows a part of the tree.
-    const below = root !== '/' && path.startsWith(root) ? path.slice(root.length) : path;
-    return `${point}${below === '/' ? '' : below}`;
-  };
-
-  const v1 = ours.find(([, controllers]) => controllers?.split(',').includes('memory'));
-  const v1Path = at('cgroup', 'memory', v1?.slice(2).join(':'));
-  if (v1Path !== undefined) return { path: v1Path, files: filesOfV1 };
-  const v2 = ours.find(([number, controllers]) => number === '0' && controllers === '');
-  // Where limits made the agent move into one of its own, workers are beside that.
-  const shared =
-    v2
-      ?.slice(2)
-      .join(':')
-      .replace(/\/regroup-agent-\d+$/, '') || '/';
-  const v2Path = at('cgroup2', '', v2 === undefined ? undefined : shared);
-  return v2Path === undefined ? undefined : { path: v2Path, files: filesOfV2 };
+  const found = await cgroupFolder('memory', read);
+  return found && { path: found.path, files: found.version === 1 ? filesOfV1 : filesOfV2 };
 }
 
 function count(text: string | undefined, name: string): number | undefined {
   const number = new RegExp(`^${name} (\\d+)$`, 'm').exec(text ?? '')?.[1];
   return number === undefined ? undefined : Number(number);
-}
-
-/** `max`, and v1's huge number for it, are no limit. */
-function bytes(text: string | undefined): number | undefined {
-  const number = /^\d+/.exec(text ?? '')?.[0];
-  return number === undefined || Number(number) > 2 ** 60 ? undefined : Number(number);
 }
 
 function size(bytes: number): string {

@@ -22,6 +22,12 @@ import type { NativeSupervisor } from './supervisor.js';
  * addon must not crash on any argument, and throws a TypeError for what doesn't fit.
  */
 
+/** What `watchPressure` gives. */
+export interface NativePressureWatch {
+  /** Idempotent. */
+  close(): void;
+}
+
 export interface NativeAddon {
   /**
    * @param onEvents called with batches, in order. It keeps Node alive only while a group does.
@@ -44,6 +50,18 @@ export interface NativeAddon {
   openConsole(onFlushed: (batch: readonly NativeFlushed[]) => void): NativeConsole;
   /** @param onDone called with batches. It keeps Node alive only while an errand is under way. */
   openFiles(onDone: (batch: readonly NativeFileAnswer[]) => void): NativeFiles;
+  /**
+   * Tells when tasks wait for memory, as the kernel sees it (PSI), and wakes nobody before. It doesn't keep Node alive.
+   *
+   * @param paths files of such triggers; those that aren't there, or take none of ours, are left away
+   * @param trigger as the kernel takes it
+   * @throws with `code` and `syscall`, where no thread can be had
+   */
+  watchPressure(
+    paths: readonly string[],
+    trigger: string,
+    onPressure: () => void,
+  ): NativePressureWatch;
   /**
    * Raises this process's soft limit of open files to its hard one, where Node hasn't, and not for
    * workers.

@@ -8,6 +8,7 @@
 #include "addon/methods.h"
 #include "addon/option_reader.h"
 #include "addon/output.h"
+#include "addon/pressure.h"
 #include "addon/shared_store.h"
 #include "addon/store.h"
 #include "addon/supervisor.h"
@@ -72,6 +73,7 @@ Napi::Object init(Napi::Object exports) {
   initStore(exports);
   initSharedStore(exports);
   initGpu(exports);
+  initPressure(exports);
   initLease(exports);
   const Method<> functions[] = {
       {"raiseNofile", raiseOurNofile},

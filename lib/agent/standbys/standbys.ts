@@ -10,9 +10,11 @@ import { describeErrno } from '../../util/errno.js';
 import { randomName } from '../../util/random.js';
 import { unreachable } from '../../util/unreachable.js';
 import type { Job } from '../../workers/job.js';
+import { createCosts } from './costs.js';
 import { createImports } from './imports.js';
 import { discarding, misfit, orderMessages, proofPlan, standbyPlan, takenPlan } from './plans.js';
 import { createReadAhead } from './read-ahead.js';
+import { createRoom } from './room.js';
 import {
   initialStandbys,
   type StandbyAction,
@@ -79,6 +81,17 @@ export function createStandbys(job: Job, around: StandbySurroundings): Standbys 
   /** What the standby of local rank 0 has loaded. */
   let loaded: readonly string[] = [];
   let taken: number | undefined;
+  const costs = createCosts();
+  /** The round that standbys are about to be made in. */
+  let due = 0;
+  const room =
+    policy &&
+    createRoom(policy.afterMs, {
+      need: () => costs.need(policy.count),
+      make: () => happen({ event: 'due', round: due }),
+      hold: reason => happen({ event: 'hold', reason }),
+      release: () => happen({ event: 'release' }),
+    });
 
   function happen(happening: StandbyHappening): void {
     const [after, actions] = standbyStep(state, happening);
@@ -89,10 +102,13 @@ export function createStandbys(job: Job, around: StandbySurroundings): Standbys 
   function perform(action: StandbyAction): void {
     switch (action.do) {
       case 'arm':
-        later(action.afterMs, { event: 'due', round: action.round });
+        later(action.afterMs, () => {
+          due = action.round;
+          room?.ask();
+        });
         return;
       case 'limit':
-        later(action.afterMs, { event: 'overdue', group: action.group });
+        later(action.afterMs, () => happen({ event: 'overdue', group: action.group }));
         return;
       case 'prove':
         start(action.group, proofPlan);
@@ -109,7 +125,7 @@ export function createStandbys(job: Job, around: StandbySurroundings): Standbys 
         return;
       case 'tell-parked':
         imports?.done(loaded);
-        tell({ event: 'standbys-ready', pids, atMs: nowMs() });
+        tellReady();
         return;
       case 'tell-trouble':
         tell({ event: 'standby-trouble', reason: action.reason, atMs: nowMs() });
@@ -119,10 +135,16 @@ export function createStandbys(job: Job, around: StandbySurroundings): Standbys 
     }
   }
 
-  function later(afterMs: number, happening: StandbyHappening): void {
+  function tellReady(): void {
+    const memoryBytes = costs.memoryBytes(pids.length);
+    const cost = memoryBytes === undefined ? {} : { memoryBytes };
+    tell({ event: 'standbys-ready', pids, ...cost, atMs: nowMs() });
+  }
+
+  function later(afterMs: number, then: () => void): void {
     const timer = setTimeout(() => {
       timers.delete(timer);
-      happen(happening);
+      then();
     }, afterMs);
     timers.add(timer);
   }
@@ -212,6 +234,7 @@ export function createStandbys(job: Job, around: StandbySurroundings): Standbys 
       for (const timer of timers) clearTimeout(timer);
       timers.clear();
       happen({ event: 'close' });
+      room?.close();
       readAhead.close();
       await imports?.close();
     },
@@ -242,6 +265,7 @@ export function createStandbys(job: Job, around: StandbySurroundings): Standbys 
     const problem = message.get('problem')?.[0]?.toString();
     if (problem === undefined && localRank === 0)
       loaded = message.get('file')?.map(textOf).filter(isWhole) ?? [];
+    if (problem === undefined && isImporting(group)) costs.note(localRank, message);
     const retry = problem !== undefined && isImporting(group) && imports?.giveUp() === true;
     const why = problem === undefined ? {} : { problem, retry };
     happen({ event: 'parked', group, localRank, ...why });

@@ -24,6 +24,8 @@ interface Common {
   readonly isProven: boolean;
   /** Groups that were lost since the last that was parked and taken. */
   readonly lost: number;
+  /** Whether none may be made: memory or processes are short. */
+  readonly isHeld: boolean;
   /** Of the next group. */
   readonly next: number;
 }
@@ -62,6 +64,10 @@ export type StandbyHappening =
   | { readonly event: 'lost'; readonly group: number; readonly reason: string }
   /** The group can't even be asked for, nor will another. */
   | { readonly event: 'unable'; readonly group: number; readonly reason: string }
+  /** There's no room for them: those that there are go, and none is made. */
+  | { readonly event: 'hold'; readonly reason: string }
+  /** There is again. */
+  | { readonly event: 'release' }
   /** A round starts; `unfit`: why these aren't for it. */
   | { readonly event: 'take'; readonly unfit?: string }
   /** No round follows any more. */
@@ -88,7 +94,7 @@ const firstGroup = 2 ** 40;
 /** @param policy absent: none are wanted */
 export function initialStandbys(policy: StandbyPolicy | undefined): StandbyState {
   if (policy === undefined) return { phase: 'off' };
-  return { phase: 'none', policy, isProven: false, lost: 0, next: firstGroup };
+  return { phase: 'none', policy, isProven: false, lost: 0, isHeld: false, next: firstGroup };
 }
 
 export function standbyStep(state: StandbyState, happening: StandbyHappening): StandbyStep {
@@ -106,7 +112,14 @@ export function standbyStep(state: StandbyState, happening: StandbyHappening): S
       return [others, []];
     }
     case 'due':
-      return happening.round === state.round && state.phase === 'none' ? make(state) : [state, []];
+      if (happening.round !== state.round || state.isHeld) return [state, []];
+      return state.phase === 'none' ? make(state) : [state, []];
+    case 'hold':
+      return onHold(state, happening.reason);
+    case 'release': {
+      const released = { ...state, isHeld: false };
+      return released.phase === 'none' ? make(released) : [released, []];
+    }
     case 'overdue':
       if (!isUnderWay(state, happening.group)) return [state, []];
       return giveUp(state, `not ready after ${state.policy.parkMs / 1000} s`);
@@ -136,9 +149,10 @@ function isUnderWay(state: Open, group: number): boolean {
   return (state.phase === 'proving' || state.phase === 'importing') && state.group === group;
 }
 
-function none({ policy, round, isProven, lost, next }: Open): Extract<Open, { phase: 'none' }> {
+function none(state: Open): Extract<Open, { phase: 'none' }> {
+  const { policy, round, isProven, lost, isHeld, next } = state;
   const runs = round === undefined ? {} : { round };
-  return { phase: 'none', policy, ...runs, isProven, lost, next };
+  return { phase: 'none', policy, ...runs, isProven, lost, isHeld, next };
 }
 
 function make(state: Extract<Open, { phase: 'none' }>): StandbyStep {
@@ -176,6 +190,13 @@ function onLost(state: Open, { group, reason }: Omit<Of<'lost'>, 'event'>): Stan
   const { round, policy } = after;
   const arm = round === undefined ? [] : [{ do: 'arm', round, afterMs: policy.afterMs } as const];
   return [after, [{ do: 'discard', group }, { do: 'tell-trouble', reason }, ...arm]];
+}
+
+function onHold(state: Open, reason: string): StandbyStep {
+  const group = groupOf(state);
+  const discard = group === undefined ? [] : [{ do: 'discard', group } as const];
+  const told = { do: 'tell-trouble', reason: `${reason}; others are made later` } as const;
+  return [{ ...none(state), isHeld: true }, [...discard, told]];
 }
 
 /** Those that aren't ready yet would import beside workers that do so, too. */

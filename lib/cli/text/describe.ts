@@ -91,6 +91,13 @@ export function describeLeftOut({ node, failures, perMs }: Event<'node-left-out'
 /** Nodes that are named in one line, at most. */
 const maxNodesNamed = 16;
 
+/** How many wait, and what they take. */
+export function describeStandbys({ pids, memoryBytes = [] }: Event<'standbys-ready'>): string {
+  const most = Math.max(...memoryBytes);
+  const cost = memoryBytes.length === 0 ? '' : `, with ${Math.round(most / 1e6)} MB each at most`;
+  return `${pids.length} standbys wait for the next restart${cost}`;
+}
+
 /** What this node waits for before its workers start. */
 export function describeWait(wait: Event<'waiting-for-nodes'>): string {
   switch (wait.waitsFor) {

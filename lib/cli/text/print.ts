@@ -19,6 +19,7 @@ import {
   describeRestart,
   describeScheduler,
   describeServer,
+  describeStandbys,
   describeStuck,
   describeTorchrun,
   describeTrouble,
@@ -323,7 +324,7 @@ export function createPrinter(options: PrinterOptions): Printer {
         say(describeScheduler(event));
         break;
       case 'standbys-ready':
-        log('INFO', `[${role}] ${event.pids.length} standbys wait for the next restart`);
+        log('INFO', `[${role}] ${describeStandbys(event)}`);
         break;
       case 'standbys-taken':
         log('INFO', `[${role}] round ${event.round} starts from standbys`);

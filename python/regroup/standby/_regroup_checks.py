@@ -154,6 +154,14 @@ def mark(path):
     return (status.st_mtime_ns, status.st_size)
 
 
+def memory():
+    """What the kernel says that this process takes, its share of common pages included, in bytes; 0: it doesn't (before 4.14)."""
+    for line in read("/proc/self/smaps_rollup").splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) << 10
+    return 0
+
+
 def threads():
     return len(os.listdir("/proc/self/task"))
 

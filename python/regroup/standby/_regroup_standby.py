@@ -89,7 +89,7 @@ class Standby:
             + [(b"missing", each) for each in self.missing]
             + [(b"problem", each) for each in self.problems]
             + [(b"file", os.fsencode(each)) for each in self.marks]
-            + [(b"threads", str(checks.threads()))]
+            + [(b"threads", str(checks.threads())), (b"memory", str(checks.memory()))]
         )
         self.take_order()
         return outcome

@@ -118,6 +118,38 @@ const cases: readonly [title: string, happenings: readonly StandbyHappening[], d
     [...making, 'discard 1', 'tell-trouble: not ready after 5 s'],
   ],
   [
+    'where there is no room, those that wait go, and others are made when there is',
+    [
+      ...ready,
+      { event: 'hold', reason: 'x' },
+      { event: 'take' },
+      runs(1),
+      { event: 'due', round: 1 },
+      { event: 'release' },
+    ],
+    [
+      ...making,
+      'tell-parked 1',
+      'discard 1',
+      'tell-trouble: x; others are made later',
+      'arm',
+      'make 2',
+      'limit 2',
+    ],
+  ],
+  [
+    'room that comes between rounds is used by the next one',
+    [
+      runs(0),
+      { event: 'hold', reason: 'x' },
+      { event: 'round-over' },
+      { event: 'release' },
+      runs(1),
+      { event: 'due', round: 1 },
+    ],
+    ['arm', 'tell-trouble: x; others are made later', 'arm', 'prove 0', 'limit 0'],
+  ],
+  [
     'the last round has none',
     [...ready, runs(1, true), { event: 'take' }],
     [...making, 'tell-parked 1', 'discard 1'],
@@ -175,6 +207,8 @@ t.test('whatever happens, each group is taken over or discarded once, and none i
     }),
     fc.record({ event: fc.constant('lost' as const), group: groupOf, reason: fc.constant('x') }),
     fc.record({ event: fc.constant('unable' as const), group: groupOf, reason: fc.constant('x') }),
+    fc.constant({ event: 'hold' as const, reason: 'x' }),
+    fc.constant({ event: 'release' as const }),
     fc.constant({ event: 'take' as const }),
     fc.constant({ event: 'take' as const, unfit: 'x' }),
   );
@@ -197,7 +231,7 @@ t.test('whatever happens, each group is taken over or discarded once, and none i
           if (action.do === 'take-over' || action.do === 'discard') {
             if (!alive.delete(action.group)) return false;
           }
-          const isOfSome = each.event === 'take' || each.event === 'lost';
+          const isOfSome = ['take', 'lost', 'hold'].includes(each.event);
           if (action.do === 'tell-trouble' && !isOfSome) troubles++;
         }
       }
