@@ -189,6 +189,7 @@ function start(argv, { env = {}, stdout } = {}) {
   fs.closeSync(logFd);
   if (stdout) fs.closeSync(stdoutFd);
 
+  const logText = () => fs.readFileSync(log, 'utf8');
   const logTail = () => fs.readFileSync(log, 'utf8').slice(-3_000);
   const find = (event, round) =>
     stamps.filter(s => s.event === event && (round === undefined || s.round === round));
@@ -196,6 +197,7 @@ function start(argv, { env = {}, stdout } = {}) {
   const job = {
     stamps,
     find,
+    logText,
     logTail,
     /** Stamps of `event`, once there are `count` of them in `round`. */
     until(event, { count = 1, round, deadlineMs = patienceMs } = {}) {

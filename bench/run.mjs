@@ -37,6 +37,13 @@ const parts = [
     floor: '',
   },
   {
+    names: ['standby'],
+    mark: 'bench-standby',
+    file: 'bench/results/standby.json',
+    floor: '',
+    isAsked: true,
+  },
+  {
     names: ['store-ops', 'store-meet', 'store-replay', 'store-memory', 'store-attack', 'shm'],
     mark: 'bench-store',
     file: 'bench/results/store.json',

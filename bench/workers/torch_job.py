@@ -1,6 +1,6 @@
 """A torch worker: joins a gloo group, sums the ranks, stamps the answer, waits.
 
-Signals and stamps are bare.py's; `reduced` follows `start` once the sum is right.
+Signals and stamps are bare.py's; `imported` follows `start`, and `reduced` once the sum is right.
 """
 import time
 
@@ -19,6 +19,7 @@ stamp("start", first)
 import torch
 import torch.distributed as dist
 
+stamp("imported")
 torch.set_num_threads(1)
 dist.init_process_group("gloo")
 world = dist.get_world_size()
