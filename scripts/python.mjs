@@ -14,6 +14,7 @@ const marker = join(venv, '.made-by-regroup');
 /** The newest PyTorch that regroup is tested with. It needs Python 3.10 or newer. */
 const torchVersion = '2.13.0';
 const accelerateVersion = '1.15.0';
+const lightningVersion = '2.6.6';
 
 /**
  * Packages that only CUDA builds need, at a version that doesn't exist: with these constraints pip
@@ -59,15 +60,27 @@ export function preparePythons() {
   return problem ? { ...found, problem } : findPythons();
 }
 
+/** An interpreter that has accelerate and the newest PyTorch, for tests of tools that launch by themselves. As `prepareLayer`. */
+export function prepareAccelerate() {
+  return prepareLayer(`accelerate-${accelerateVersion}`, [`accelerate==${accelerateVersion}`]);
+}
+
+/** One that has Lightning, and what its examples import. As `prepareLayer`. */
+export function prepareLightning() {
+  return prepareLayer(`lightning-${lightningVersion}`, [
+    `lightning==${lightningVersion}`,
+    'requests',
+  ]);
+}
+
 /**
- * An interpreter that has accelerate and the newest PyTorch, for the test of tools that launch by
- * themselves: a virtualenv of ours, in build/, on top of the newest interpreter. Made on first use.
+ * A virtualenv of ours, in build/, with packages on top of the newest interpreter. Made on first use.
  * Gives its `path`, or the `problem`.
  */
-export function prepareAccelerate() {
+function prepareLayer(name, packages) {
   const below = findNewest();
   if (!below) return { problem: 'no newest PyTorch' };
-  const layer = join(root, 'build', `accelerate-${accelerateVersion}`);
+  const layer = join(root, 'build', name);
   const path = join(layer, 'bin/python');
   const done = join(layer, '.complete');
   if (existsSync(done) && readFileSync(done, 'utf8') === below.path) return { path };
@@ -78,10 +91,9 @@ export function prepareAccelerate() {
   const folders = python =>
     capture(python, ['-c', 'import sysconfig; print(sysconfig.get_paths()["purelib"])']);
   writeFileSync(join(folders(path).stdout.trim(), 'below.pth'), folders(below.path).stdout);
-  const what = `accelerate==${accelerateVersion}`;
-  const args = ['-m', 'pip', 'install', '--retries', '0', '--disable-pip-version-check', what];
-  const installed = capture(path, args);
-  if (!installed.ok) return { problem: `${what} can't be installed:\n${tail(installed)}` };
+  const args = ['-m', 'pip', 'install', '--retries', '0', '--disable-pip-version-check'];
+  const installed = capture(path, [...args, ...packages]);
+  if (!installed.ok) return { problem: `${name} can't be installed:\n${tail(installed)}` };
   writeFileSync(done, below.path);
   return { path };
 }

@@ -306,6 +306,11 @@ class Standby:
             raise Gone()
 
 
+# Modules that look through the whole environment for names of their own, and how these begin: other variables they haven't
+# read. Of tqdm 4.70: utils.py, envwrap; of fsspec 2026.9: config.py, set_conf_env.
+OWN_NAMES = {"tqdm.utils": "TQDM_", "fsspec.config": "FSSPEC"}
+
+
 class Watch:
     """os.environ that records what imports read and write. Its class is another for as long, and nothing else of it."""
 
@@ -322,9 +327,12 @@ class Watch:
 
         class Watched(base):
             def __getitem__(self, key):
-                watch.now.add(key)
                 if key not in watch.reads:
-                    watch.reads[key] = reader(sys._getframe(1))
+                    name = reader(sys._getframe(1))
+                    if not str(key).startswith(OWN_NAMES.get(name, "")):
+                        return base.__getitem__(self, key)
+                    watch.reads[key] = name
+                watch.now.add(key)
                 return base.__getitem__(self, key)
 
             def __setitem__(self, key, value):
