@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -159,6 +160,11 @@ const cases: Readonly<Record<string, Case>> = {
     env: { PYTHONPATH: 'ends' },
     shows: /1/,
   },
+  'a library that is loaded before all others': {
+    args: [observes],
+    env: { LD_PRELOAD: 'libm.so.6' },
+    shows,
+  },
   'limits, umask and priority': {
     args: [observes],
     under: ['sh', '-c', 'ulimit -n 500; ulimit -c 0; umask 027; exec nice -n 3 "$0" "$@"'],
@@ -187,6 +193,15 @@ for (const [place, { path, version }] of found.entries()) {
       if (!isWhole && !everywhere.test(title)) continue;
       await t.test(title, t => same(t, path, folder, one));
     }
+    await t.test('a script of a virtualenv', async t => {
+      const made = spawnSync(path, ['-m', 'venv', '--without-pip', join(folder, 'venv')]);
+      if (made.status !== 0) return t.plan(0, `this Python makes none: ${made.stderr}`);
+      await same(t, join(folder, 'venv/bin/python'), folder, {
+        args: [observes],
+        env: { VIRTUAL_ENV: join(folder, 'venv') },
+        shows: /^prefixes: .*\/venv/m,
+      });
+    });
     for (const [index, [title, { shows, learned }]] of Object.entries(endings).entries()) {
       if (!isWhole && index > 0) break;
       await t.test(`it ends by ${title}`, t =>

@@ -30,6 +30,7 @@ say("spec", __spec__ and (__spec__.name, __spec__.origin, __spec__.parent))
 say("main module", sys.modules["__main__"].__dict__ is globals())
 say("sys", dir(sys))
 say("flags", sys.flags)
+say("prefixes", (sys.executable, sys.prefix, sys.base_prefix, sys.exec_prefix, sys.platlibdir))
 say("x options", (sys._xoptions, sys.warnoptions))
 say("hash", hash("seed"))
 say("limits", (sys.getrecursionlimit(), sys.getswitchinterval(), sys.getdlopenflags()))
@@ -74,6 +75,11 @@ say("process limits", open("/proc/self/limits").read())
 say("command line", open("/proc/self/cmdline", "rb").read())
 say("name", open("/proc/self/comm").read())
 say("affinity", os.sched_getaffinity(0))
+try:
+    # That of each mapping, and so of those that come: a path, or what it's for, follows.
+    say("memory policy", sorted({line.split()[1] for line in open("/proc/self/numa_maps")}))
+except OSError:
+    say("memory policy", "not shown")
 say("priority", os.getpriority(os.PRIO_PROCESS, 0))
 say("session", (os.getsid(0) == os.getpid(), os.getpgrp() == os.getpid()))
 
