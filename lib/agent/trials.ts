@@ -72,7 +72,7 @@ async function whyNoStore(at: StoreAddress, signal: AbortSignal): Promise<string
   ]);
   let last = silence;
   try {
-    const connection = await dial(at, { dialect: 'D', ping: true }, signal, error => {
+    const { connection } = await dial(at, { dialect: 'D', ping: true }, signal, error => {
       last = reasonOf(error);
     });
     connection.close();

@@ -16,10 +16,11 @@ export interface ConnectOptions extends CallOptions {
   /**
    * What the server speaks: `A` for PyTorch 1.13 and 2.0, `B` for 2.1, `D` for 2.2 and later and for
    * ours, which speaks them all. There's no negotiation: `auto` says hello in D, and if the server
-   * hangs up, asks in A. It doesn't find B, nor 2.2 to 2.4, which don't know PING. @default 'auto'
+   * hangs up, asks in A, and then in D without PING, which 2.2 to 2.4 don't know. It takes B for A: they differ in
+   * DELETE_KEY, and in what A doesn't have. @default 'auto'
    */
   readonly dialect?: Dialect | 'auto' | undefined;
-  /** false for a server of 2.2 to 2.4, which hangs up on PING; give dialect `D` then. @default true */
+  /** false for a server of 2.2 to 2.4, which hangs up on PING, to find it at the first attempt; give dialect `D` then. @default true */
   readonly ping?: boolean | undefined;
   /**
    * Counts this client as a worker that has connected: adds 1 to `init/`, as torch's client does if
@@ -82,9 +83,8 @@ export async function connectStore(options: ConnectOptions): Promise<StoreClient
     ping(callOptions = {}) {
       const nonce = Math.floor(Math.random() * 2 ** 32);
       const again = { repeatable: true };
-      const knowsPing = session.dialect() === 'D' && ping;
       return calls.run('ping', callOptions, async call => {
-        if (knowsPing) {
+        if (session.knowsPing()) {
           await session.exchange(call, [{ op: 'ping', nonce }], () => readNonce(nonce), again);
         } else {
           await session.exchange(call, [anybodyThere], readPresence, again);

@@ -1,6 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { type Connection, malformed, openConnection } from './connection.js';
-import { type Dialect, type Request, readNonce, readPresence } from './wire.js';
+import { type Dialect, type Request, readI64, readNonce, readPresence } from './wire.js';
 
 export interface StoreAddress {
   readonly host: string;
@@ -12,6 +12,12 @@ export interface Hello {
   readonly dialect: Dialect | 'auto';
   /** Whether dialect D may send PING. */
   readonly ping: boolean;
+}
+
+/** A connection that has been answered, and how it began. */
+export interface Dialled {
+  readonly connection: Connection;
+  readonly hello: Hello & { readonly dialect: Dialect };
 }
 
 /** Back-off of torch's client. @source pytorch v2.13.0, torch/csrc/distributed/c10d/Backoff.hpp; the cap is ours */
@@ -38,7 +44,7 @@ export async function dial(
   hello: Hello,
   signal: AbortSignal,
   onFailure: (error: Error) => void,
-): Promise<Connection> {
+): Promise<Dialled> {
   for (
     let pauseMs = backOff.firstMs;
     ;
@@ -60,51 +66,49 @@ async function attempt(
   address: StoreAddress,
   { dialect, ping }: Hello,
   signal: AbortSignal,
-): Promise<Connection> {
-  if (dialect !== 'auto') return greet(address, dialect, ping, signal);
+): Promise<Dialled> {
+  if (dialect !== 'auto') return greet(address, { dialect, ping }, signal);
 
-  const connection = await openConnection(address, 'D', signal);
+  const current = { dialect: 'D', ping } as const;
   try {
-    return await greeted(connection, ping, signal);
+    return await greet(address, current, signal);
   } catch (error) {
     // A stock 1.13 server takes our hello for a SET with a key of at least 2⁶³ bytes.
     if (signal.aborted || malformed(error)) throw error;
-    const bounded = AbortSignal.any([signal, AbortSignal.timeout(headerlessMs)]);
-    const headerless = await greet(address, 'A', ping, bounded).catch(() => Promise.reject(error));
+    const bounded = (): AbortSignal => AbortSignal.any([signal, AbortSignal.timeout(headerlessMs)]);
+    const limit = bounded();
+    const headerless = await greet(address, { dialect: 'A', ping }, limit).catch(() => undefined);
+    // 2.2 to 2.4 hang up on PING, and on what comes without a hello or never answer it.
+    if (headerless === undefined)
+      return await greet(address, { dialect: 'D', ping: false }, bounded()).catch(() =>
+        Promise.reject(error),
+      );
     // Ours speaks every dialect, and may have hung up for a reason of the moment: ask once more.
-    return await greet(address, 'D', ping, bounded).then(
-      current => {
-        headerless.close();
-        return current;
+    return await greet(address, current, limit).then(
+      dialled => {
+        headerless.connection.close();
+        return dialled;
       },
       () => headerless,
     );
   }
 }
 
+/** Once it has answered. Closes it if it doesn't. */
 async function greet(
   address: StoreAddress,
-  dialect: Dialect,
-  ping: boolean,
+  hello: Dialled['hello'],
   signal: AbortSignal,
-): Promise<Connection> {
-  return greeted(await openConnection(address, dialect, signal), ping, signal);
-}
-
-/** Once it has answered. Closes it if it doesn't. */
-async function greeted(
-  connection: Connection,
-  ping: boolean,
-  signal: AbortSignal,
-): Promise<Connection> {
+): Promise<Dialled> {
+  const connection = await openConnection(address, hello.dialect, signal);
   const abort = () => connection.close();
   signal.addEventListener('abort', abort, { once: true });
   if (signal.aborted) abort();
   try {
-    if (connection.dialect !== 'D') await connection.request([anybodyThere], readPresence());
-    else if (ping) await pinged(connection);
-    else await connection.request([{ op: 'validate' }, anybodyThere], readPresence());
-    return connection;
+    if (hello.dialect !== 'D') await connection.request([anybodyThere], readPresence());
+    else if (hello.ping) await pinged(connection);
+    else await counted(connection);
+    return { connection, hello };
   } finally {
     signal.removeEventListener('abort', abort);
   }
@@ -115,4 +119,12 @@ function pinged(connection: Connection): Promise<void> {
   // a smaller one it would try to allocate.
   const nonce = (Math.floor(Math.random() * 2 ** 31) | 0x80_00_00) >>> 0;
   return connection.request([{ op: 'validate' }, { op: 'ping', nonce }], readNonce(nonce));
+}
+
+/** Four of the shortest requests: to a server that reads a length there it's of more than 2⁵⁸ bytes, which nobody can allocate. */
+async function counted(connection: Connection): Promise<void> {
+  const numKeys = { op: 'numKeys' } as const;
+  const first = connection.request([{ op: 'validate' }, numKeys], readI64());
+  const others = [1, 2, 3].map(() => connection.request([numKeys], readI64()));
+  await Promise.all([first, ...others]);
 }

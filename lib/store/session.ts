@@ -24,6 +24,8 @@ export interface Exchange {
 export interface Session {
   /** Known once the first connection is open. */
   readonly dialect: () => Dialect;
+  /** Whether the server knows PING, as far as that's known. */
+  readonly knowsPing: () => boolean;
   open(call: Call): Promise<void>;
   /** Sends requests and reads the answer, which only the last of several has. Throws ConnectionLost. */
   exchange<T>(
@@ -59,11 +61,12 @@ export function createSession(address: StoreAddress, firstHello: Hello): Session
   let isClosed = false;
 
   async function connect(signal: AbortSignal): Promise<Connection> {
-    const connection = await dial(address, hello, signal, error => {
+    const dialled = await dial(address, hello, signal, error => {
       trouble = error.message;
     });
+    const { connection } = dialled;
     trouble = undefined;
-    hello = { ...hello, dialect: connection.dialect };
+    hello = dialled.hello;
     connections.add(connection);
     void connection.closed.then(() => connections.delete(connection)); // never rejects
     if (isClosed) connection.close();
@@ -137,6 +140,7 @@ export function createSession(address: StoreAddress, firstHello: Hello): Session
       if (hello.dialect === 'auto') throw new Error('no connection yet'); // connectStore() opens one
       return hello.dialect;
     },
+    knowsPing: () => hello.dialect === 'D' && hello.ping,
 
     async open(call) {
       await first(call);

@@ -1,7 +1,9 @@
+import { connect } from 'node:net';
 import t, { type Test } from 'tap';
 import { connectStore } from '../../lib/store/client.js';
 import type { StoreClient } from '../../lib/store/store.js';
 import { startProgram } from '../harness.js';
+import { servePeer } from '../store/peers.js';
 import { type Torch, torchOrSkip } from './torch.js';
 
 // Our client against PyTorch's own servers.
@@ -38,6 +40,28 @@ async function hostStore(t: Test, torch: Torch, kind: string): Promise<TorchStor
   };
 }
 
+/** A store's front that does to the first bytes of a connection what 2.2 to 2.4 do, and hands on the rest. */
+function withoutPing(t: Test, port: number, isThreaded: boolean) {
+  const [hello, ping] = [Buffer.from('00cef7853c', 'hex'), 13];
+  return servePeer(t, socket => {
+    let before = Buffer.alloc(0);
+    const read = (bytes: Buffer): void => {
+      before = Buffer.concat([before, bytes]);
+      if (before.length <= hello.length) return;
+      const isHello = before.subarray(0, hello.length).equals(hello);
+      if (!isHello && isThreaded) socket.destroy();
+      if (!isHello) return; // and libuv's never answers
+      if (before[hello.length] === ping) return void socket.destroy();
+      socket.off('data', read);
+      const server = connect(port, '127.0.0.1');
+      server.on('error', () => socket.destroy());
+      server.write(before);
+      server.pipe(socket).pipe(server);
+    };
+    socket.on('data', read);
+  });
+}
+
 for (const { release, kind, dialect } of servers) {
   const title = release === 'newest' ? `the newest PyTorch, ${kind}` : `PyTorch ${release}`;
   t.test(`our client and the store of ${title}`, async t => {
@@ -54,6 +78,19 @@ for (const { release, kind, dialect } of servers) {
       const told = await connectStore({ ...address, dialect });
       await told.ping();
       await told.close();
+    });
+
+    t.test('T-017, T-099 finds one that hangs up on PING, as 2.2 to 2.4 do', async t => {
+      if (!isCurrent) return;
+      const older = await withoutPing(t, server.port, kind === 'threaded');
+      const client = await connectStore({ ...older, timeoutMs: 60_000 });
+
+      await client.set('older', 'found');
+      await client.ping();
+
+      t.equal(client.dialect, 'D');
+      t.equal(String(await store.get('older')), 'found');
+      await client.close();
     });
 
     t.test('T-005 sets what torch gets, and gets what torch sets', async t => {
