@@ -52,15 +52,21 @@ export interface NodeSurroundings {
   nowMs(): number;
 }
 
+/** What of a job the rendezvous looks at. */
+export type NodesJob = Pick<Job, 'settings' | 'localWorldSize' | 'runId' | 'agentStore'>;
+
 /** The rendezvous of a job: with nobody where it has one node. */
-export function rendezvousOf(job: Job, around: NodeSurroundings): Rendezvous & Partial<Together> {
+export function rendezvousOf(
+  job: NodesJob,
+  around: NodeSurroundings,
+): Rendezvous & Partial<Together> {
   const { settings, localWorldSize } = job;
   return settings.maxNodes > 1
     ? together(job, around)
     : createAlone(failurePolicyOf(settings), localWorldSize, around.happen);
 }
 
-function together(job: Job, { core, happen, tell, nowMs }: NodeSurroundings): Together {
+function together(job: NodesJob, { core, happen, tell, nowMs }: NodeSurroundings): Together {
   const { settings } = job;
   const { leaseMs } = settings;
   const options = optionsOf(job);
@@ -173,7 +179,7 @@ function together(job: Job, { core, happen, tell, nowMs }: NodeSurroundings): To
   };
 }
 
-function optionsOf({ settings, localWorldSize, runId }: Job): TogetherOptions & {
+function optionsOf({ settings, localWorldSize, runId }: NodesJob): TogetherOptions & {
   readonly ranksAreGiven: boolean;
 } {
   const { strikes, ...others } = settings;

@@ -28,6 +28,9 @@ export interface StockSurroundings {
   readonly waits: Waits;
 }
 
+/** What of a job it looks at. */
+type StockJob = Pick<Job, 'settings' | 'localWorldSize' | 'runId' | 'agentStore'>;
+
 /** torchrun's own: a heartbeat each five seconds, and dead after three. */
 const deadAfterMs = 15_000;
 const heartbeats = 3;
@@ -40,7 +43,7 @@ const answerMs = 2_000;
  *
  * @throws ERR_RENDEZVOUS where the options ask for what agents of torchrun don't know
  */
-export function joinStock(job: Job, met: StockMet, around: StockSurroundings): Together {
+export function joinStock(job: StockJob, met: StockMet, around: StockSurroundings): Together {
   const { settings } = job;
   const { core, tell, nowMs, happen, waits } = around;
   const { rdzvEndpoint: endpoint = '', joinTimeoutMs, lastCallMs } = settings;

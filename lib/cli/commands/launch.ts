@@ -38,6 +38,11 @@ export async function runCommand(command: CommandName): Promise<void> {
     const { runBench } = await import('./bench.js');
     return report(command, answer, () => runBench(args.slice(1), env, signals));
   }
+  if (command === 'regroup' && args[0] === 'rendezvous-agent') {
+    const { runRendezvousAgent } = await import('./rendezvous-agent.js');
+    signals.onSignal(() => {}); // it ends with whoever has started it, who gets the same signals
+    return report(command, answer, () => runRendezvousAgent(args.slice(1), env));
+  }
   const parsed = parseCommand(command, args, env, here);
   if (parsed.do !== 'run') await answer(2, warning);
   switch (parsed.do) {
