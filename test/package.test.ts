@@ -181,6 +181,7 @@ t.test('the packed tarball', { timeout: 880_000 }, async t => {
       'native/sources.gypi',
       'python/regroup/__main__.py',
       'python/regroup/store.py',
+      'python/regroup.dist-info/entry_points.txt',
       'native/front/front.cc',
       'native/front/install.cjs',
       'native/front/compile.cjs',

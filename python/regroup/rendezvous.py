@@ -28,7 +28,7 @@ from torch.distributed.elastic.rendezvous import (
 )
 from torch.distributed.elastic.rendezvous.api import RendezvousStoreInfo
 
-__all__ = ["RegroupRendezvous", "create", "handler"]
+__all__ = ["RegroupRendezvous"]
 
 log = logging.getLogger("regroup")
 
@@ -48,16 +48,6 @@ _ASSIGNED = "torchelastic/assigned_ranks/"
 _BARRIER = "torchelastic/agent/terminal_state"
 _MEMBERS = "/num_members"
 _LAST_MEMBER = "/last_member"
-
-
-def handler():
-    """What the entry point gives: torchrun calls it for a function that makes handlers."""
-    return create
-
-
-def create(params):
-    """A handler for these RendezvousParameters."""
-    return RegroupRendezvous(params)
 
 
 class RegroupRendezvous(RendezvousHandler):

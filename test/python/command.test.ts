@@ -132,3 +132,19 @@ t.test('G1 a script and a module run as Python itself would run them', async t =
   t.match(await call('./tool.py', 'x'), { stdout: "__main__ ['./tool.py', 'x'] True\n" });
   t.match(await call('-m', 'tool', 'x'), { stdout: `__main__ ['${folder}/tool.py', 'x'] True\n` });
 });
+
+t.test("torchrun finds the handler by the package's entry point, and imports nothing for it", t => {
+  const script = [
+    'import sys',
+    'from importlib import metadata',
+    'found = [e for e in metadata.entry_points(group="torchrun.handlers") if e.name == "regroup"]',
+    'create = found[0].load()()',
+    'print(metadata.version("regroup"), len(found), callable(create), "torch" in sys.modules)',
+  ].join('\n');
+
+  const said = execFileSync('python3', ['-c', script], { env, encoding: 'utf8' });
+
+  const { version } = JSON.parse(readFileSync('package.json', 'utf8')) as { version: string };
+  t.equal(said, `${version} 1 True False\n`);
+  t.end();
+});
