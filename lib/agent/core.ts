@@ -52,6 +52,8 @@ export interface Core {
   openLocalTable(round: number): MasterStore;
   /** Serves what the agents of a job share. @throws ERR_PORT */
   serve(port: number): void;
+  /** Connections at that port. */
+  visitors(): number;
   /** Workers run no longer than that, by the clock of `bootMs`; absent: as long as they like. */
   setFence(atMs: number | undefined): void;
   /** The same, where that's later than they may anyhow, and their time isn't over. */
@@ -160,9 +162,13 @@ export function startCore(
     serve(port) {
       // Else whoever has no token may keep connections and fill the store, which no agent uses there. Workers of a static job do.
       const isAgentsOnly = settings.token !== undefined && settings.rdzvBackend !== 'static';
-      const serves = { coordination: true, ...token, exclusive: isAgentsOnly };
+      const serves = settings.amongTorchrun
+        ? {}
+        : { coordination: true, ...token, exclusive: isAgentsOnly };
       meeting = openTable(startStore(), hosts, settings.rdzvEndpoint ?? '', port, serves);
     },
+    visitors: () =>
+      store === undefined || meeting === undefined ? 0 : store.stats(meeting.table).clients,
     setFence: atMs => supervisor.setFence(atMs),
     postponeFence: atMs => supervisor.postponeFence(atMs),
     keepLease(options, told) {

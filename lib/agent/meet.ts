@@ -74,6 +74,10 @@ export async function meet(
     }
   };
   try {
+    if (settings.amongTorchrun) {
+      const { joinAt } = await import('./stock/find.js'); // few need it
+      return await joinAt(settings, { host, port }, limit, takeOver);
+    }
     const stock = (signal: AbortSignal): Promise<StockMet | undefined> =>
       stockAt(settings, { host, port }, signal);
     const reached = await reach({ host, port, token }, limit, takeOver, stock);
@@ -98,7 +102,8 @@ export async function meet(
     };
   } catch (error) {
     const isOptions = error instanceof RegroupError;
-    if (isOptions || (!late.aborted && !(error instanceof CoordinationError))) throw error;
+    if (isOptions || signal.aborted || (!late.aborted && !(error instanceof CoordinationError)))
+      throw error;
     const whose = isOurs && !isServed ? holderOf(port) : '';
     throw launchError('ERR_RENDEZVOUS', [unreached(settings, host, port, error, whose)], error);
   }

@@ -104,6 +104,11 @@ export interface NodesOptions {
   readonly token?: string;
   /** Whether the server at the endpoint is this node's. @default with static: where nodeRank is 0; else by this machine's names and addresses */
   readonly isHost?: boolean;
+  /**
+   * Whether nodes meet as agents of torchrun do, also where one of ours has the server, so that those may come. Without it that
+   * shows by itself where torchrun has it. For c10d only. @default false
+   */
+  readonly amongTorchrun?: boolean;
   /** This node's number: its group rank with static, else a hint for the first order of ranks. @default none */
   readonly nodeRank?: number;
   /** Name or address that other nodes reach this one at. @default the local end of the connection to the endpoint */
@@ -184,6 +189,7 @@ export const nodesChecks: Readonly<Record<keyof NodesOptions, Check>> = {
   etcd: etcdAccess,
   token: tokenCheck,
   isHost: flag,
+  amongTorchrun: flag,
   nodeRank: [value => isWhole(value, 0), 'a whole number from 0'],
   localAddr: text,
   interface: text,
@@ -288,6 +294,11 @@ export function nodesTogether(given: Given): Pick<NodesOptions, 'isHost'> & { ma
     refuse('rdzvEndpoint', `several nodes need a place to meet; give HOST:PORT, ${same}`);
   if (runId === undefined)
     refuse('runId', `several nodes know by it that they belong together; give a text, ${same}`);
+  if (given.amongTorchrun && rdzvBackend !== 'c10d')
+    refuse(
+      'amongTorchrun',
+      `agents of torchrun meet ours with c10d, not ${rdzvBackend}; give that`,
+    );
   if (rdzvBackend !== 'etcd' && rdzvEndpoint?.includes(',')) {
     const what = `${shown(rdzvEndpoint)} names several places, and only an etcd has them`;
     refuse('rdzvEndpoint', `${what}; give one HOST:PORT`);

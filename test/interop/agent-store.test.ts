@@ -42,7 +42,7 @@ for (const release of releases) {
       passes(t, python, ['--agent-store=off'], { INIT: 'env' }),
     );
 
-    t.test('MN-69 F-F15 TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 does the same', t =>
+    t.test('R-038, R-039 MN-69 F-F15 TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 does the same', t =>
       passes(t, python, ['--standalone'], { INIT: 'tcp', TORCH_DISABLE_SHARE_RDZV_TCP_STORE: '1' }),
     );
 

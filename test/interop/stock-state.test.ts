@@ -9,13 +9,19 @@ import {
 import { millisecondsOf } from '../../lib/rendezvous/stock/times.js';
 import type { Attributes, Time, Value } from '../../lib/rendezvous/stock/values.js';
 import { startProgram } from '../harness.js';
-import { releases, torchOrSkip } from './torch.js';
+import { torchOrSkip } from './torch.js';
 
 // States of PyTorch's own rendezvous, as its classes pickle them, and ours as its classes read them.
 
 t.setTimeout(600_000);
 
-const generationOf = { newest: '2.6', '1.13': '1.13' } as const;
+/** By whose classes. `like`: with the attributes of an older release that has the same ones. */
+const sources = [
+  { release: 'newest', generation: '2.6' },
+  { release: 'newest', generation: '2.3', like: '2.3' },
+  { release: 'newest', generation: '2.0', like: '2.0' },
+  { release: '1.13', generation: '1.13' },
+] as const;
 
 interface Made {
   readonly name: string;
@@ -24,12 +30,12 @@ interface Made {
   readonly description: unknown;
 }
 
-for (const release of releases) {
-  t.test(`states of PyTorch, ${release}`, async t => {
+for (const { release, generation, ...source } of sources) {
+  const like = 'like' in source ? [source.like] : [];
+  t.test(`R-008 states of PyTorch, ${release}${like.map(each => ` as of ${each}`)}`, async t => {
     const torch = torchOrSkip(t, release);
     if (!torch) return;
-    const generation = generationOf[release];
-    const program = [torch.python, 'test/interop/stock_state.py'];
+    const program = [torch.python, 'test/interop/stock_state.py', ...like];
     const run = startProgram(t, program, { typing: true, env: { OMP_NUM_THREADS: '1' } });
     t.teardown(async () => {
       run.type();

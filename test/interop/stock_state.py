@@ -2,7 +2,8 @@
 
 Prints `made NAME PROTOCOL BASE64 JSON` for each of its own, the JSON being what is in it, and `ready`. Each line that it reads
 then is a pickle in base64, and is answered by `read JSON`, or `failed ERROR`; `again BASE64 JSON` tells what the pickle is that
-PyTorch writes of it. Runs on torch 1.13 and later.
+PyTorch writes of it. Runs on torch 1.13 and later. Given `2.0` or `2.3`, it gives states what those releases give them, and
+nothing else: times without a zone, and in 2.0 no list of spares.
 """
 
 import base64
@@ -14,7 +15,8 @@ from datetime import datetime, timedelta, timezone
 
 from torch.distributed.elastic.rendezvous import dynamic_rendezvous as rendezvous
 
-is_aware = "redundancy_list" in rendezvous._RendezvousState().__dict__
+has_spares = "redundancy_list" in rendezvous._RendezvousState().__dict__ and "2.0" not in sys.argv
+is_aware = has_spares and "2.3" not in sys.argv
 known_of_node = [field.name for field in dataclasses.fields(rendezvous._NodeDesc)]
 known_of_state = list(rendezvous._RendezvousState().__dict__)
 
@@ -23,6 +25,13 @@ def now(seconds=0):
     return datetime(
         2026, 11, 30, 10, 20, 30, 123456, timezone.utc if is_aware else None
     ) + timedelta(seconds=seconds)
+
+
+def fresh():
+    state = rendezvous._RendezvousState()
+    if not has_spares:
+        state.__dict__.pop("redundancy_list", None)
+    return state
 
 
 def node(number):
@@ -52,16 +61,16 @@ def described(state):
 
 
 def states():
-    state = rendezvous._RendezvousState()
+    state = fresh()
     yield "empty", state
 
-    state = rendezvous._RendezvousState()
+    state = fresh()
     state.participants[node(0)] = 0
     state.last_heartbeats[node(0)] = now()
     state.deadline = now(30)
     yield "open", state
 
-    state = rendezvous._RendezvousState()
+    state = fresh()
     state.round, state.complete, state.closed = 70000, True, True
     for number in range(2500):
         desc = node(number)
@@ -69,13 +78,13 @@ def states():
         state.last_heartbeats[desc if number % 2 else node(number)] = now(number)
     yield "many", state
 
-    state = rendezvous._RendezvousState()
+    state = fresh()
     state.complete = True
     for number in range(6):
         state.last_heartbeats[node(number)] = now(-number)
         if number < 2:
             state.participants[node(number)] = 1 - number
-        elif number < 4 or not is_aware:
+        elif number < 4 or not has_spares:
             state.wait_list.add(node(number))
         else:
             state.redundancy_list.add(node(number))

@@ -1,5 +1,6 @@
 import { connect } from 'node:net';
 import { networkInterfaces } from 'node:os';
+import { RegroupError } from '../../errors.js';
 import type { Settings } from '../../options/launch-options.js';
 import type { StockMet } from '../../rendezvous/met.js';
 import { stateKey } from '../../rendezvous/stock/state.js';
@@ -31,17 +32,55 @@ export async function findStock(
 ): Promise<StockMet | undefined> {
   const client = await clientOf(at, stateKey(settings.runId ?? ''), signal);
   if (client === undefined) return undefined;
-  const local = await localEnd(at, signal).catch(() => undefined); // it has gone in between
-  if (local === undefined) {
-    await client.close();
+  try {
+    return { stock: client, address: await addressFor(client, settings, at, signal) };
+  } catch (error) {
+    if (error instanceof RegroupError) throw error;
+    await client.close(); // it has gone in between
     return undefined;
   }
+}
+
+/** @throws ERR_OPTION; whatever breaks a connection */
+async function addressFor(
+  client: StoreClient,
+  settings: Settings,
+  at: Required<Address>,
+  signal: AbortSignal,
+): Promise<string> {
   const clues = {
-    local,
+    local: await localEnd(at, signal),
     interfaces: networkInterfaces(),
     endpointIsLoopback: isLoopback(at.host),
   };
-  return { stock: client, address: await findOwnAddress(client, settings, clues) };
+  return findOwnAddress(client, settings, clues);
+}
+
+/**
+ * The store that a job among agents of torchrun has at its endpoint, whoever serves it.
+ *
+ * @param refused called before each attempt: this node may serve it in place of another one
+ * @param limit gives up
+ * @throws ERR_OPTION; ERR_STORE_CONNECT once `limit` has aborted
+ */
+export async function joinAt(
+  settings: Settings,
+  at: Required<Address>,
+  limit: AbortSignal,
+  refused: () => void,
+): Promise<StockMet> {
+  for (;;) {
+    refused();
+    try {
+      const client = await connectStore({ ...at, timeoutMs: answerMs, signal: limit });
+      await client.close();
+      break;
+    } catch (error) {
+      if (limit.aborted) throw error;
+    }
+  }
+  const client = await connectStore({ ...at, timeoutMs: callMs, signal: limit });
+  return { stock: client, address: await addressFor(client, settings, at, limit) };
 }
 
 async function clientOf(
@@ -77,7 +116,7 @@ async function isStock(
   for (let left = strangeAttempts; left > 0; left--) {
     if (await answers({ ...at, dialect: strange, timeoutMs: waitMs, signal })) return false;
     const beganMs = performance.now();
-    if (!(await answers({ ...at, dialect, timeoutMs: answerMs, signal }))) return false;
+    if (!(await answers({ ...at, timeoutMs: answerMs, signal }))) return false; // 2.2 to 2.4 don't speak the whole of D
     waitMs = Math.max(strangeMs, 4 * (performance.now() - beganMs));
   }
   return true;

@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import { launchError } from '../../errors.js';
 import type { AgentEvent } from '../../events.js';
 import { native } from '../../native/addon.js';
@@ -35,6 +36,9 @@ type StockJob = Pick<Job, 'settings' | 'localWorldSize' | 'runId' | 'agentStore'
 const deadAfterMs = 15_000;
 const heartbeats = 3;
 
+/** How long whoever has the store waits for the others to have read the job's end, and how often it looks. */
+const lingerMs = { most: 10_000, gap: 50 } as const;
+
 /** Whether a store answers, where the others may keep one of a round before. */
 const answerMs = 2_000;
 
@@ -65,6 +69,10 @@ export function joinStock(job: StockJob, met: StockMet, around: StockSurrounding
       openStore: round => core().openKeptTable(round).port,
       closeStore: round => core().closeTable(round),
       freePort: () => freePort(address, settings.portRange ?? 0),
+      async linger() {
+        const untilMs = nowMs() + lingerMs.most;
+        while (core().visitors() > 0 && nowMs() < untilMs) await pause(lingerMs.gap);
+      },
       isThere: (at, signal) => answers({ ...at, timeoutMs: answerMs, signal }),
       setFence: atMs => core().setFence(atMs),
       bootMs: () => native().boottimeMs(),

@@ -129,6 +129,7 @@ function elasticOptions(
   }
   const seconds = (key: string): number | undefined => pythonInt(conf.get(key) ?? '');
   const isHost = confFlag(conf, 'is_host');
+  const amongTorchrun = confFlag(conf, 'among_torchrun');
   const hint = values.isGiven('node_rank') ? nodeRank : schedulersRank(env);
   const joinTimeout = seconds('join_timeout');
   const lastCall = seconds('last_call_timeout');
@@ -139,6 +140,7 @@ function elasticOptions(
   const isLeaseGiven = conf.has('keep_alive_interval') || conf.has('keep_alive_max_attempt');
   return {
     ...(isHost === undefined ? {} : { isHost }),
+    ...(amongTorchrun === undefined ? {} : { amongTorchrun }),
     ...(joinTimeout === undefined ? {} : { joinTimeoutMs: toMs(joinTimeout) }),
     ...(lastCall === undefined ? {} : { lastCallMs: toMs(lastCall) }),
     ...(isLeaseGiven && leaseMs >= minLeaseMs ? { leaseMs: Math.min(leaseMs, maxLeaseMs) } : {}),

@@ -9,12 +9,19 @@ import { breakReasons } from '../told/verdicts.js';
 import {
   type Because,
   type Happening,
-  type ParticipantState,
   participantOf,
+  pauseOf,
   step,
   type Told,
 } from './participant.js';
-import { exchange, exitBarrier, haveSomeEnded, isAssigned, roundPrefix } from './round/exchange.js';
+import {
+  exchange,
+  exitBarrier,
+  findWay,
+  haveSomeEnded,
+  roundPrefix,
+  type Way,
+} from './round/exchange.js';
 import { hear, keptMaster, type Masters, publish, publishKept } from './round/master.js';
 import { hearFailed, hearFailing, type OwnFailure, tellFailed, tellFailing } from './round/ours.js';
 import { type Generation, nameOf, stateKey } from './state.js';
@@ -24,8 +31,6 @@ import { millisecondsOf } from './times.js';
 import { MalformedState } from './values.js';
 import { asPeopleAreTold, closedElsewhere, noRoundInTime, shownNode } from './words.js';
 
-/** Between two looks at the state: towards a round, and in one. PyTorch's agents look once a second. */
-const pausesMs = { round: 500, in: 1_000 } as const;
 /** How long it takes at most to tell others that this node goes, or that the job is over. */
 const farewellMs = 2_000;
 /** For what one of our nodes tells of its failure. */
@@ -34,6 +39,8 @@ const newsMs = 1_000;
 /** The round that this node is in. */
 interface Current extends Pick<Extract<Told, { tell: 'round' }>, 'round' | 'rank' | 'nodes'> {
   readonly generation: Generation;
+  /** Until it's known, the newest. */
+  way: Way;
   /** Below the round's prefix. */
   readonly store: Store;
   readonly over: AbortController;
@@ -130,7 +137,7 @@ export function createCompany(options: CompanyOptions, around: CompanySurroundin
         const prefixed = store.prefix(roundPrefix(runId, told.round));
         const { generation } = state;
         const over = new AbortController();
-        current = { ...told, generation, store: prefixed, over, is: 'forming' };
+        current = { ...told, generation, way: 'assigned', store: prefixed, over, is: 'forming' };
         void form(current);
         return;
       }
@@ -154,9 +161,12 @@ export function createCompany(options: CompanyOptions, around: CompanySurroundin
     const { localWorldSize, role } = options;
     try {
       const size = round.nodes.length;
+      const about = { ...round, size, localWorldSize, role, signal };
+      round.way = await findWay(round.generation, about);
+      const { way } = round;
       const master = (ranks: Promise<unknown>): Promise<MasterAddress> =>
         masterOf(round, ranks, signal);
-      const formed = await exchange({ ...round, size, localWorldSize, role, master, signal });
+      const formed = await exchange({ ...about, way, master });
       if (signal.aborted) return;
       round.is = 'running';
       hasWorkers = true;
@@ -176,7 +186,7 @@ export function createCompany(options: CompanyOptions, around: CompanySurroundin
     ranks: Promise<unknown>,
     signal: AbortSignal,
   ): Promise<MasterAddress> {
-    const isShared = isAssigned(round.generation) && options.agentStore;
+    const isShared = round.way === 'assigned' && options.agentStore;
     const masters: Masters = {
       ...{ store, runId, round: round.round, mayBeKept: isShared, isThere: around.isThere },
     };
@@ -381,17 +391,7 @@ export function createCompany(options: CompanyOptions, around: CompanySurroundin
       news?.over.abort();
       endStore();
       await store.close();
+      if (isEnd) await around.linger();
     },
   };
-}
-
-function pauseOf({ wish }: ParticipantState): Next {
-  switch (wish.is) {
-    case 'nothing':
-      return {};
-    case 'in':
-      return { pauseMs: pausesMs.in };
-    default:
-      return { pauseMs: pausesMs.round };
-  }
 }

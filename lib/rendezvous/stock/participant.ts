@@ -327,3 +327,18 @@ function breakOf(
   const left = missing.filter(each => nowMs - (wish.missing.get(each) ?? nowMs) >= leftAfterMs);
   return left.length > 0 ? { because: 'left', nodes: left } : undefined;
 }
+
+/** Between two looks at the state: towards a round, and in one. PyTorch's agents look once a second. */
+const pausesMs = { round: 500, in: 1_000 } as const;
+
+/** When it looks at the state again, where nothing changes before; without `pauseMs`: not at all. */
+export function pauseOf({ wish }: ParticipantState): { readonly pauseMs?: number } {
+  switch (wish.is) {
+    case 'nothing':
+      return {};
+    case 'in':
+      return { pauseMs: pausesMs.in };
+    default:
+      return { pauseMs: pausesMs.round };
+  }
+}

@@ -9,7 +9,7 @@ import { MalformedState } from './values.js';
 const releases: Readonly<Record<Generation, string>> = {
   '1.13': '1.9 to 1.13',
   '2.0': '2.0 to 2.2',
-  '2.3': '2.4 to 2.5',
+  '2.3': '2.3 to 2.5',
   '2.6': '2.6 or later',
 };
 

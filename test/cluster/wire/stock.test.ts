@@ -33,6 +33,24 @@ interface Job {
   readonly restarts?: number;
 }
 
+function startStock(
+  node: ClusterNode,
+  torch: Torch,
+  { nnodes, conf, restarts = 5, endpoint }: Job & { readonly endpoint: string },
+): Agent {
+  return node.run(
+    [
+      ...torchrun(torch),
+      ...[`--nnodes=${nnodes}`, '--rdzv_backend=c10d', `--rdzv_endpoint=${endpoint}`],
+      ...['--rdzv_id=job', `--rdzv_conf=${conf}`, `--max_restarts=${restarts}`],
+      '--monitor_interval=0.2',
+      ...(torch.release === 'newest' ? [`--local-addr=${node.address}`] : []),
+      ...bareWorker.map(each => (each === '--no-python' ? '--no_python' : each)),
+    ],
+    { env: { TORCH_DISABLE_SHARE_RDZV_TCP_STORE: undefined } },
+  );
+}
+
 /** Starts torchrun on a node, where it has the store. */
 async function startHost(
   cluster: Cluster,
@@ -41,17 +59,7 @@ async function startHost(
   { nnodes, conf, restarts = 5 }: Job,
 ) {
   const endpoint = `${node.address}:29400`;
-  const agent = node.run(
-    [
-      ...torchrun(torch),
-      ...[`--nnodes=${nnodes}`, '--rdzv_backend=c10d', `--rdzv_endpoint=${endpoint}`],
-      ...['--rdzv_id=job', `--rdzv_conf=is_host=1,${conf}`, `--max_restarts=${restarts}`],
-      '--monitor_interval=0.2',
-      ...(torch.release === 'newest' ? [`--local-addr=${node.address}`] : []),
-      ...bareWorker.map(each => (each === '--no-python' ? '--no_python' : each)),
-    ],
-    { env: { TORCH_DISABLE_SHARE_RDZV_TCP_STORE: undefined } },
-  );
+  const agent = startStock(node, torch, { nnodes, conf: `is_host=1,${conf}`, restarts, endpoint });
   // Importing it takes its time, and another one would have the store until then.
   const script = `until (: < /dev/tcp/${node.address}/29400) 2>/dev/null; do sleep 0.2; done; echo listens`;
   const look = cluster.hub.run(['bash', '-c', script]);
@@ -251,4 +259,44 @@ for (const [rank, localAddr] of [
     succeed([one, two]);
     t.strictSame(await codes([stock, ours]), [0, 0]);
   });
+}
+
+for (const release of ['newest', '1.13'] as const) {
+  t.test(
+    `agents of torchrun, ${release}, come to a server of ours, over failures of both`,
+    async t => {
+      const torch = torchOrSkip(t, release);
+      if (torch === undefined) return;
+      const cluster = await startCluster(t, 3);
+      const [one, two, three] = cluster.nodes;
+      const { endpoint } = cluster;
+      const { conf } = pair;
+      const options = ['--max-restarts=5', `--rdzv-conf=among_torchrun=1,${conf}`];
+      const ours = [one, two].map(node => cluster.join(node, { nnodes: '3', endpoint, options }));
+      const stock = startStock(three, torch, { nnodes: '3', conf: `is_host=0,${conf}`, endpoint });
+      const agents = [...ours, stock] as const;
+
+      const first = await allStarted(agents);
+      t.same(first.map(({ rank }) => rank).sort(), [0, 1, 2], 'R-002, R-004, R-017');
+      t.equal(new Set(first.map(({ masterPort }) => masterPort)).size, 1);
+      await reachIfServed(release, cluster, agents);
+
+      one.tell('exit 3');
+      await inWorld(agents, 3);
+      three.tell('exit 3');
+      await inWorld(agents, 3);
+
+      succeed([one, two, three]);
+      t.strictSame(await codes(agents), [0, 0, 0]);
+    },
+  );
+}
+
+/** Up to 2.0 the worker of rank 0 has the store, and these have none. */
+async function reachIfServed(
+  release: Torch['release'],
+  { nodes }: Cluster,
+  agents: readonly Agent[],
+): Promise<void> {
+  if (release === 'newest') await reach(nodes, agents);
 }

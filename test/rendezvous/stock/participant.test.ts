@@ -161,6 +161,21 @@ t.test('R-012, R-013, R-044 whoever is silent for long is lost, and only he', as
   t.strictSame(both.told('a'), [{ tell: 'broken', round: 0, because: 'lost', nodes }]);
 });
 
+t.test(
+  'R-014 that a node is lost is written by whoever writes next, and not for itself',
+  async t => {
+    const both = pair();
+    both.pass(16 * seconds, 'a');
+    const [a, b] = ['a', 'b'].map(name => nameOf(nodeAt(name))) as [string, string];
+    const before = both.stored();
+    t.same([...(before?.participants.keys() ?? [])].sort(), [a, b]);
+
+    both.pass(6 * seconds, 'a');
+
+    t.same([...(both.stored()?.participants.keys() ?? [])], [a], 'with a heartbeat of its own');
+  },
+);
+
 t.test('R-047 after a store that has stood still nobody is lost', async t => {
   const both = pair();
   both.stand(20 * seconds);
@@ -224,7 +239,7 @@ t.test('R-019, R-020 a node too many is a spare from 2.3 on, and waits for ever'
   }
 });
 
-t.test('R-023 without enough nodes it gives up in time, and leaves nothing', async t => {
+t.test('R-023, R-024 without enough nodes it gives up in time, and leaves nothing', async t => {
   const one = world(['a'], '2.6');
   one.order('a', 'join');
   one.pass(602 * seconds);

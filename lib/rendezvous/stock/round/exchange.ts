@@ -1,7 +1,8 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import type { Store } from '../../../store/store.js';
 import { deferred } from '../../../util/deferred.js';
 import type { MasterAddress, Place } from '../../rendezvous.js';
-import type { Generation } from '../state.js';
+import { type Generation, hasSpares } from '../state.js';
 import { MalformedState } from '../values.js';
 
 /**
@@ -14,7 +15,7 @@ import { MalformedState } from '../values.js';
 export interface Exchange {
   /** Whose keys begin with the round's prefix. */
   readonly store: Store;
-  readonly generation: Generation;
+  readonly way: Way;
   readonly rank: number;
   /** Nodes. */
   readonly size: number;
@@ -35,13 +36,58 @@ export function roundPrefix(runId: string, round: number): string {
   return `torch.rendezvous.${runId}.${round}`;
 }
 
-/** Whether rank 0 gives out the ranks, and its agent may serve the workers' store: 2.4 and later. */
-export function isAssigned(generation: Generation): boolean {
-  return generation === '2.3' || generation === '2.6';
+const infoKey = 'torchelastic/role_info';
+/** Of ours alone. */
+const oursKey = 'regroup/node';
+const assignedKey = 'torchelastic/assigned_ranks';
+
+/**
+ * How the nodes of a round tell each other of their ranks: each reads what all have written, up to 2.3; or rank 0 gives them out,
+ * whose agent may then serve the workers' store.
+ */
+export type Way = 'gathered' | 'assigned';
+
+/** Between two looks at what others write first. */
+const lookMs = 100;
+
+/**
+ * Finds the way of the others. Their states tell, but for those of 2.3 to 2.5, which are alike: there it's the first key that
+ * one of them writes. A node of ours writes both, and that it's one of ours before; with rank 0 it writes the one that it has seen.
+ */
+export async function findWay(
+  generation: Generation,
+  around: Pick<Exchange, 'store' | 'rank' | 'size' | 'signal' | 'localWorldSize' | 'role'>,
+): Promise<Way> {
+  if (generation !== '2.3') return hasSpares(generation) ? 'assigned' : 'gathered';
+  const { store, rank, size, signal } = around;
+  if (rank > 0) {
+    const info = ownInfo(around);
+    await store.set(`${oursKey}/${rank}`, '', { signal });
+    await store.set(`${infoKey}${rank}`, info, { signal });
+    await store.set(`${infoKey}/${rank}`, info, { signal });
+  }
+  const others = rank > 0 ? [0] : Array.from({ length: size - 1 }, (_, index) => index + 1);
+  for (;;) {
+    const ways = await Promise.all(others.map(each => wayOf(each, store, signal)));
+    const told = ways.find(way => way === 'gathered' || way === 'assigned');
+    if (told !== undefined) return told;
+    // Nobody but nodes of ours.
+    if (ways.every(way => way === 'ours')) return 'assigned';
+    await pause(lookMs, undefined, { signal });
+  }
 }
 
-const infoKey = 'torchelastic/role_info';
-const assignedKey = 'torchelastic/assigned_ranks';
+async function wayOf(
+  rank: number,
+  store: Store,
+  signal: AbortSignal,
+): Promise<Way | 'ours' | undefined> {
+  const isAssigned = await store.check(`${infoKey}/${rank}`, { signal });
+  if (!isAssigned && !(await store.check(`${infoKey}${rank}`, { signal }))) return undefined;
+  const isOurs = await store.check(`${oursKey}/${rank}`, { signal });
+  if (isOurs && rank > 0) return 'ours';
+  return isAssigned ? 'assigned' : 'gathered';
+}
 
 /** @throws as the store's calls; MalformedState where others have written something else */
 export async function exchange(around: Exchange): Promise<{ place: Place; master: MasterAddress }> {
@@ -49,7 +95,7 @@ export async function exchange(around: Exchange): Promise<{ place: Place; master
   const ranks = (async () => {
     // Whoever knows its rank takes it that rank 0 has said all.
     if (around.rank === 0) await isHere.promise;
-    return isAssigned(around.generation) ? assignedRanks(around) : gatheredRanks(around);
+    return around.way === 'assigned' ? assignedRanks(around) : gatheredRanks(around);
   })();
   const masters = around.master(ranks).then(master => {
     isHere.resolve();
@@ -134,10 +180,10 @@ const terminalKey = 'torchelastic/agent/terminal_state';
  * @source pytorch v1.13.1 and v2.13.0, torch/distributed/elastic/agent/server/api.py, _exit_barrier
  */
 export async function exitBarrier(
-  around: Pick<Exchange, 'store' | 'generation' | 'rank' | 'size' | 'signal'>,
+  around: Pick<Exchange, 'store' | 'way' | 'rank' | 'size' | 'signal'>,
 ): Promise<void> {
-  const { store, generation, rank, size, signal } = around;
-  if (!isAssigned(generation)) {
+  const { store, way, rank, size, signal } = around;
+  if (way === 'gathered') {
     await synchronize(around, terminalKey, `${rank}`);
     return;
   }
@@ -149,9 +195,9 @@ export async function exitBarrier(
 
 /** Whether some node's workers have ended well: it waits in the barrier, or has waited long enough. */
 export async function haveSomeEnded(
-  { store, generation, size, signal }: Pick<Exchange, 'store' | 'generation' | 'size' | 'signal'>, //
+  { store, way, size, signal }: Pick<Exchange, 'store' | 'way' | 'size' | 'signal'>, //
 ): Promise<boolean> {
-  if (isAssigned(generation)) return store.check(`${terminalKey}/num_members`, { signal });
+  if (way === 'assigned') return store.check(`${terminalKey}/num_members`, { signal });
   const there = Array.from({ length: size }, (_, each) =>
     store.check(`${terminalKey}${each}`, { signal }),
   );
@@ -163,7 +209,11 @@ export interface Info {
   readonly workers: number;
 }
 
-function ownInfo({ role, rank, localWorldSize }: Exchange): string {
+function ownInfo({
+  role,
+  rank,
+  localWorldSize,
+}: Pick<Exchange, 'role' | 'rank' | 'localWorldSize'>): string {
   return JSON.stringify({ role, rank, local_world_size: localWorldSize });
 }
 
