@@ -34,6 +34,8 @@ export interface NativeFileAnswer {
   readonly facts?: NativeFileFacts;
   /** Of `read`. */
   readonly bytes?: Buffer;
+  /** Of `append`: bytes of the lines that the file has taken, also where it failed then. */
+  readonly written?: number;
   /** Of `mark`. */
   readonly marks?: readonly string[];
 }
@@ -58,6 +60,13 @@ export interface NativeFiles {
   read(id: number, path: string, offset: number, maxBytes: number): void;
   /** The file has this text then, and nothing else. */
   write(id: number, path: string, text: string): void;
+  /**
+   * Appends whole lines to a file, which is made if it's missing, and kept open. Never waits for a pipe: ENXIO where it has no
+   * reader; EAGAIN where it's full, behind which the rest is to follow. One call at a time for each path.
+   */
+  append(id: number, path: string, lines: string): void;
+  /** Closes what `append` has opened; what's under way goes on. Unknown paths: nothing. */
+  closeAppended(path: string): void;
   /** `NANOSECONDS:BYTES` of when each was written and how long it is; empty for what can't be looked at. */
   mark(id: number, paths: readonly string[]): void;
   /** As `read` from the beginning, where nobody else can have written the file: else EPERM of `trust`. */

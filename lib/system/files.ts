@@ -5,7 +5,7 @@ import type {
   NativeFiles,
   NativeTrustedPlace,
 } from '../native/files.js';
-import { describeErrno } from '../util/errno.js';
+import { codeOf, describeErrno } from '../util/errno.js';
 
 /**
  * The errands that the agent has at files, each as one call on a thread of the addon's, apart from the event loop. Not by
@@ -98,6 +98,37 @@ export async function writeText(path: string, text: string): Promise<void> {
   );
 }
 
+/** What a file has taken of the lines that were to be appended. */
+export interface Appended {
+  readonly bytes: number;
+  /** Why it has taken no more, as `ENOSPC`; absent: it has taken all. */
+  readonly code?: string;
+}
+
+/**
+ * Appends whole lines to a file, which is made if it's missing, and kept open until `closeAppended`. A pipe is never waited
+ * for: `ENXIO` where it has no reader; `EAGAIN` where it's full, behind which the rest is to follow. One call at a time for each path.
+ */
+export async function appendLines(path: string, lines: string): Promise<Appended> {
+  let bytes = 0;
+  const answer = ask(
+    (files, id) => files.append(id, path, lines),
+    () => path,
+    taken => {
+      bytes = taken.written ?? 0;
+    },
+  );
+  return answer.then(
+    () => ({ bytes }),
+    error => ({ bytes, code: codeOf(error) ?? 'EIO' }),
+  );
+}
+
+/** Closes what `appendLines` has opened, once nothing of it is under way. */
+export function closeAppended(path: string): void {
+  opened?.closeAppended(path);
+}
+
 /** What tells each file from one that takes its place: NANOSECONDS:BYTES; empty for what can't be looked at. */
 export async function marksOf(paths: readonly string[]): Promise<readonly string[]> {
   const { marks } = await ask(
@@ -143,22 +174,28 @@ interface Wait {
   resolve(answer: NativeFileAnswer): void;
   reject(error: Error): void;
   pathOf(index: number): string | undefined;
+  /** Sees the answer also where the errand has failed. */
+  look?(answer: NativeFileAnswer): void;
 }
 
 const waits = new Map<number, Wait>();
 let opened: NativeFiles | undefined;
 let nextId = 0;
 
-/** @param pathOf of the folder with that index, or of the file */
+/**
+ * @param pathOf of the folder with that index, or of the file
+ * @param look sees the answer also where the errand has failed
+ */
 function ask(
   errand: (files: NativeFiles, id: number) => void,
   pathOf: (index: number) => string | undefined,
+  look?: (answer: NativeFileAnswer) => void,
 ): Promise<NativeFileAnswer> {
   return new Promise((resolve, reject) => {
     opened ??= native().openFiles(settle);
     const id = nextId++;
     errand(opened, id);
-    waits.set(id, { resolve, reject, pathOf });
+    waits.set(id, { resolve, reject, pathOf, ...(look === undefined ? {} : { look }) });
   });
 }
 
@@ -166,6 +203,7 @@ function settle(answers: readonly NativeFileAnswer[]): void {
   for (const answer of answers) {
     const wait = waits.get(answer.id);
     waits.delete(answer.id);
+    wait?.look?.(answer);
     if (answer.errno === undefined) wait?.resolve(answer);
     else wait?.reject(fileError(answer, answer.errno, wait.pathOf(answer.index ?? 0)));
   }

@@ -1,6 +1,7 @@
 #include "addon/files.h"
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -21,7 +22,8 @@ namespace regroup {
 namespace {
 
 using Marks = std::vector<std::string>;
-using Outcome = std::variant<std::monostate, FileFacts, FilePiece, Marks, Error, ListFailure>;
+using Outcome = std::variant<std::monostate, FileFacts, FilePiece, Marks, Error, ListFailure,
+                             AppendedFile::Outcome>;
 
 /// Whether Node stays for an errand's end.
 enum class Stays : uint8_t { No, Yes };
@@ -65,6 +67,10 @@ struct AnswerWriter {
   void operator()(const Error& error) {
     number("errno", error.code);
     object.Set("syscall", Napi::String::New(env, error.op));
+  }
+  void operator()(const AppendedFile::Outcome& appended) {
+    number("written", static_cast<double>(appended.written));
+    if (appended.error) (*this)(*appended.error);
   }
   void operator()(const ListFailure& failure) {
     (*this)(failure.error);
@@ -123,6 +129,15 @@ class Files : public std::enable_shared_from_this<Files> {
     });
   }
 
+  /// One for each path, open until the end.
+  std::shared_ptr<AppendedFile> appended(const std::string& path) {
+    auto& file = appended_[path];
+    if (!file) file = std::make_shared<AppendedFile>(path);
+    return file;
+  }
+  /// What's under way goes on.
+  void forget(const std::string& path) { appended_.erase(path); }
+
   void close() {
     if (!self_) return;
     (void)napi_remove_env_cleanup_hook(env_, onEnvironmentEnd, this);
@@ -141,6 +156,7 @@ class Files : public std::enable_shared_from_this<Files> {
   napi_env env_ = nullptr;
   std::shared_ptr<Helpers> helpers_ = std::make_shared<Helpers>();
   std::shared_ptr<Channel<Answer>> channel_;
+  std::map<std::string, std::shared_ptr<AppendedFile>> appended_;
   std::shared_ptr<Files> self_;  // until the end
 };
 
@@ -207,6 +223,23 @@ void writeOf(Files& self, const Napi::CallbackInfo& call) {
   self.run(*id, [path = *std::move(path), text = *std::move(text)] {
     return outcomeOf(writeFile(path, text));
   });
+}
+
+void appendOf(Files& self, const Napi::CallbackInfo& call) {
+  const auto id = toId(call[0]);
+  if (!id) return;
+  auto path = toString(call[1], "path");
+  if (!path) return;
+  auto lines = toBytes(call[2], "lines");
+  if (!lines) return;
+  self.run(*id, [file = self.appended(*path), lines = *std::move(lines)]() -> Outcome {
+    return file->append(lines);
+  });
+}
+
+void closeAppendedOf(Files& self, const Napi::CallbackInfo& call) {
+  auto path = toString(call[0], "path");
+  if (path) self.forget(*path);
 }
 
 void markOf(Files& self, const Napi::CallbackInfo& call) {
@@ -278,6 +311,8 @@ Napi::Value openFiles(const Napi::CallbackInfo& info) {
       {"lookAt", errandAt<lookAt>},
       {"read", readOf},
       {"write", writeOf},
+      {"append", appendOf},
+      {"closeAppended", closeAppendedOf},
       {"mark", markOf},
       {"readTrusted", readTrustedOf},
       {"writeTrusted", writeTrustedOf},

@@ -1,9 +1,14 @@
+import { execFileSync } from 'node:child_process';
 import {
   chmodSync,
+  closeSync,
+  constants,
   existsSync,
   mkdirSync,
+  openSync,
   readdirSync,
   readFileSync,
+  readSync,
   statSync,
   symlinkSync,
   utimesSync,
@@ -11,6 +16,8 @@ import {
 } from 'node:fs';
 import t from 'tap';
 import {
+  appendLines,
+  closeAppended,
   makeFolders,
   marksOf,
   readPiece,
@@ -221,3 +228,57 @@ t.test('a folder that must be there is not made', async t => {
 
   t.ok(existsSync(`${base}/.cache/regroup/list`));
 });
+
+t.test('lines are appended behind what is there, in the order of the calls', async t => {
+  const base = t.testdir({ log: 'before\n' });
+
+  t.strictSame(await appendLines(`${base}/log`, 'a\nb\n'), { bytes: 4 });
+  t.strictSame(await appendLines(`${base}/log`, 'c\n'), { bytes: 2 });
+  t.strictSame(await appendLines(`${base}/new`, 'd\n'), { bytes: 2 });
+  closeAppended(`${base}/log`);
+  closeAppended(`${base}/new`);
+
+  t.equal(readFileSync(`${base}/log`, 'utf8'), 'before\na\nb\nc\n');
+  t.equal(readFileSync(`${base}/new`, 'utf8'), 'd\n');
+  t.strictSame(await appendLines(`${base}/no/log`, 'x\n'), { bytes: 0, code: 'ENOENT' });
+  t.strictSame(await appendLines(base, 'x\n'), { bytes: 0, code: 'EISDIR' });
+});
+
+t.test('a pipe is not waited for: for no reader, and not until it has room', async t => {
+  const base = t.testdir({});
+  const fifo = `${base}/fifo`;
+  execFileSync('mkfifo', [fifo]);
+
+  t.strictSame(await appendLines(fifo, 'nobody hears\n'), { bytes: 0, code: 'ENXIO' });
+
+  const reader = openSync(fifo, constants.O_RDONLY | constants.O_NONBLOCK);
+  t.teardown(() => closeSync(reader));
+  const line = `${'x'.repeat(99_999)}\n`;
+  const { bytes, code } = await appendLines(fifo, line);
+  t.equal(code, 'EAGAIN');
+  t.ok(bytes > 0 && bytes < line.length, String(bytes));
+  let read = drain(reader);
+  // As long as the rest of a line is to come, nothing comes between.
+  while (read.length < line.length) {
+    await appendLines(fifo, line.slice(read.length));
+    read += drain(reader);
+  }
+  t.equal(read, line);
+  closeAppended(fifo);
+});
+
+t.test('a full disk is told, and nothing of the line is there', async t => {
+  t.strictSame(await appendLines('/dev/full', 'x\n'), { bytes: 0, code: 'ENOSPC' });
+  closeAppended('/dev/full');
+});
+
+function drain(fd: number): string {
+  const bytes = Buffer.alloc(200_000);
+  let read = 0;
+  try {
+    for (let n = -1; n !== 0; read += n) n = readSync(fd, bytes, read, bytes.length - read, null);
+  } catch {
+    // EAGAIN: that was all.
+  }
+  return bytes.toString('latin1', 0, read);
+}

@@ -242,4 +242,30 @@ Result<void> writeTrusted(const TrustedPlace& place, const std::string& bytes) {
   return done;
 }
 
+AppendedFile::Outcome AppendedFile::append(std::string_view lines) {
+  const std::lock_guard lock(mutex_);
+  if (!file_) {
+    auto opened = openFile(path_.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK, 0666);
+    if (!opened) return {0, opened.error()};
+    file_ = *std::move(opened);
+  }
+  std::string bytes(torn_ ? "\n" : "");
+  const size_t added = bytes.size();
+  bytes += lines;
+  size_t written = 0;
+  std::optional<Error> error;
+  while (written < bytes.size() && !error) {
+    const ssize_t n = ::write(file_->get(), bytes.data() + written, bytes.size() - written);
+    if (n < 0 && errno != EINTR) error = Error{"write", errno};
+    written += static_cast<size_t>(std::max<ssize_t>(n, 0));
+  }
+  if (written > 0) torn_ = bytes[written - 1] != '\n';
+  // The rest follows.
+  if (error && error->code == EAGAIN)
+    torn_ = false;
+  else if (error)
+    file_.reset();
+  return {written - std::min(written, added), error};
+}
+
 }  // namespace regroup

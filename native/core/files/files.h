@@ -3,11 +3,15 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
+#include "core/base/fd.h"
 #include "core/base/result.h"
 
 /// Whole errands at files, for a thread of Helpers: any call of them may last for ever, where the
@@ -78,5 +82,30 @@ struct TrustedPlace {
 /// which must be there, for us alone. Then the oldest of its kind go until the others are within
 /// the limits; the one that was written stays. EPERM of "trust" as above.
 Result<void> writeTrusted(const TrustedPlace& place, const std::string& bytes);
+
+/// A file that lines are appended to, opened with the first of them, and made if it's missing. A
+/// pipe is never waited for, be it for a reader (ENXIO) or until somebody has read (EAGAIN).
+///
+/// Thread: any, one call at a time; a call that never returns keeps the others waiting.
+class AppendedFile {
+ public:
+  explicit AppendedFile(std::string path) : path_(std::move(path)) {}
+
+  struct Outcome {
+    /// Of the bytes that were given.
+    size_t written = 0;
+    std::optional<Error> error;
+  };
+  /// Whole lines, or behind EAGAIN the rest of them. Where else only a part of a line was written,
+  /// the next to come begins a line of its own. A pipe's reader that has gone may come back, and so
+  /// may a disk: it's opened once more.
+  Outcome append(std::string_view lines);
+
+ private:
+  const std::string path_;
+  std::mutex mutex_;
+  std::optional<Fd> file_;  // guarded by mutex_
+  bool torn_ = false;       // guarded by mutex_
+};
 
 }  // namespace regroup
