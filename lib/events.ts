@@ -1,6 +1,7 @@
 import type { GpuHolder } from './events/gpus.js';
 import type { NodesEvent } from './events/nodes.js';
-import type { RestartedEvent, RestartSummary } from './events/restarts.js';
+import type { ObservedEvent } from './events/observed.js';
+import type { RestartedEvent, RestartSummary, StoreUsedEvent } from './events/restarts.js';
 import type { HookName } from './options/hooks.js';
 import type { SchedulerSource } from './options/scheduler/allotment.js';
 
@@ -149,6 +150,8 @@ export type AgentEvent =
       /** Workers on all nodes. */
       readonly worldSize: number;
       readonly workers: readonly WorkerIdentity[];
+      /** From when this node was ready for a round to when it was given this one. */
+      readonly rendezvousMs: number;
       readonly atMs: number;
     }
   /**
@@ -214,6 +217,7 @@ export type AgentEvent =
       readonly windowLeft?: number;
       readonly atMs: number;
     }
+  | StoreUsedEvent
   /** Told when it's known how long a restart took. */
   | RestartedEvent
   /** What all restarts have cost. The last event but `ended`; only where there was a restart. */
@@ -227,6 +231,7 @@ export type AgentEvent =
     }
   /** With several nodes: where they meet, what they tell of each other, and what this one waits for and can't reach of others. */
   | NodesEvent
+  | ObservedEvent
   /** Options about nodes are from a scheduler's variables. The first event of a run. */
   | ({ readonly event: 'scheduler-read'; readonly atMs: number } & SchedulerSource)
   /** A hang rule has found a worker. Told again only after the worker has moved. */

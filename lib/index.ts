@@ -1,10 +1,13 @@
 export { type ErrorCode, RegroupError } from './errors.js';
 export type { NodesEvent, NodesWait, UnreachableEvent } from './events/nodes.js';
+export type { ObservedEvent } from './events/observed.js';
+export type { EventRecord, LogEnded } from './events/recorder.js';
 export type {
   RestartCause,
   RestartedEvent,
   RestartPhases,
   RestartSummary,
+  StoreUsedEvent,
 } from './events/restarts.js';
 export type {
   AgentEvent,
@@ -48,6 +51,8 @@ export type {
 } from './options/machine/limits.js';
 export type { Placement, PlacementOptions } from './options/machine/placement.js';
 export type { EtcdAccess, NodesOptions, RdzvBackend } from './options/nodes.js';
+export type { EventLogHandler, EventOptions } from './options/observe/events.js';
+export type { MetricsAddress, MetricsOptions } from './options/observe/metrics.js';
 export type { SchedulerSource } from './options/scheduler/allotment.js';
 export { type NodesFromScheduler, nodesFromScheduler } from './options/scheduler/from-scheduler.js';
 export type { ConnectOptions } from './store/client.js';

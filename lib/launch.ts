@@ -8,7 +8,9 @@ import { attemptFolder, plannedRunFolder, workerFiles } from './logs/layout.js';
 import { streamsOf } from './logs/streams.js';
 import type { MachineOverview } from './machine/overview.js';
 import { learnGpus, thisMachine } from './machine/this-machine.js';
+import { native } from './native/addon.js';
 import type { NativeStream } from './native/plan.js';
+import { recorderOf } from './observe/observe.js';
 import { problemOf, signalName } from './options/checks.js';
 import { type LaunchOptions, withDefaults } from './options/launch-options.js';
 import { type GraceReason, graceReasons } from './options/stopping.js';
@@ -36,8 +38,8 @@ export interface Run extends AsyncDisposable {
   readonly result: Promise<RunResult>;
   /**
    * From now on, so that a call right after `launch` misses nothing. A slow reader loses output
-   * events (`output-trouble`, beyond 256), never state events. Ends with `ended`, or without it if
-   * the agent fails.
+   * events (`output-trouble`, beyond 256), never state events. Ends with `ended`, behind which only `events-trouble` may
+   * come, or without it if the agent fails.
    */
   events(): AsyncIterable<AgentEvent>;
   /**
@@ -170,7 +172,14 @@ export function launch(options: LaunchOptions): Run {
   }
   const job = jobOf(withDefaults(options), surroundings());
   if (job.scriptProblem !== undefined) throw scriptError(job.scriptProblem);
-  const agent = createAgent(job);
+  const recorder = recorderOf(job, {
+    cwd: ownFolder(),
+    tell: event => agent.tell(event),
+    folder: () => agent.makeRunFolder(),
+    measure: () => agent.measure(),
+    nowMs: () => native().monotonicMs(),
+  });
+  const agent = createAgent(job, recorder);
 
   const abort = (): void => agent.stop('caller');
   const { signal } = job.settings;

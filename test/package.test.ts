@@ -22,6 +22,7 @@ const sources = [
   'binding.gyp',
   'native',
   'python',
+  'schema',
   'dist',
   'README.md',
   'LICENSE',
@@ -95,8 +96,20 @@ function packTarballs(dir: string): readonly string[] {
   const { dependencies } = JSON.parse(readFileSync('package.json', 'utf8')) as {
     dependencies: Record<string, string>;
   };
-  const needed = Object.keys(dependencies).map(name => resolve('node_modules', name));
-  return pack([copy, ...needed], dir);
+  const needed = withTheirs(Object.keys(dependencies));
+  return pack([copy, ...needed.map(name => resolve('node_modules', name))], dir);
+}
+
+/** Dependencies, and what they depend on in turn. */
+function withTheirs(names: readonly string[]): readonly string[] {
+  const all = new Set(names);
+  // What is added meanwhile is looked at, too.
+  for (const name of all) {
+    const text = readFileSync(join('node_modules', name, 'package.json'), 'utf8');
+    const { dependencies = {} } = JSON.parse(text) as { dependencies?: Record<string, string> };
+    for (const each of Object.keys(dependencies)) all.add(each);
+  }
+  return [...all];
 }
 
 function install(
@@ -182,6 +195,7 @@ t.test('the packed tarball', { timeout: 880_000 }, async t => {
       'python/regroup/__main__.py',
       'python/regroup/store.py',
       'python/regroup.dist-info/entry_points.txt',
+      'schema/events.schema.json',
       'native/front/front.cc',
       'native/front/install.cjs',
       'native/front/compile.cjs',

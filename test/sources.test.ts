@@ -104,6 +104,7 @@ const layers: readonly (readonly string[])[] = [
   ['failures', 'hangs', 'logs', 'placement', 'preload', 'store', 'coordination'],
   ['rendezvous'],
   ['workers'],
+  ['observe'],
   ['agent'],
   ['launch', 'own-process'],
   // What a program imports, and what people type.

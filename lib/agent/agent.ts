@@ -1,3 +1,4 @@
+import type { Measures, Recorder } from '../events/recorder.js';
 import type { AgentEvent, RunResult } from '../events.js';
 import { hangGuard } from '../hangs/guard.js';
 import { learnGpus } from '../machine/this-machine.js';
@@ -40,22 +41,36 @@ export interface Agent {
   stop(by: 'signal' | 'caller', signal?: string): void;
   /** Where logs and error files are; absent before the launch and where logging is off. */
   runFolder(): string | undefined;
+  /** The same, made if it isn't there yet. @throws ERR_LOG_DIR */
+  makeRunFolder(): Promise<string | undefined>;
   /** Where workers run; absent as long as their GPUs are being looked for. */
   placing(): Placing | undefined;
+  /** What no event tells of it. */
+  measure(): Measures;
+  /** Tells all who hear of the run's events. */
+  tell(event: AgentEvent): void;
 }
 
-/** Performs what `step` decides for one job on this node. Nothing happens before `launch`. */
-export function createAgent(job: Job): Agent {
+/**
+ * Performs what `step` decides for one job on this node. Nothing happens before `launch`.
+ *
+ * @param recorder hears of everything, and the run's end waits for it
+ */
+export function createAgent(job: Job, recorder?: Recorder): Agent {
   const { settings } = job;
   const told = broadcast<AgentEvent>({
     droppable: ({ event }) =>
       event === 'output-trouble' || event === 'store-trouble' || event === 'hook-output',
     maxDroppable: maxOutputEvents,
   });
+  const tell = (event: AgentEvent): void => {
+    recorder?.event(event);
+    told.publish(event);
+  };
   const happenings: Happening[] = [];
   const pauses = createPauses({ hook: startHook, gpus: startGpuPause });
   const gpus = gpuPause(settings.gpuWaitMs, holders =>
-    told.publish({ event: 'gpu-held', holders, atMs: nowMs() }),
+    tell({ event: 'gpu-held', holders, atMs: nowMs() }),
   );
   const hookCookie = randomName(24);
   const tables = {
@@ -64,18 +79,19 @@ export function createAgent(job: Job): Agent {
     close: (round: number) => core?.closeTable(round),
   };
   const rounds = createRounds(job, { tables, placing: placingNow, nowMs });
-  const rendezvous = rendezvousOf(job, { core: coreNow, happen, tell: told.publish, nowMs });
+  const rendezvous = rendezvousOf(job, { core: coreNow, happen, tell, nowMs });
   const standbys = createStandbys(job, {
     supervisor: () => coreNow().supervisor,
-    tell: told.publish,
+    tell,
     nowMs,
   });
-  const restarts = createRestarts(job.agentStore, { tell: told.publish, nowMs });
-  const around = { rounds, standbys, restarts, core: () => core, tell: told.publish, nowMs };
+  const restarts = createRestarts(job.agentStore, { tell, nowMs });
+  const around = { rounds, standbys, restarts, core: () => core, tell, nowMs };
   const fenced = (atMs: number): void => rendezvous.fenced?.(atMs);
   const listener = listenToCore(job, { ...around, happen, placing: placingNow, asGuests, fenced });
   const leave = (): Promise<void> | undefined => rendezvous.close?.();
-  const runEnd = createRunEnd(job, { ...around, close, leave });
+  const record = recorder?.ended;
+  const runEnd = createRunEnd(job, { ...around, close, leave, record });
   const lookUp = new AbortController();
   let hosts = servedHosts(settings);
   let placing = job.placing;
@@ -158,7 +174,7 @@ export function createAgent(job: Job): Agent {
         if (!rendezvous.serves?.(action.round)) core?.closeTable(action.round);
         return;
       case 'tell':
-        told.publish(action.event);
+        tell(action.event);
         return;
       case 'describe':
         describe(action).catch(error => happen({ event: 'broken', error }));
@@ -216,7 +232,7 @@ export function createAgent(job: Job): Agent {
       cookie: hookCookie,
       beginGuest: () => supervisor.beginGuest(hookCookie),
       endGuest: () => supervisor.endGuest(hookCookie),
-      onLine: line => told.publish({ event: 'hook-output', hook: call.name, line, atMs: nowMs() }),
+      onLine: line => tell({ event: 'hook-output', hook: call.name, line, atMs: nowMs() }),
     });
   }
 
@@ -278,7 +294,7 @@ export function createAgent(job: Job): Agent {
       disk: rounds.disk,
       slots: () => core?.slots(round) ?? [],
       nowMs,
-      tell: event => told.publish(event),
+      tell,
       onHung: hang => happen({ event: 'hung', round, hang }),
       asGuests,
     });
@@ -292,7 +308,7 @@ export function createAgent(job: Job): Agent {
   function tellScheduler(): void {
     const { scheduler } = settings;
     if (scheduler === undefined || state.phase === 'ended') return;
-    told.publish({ event: 'scheduler-read', ...scheduler, atMs: nowMs() });
+    tell({ event: 'scheduler-read', ...scheduler, atMs: nowMs() });
   }
 
   /** The first round waits for what isn't known without asking others; a stop doesn't. */
@@ -356,7 +372,10 @@ export function createAgent(job: Job): Agent {
       happen({ event: 'stop', by, ...(signal === undefined ? {} : { signal }) });
     },
     runFolder: rounds.runFolder,
+    makeRunFolder: rounds.makeRunFolder,
     placing: () => placing,
+    measure: () => core?.measure() ?? {},
+    tell,
   };
 }
 

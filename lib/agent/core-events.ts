@@ -134,7 +134,8 @@ export function listenToCore(job: Job, around: CoreSurroundings): CoreListener {
       workers.map(worker => worker.identity),
     );
     const { masterAddr, masterPort } = record;
-    happen({ event: 'started', round, atMs, workers, masterAddr, masterPort });
+    const rendezvousMs = restarts.rendezvousMs();
+    happen({ event: 'started', round, atMs, workers, masterAddr, masterPort, rendezvousMs });
     standbys.roundRuns(record.plan, { round, isLast: isLast(record) });
     if (job.agentStore) core()?.watchRefusals(pids);
     const { placed } = placing();

@@ -1,4 +1,5 @@
 import { onMachine } from '../errors.js';
+import type { Measures } from '../events/recorder.js';
 import { type Console, openConsole } from '../logs/console.js';
 import { guardianProgram, native } from '../native/addon.js';
 import type { NativeEvent } from '../native/events.js';
@@ -74,6 +75,8 @@ export interface Core {
   /** The highest step that a worker has told by its slot; 0 if none did. */
   highestStep(round: number): number;
   closeTable(round: number): void;
+  /** What a recorder asks for. */
+  measure(): Measures;
   /** The word that a round's clients at shared memory see. */
   setNotice(round: number, notice: number): void;
   /** What the round's workers have told by shared memory. */
@@ -120,6 +123,7 @@ export function startCore(
   /** The last round that has started; absent: none has. */
   let latest: number | undefined;
   let console: Console | undefined;
+  let leaseAgeMs = (): number | undefined => undefined;
   killAtExit(supervisor);
 
   function startStore(): NativeStore {
@@ -177,9 +181,15 @@ export function startCore(
         told(event === 'stalled' ? 'lost' : event),
       );
       const beats = setInterval(() => kept.beat(), beatMs);
+      const confirmedForMs = options.ttlMs - options.marginMs;
+      leaseAgeMs = () => {
+        const fenceMs = kept.fenceMs();
+        return fenceMs === undefined ? undefined : addon.boottimeMs() + confirmedForMs - fenceMs;
+      };
       return {
         close() {
           clearInterval(beats);
+          leaseAgeMs = () => undefined;
           kept.close();
         },
       };
@@ -203,6 +213,13 @@ export function startCore(
       if (table === undefined) return;
       tables.delete(round);
       store?.closeTable(table.table);
+    },
+    measure() {
+      const table = latest === undefined ? undefined : tables.get(isFixed ? 0 : latest);
+      return {
+        store: table === undefined ? undefined : store?.stats(table.table),
+        leaseAgeMs: leaseAgeMs(),
+      };
     },
     setNotice(round, notice) {
       const table = tables.get(isFixed ? 0 : round);

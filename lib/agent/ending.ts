@@ -1,6 +1,8 @@
 import { launchError } from '../errors.js';
+import type { RunEnding } from '../events/recorder.js';
 import type { AgentEvent, RunResult } from '../events.js';
 import { passOnErrorFile } from '../failures/own-error-file.js';
+import { recordsInLogs } from '../options/observe/events.js';
 import { deferred } from '../util/deferred.js';
 import { unreachable } from '../util/unreachable.js';
 import type { Job } from '../workers/job.js';
@@ -25,6 +27,8 @@ export interface EndSurroundings {
   core(): Core | undefined;
   tell(event: AgentEvent): void;
   nowMs(): number;
+  /** Records how the run has ended; absent: nobody keeps a record. Never rejects. */
+  readonly record: ((ending: RunEnding) => Promise<void>) | undefined;
   /** Ends this node's part in the job; absent: it has no other nodes. */
   leave(): Promise<void> | undefined;
   /** Ends what the agent itself has under way; resolves when nothing of it is left. */
@@ -33,7 +37,7 @@ export interface EndSurroundings {
 
 export function createRunEnd(job: Job, around: EndSurroundings): RunEnd {
   const { settings } = job;
-  const { rounds, restarts, core, tell, nowMs, close, leave } = around;
+  const { rounds, restarts, core, tell, nowMs, close, leave, record } = around;
   const result = deferred<RunResult>();
   let isFinished = false;
 
@@ -67,7 +71,10 @@ export function createRunEnd(job: Job, around: EndSurroundings): RunEnd {
         each => each.node === undefined && (each.errorFile !== undefined || each.cause === 'hang'),
       );
     const down = (): void => {
-      tearDown({ keepErrorFiles }).then(() => result.resolve(outcome), result.reject);
+      tearDown({ result: outcome }, { keepErrorFiles }).then(
+        () => result.resolve(outcome),
+        result.reject,
+      );
     };
     const shown = core()?.outputShown();
     if (shown === undefined) down();
@@ -78,20 +85,25 @@ export function createRunEnd(job: Job, around: EndSurroundings): RunEnd {
     // If it's a mistake of ours there may be workers still, and whoever hears of it may end at once.
     core()?.supervisor.killAll(killAtOnceMs);
     const reject = (): void => result.reject(error);
-    tearDown({ keepErrorFiles: false }).then(reject, reject);
+    tearDown({ error }, { keepErrorFiles: false }).then(reject, reject);
   }
 
   /** Resolves when nothing is left that somebody would see: who hears of the run's end may end at once. */
-  async function tearDown({ keepErrorFiles }: { readonly keepErrorFiles: boolean }): Promise<void> {
+  async function tearDown(
+    ending: RunEnding,
+    { keepErrorFiles }: { readonly keepErrorFiles: boolean },
+  ): Promise<void> {
     for (const { hangs } of rounds.all()) hangs?.close();
     // Before the core: others may need what it serves.
     const leaving = leave();
     if (leaving !== undefined) await leaving;
+    // Before the error files are gone, and while trouble with it can be told.
+    if (record !== undefined) await record(ending);
     const closing = close();
     const coreClosing = core()?.close();
     await Promise.all([
       closing,
-      rounds.close(job.redirected || keepErrorFiles),
+      rounds.close(job.redirected || keepErrorFiles || recordsInLogs(settings)),
       // Limits may have moved us into another cgroup, and standbys are there to the last. Otherwise the end needn't wait for threads.
       hasUsageLimits(settings) || settings.standby !== 'off' ? coreClosing : undefined,
     ]);

@@ -84,6 +84,8 @@ export interface Rounds {
   readonly disk: Disk;
   /** The run's folder; absent before it's made, and where logging is off. */
   runFolder(): string | undefined;
+  /** The same, made if it isn't there yet. @throws ERR_LOG_DIR */
+  makeRunFolder(): Promise<string | undefined>;
   /** Resolves when the folders of discarded rounds are gone, and the temp folder if that isn't to be kept. */
   close(keepTemp: boolean): Promise<void>;
 }
@@ -221,6 +223,7 @@ export function createRounds(job: Job, { tables, placing, nowMs }: RoundSurround
     },
     disk: logs,
     runFolder: () => made?.path,
+    makeRunFolder: async () => (await folderOfRun())?.path,
     async close(keepTemp) {
       for (const { gate } of records.values()) gate?.close();
       // A dead disk may make folders some day, and a run's end doesn't wait for it.

@@ -33,6 +33,16 @@ export interface RestartPhases {
   readonly script?: number;
 }
 
+/**
+ * A worker, on whatever node, has used the round's store for the first time, as `init_process_group` does. Only where this agent
+ * serves it.
+ */
+export interface StoreUsedEvent {
+  readonly event: 'store-used';
+  readonly round: number;
+  readonly atMs: number;
+}
+
 /** Another round runs after one that was cut short. Told when its last phase is known. */
 export interface RestartedEvent {
   readonly event: 'restarted';

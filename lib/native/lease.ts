@@ -33,6 +33,8 @@ export type NativeLeaseEvent =
 export interface NativeLease {
   /** JS is well. */
   beat(): void;
+  /** Where the fence is, by the clock of `boottimeMs`: `ttlMs` less `marginMs` behind the last confirmed renewal. Undefined before the first. */
+  fenceMs(): number | undefined;
   /** Ends the thread, and leaves the lease the rest of its time; the fence stays where it is. Idempotent. */
   close(): void;
 }

@@ -23,6 +23,8 @@ import { type GpuOptions, gpuChecks, gpuDefaults } from './machine/gpus.js';
 import { type LimitOptions, limitChecks } from './machine/limits.js';
 import { type PlacementOptions, placementChecks, placementDefaults } from './machine/placement.js';
 import { type NodesOptions, nodesChecks, nodesDefaults, nodesTogether } from './nodes.js';
+import { type EventOptions, eventChecks, eventDefaults } from './observe/events.js';
+import { type MetricsOptions, metricsChecks } from './observe/metrics.js';
 import { type PreemptionOptions, preemptionChecks, preemptionDefaults } from './preemption.js';
 import { type StandbyOptions, standbyChecks, standbyDefaults } from './standby.js';
 import { type StoppingOptions, stoppingChecks, stoppingDefaults } from './stopping.js';
@@ -46,12 +48,14 @@ export type Entrypoint =
  * U+DC80 to U+DCFF, is the byte that it ends with, for what isn't UTF-8.
  */
 export interface LaunchOptions
-  extends FailureOptions,
+  extends EventOptions,
+    FailureOptions,
     PreemptionOptions,
     GpuOptions,
     HookOptions,
     LimitOptions,
     LogOptions,
+    MetricsOptions,
     NodesOptions,
     PlacementOptions,
     StandbyOptions,
@@ -112,6 +116,7 @@ const defaults = {
   args: [],
   nprocPerNode: 1,
   maxRestarts: 0,
+  ...eventDefaults,
   ...failureDefaults,
   role: 'default',
   masterAddr: '127.0.0.1',
@@ -168,6 +173,7 @@ const checks: Readonly<Record<keyof LaunchOptions, Check>> = {
     "a whole number from 1, 'auto', 'cpu', 'gpu' or 'xpu'",
   ],
   maxRestarts: [value => isWhole(value, 0), 'a whole number from 0'],
+  ...eventChecks,
   ...failureChecks,
   ...placementChecks,
   role: [isText, 'a text without NUL'],
@@ -191,6 +197,7 @@ const checks: Readonly<Record<keyof LaunchOptions, Check>> = {
   ...gpuChecks,
   ...hookChecks,
   ...limitChecks,
+  ...metricsChecks,
   ...nodesChecks,
   ...standbyChecks,
   ...storeChecks,

@@ -68,6 +68,13 @@ export function isIpv6(text: string): boolean {
   );
 }
 
+/** An address of either family, without brackets, and no name. */
+export function isNumeric(text: string): boolean {
+  const parts = text.split('.');
+  const isIpv4 = parts.length === 4 && parts.every(part => /^\d{1,3}$/.test(part) && +part < 256);
+  return isIpv4 || isIpv6(text);
+}
+
 /** Whether a name or an address is this machine's alone. */
 export function isLoopback(host: string): boolean {
   const address = host.toLowerCase().replace(/^::ffff:(?=\d+\.)/, '');

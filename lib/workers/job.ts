@@ -5,6 +5,7 @@ import type { TopologySource } from '../machine/source.js';
 import type { NativePlan } from '../native/plan.js';
 import { watchesOutput } from '../options/hangs.js';
 import type { Settings } from '../options/launch-options.js';
+import { recordsInLogs } from '../options/observe/events.js';
 import { agentServes } from '../options/store.js';
 import type { Placed } from '../placement/place.js';
 import { awaitsGpus, type Placing, placingOf, type ToPlace } from '../placement/placing.js';
@@ -72,6 +73,10 @@ export function jobOf(settings: Settings, around: Surroundings): Job {
   const logs = logBase(settings.logDir, around.cwd, around.env);
   if (logs.kind === 'none' && watchesOutput(settings.hang)) {
     const accepted = 'a folder: rules about output look at the log files';
+    throw valueError('logDir', settings.logDir, accepted);
+  }
+  if (logs.kind === 'none' && recordsInLogs(settings)) {
+    const accepted = 'a folder: records of events go there';
     throw valueError('logDir', settings.logDir, accepted);
   }
   const localWorldSize = localWorldSizeOf(settings.nprocPerNode, env, around.devices);

@@ -1,6 +1,8 @@
 #include "addon/lease.h"
 
+#include <atomic>
 #include <charconv>
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
@@ -62,7 +64,10 @@ class JsLease {
     auto own = std::make_shared<JsLease>();
     own->channel_ = Channel<LeaseEvent>::create(env, onEvent);
     if (!own->channel_) return nullptr;
-    options.onFence = [fence = std::move(fence)](BootTime at) { fence->set(at); };
+    options.onFence = [fence = std::move(fence), at = own->fenceAt_](BootTime fenceAt) {
+      fence->set(fenceAt);
+      at->store(fenceAt.time_since_epoch().count(), std::memory_order_relaxed);
+    };
     options.onEvent = [channel = own->channel_](LeaseKeeper::Event event) {
       channel->push(LeaseEvent{event});
     };
@@ -86,6 +91,14 @@ class JsLease {
     if (self_) keeper_->beat();
   }
 
+  /// undefined before the first renewal.
+  Napi::Value fenceMs(Napi::Env env) const {
+    const BootTime at(BootTime::duration(fenceAt_->load(std::memory_order_relaxed)));
+    if (at == BootTime()) return env.Undefined();
+    const std::chrono::duration<double, std::milli> ms = at.time_since_epoch();
+    return Napi::Number::New(env, ms.count());
+  }
+
   void close() {
     if (!self_) return;
     (void)napi_remove_env_cleanup_hook(env_, onEnvironmentEnd, this);
@@ -106,6 +119,9 @@ class JsLease {
   napi_env env_ = nullptr;
   std::shared_ptr<Channel<LeaseEvent>> channel_;
   std::unique_ptr<LeaseKeeper> keeper_;
+  // Written by the keeper's thread, and by nobody else.
+  const std::shared_ptr<std::atomic<BootTime::rep>> fenceAt_ =
+      std::make_shared<std::atomic<BootTime::rep>>(0);
   std::shared_ptr<JsLease> self_;  // until the end
 };
 
@@ -146,6 +162,8 @@ Napi::Value keepLease(const Napi::CallbackInfo& info) {
   Napi::Object object = Napi::Object::New(info.Env());
   const Method<JsLease> methods[] = {
       {"beat", [](JsLease& self, const Napi::CallbackInfo&) { self.beat(); }},
+      {"fenceMs",
+       [](JsLease& self, const Napi::CallbackInfo& call) { return self.fenceMs(call.Env()); }},
       {"close", [](JsLease& self, const Napi::CallbackInfo&) { self.close(); }},
   };
   addMethods(object, own, methods);

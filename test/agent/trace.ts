@@ -155,7 +155,8 @@ function happeningOf(line: string, state: AgentState, nowMs: number): Happening 
         identity: { rank: localRank, localRank, pid: 100 * (at.round + 1) + localRank },
         startedAtMs: nowMs,
       }));
-      return { event: 'started', ...at, workers, masterAddr: '127.0.0.1', masterPort: 29500 };
+      const master = { masterAddr: '127.0.0.1', masterPort: 29500 };
+      return { event: 'started', ...at, workers, ...master, rendezvousMs: 0 };
     }
     case 'start-failed':
       return { event: 'start-failed', round: at.round, error: new Error('no such program') };

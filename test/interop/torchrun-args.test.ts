@@ -159,9 +159,11 @@ const cases: readonly Case[] = [
   { argv: ['--numa-binding', 'zz', ...script] },
   { argv: ['--numa-binding', 'node', ...script] },
   { argv: ['--numa-binding=core-complex', ...script] },
+  { id: 'L-093', argv: ['--event-log-handler', 'console', ...script] },
   {
-    argv: ['--event-log-handler', 'console', ...script],
-    differs: 'event handlers are not available yet',
+    id: 'L-093',
+    argv: ['--event-log-handler', 'mine', ...script],
+    differs: 'torchrun ends with KeyError when it has begun',
   },
   { argv: ['--event-log-handler', 'null', ...script] },
   { id: 'L-025', argv: ['--rdzv-backend', 'foo', ...script] },

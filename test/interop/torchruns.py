@@ -27,6 +27,15 @@ def repair_1_13():
     api.Std.from_str = classmethod(from_str)
 
 
+def tell_events():
+    """Has 1.13, which knows one handler of events only, write them to stderr."""
+    import logging
+
+    from torch.distributed.elastic.events import handlers
+
+    handlers._log_handlers["null"] = logging.StreamHandler()
+
+
 def become(request):
     for fd, path in enumerate(request["stdio"]):
         opened = os.open(path, os.O_RDONLY if fd == 0 else os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
@@ -35,6 +44,8 @@ def become(request):
     os.environ.clear()
     os.environ.update(request["env"])
     os.chdir(request["cwd"])
+    if "EVENTS_ON_STDERR" in request["env"]:
+        tell_events()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     module = __import__("torch.distributed." + request["module"], fromlist=["main"])
     sys.argv = [module.__file__, *request["args"]]

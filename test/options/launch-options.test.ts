@@ -9,6 +9,7 @@ t.test('every option but the entrypoint has a default', t => {
     args: [],
     nprocPerNode: 1,
     maxRestarts: 0,
+    eventLogHandler: 'null',
     failureRules: [],
     failFastMs: 0,
     noProgressRounds: 0,

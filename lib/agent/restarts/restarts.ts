@@ -13,6 +13,8 @@ export interface Restarts {
   note(before: AgentState, happening: Happening, step: Step, nowMs: number): void;
   /** A worker has used the round's store for the first time. */
   used(round: number, atMs: number): void;
+  /** How long the last rendezvous has taken. */
+  rendezvousMs(): number;
   /** @returns undefined where no round has followed another one */
   summary(): RestartSummary | undefined;
   close(): void;
@@ -25,8 +27,12 @@ export function createRestarts(
 ): Restarts {
   let clock = startClock(seesScript);
   let patience: NodeJS.Timeout | undefined;
+  let joinedAtMs = 0;
+  let rendezvousMs = 0;
 
   function happen(moment: Moment): void {
+    if (moment.what === 'join') joinedAtMs = moment.atMs;
+    if (moment.what === 'formed') rendezvousMs = moment.atMs - joinedAtMs;
     const [next, told] = tick(clock, moment);
     clock = next;
     clearTimeout(patience);
@@ -43,7 +49,11 @@ export function createRestarts(
     note(before, happening, step, now) {
       for (const moment of momentsOf(before, happening, step, now)) happen(moment);
     },
-    used: (round, atMs) => happen({ what: 'used', round, atMs }),
+    used(round, atMs) {
+      tell({ event: 'store-used', round, atMs });
+      happen({ what: 'used', round, atMs });
+    },
+    rendezvousMs: () => rendezvousMs,
     summary: () => summaryOf(clock, nowMs()),
     close: () => clearTimeout(patience),
   };

@@ -204,6 +204,8 @@ export type Happening =
       readonly workers: Round['workers'];
       readonly masterAddr: string;
       readonly masterPort: number;
+      /** How long the rendezvous has taken. */
+      readonly rendezvousMs: number;
     }
   /** No worker of the round is left, and none ever ran its own code. */
   | { readonly event: 'start-failed'; readonly round: number; readonly error: unknown }

@@ -169,7 +169,10 @@ function onHookOver(state: Live, { pause, problem }: Of<'pause-over'>, nowMs: nu
   return [next, [...actions, ...told]];
 }
 
-function onStarted(state: Live, { workers, masterAddr, masterPort, atMs }: Of<'started'>): Step {
+function onStarted(
+  state: Live,
+  { workers, masterAddr, masterPort, rendezvousMs, atMs }: Of<'started'>,
+): Step {
   const { round, restartCount, place } = state;
   const { groupRank, groupWorldSize, worldSize } = place;
   const told: AgentEvent = {
@@ -182,6 +185,7 @@ function onStarted(state: Live, { workers, masterAddr, masterPort, atMs }: Of<'s
     groupWorldSize,
     worldSize,
     workers: workers.map(worker => worker.identity),
+    rendezvousMs,
     atMs,
   };
   // A stop that came before goes on: the core stops the group as soon as it has started.

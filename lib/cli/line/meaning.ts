@@ -328,9 +328,6 @@ function refuseWhatIsNotThereYet(
   if (isAlone && meeting.backend === 'static' && nodeRank !== 0) {
     values.refuse('node_rank', 'the only node of a job has number 0', '0');
   }
-  if (values.text('event_log_handler') !== 'null') {
-    values.refuse('event_log_handler', 'event handlers are not available yet', 'null');
-  }
   if (values.text('print_completion') !== undefined) {
     values.refuse('print_completion', 'completion scripts are not available yet', 'leave it away');
   }

@@ -6,6 +6,8 @@ import { gpus } from './machine/gpus.js';
 import { limits } from './machine/limits.js';
 import { placement } from './machine/placement.js';
 import { nodes } from './nodes.js';
+import { events } from './observe/events.js';
+import { metrics } from './observe/metrics.js';
 import { preemption } from './preemption.js';
 import type { Env, Feature, Values } from './spec.js';
 import { standby } from './standby.js';
@@ -24,6 +26,8 @@ export const features: readonly Feature[] = [
   preemption,
   hooks,
   standby,
+  events,
+  metrics,
   gpus,
   nodes,
   store,

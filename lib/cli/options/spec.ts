@@ -35,6 +35,7 @@ export type OptionGroup =
   | 'output'
   | 'failures'
   | 'health'
+  | 'observe'
   | 'stopping'
   | 'about';
 

@@ -122,8 +122,8 @@ export const torchrunOptions: readonly OptionSpec[] = [
     metavar: 'NAME',
     env: true,
     origin: 'torchrun',
-    group: 'output',
-    help: 'Where events are logged. Only `null` is available yet.',
+    group: 'observe',
+    help: "Who gets torchrun's own events: nobody (null), stderr (console), or torchelastic_events.jsonl in the folder of the logs (file).",
   },
   {
     names: ['--role'],

@@ -10,6 +10,7 @@ const titles: Readonly<Record<OptionGroup, string>> = {
   output: 'Output and logs',
   failures: 'After failures',
   health: 'Hangs',
+  observe: 'Events and metrics',
   stopping: 'Stopping and exit code',
   about: 'About',
 };

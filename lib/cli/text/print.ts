@@ -2,7 +2,6 @@ import type { AgentEvent, RunResult, WorkerFailure, WorkerIdentity } from '../..
 import type { Interpreter, LogFiles, LoggedWorker } from '../../launch.js';
 import { duration } from '../../util/duration.js';
 import { signalNumber } from '../../util/signals.js';
-import { unreachable } from '../../util/unreachable.js';
 import { isSuccess } from '../../worker-exit.js';
 import { type LogLevel, logLevels } from '../line/settings.js';
 import {
@@ -10,26 +9,21 @@ import {
   by,
   describeBreak,
   describeHolder,
-  describeLeftOut,
   describeOpen,
   describePlace,
   describePreemption,
-  describeProcesses,
-  describeRefusal,
   describeRestart,
   describeScheduler,
   describeServer,
-  describeStandbys,
   describeStuck,
   describeTorchrun,
-  describeTrouble,
-  describeUnreachable,
   describeWait,
   type Event,
   outlook,
   reasons,
 } from './describe.js';
 import { describeOutlasted, interpreterToBlame, lastWords, whereToLook } from './last-words.js';
+import { noteOf } from './notes.js';
 import { describeDump, describeHang, describeRoot } from './print-hang.js';
 import { describeRestarted, describeSummary } from './restarts.js';
 import { failedLine, failureReport, headline } from './torchrun-report.js';
@@ -245,63 +239,17 @@ export function createPrinter(options: PrinterOptions): Printer {
         culprit = event.culprit?.rank;
         say(describeDump(event));
         break;
-      case 'hang-rules-blind':
-        log(
-          'WARNING',
-          `hang rules can't see worker ${event.worker.rank}'s output: ${event.path} ${event.reason}`,
-        );
-        break;
       case 'worker-stuck':
         say(describeStuck(event));
         break;
       case 'gpu-held':
         for (const holder of event.holders) log('WARNING', describeHolder(holder));
         break;
-      case 'strays-killed':
-        log(
-          'WARNING',
-          `killed what workers had left behind: ${describeProcesses(event.processes)}`,
-        );
-        break;
-      case 'strays-left':
-        log('INFO', `left alone what workers had started: ${describeProcesses(event.processes)}`);
-        break;
-      case 'output-trouble':
-        log('WARNING', describeTrouble(event));
-        break;
       case 'hook-output':
         options.write(`${event.hook}: ${event.line}\n`);
         break;
-      case 'hook-failed':
-        log('WARNING', `the ${event.hook} hook of round ${event.round} ${event.reason}`);
-        break;
-      case 'unguarded':
-        log(
-          'WARNING',
-          `no guardian (${event.reason}): should regroup be killed, what its workers have started may live on`,
-        );
-        break;
-      case 'ungrouped':
-        log(
-          'DEBUG',
-          `no cgroup for workers (${event.reason}): what leaves their sessions and clears its environment isn't found`,
-        );
-        break;
-      case 'store-trouble':
-        log('WARNING', `store: ${event.line}`);
-        break;
-      case 'connect-refused':
-        log('WARNING', describeRefusal(event));
-        break;
       case 'round-broken':
         say(describeBreak(event));
-        break;
-      case 'store-unreachable':
-      case 'node-unreachable':
-        log('WARNING', describeUnreachable(event));
-        break;
-      case 'node-left-out':
-        log('WARNING', describeLeftOut(event));
         break;
       case 'peer-failed':
         sayPeer(event);
@@ -320,30 +268,16 @@ export function createPrinter(options: PrinterOptions): Printer {
         isWaiting = true;
         say(describeWait(event));
         break;
+      case 'metrics-served':
+        say(`metrics: ${event.url}`);
+        break;
       case 'scheduler-read':
         say(describeScheduler(event));
         break;
-      case 'standbys-ready':
-        log('INFO', `[${role}] ${describeStandbys(event)}`);
-        break;
-      case 'standbys-taken':
-        log('INFO', `[${role}] round ${event.round} starts from standbys`);
-        break;
-      case 'standby-trouble':
-        log('WARNING', `restart without standby: ${event.reason}`);
-        break;
-      case 'imports-not-kept':
-        log('WARNING', `the list of the script's imports is not kept: ${event.reason}`);
-        break;
-      case 'placement-trouble':
-      case 'error-file-trouble':
-        log('WARNING', event.reason);
-        break;
-      case 'ended':
-        log('INFO', `[${role}] worker group ${event.outcome}`);
-        break;
-      default:
-        unreachable(event);
+      default: {
+        const note = noteOf(event, role);
+        if (note !== undefined) log(note.level, note.text);
+      }
     }
   }
 

@@ -81,6 +81,7 @@ const happening: fc.Arbitrary<Happening> = fc.oneof(
     atMs: fc.nat(100),
     masterAddr: fc.constant('::1'),
     masterPort: fc.constant(1),
+    rendezvousMs: fc.constant(0),
     workers: fc.constant(
       Array.from({ length: nproc }, (_, rank) => ({
         identity: { rank, localRank: rank, pid: rank },

@@ -323,6 +323,9 @@ const meanings: readonly [title: string, line: string, env: Env, options: object
     { agentStore: 'on' },
   ],
   ['pain 27: --gpu-wait', '--gpu-wait=1.5m t.py', {}, { gpuWaitMs: 90_000 }],
+  ['18.1: --events', '--events=log-${hostname} t.py', {}, { events: 'log-${hostname}' }],
+  ['L-093: a handler of events', '--event-log-handler=file t.py', {}, { eventLogHandler: 'file' }],
+  ['L-093: none', '--event-log-handler=null t.py', {}, {}],
   ['issue 17: --standby', '--standby=auto t.py', {}, { standby: 'auto' }],
   [
     'issue 17: --standby-modules, --standby-after',
@@ -675,11 +678,18 @@ const complaints: readonly [
     '--bind=0:3-1: 3-1 is no list of CPUs (accepted: auto, or CPUs by local rank, like 0:0-7,1:8-15)',
   ],
   [
-    'event handlers',
-    '--event-log-handler=console t.py',
+    'a handler of events that nobody has',
+    '--event-log-handler=mine t.py',
     {},
     1,
-    '--event-log-handler=console: event handlers are not available yet (accepted: null)',
+    '--event-log-handler=mine: there is no handler mine (accepted: null, console, file; plugins of torchrun are Python, and none can be loaded here)',
+  ],
+  [
+    'events that go nowhere',
+    '--events= t.py',
+    {},
+    1,
+    '--events=: its name is empty (accepted: a path, or logs)',
   ],
   [
     'completion scripts',

@@ -617,6 +617,7 @@ function started(count: number, restartCount = 0): AgentEvent {
       localRank: rank,
       pid: 100 + rank,
     })),
+    rendezvousMs: 0,
     atMs: 0,
   };
 }
