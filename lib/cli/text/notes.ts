@@ -1,4 +1,3 @@
-import type { AgentEvent } from '../../events.js';
 import { unreachable } from '../../util/unreachable.js';
 import type { logLevels } from '../line/settings.js';
 import {
