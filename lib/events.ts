@@ -1,7 +1,9 @@
+import type { DoorEvent } from './events/doors.js';
 import type { GpuHolder } from './events/gpus.js';
 import type { NodesEvent } from './events/nodes.js';
 import type { ObservedEvent } from './events/observed.js';
 import type { RestartedEvent, RestartSummary, StoreUsedEvent } from './events/restarts.js';
+import type { TimersEvent } from './events/timers.js';
 import type { HookName } from './options/hooks.js';
 import type { SchedulerSource } from './options/scheduler/allotment.js';
 
@@ -128,6 +130,7 @@ export type StopReason =
   | 'peer-failure'
   | 'peer-lost'
   | 'membership'
+  | 'ordered'
   | 'fenced';
 
 /** Who told that this machine will soon be taken away. */
@@ -255,6 +258,8 @@ export type AgentEvent =
       readonly lacksPySpy: boolean;
       readonly atMs: number;
     }
+  | TimersEvent
+  | DoorEvent
   /** A log file can't be seen, so that hang rules about output take it for unknown, not for silent, until it can. Told once. */
   | {
       readonly event: 'hang-rules-blind';

@@ -272,6 +272,7 @@ export function plan(options: LaunchOptions): LaunchPlan {
           inherited: job.env,
           errorFile,
           virtualLocalRank: settings.virtualLocalRank,
+          timerFile: job.timerFile,
           placed: placing.env[localRank],
         }),
         stdout,

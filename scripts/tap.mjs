@@ -142,6 +142,8 @@ function isNodes(file) {
 async function runFile(file, { env, args, timeoutMs, isInOwnNetwork }) {
   const start = performance.now();
   const temp = mkdtempSync(join(tmpdir(), 'regroup-file-'));
+  // Sockets of agents that a test has killed stay, until somebody looks for runs. Their paths are short.
+  const runtime = mkdtempSync(join(tmpdir(), 'rr-'));
   const before = new Set(readdirSync(root));
   const cgroup = ownCgroup();
   const [program, own] = isNodes(file)
@@ -151,7 +153,7 @@ async function runFile(file, { env, args, timeoutMs, isInOwnNetwork }) {
   const [command, ...rest] = cgroup.within(isInOwnNetwork ? inOwnNetwork(whole) : whole);
   const child = spawn(command, rest, {
     cwd: root,
-    env: { ...process.env, ...own, TMPDIR: temp, ...env },
+    env: { ...process.env, ...own, TMPDIR: temp, XDG_RUNTIME_DIR: runtime, ...env },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   let hung = false;
@@ -177,6 +179,7 @@ async function runFile(file, { env, args, timeoutMs, isInOwnNetwork }) {
     ...leftInCgroup,
   ];
   rmSync(temp, { recursive: true, force: true });
+  rmSync(runtime, { recursive: true, force: true });
   if (hung) {
     result.failed++;
     const after = result.last === undefined ? '' : `, after: ${result.last}`;

@@ -101,7 +101,18 @@ const layers: readonly (readonly string[])[] = [
   ['options'],
   ['events', 'worker-exit'],
   ['machine', 'gpu'],
-  ['failures', 'hangs', 'logs', 'placement', 'preload', 'store', 'coordination'],
+  [
+    'failures',
+    'hangs',
+    'timers',
+    'health',
+    'control',
+    'logs',
+    'placement',
+    'preload',
+    'store',
+    'coordination',
+  ],
   ['rendezvous'],
   ['workers'],
   ['observe'],
@@ -148,6 +159,8 @@ const belowLaunch = [
   // regroup-store, which launches nothing
   'store/master-hosts',
   'store/open-table',
+  // other runs than this process's own
+  'control/find',
   // how we were started, and the time of day: of the process, not of a run
   'system/exact',
   'system/local-time',

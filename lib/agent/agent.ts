@@ -1,6 +1,5 @@
 import type { Measures, Recorder } from '../events/recorder.js';
 import type { AgentEvent, RunResult } from '../events.js';
-import { hangGuard } from '../hangs/guard.js';
 import { learnGpus } from '../machine/this-machine.js';
 import { native } from '../native/addon.js';
 import type { Placing } from '../placement/placing.js';
@@ -24,6 +23,8 @@ import { createRounds } from './rounds.js';
 import { createStandbys } from './standbys/standbys.js';
 import type { Action, Happening, HookCall } from './step/state.js';
 import { initialState, step } from './step/step.js';
+import { createDoors } from './watch/doors.js';
+import { createGuards } from './watch/guards.js';
 
 /** A killed process with tens of gigabytes or a GPU takes seconds to go; torchrun waits as long. */
 const killWaitMs = 30_000;
@@ -89,6 +90,8 @@ export function createAgent(job: Job, recorder?: Recorder): Agent {
   const around = { rounds, standbys, restarts, core: () => core, tell, nowMs };
   const fenced = (atMs: number): void => rendezvous.fenced?.(atMs);
   const listener = listenToCore(job, { ...around, happen, placing: placingNow, asGuests, fenced });
+  const guards = createGuards(job, { ...around, happen, asGuests });
+  const doors = createDoors(job, { ...around, state: () => state, asGuests, happen, renew });
   const leave = (): Promise<void> | undefined => rendezvous.close?.();
   const record = recorder?.ended;
   const runEnd = createRunEnd(job, { ...around, close, leave, record });
@@ -132,7 +135,8 @@ export function createAgent(job: Job, recorder?: Recorder): Agent {
     switch (action.do) {
       case 'prepare-round': {
         const { round } = action.plan;
-        rounds.prepare(action.plan).then(
+        const guarding = guards.prepare();
+        Promise.all([rounds.prepare(action.plan), guarding]).then(
           () => happen({ event: 'prepared', round }),
           error => happen({ event: 'prepared', round, error }),
         );
@@ -145,7 +149,7 @@ export function createAgent(job: Job, recorder?: Recorder): Agent {
         startRound(action.round);
         return;
       case 'watch-round':
-        guardFromHangs(action.round);
+        guards.watch(action.round);
         return;
       case 'unwatch-round':
         rounds.get(action.round)?.hangs?.close();
@@ -175,6 +179,7 @@ export function createAgent(job: Job, recorder?: Recorder): Agent {
         return;
       case 'tell':
         tell(action.event);
+        doors.heard(action.event);
         return;
       case 'describe':
         describe(action).catch(error => happen({ event: 'broken', error }));
@@ -283,23 +288,6 @@ export function createAgent(job: Job, recorder?: Recorder): Agent {
     return rounds.get(round)?.plan.group ?? round;
   }
 
-  function guardFromHangs(round: number): void {
-    const record = rounds.get(round);
-    if (settings.hang === undefined || record === undefined) return;
-    record.hangs = hangGuard(settings.hang, {
-      workers: record.workers,
-      plans: record.plan.plans,
-      files: record.files,
-      path: job.env.PATH,
-      disk: rounds.disk,
-      slots: () => core?.slots(round) ?? [],
-      nowMs,
-      tell,
-      onHung: hang => happen({ event: 'hung', round, hang }),
-      asGuests,
-    });
-  }
-
   function placingNow(): Placing {
     if (placing === undefined) throw new Error('the GPUs of workers are not known yet');
     return placing;
@@ -332,6 +320,12 @@ export function createAgent(job: Job, recorder?: Recorder): Agent {
     if (doubt !== undefined) listener.onStoreReport({ report: 'line', line: doubt });
   }
 
+  /** @returns whether a round that costs no restart takes the place of this one */
+  function renew(round: number): boolean {
+    rendezvous.renew?.(round);
+    return rendezvous.renew !== undefined;
+  }
+
   async function describe({ round, ...end }: Extract<Action, { do: 'describe' }>): Promise<void> {
     const failures = await rounds.describe(round, end);
     happen({ event: 'described', round, failures, chance: Math.random() });
@@ -345,7 +339,7 @@ export function createAgent(job: Job, recorder?: Recorder): Agent {
     lookUp.abort();
     noticeSources?.close();
     restarts.close();
-    return Promise.all([pauses.gone(), standbys.close()]);
+    return Promise.all([pauses.gone(), standbys.close(), guards.close(), doors.close()]);
   }
 
   return {
@@ -353,6 +347,7 @@ export function createAgent(job: Job, recorder?: Recorder): Agent {
     events: () => told.subscribe(),
     launch() {
       noticeSources = watchForNotices(settings, by => happen({ event: 'notice', by }));
+      doors.launched();
       const begin = (): void => {
         happen({ event: 'launch' });
         noticeSources?.look();

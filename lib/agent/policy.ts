@@ -11,7 +11,7 @@ export function policyOf(settings: Settings): Policy {
     graceByReasonMs: settings.graceMs,
     ...(preemptSignal === undefined ? {} : { preemptSignal }),
     ...(preemptLimitMs === undefined ? {} : { preemptLimitMs }),
-    watchesForHangs: settings.hang !== undefined,
+    watchesForHangs: settings.hang !== undefined || settings.fileTimers !== undefined,
     waitsForGpus: settings.gpuWaitMs > 0 && hasGpuDevices(),
     hooks: hookNames.filter(name => hookCommand(settings.hooks, name) !== undefined),
   };

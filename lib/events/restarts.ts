@@ -5,6 +5,7 @@ export type RestartCause =
   | 'peer-failure'
   | 'peer-lost'
   | 'membership'
+  | 'ordered'
   | 'fenced';
 
 /**

@@ -20,13 +20,18 @@ export interface HangGuard {
   close(): void;
 }
 
-export interface GuardedRound {
-  readonly workers: readonly WorkerIdentity[];
+/** What taking stacks needs of a round. */
+export interface DumpedRound {
   readonly plans: readonly NativePlan[];
   readonly files: readonly WorkerFiles[] | undefined;
+  /** PATH of the workers. */
   readonly path: string | undefined;
   /** The disk of the log folders. */
   readonly disk: Disk;
+}
+
+export interface GuardedRound extends DumpedRound {
+  readonly workers: readonly WorkerIdentity[];
   slots(): readonly NativeStoreSlot[] | undefined;
   nowMs(): number;
   tell(event: AgentEvent): void;
@@ -61,7 +66,7 @@ export function hangGuard(options: HangOptions, round: GuardedRound): HangGuard 
 
     isDumping = true;
     const dump = await round
-      .asGuests(() => dumpOf(watch.living()))
+      .asGuests(() => dumpRound(round, watch.living(), options, closed))
       .catch((): undefined => undefined); // a hang ends without its stacks, too
     isDumping = false;
     if (closed.aborted) return;
@@ -91,26 +96,6 @@ export function hangGuard(options: HangOptions, round: GuardedRound): HangGuard 
     return because === undefined ? own : { ...own, message: `${own.message}; ${because}` };
   }
 
-  async function dumpOf(workers: readonly WorkerIdentity[]): Promise<Dump> {
-    const { dumpMs = defaultDumpMs, dumpSignal } = options;
-    const number = dumpSignal === undefined ? undefined : signalNumber(dumpSignal);
-    const targets = workers.map(worker => ({
-      worker,
-      folder: round.files?.[worker.localRank]?.folder,
-      stderr: fileOf(round.plans[worker.localRank]?.stderr),
-    }));
-    // Only now: few runs hang.
-    const { dumpStacks } = await import('./dump.js');
-    return dumpStacks(targets, {
-      boundMs: dumpMs,
-      signal:
-        dumpSignal === undefined || number === undefined ? undefined : { name: dumpSignal, number },
-      path: round.path,
-      disk: round.disk,
-      stop: closed,
-    });
-  }
-
   const watch: HangWatch = watchForHangs({
     rules: options,
     workers: round.workers,
@@ -131,6 +116,35 @@ export function hangGuard(options: HangOptions, round: GuardedRound): HangGuard 
       watch.close();
     },
   };
+}
+
+/**
+ * Takes the stacks of some of a round's workers.
+ *
+ * @param stop nobody is disturbed any more once it's aborted
+ */
+export async function dumpRound(
+  round: DumpedRound,
+  workers: readonly WorkerIdentity[],
+  { dumpMs = defaultDumpMs, dumpSignal }: Pick<HangOptions, 'dumpMs' | 'dumpSignal'>,
+  stop: AbortSignal,
+): Promise<Dump> {
+  const number = dumpSignal === undefined ? undefined : signalNumber(dumpSignal);
+  const targets = workers.map(worker => ({
+    worker,
+    folder: round.files?.[worker.localRank]?.folder,
+    stderr: fileOf(round.plans[worker.localRank]?.stderr),
+  }));
+  // Only now: few runs hang.
+  const { dumpStacks } = await import('./dump.js');
+  return dumpStacks(targets, {
+    boundMs: dumpMs,
+    signal:
+      dumpSignal === undefined || number === undefined ? undefined : { name: dumpSignal, number },
+    path: round.path,
+    disk: round.disk,
+    stop,
+  });
 }
 
 function fileOf(stream: NativeStream | undefined): string | undefined {

@@ -127,6 +127,12 @@ export interface NativeAddon {
   /** What this kernel offers, after `REGROUP_DISABLE`. */
   features(disable: readonly string[]): Readonly<Record<string, boolean>>;
   /**
+   * Who has made the other end of a Unix socket; pid 0: in a pid namespace that isn't seen from here.
+   *
+   * @throws with `code` (EBADF, ENOTSOCK) and `syscall`
+   */
+  peerOf(socket: number): { readonly pid: number; readonly uid: number };
+  /**
    * Seconds that clocks on the wall are ahead of UTC at that moment, as the C library has it: unlike Node's ICU it knows zones
    * that TZ spells out, `<+0530>-5:30`.
    */

@@ -69,6 +69,8 @@ export interface NativeFiles {
   closeAppended(path: string): void;
   /** `NANOSECONDS:BYTES` of when each was written and how long it is; empty for what can't be looked at. */
   mark(id: number, paths: readonly string[]): void;
+  /** Makes a FIFO for us alone, in the place of any file that's there, but not of a folder. */
+  makeFifo(id: number, path: string): void;
   /** As `read` from the beginning, where nobody else can have written the file: else EPERM of `trust`. */
   readTrusted(id: number, folder: string, name: string, maxBytes: number): void;
   /** Puts a file there whole or not at all, and makes its folder below `base` for us alone. EPERM of `trust` as above. */

@@ -44,6 +44,11 @@ export interface NativeSupervisor {
   /** Such a child has been waited for. */
   endGuest(cookie: string): void;
   /**
+   * How long the supervisor's thread has owed an answer that one of these calls has asked it for. 0: it owed none, and is
+   * asked anew. Doesn't wait for it.
+   */
+  owesMs(): number;
+  /**
    * Moves the fence, forward or back, or removes it. When `boottimeMs` has come there every worker is killed, and what
    * it has started, whatever JS does, and `fenced` is told. It stays passed until it's moved: a group that starts then
    * is killed as soon as it has started. While this process is stopped, or a start holds up the supervisor, the guardian kills

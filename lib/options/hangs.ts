@@ -27,6 +27,21 @@ export interface HangOptions {
   readonly dumpSignal?: string;
 }
 
+export interface TimerOptions {
+  /**
+   * Whether workers' timers are served, PyTorch's FileTimerClient's, at a named pipe that TORCHELASTIC_TIMER_FILE tells them. A
+   * file that's there is replaced. `path` is absolute, or from the working directory. @default not
+   */
+  readonly fileTimers?: {
+    /** @default a new one in the temp dir */
+    readonly path?: string;
+  };
+}
+
+export const timerChecks: Readonly<Record<keyof TimerOptions, Check>> = {
+  fileTimers: fieldsOf({ path: text }, 'an object, { path }'),
+};
+
 const [isMilliseconds] = milliseconds;
 
 const period: Check = [isPeriod, 'milliseconds above 0'];

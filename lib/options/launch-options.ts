@@ -14,9 +14,10 @@ import {
   text,
   texts,
 } from './checks.js';
+import { type ControlOptions, controlChecks, controlDefaults } from './control/control.js';
 import { environment } from './environment.js';
 import { type FailureOptions, failureChecks, failureDefaults } from './failures.js';
-import { type HangOptions, hangCheck } from './hangs.js';
+import { type HangOptions, hangCheck, type TimerOptions, timerChecks } from './hangs.js';
 import { type HookOptions, hookChecks } from './hooks.js';
 import { type LogOptions, logChecks, logDefaults } from './logs.js';
 import { type GpuOptions, gpuChecks, gpuDefaults } from './machine/gpus.js';
@@ -48,7 +49,8 @@ export type Entrypoint =
  * U+DC80 to U+DCFF, is the byte that it ends with, for what isn't UTF-8.
  */
 export interface LaunchOptions
-  extends EventOptions,
+  extends ControlOptions,
+    EventOptions,
     FailureOptions,
     PreemptionOptions,
     GpuOptions,
@@ -61,7 +63,8 @@ export interface LaunchOptions
     StandbyOptions,
     StoppingOptions,
     StoreOptions,
-    TidyUpOptions {
+    TidyUpOptions,
+    TimerOptions {
   readonly entrypoint: Entrypoint;
   /** Arguments of the entrypoint. `${local_rank}`, `$local_rank` and `$$` are replaced in each. @default [] */
   readonly args?: readonly string[];
@@ -116,6 +119,7 @@ const defaults = {
   args: [],
   nprocPerNode: 1,
   maxRestarts: 0,
+  ...controlDefaults,
   ...eventDefaults,
   ...failureDefaults,
   role: 'default',
@@ -173,6 +177,7 @@ const checks: Readonly<Record<keyof LaunchOptions, Check>> = {
     "a whole number from 1, 'auto', 'cpu', 'gpu' or 'xpu'",
   ],
   maxRestarts: [value => isWhole(value, 0), 'a whole number from 0'],
+  ...controlChecks,
   ...eventChecks,
   ...failureChecks,
   ...placementChecks,
@@ -202,6 +207,7 @@ const checks: Readonly<Record<keyof LaunchOptions, Check>> = {
   ...standbyChecks,
   ...storeChecks,
   ...tidyUpChecks,
+  ...timerChecks,
   signal: [
     value => isRecord(value) && typeof value.addEventListener === 'function',
     'an AbortSignal',

@@ -2,7 +2,7 @@ import { type Check, fieldsOf, milliseconds, oneOf } from './checks.js';
 
 /** How workers are stopped. */
 
-/** Why a group is stopped, as far as its grace period goes. */
+/** Why a group is stopped, as far as its grace period goes: `membership` also where another round was asked for. */
 export const graceReasons = [
   'failure',
   'signal',

@@ -57,6 +57,10 @@ export function createAlone(
     join: () => tell({ event: 'round-formed', ...formed() }),
     report: report => tell({ event: 'verdict', round: report.round, verdict: verdictOn(report) }),
     succeed: round => tell({ event: 'verdict', round, verdict: { do: 'end' } }),
+    renew(round) {
+      coming = round + 1;
+      tell({ event: 'round-broken', round, because: 'ordered' });
+    },
     leave() {},
     conclude() {},
   };

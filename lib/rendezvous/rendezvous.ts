@@ -17,6 +17,11 @@ export interface Rendezvous {
   /** This node doesn't want a round any more, nor what it's in: its workers are about to end. */
   leave(): void;
   /**
+   * Another round is to take the place of this one, though all are well: `round-broken` follows. It costs no restart. Absent:
+   * that can't be had.
+   */
+  renew?(round: number): void;
+  /**
    * The job has failed, and no worker of this node is left: the others are told what became of them. `peers-ended`
    * follows, where the verdict has said so.
    *
@@ -45,9 +50,10 @@ export type RendezvousEvent =
  *
  * - `peer-failure`, `peer-lost`: others have failed, or are gone; whoever waits for them waits in vain
  * - `membership`: nodes have come, or are about to go; all are well, and may save together
+ * - `ordered`: somebody has asked for a new one
  * - `fenced`: this node can't prove any more that it takes part, and its workers must be gone before others take their place
  */
-export type BreakReason = 'peer-failure' | 'peer-lost' | 'membership' | 'fenced';
+export type BreakReason = 'peer-failure' | 'peer-lost' | 'membership' | 'ordered' | 'fenced';
 
 /** A round's numbers, and this node's place in it. */
 export interface RoundPlan {

@@ -129,6 +129,18 @@ export function closeAppended(path: string): void {
   opened?.closeAppended(path);
 }
 
+/**
+ * Makes a named pipe for us alone, in the place of any file that's there.
+ *
+ * @throws with EISDIR, EPERM and others of unlink(2) and mkfifo(3)
+ */
+export async function makeFifo(path: string): Promise<void> {
+  await ask(
+    (files, id) => files.makeFifo(id, path),
+    () => path,
+  );
+}
+
 /** What tells each file from one that takes its place: NANOSECONDS:BYTES; empty for what can't be looked at. */
 export async function marksOf(paths: readonly string[]): Promise<readonly string[]> {
   const { marks } = await ask(

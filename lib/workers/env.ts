@@ -43,11 +43,13 @@ export function workerEnv(
     readonly inherited: Env;
     readonly errorFile?: string | undefined;
     readonly virtualLocalRank: boolean;
+    /** The pipe at which its timers are served. */
+    readonly timerFile?: string | undefined;
     /** What its placement adds. */
     readonly placed?: Readonly<Record<string, string>> | undefined;
   },
 ): Record<string, string> {
-  const { inherited, errorFile = '', virtualLocalRank, placed = {} } = options;
+  const { inherited, errorFile = '', virtualLocalRank, timerFile, placed = {} } = options;
   const omp = ompDefault(inherited, round.localWorldSize);
   return {
     LOCAL_RANK: String(virtualLocalRank ? 0 : localRank),
@@ -70,6 +72,7 @@ export function workerEnv(
       inherited.TORCHELASTIC_SIGNALS_TO_HANDLE ?? 'SIGTERM,SIGINT,SIGHUP,SIGQUIT',
     TORCH_NCCL_ASYNC_ERROR_HANDLING: inherited.TORCH_NCCL_ASYNC_ERROR_HANDLING ?? '1',
     TORCHELASTIC_ERROR_FILE: errorFile,
+    ...(timerFile === undefined ? {} : { TORCHELASTIC_TIMER_FILE: timerFile }),
     ...(omp === undefined ? {} : { OMP_NUM_THREADS: omp }),
     ...(virtualLocalRank
       ? { CUDA_VISIBLE_DEVICES: visibleDevice(inherited.CUDA_VISIBLE_DEVICES, localRank) }

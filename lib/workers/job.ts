@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import { valueError } from '../errors.js';
 import { type LogBase, logBase, type WorkerFiles } from '../logs/layout.js';
 import { anyRedirected, streamsOf } from '../logs/streams.js';
@@ -42,6 +43,8 @@ export interface Job {
   /** @throws ERR_PLACEMENT, ERR_VISIBLE_DEVICES */
   placeLater(): Placing;
   readonly logs: LogBase;
+  /** The pipe at which workers' timers are served; absent: they aren't. */
+  readonly timerFile: string | undefined;
   /** Whether some stream of some worker ends up in a file. */
   readonly redirected: boolean;
 }
@@ -101,6 +104,7 @@ export function jobOf(settings: Settings, around: Surroundings): Job {
     placing: awaitsGpus(settings, toPlace) ? undefined : placingOf(settings, toPlace),
     placeLater: () => placingOf(settings, toPlace),
     logs,
+    timerFile: timerFileOf(settings, around),
     redirected: anyRedirected(settings, localWorldSize),
   };
 }
@@ -113,6 +117,13 @@ function pythonOf(
 ): Python | undefined {
   if (given !== undefined) return { path: given, isInterpreter: true, because: 'python' };
   return findPython(env, cwd, programs);
+}
+
+/** @source pytorch v2.13.0, torch/distributed/elastic/agent/server/local_elastic_agent.py, _setup_local_watchdog */
+function timerFileOf({ fileTimers }: Settings, { env, cwd }: Surroundings): string | undefined {
+  if (fileTimers === undefined) return undefined;
+  const temp = env.TMPDIR || env.TEMP || env.TMP || '/tmp';
+  return resolve(cwd ?? '/', fileTimers.path ?? `${temp}/watchdog_timer_${randomUuid()}`);
 }
 
 /** A hook may still make the script, and an interpreter that's a script may run elsewhere: in a container. Shims don't. */
@@ -189,6 +200,7 @@ export function workerPlans(
       inherited: job.env,
       errorFile: files?.[localRank]?.errorFile,
       virtualLocalRank: settings.virtualLocalRank,
+      timerFile: job.timerFile,
       placed: placing.env[localRank],
     });
     // The names are the same for all, so what's inherited is too; save where some aren't bound.

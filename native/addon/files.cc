@@ -314,6 +314,7 @@ Napi::Value openFiles(const Napi::CallbackInfo& info) {
       {"append", appendOf},
       {"closeAppended", closeAppendedOf},
       {"mark", markOf},
+      {"makeFifo", errandAt<makeFifo>},
       {"readTrusted", readTrustedOf},
       {"writeTrusted", writeTrustedOf},
       {"close", [](Files& self, const Napi::CallbackInfo&) { self.close(); }},

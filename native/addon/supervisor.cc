@@ -1,5 +1,6 @@
 #include "addon/supervisor.h"
 
+#include <climits>
 #include <memory>
 
 #include "addon/channel.h"
@@ -10,6 +11,7 @@
 #include "addon/methods.h"
 #include "addon/option_reader.h"
 #include "core/base/local_time.h"
+#include "core/base/syscall.h"
 #include "core/base/thread.h"
 
 namespace regroup {
@@ -180,6 +182,11 @@ Napi::Value createSupervisor(const Napi::CallbackInfo& info,
          auto cookie = toString(call[0], "cookie");
          if (cookie) self.supervisor().endGuest(*std::move(cookie));
        }},
+      {"owesMs",
+       [](JsSupervisor& self, const Napi::CallbackInfo& call) -> Napi::Value {
+         const auto ms = static_cast<double>(self.supervisor().owes().count());
+         return Napi::Number::New(call.Env(), ms);
+       }},
       {"setFence",
        [](JsSupervisor& self, const Napi::CallbackInfo& call) {
          std::optional<BootTime> at;
@@ -238,6 +245,21 @@ Napi::Value probeThreadsOf(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+/// peerOf(socket: number): { pid, uid }
+Napi::Value peerOfOn(const Napi::CallbackInfo& info) {
+  const auto socket = toInteger<int>(info[0], "socket", 0, INT_MAX);
+  if (!socket) return {};
+  auto peer = peerOf(*socket);
+  if (!peer) {
+    throwError(info.Env(), peer.error());
+    return {};
+  }
+  Napi::Object object = Napi::Object::New(info.Env());
+  object.Set("pid", static_cast<double>(peer->pid));
+  object.Set("uid", static_cast<double>(peer->uid));
+  return object;
+}
+
 /// utcOffset(unixSeconds: number): number
 Napi::Value utcOffsetOf(const Napi::CallbackInfo& info) {
   auto moment = toNumber(info[0], "unixSeconds", -kMaxUnixSeconds, kMaxUnixSeconds, false);
@@ -286,6 +308,7 @@ void initSupervisor(Napi::Object exports, std::shared_ptr<SharedPump> pump) {
        }},
       {"features", features},
       {"probeThreads", probeThreadsOf},
+      {"peerOf", peerOfOn},
       {"utcOffset", utcOffsetOf},
       {"monotonicMs", monotonicMs},
       {"boottimeMs", boottimeMs},

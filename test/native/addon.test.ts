@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { cpSync, symlinkSync } from 'node:fs';
-import { connect } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { join, resolve } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
 import t from 'tap';
@@ -152,4 +152,19 @@ t.test('without the addon it is said where it was looked for and what to try', a
   const program = [process.execPath, '--input-type=module', '-e', script];
   const { stdout } = await startProgram(t, program).ended;
   t.match(stdout, new RegExp(`^ERR_NATIVE_MISSING ${why}\n$`));
+});
+
+t.test('the peer of a Unix socket is named, and nobody of another descriptor', async t => {
+  const path = join(t.testdir(), 'socket');
+  const server = createServer().listen(path);
+  t.teardown(() => server.close());
+  const client = connect(path);
+  t.teardown(() => client.destroy());
+  const [accepted] = await once(server, 'connection');
+
+  const found = native().peerOf(accepted._handle.fd);
+
+  t.same(found, { pid: process.pid, uid: process.getuid?.() });
+  t.throws(() => native().peerOf(9999), { code: 'EBADF' });
+  t.throws(() => native().peerOf('x' as unknown as number), TypeError);
 });

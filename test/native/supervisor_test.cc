@@ -583,3 +583,23 @@ TEST("a start that fails gives its pipes back") {
 }
 
 TAP_MAIN
+
+TEST("a supervisor that's held up owes an answer until it goes on") {
+  const auto free = std::make_shared<Fd>(*makeEventFd());
+  const auto held = std::make_shared<Fd>(*makeEventFd());
+  auto supervisor = *Supervisor::start({.onEvent = [free, held](const SupervisorEvent& event) {
+    if (!std::holds_alternative<Started>(event.what)) return;
+    signalEvent(*held);
+    (void)waitReadable(*free, 60s);
+  }});
+  CHECK_EQ(supervisor->owes().count(), 0);
+  supervisor->startGroup({1, makeCookie(), {}, 0, 0ms});
+  CHECK(waitReadable(*held, 60s));
+
+  CHECK_EQ(supervisor->owes().count(), 0);
+  while (supervisor->owes() == 0ms) ::sched_yield();
+
+  signalEvent(*free);
+  while (supervisor->owes() != 0ms) ::sched_yield();
+  supervisor->close();
+}

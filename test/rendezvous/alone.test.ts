@@ -98,3 +98,16 @@ t.test('who joins after leaving has the round that nobody has started', async t 
 
   t.match(last(), { event: 'round-formed', round: 0 });
 });
+
+t.test('a round that is asked for comes without a failure, and costs no restart', async t => {
+  const { rendezvous, last } = alone({ maxRestarts: 1 });
+  rendezvous.join();
+
+  rendezvous.renew?.(0);
+  t.strictSame(last(), { event: 'round-broken', round: 0, because: 'ordered' });
+  rendezvous.join();
+  t.match(last(), { round: 1, following: { round: 2 } });
+  rendezvous.report(reportOf(1));
+
+  t.match(last(), { verdict: { do: 'restart', round: 2, restartsLeft: 0 } });
+});

@@ -18,6 +18,7 @@ import t from 'tap';
 import {
   appendLines,
   closeAppended,
+  makeFifo,
   makeFolders,
   marksOf,
   readPiece,
@@ -282,3 +283,17 @@ function drain(fd: number): string {
   }
   return bytes.toString('latin1', 0, read);
 }
+t.test(
+  'L-097 a named pipe takes the place of a file, for its owner alone, but not of a folder',
+  async t => {
+    const base = t.testdir({ file: 'of mktemp', folder: {} });
+
+    await makeFifo(`${base}/file`);
+    await makeFifo(`${base}/file`);
+
+    t.ok(statSync(`${base}/file`).isFIFO());
+    t.equal(statSync(`${base}/file`).mode & 0o777, 0o600);
+    await t.rejects(makeFifo(`${base}/folder`), { code: 'EISDIR', syscall: 'unlink' });
+    await t.rejects(makeFifo(`${base}/none/x`), { code: 'ENOENT', syscall: 'mkfifo' });
+  },
+);

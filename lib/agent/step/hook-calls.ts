@@ -32,6 +32,7 @@ export function aboutEnd(
     case 'peer-failure':
     case 'peer-lost':
     case 'membership':
+    case 'ordered':
     case 'fenced':
       return { round, reason };
     default:

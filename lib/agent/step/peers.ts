@@ -52,7 +52,7 @@ export function onRoundBroken(
 /** Workers of a healthy round may save, as at a notice of preemption; they all come back. */
 function signalFor(because: BreakReason, { preemptSignal = 'SIGTERM' }: Policy): string {
   if (because === 'fenced') return 'SIGKILL';
-  return because === 'membership' ? preemptSignal : 'SIGTERM';
+  return because === 'membership' || because === 'ordered' ? preemptSignal : 'SIGTERM';
 }
 
 function kill(state: Stopping, nowMs: number): Step {

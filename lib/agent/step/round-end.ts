@@ -84,7 +84,7 @@ function isDescribed({ exits, stop, verdict }: Describing): boolean {
 
 /** Whether a stop is for what has happened on other nodes. */
 export function isBroken(reason: StopReason): boolean {
-  return ['peer-failure', 'peer-lost', 'membership', 'fenced'].includes(reason);
+  return ['peer-failure', 'peer-lost', 'membership', 'ordered', 'fenced'].includes(reason);
 }
 
 function stopOf({ reason, order, hang, sinceMs }: GroupStop): GroupStop {

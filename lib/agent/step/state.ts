@@ -32,7 +32,7 @@ export interface Policy {
   readonly preemptSignal?: string;
   /** Time from the notice to SIGTERM. */
   readonly preemptLimitMs?: number;
-  /** Whether there are hang rules. */
+  /** Whether there are hang rules, or timers of the workers. */
   readonly watchesForHangs?: boolean;
   /** Whether GPUs are to become free after a round. */
   readonly waitsForGpus?: boolean;
@@ -274,7 +274,7 @@ export type Action =
   | { readonly do: 'discard-round'; readonly plan: RoundPlan }
   /** Starts a round that has been prepared. */
   | { readonly do: 'start-round'; readonly round: number }
-  /** Hang rules apply from now on, and no longer. */
+  /** Hang rules and timers apply from now on, and no longer. */
   | { readonly do: 'watch-round'; readonly round: number }
   | { readonly do: 'unwatch-round'; readonly round: number }
   | {

@@ -116,6 +116,7 @@ export function sentWith(state: Stopping | undefined, signal: string): number[] 
 export function graceOf(policy: Policy, stop: StopReason): number {
   const { graceMs, graceByReasonMs } = policy;
   // A round that has failed elsewhere has failed; one that mustn't run is killed anyway.
+  if (stop === 'ordered') return graceOf(policy, 'membership');
   const reason: GraceReason =
     stop === 'peer-failure' || stop === 'peer-lost' || stop === 'fenced' ? 'failure' : stop;
   const given = graceByReasonMs?.[reason];

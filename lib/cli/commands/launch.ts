@@ -8,6 +8,7 @@ import { here } from '../../options/scheduler/surroundings.js';
 import { exitNow, learnGpus, reapOrphans } from '../../own-process.js';
 import { signalNumber } from '../../util/signals.js';
 import { unreachable } from '../../util/unreachable.js';
+import { controlCommands } from '../control/names.js';
 import { parseCommand } from '../line/args.js';
 import { type CliSettings, logLevels, withoutIgnored } from '../line/settings.js';
 import type { CommandName } from '../options/spec.js';
@@ -42,6 +43,11 @@ export async function runCommand(command: CommandName): Promise<void> {
     const { runRendezvousAgent } = await import('./rendezvous-agent.js');
     signals.onSignal(() => {}); // it ends with whoever has started it, who gets the same signals
     return report(command, answer, () => runRendezvousAgent(args.slice(1), env));
+  }
+  const order = command === 'regroup' ? controlCommands.find(name => name === args[0]) : undefined;
+  if (order !== undefined) {
+    const { runControl } = await import('./control.js');
+    return report(command, answer, () => runControl(order, args.slice(1), env));
   }
   const parsed = parseCommand(command, args, env, here);
   if (parsed.do !== 'run') await answer(2, warning);

@@ -3,6 +3,7 @@ import type { Streams, StreamsByRank } from '../../options/logs.js';
 import { withoutSecrets } from '../../options/token.js';
 import { maxTimerMs } from '../../util/duration.js';
 import { didYouMean } from '../../util/nearest.js';
+import { badHealthPort } from '../options/control/control.js';
 import { readFeatures } from '../options/own.js';
 import { parseForwardSignals } from '../options/preemption.js';
 import type { Scheduled } from '../options/scheduler.js';
@@ -99,11 +100,8 @@ export function resolve(
     token: () => tokenOf(command, rdzvConf, env),
   };
   const nodes = nodesOptions(values, place, secrets, warn);
-  if (env.TORCHELASTIC_ENABLE_FILE_TIMER === '1') {
-    warn(
-      'TORCHELASTIC_ENABLE_FILE_TIMER=1: the watchdog is not available yet; workers run without it',
-    );
-  }
+  const health = badHealthPort(env);
+  if (health !== undefined) notices.push({ level: 'INFO', text: health });
 
   const { TORCHELASTIC_ERROR_FILE: errorFile } = env;
   const template =

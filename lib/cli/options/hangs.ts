@@ -1,8 +1,8 @@
-import { type HangOptions, isPattern } from '../../options/hangs.js';
+import { type HangOptions, isPattern, type TimerOptions } from '../../options/hangs.js';
 import { didYouMean } from '../../util/nearest.js';
 import { signalNamed, signalNames } from '../../util/signals.js';
 import { durationOf } from '../line/durations.js';
-import type { Feature, OptionSpec, Values } from './spec.js';
+import type { Env, Feature, OptionSpec, Values } from './spec.js';
 
 const option = (
   name: string,
@@ -51,11 +51,21 @@ export const hang: Feature = {
       { metavar: 'SIGNAL' },
     ),
   ],
-  read(values) {
+  read(values, env) {
     const given = hangOf(values);
-    return Object.keys(given).length === 0 ? {} : { hang: given };
+    return {
+      ...(Object.keys(given).length === 0 ? {} : { hang: given }),
+      ...timersOf(env),
+    };
   },
 };
+
+/** @source pytorch v2.13.0, torch/distributed/elastic/agent/server/local_elastic_agent.py, _setup_local_watchdog */
+function timersOf(env: Env): TimerOptions {
+  if (env.TORCHELASTIC_ENABLE_FILE_TIMER !== '1') return {};
+  const { TORCHELASTIC_TIMER_FILE: path } = env;
+  return { fileTimers: path ? { path } : {} };
+}
 
 function hangOf(values: Values): HangOptions {
   const silenceMs = durationOf(values, 'hang_silence', aboveZero);

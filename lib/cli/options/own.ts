@@ -1,4 +1,5 @@
 import type { LaunchOptions } from '../../options/launch-options.js';
+import { control } from './control/control.js';
 import { failures } from './failures.js';
 import { hang } from './hangs.js';
 import { hooks } from './hooks.js';
@@ -31,6 +32,7 @@ export const features: readonly Feature[] = [
   gpus,
   nodes,
   store,
+  control,
 ];
 
 /** @throws CommandLineError */

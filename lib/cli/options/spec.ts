@@ -37,6 +37,7 @@ export type OptionGroup =
   | 'health'
   | 'observe'
   | 'stopping'
+  | 'control'
   | 'about';
 
 /** An option that the command line or a variable gives. */

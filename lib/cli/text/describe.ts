@@ -229,6 +229,19 @@ export function outlook(restartsLeft: number, maxRestarts: number): string {
     : 'no restarts left, the job ends';
 }
 
+/** What nobody has asked for, and isn't there, is of interest only to who looks for it. */
+export function describeDoor(
+  event: Event<'door-open' | 'door-trouble'>,
+): readonly ['INFO' | 'WARNING', string] {
+  if (event.event === 'door-open') return ['INFO', `${event.door} is served at ${event.at}`];
+  return [event.isAsked ? 'WARNING' : 'INFO', `no ${event.door}: ${event.reason}`];
+}
+
+export const fencedWords =
+  'this node has not reached the others in time: its workers are killed before others may take their place';
+
+export const orderedWords = 'another round was asked for; it costs no restart';
+
 /** `2 processes: rclone (pid 4711), python3 (pid 4712)` */
 export function describeProcesses(processes: readonly LeftProcess[]): string {
   const count = `${processes.length} ${processes.length === 1 ? 'process' : 'processes'}`;

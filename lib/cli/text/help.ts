@@ -12,6 +12,7 @@ const titles: Readonly<Record<OptionGroup, string>> = {
   health: 'Hangs',
   observe: 'Events and metrics',
   stopping: 'Stopping and exit code',
+  control: 'From outside',
   about: 'About',
 };
 
@@ -48,6 +49,7 @@ function introduction(command: CommandName): readonly string[] {
     '  regroup --nproc-per-node=8 --max-restarts=3 train.py --lr 0.1',
     '  regroup topology --nproc-per-node=8 --bind=auto    draws the machine and who would run where',
     '  regroup bench restart -- --nproc-per-node=8 train.py    measures restarts of that job',
+    '  regroup ps | logs | stop | restart | dump | drain    looks at runs and gives them orders',
   ];
 }
 
@@ -62,6 +64,8 @@ const epilogue: readonly string[] = [
   '  OMP_NUM_THREADS                 set to 1 for the workers if it is unset and there are several',
   '  LOGLEVEL                        DEBUG, INFO, WARNING (default), ERROR or CRITICAL',
   '  TORCH_ELASTIC_SHUTDOWN_TIMEOUT  see --shutdown-timeout',
+  '  TORCHELASTIC_HEALTH_CHECK_PORT  port where HTTP asks for /livez and /readyz',
+  '  TORCHELASTIC_ENABLE_FILE_TIMER  1: the file timers of workers are served',
   '  REGROUP_DISABLE                 kernel features to do without, e.g. clone3,pidfd',
   '',
   'Exit code:',

@@ -97,3 +97,10 @@ function raisedIn(text: string): string | undefined {
   if (begins < 0) return lines.findLast(line => /: No module named /.test(line));
   return lines.slice(begins + 1).find(line => /^\S/.test(line));
 }
+
+/** The last lines that it has written; absent where they're on the console only. */
+export function describeTail({ rank, tail }: WorkerFailure): string | undefined {
+  if (tail === undefined) return undefined;
+  const lines = tail.replace(/\n$/, '').split('\n');
+  return [`the end of worker ${rank}'s stderr:`, ...lines.map(line => `  | ${line}`)].join('\n');
+}

@@ -1,6 +1,7 @@
 import { unreachable } from '../../util/unreachable.js';
 import type { logLevels } from '../line/settings.js';
 import {
+  describeDoor,
   describeLeftOut,
   describeProcesses,
   describeRefusal,
@@ -36,6 +37,9 @@ type Noted = Event<
   | 'imports-not-kept'
   | 'placement-trouble'
   | 'error-file-trouble'
+  | 'timers-trouble'
+  | 'door-open'
+  | 'door-trouble'
   | 'events-trouble'
   | 'metrics-trouble'
   | 'store-used'
@@ -88,7 +92,13 @@ export function noteOf(event: Noted, role: string): Note | undefined {
       return warning(`the list of the script's imports is not kept: ${event.reason}`);
     case 'placement-trouble':
     case 'error-file-trouble':
+    case 'timers-trouble':
       return warning(event.reason);
+    case 'door-open':
+    case 'door-trouble': {
+      const [level, text] = describeDoor(event);
+      return { level, text };
+    }
     case 'events-trouble':
       return warning(describeEventsTrouble(event));
     case 'metrics-trouble':

@@ -1,4 +1,5 @@
 import type { AgentEvent, WorkerFailure } from '../../events.js';
+import { shown } from '../../util/shown.js';
 import { describeExit } from '../../worker-exit.js';
 import { nameOf } from './torchrun-report.js';
 
@@ -18,6 +19,14 @@ export function describeHang({ hang }: Event<'hung'>): string {
   // Most scripts print on one rank alone, and that one may be the victim.
   const how = hang.rule === 'silence' ? 'has stopped writing; it may wait for another' : 'hangs';
   return `worker ${rank} (local ${localRank}, pid ${pid}) ${how}: ${hang.message}`;
+}
+
+/** Completes what a script's author knows of its timer. */
+export function describeTimer({ worker, scope, signal }: Event<'timer-expired'>): string {
+  const { rank, localRank, pid } = worker;
+  const what =
+    signal === undefined ? 'no signal is asked for' : `it gets ${signal} when stacks are taken`;
+  return `worker ${rank} (local ${localRank}, pid ${pid}) has let a timer expire, ${shown(scope)}; ${what}`;
 }
 
 export function describeDump({

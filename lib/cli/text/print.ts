@@ -19,13 +19,21 @@ import {
   describeTorchrun,
   describeWait,
   type Event,
+  fencedWords,
+  orderedWords,
   outlook,
   reasons,
 } from './describe.js';
-import { describeOutlasted, interpreterToBlame, lastWords, whereToLook } from './last-words.js';
+import {
+  describeOutlasted,
+  describeTail,
+  interpreterToBlame,
+  lastWords,
+  whereToLook,
+} from './last-words.js';
 import { noteOf } from './notes.js';
-import { describeDump, describeHang, describeRoot } from './print-hang.js';
-import { describeRestarted, describeSummary } from './restarts.js';
+import { describeDump, describeHang, describeRoot, describeTimer } from './print-hang.js';
+import { describeTimes } from './restarts.js';
 import { failedLine, failureReport, headline } from './torchrun-report.js';
 import { logLines, ompWarning, rendezvousResult } from './torchrun-text.js';
 
@@ -95,6 +103,8 @@ export function createPrinter(options: PrinterOptions): Printer {
   /** The last round has gone on, or ended, without this node. */
   let isOut = false;
   let hasStarted = false;
+  /** Rounds that were asked for. */
+  let spared = 0;
 
   function log(level: LevelName, text: string): void {
     if (logLevels[level] < options.logLevel) return;
@@ -149,9 +159,13 @@ export function createPrinter(options: PrinterOptions): Printer {
   }: Pick<Event<'worker-dying'>, 'worker' | 'exit' | 'durationMs'>): void {
     if (named !== undefined || isPreempted) return;
     named = worker.rank;
-    const what = headline({ ...worker, exit, durationMs });
-    say(hasPolicy ? what : `${what}; ${outlook(maxRestarts - restartCount, maxRestarts)}`);
+    say(withOutlook(headline({ ...worker, exit, durationMs })));
     sayWhere(worker);
+  }
+
+  function withOutlook(what: string): string {
+    if (hasPolicy) return what;
+    return `${what}; ${outlook(maxRestarts - restartCount + spared, maxRestarts)}`;
   }
 
   /** Where the headline was about another one. */
@@ -179,11 +193,10 @@ export function createPrinter(options: PrinterOptions): Printer {
 
   function onStopping({ signal, reason, graceMs }: Event<'stopping'>): void {
     if (reason === 'hang') named = culprit;
+    if (reason === 'ordered' && ++spared > 0) say(orderedWords);
     if (reason === 'fenced') {
       isOut = true;
-      say(
-        'this node has not reached the others in time: its workers are killed before others may take their place',
-      );
+      say(fencedWords);
     }
     // A SIGKILL on top of another signal is told when it has hit.
     if (stopSignal !== undefined && signal === 'SIGKILL') return;
@@ -222,22 +235,19 @@ export function createPrinter(options: PrinterOptions): Printer {
         log('INFO', `[${role}] Worker group FAILED. ${attempts(event)}; will restart worker group`);
         break;
       case 'restarted':
-        say(describeRestarted(event));
-        break;
       case 'restart-summary':
-        say(describeSummary(event));
+        say(describeTimes(event));
         break;
       case 'hung':
-        say(
-          event.action === 'restart' && !hasPolicy
-            ? `${describeHang(event)}; ${outlook(maxRestarts - restartCount, maxRestarts)}`
-            : describeHang(event),
-        );
+        say((event.action === 'restart' ? withOutlook : String)(describeHang(event)));
         sayWhere(event.hang.worker);
         break;
       case 'dumped':
         culprit = event.culprit?.rank;
         say(describeDump(event));
+        break;
+      case 'timer-expired':
+        say(describeTimer(event));
         break;
       case 'worker-stuck':
         say(describeStuck(event));
@@ -292,14 +302,8 @@ export function createPrinter(options: PrinterOptions): Printer {
     if (rootCause.outOfMemory !== undefined)
       say(`worker ${rootCause.rank}: ${rootCause.outOfMemory}`);
     if (rootCause.outOfPids !== undefined) say(`worker ${rootCause.rank}: ${rootCause.outOfPids}`);
-    if (rootCause.tail !== undefined) {
-      const lines = rootCause.tail.replace(/\n$/, '').split('\n');
-      say(
-        [`the end of worker ${rootCause.rank}'s stderr:`, ...lines.map(line => `  | ${line}`)].join(
-          '\n',
-        ),
-      );
-    }
+    const tail = describeTail(rootCause);
+    if (tail !== undefined) say(tail);
     for (const line of describeOutlasted(failures)) say(line);
     options.write(`${failureReport(run.name, failures)}\n`);
     const isOurs = rootCause.node === undefined;

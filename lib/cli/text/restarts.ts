@@ -4,6 +4,7 @@ import type {
   RestartPhases,
   RestartSummary,
 } from '../../events/restarts.js';
+import type { AgentEvent } from '../../events.js';
 import { duration } from '../../util/duration.js';
 
 const phaseNames = ['noticed', 'stopped', 'paused', 'rendezvous', 'started', 'script'] as const;
@@ -14,8 +15,15 @@ const causes: Readonly<Record<RestartCause, string>> = {
   'peer-failure': 'failure elsewhere',
   'peer-lost': 'lost node',
   membership: 'coming or leaving node',
+  ordered: 'order',
   fenced: 'fencing',
 };
+
+type TimesEvent = Extract<AgentEvent, { event: 'restarted' | 'restart-summary' }>;
+
+export function describeTimes(event: TimesEvent): string {
+  return event.event === 'restarted' ? describeRestarted(event) : describeSummary(event);
+}
 
 /** `restarted in 412 ms: noticed 1 · stopped 38 · rendezvous 12 · started 9 · script 352`: whole milliseconds that add up. */
 export function describeRestarted({ phases }: Pick<RestartedEvent, 'phases'>): string {

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -93,6 +94,16 @@ Result<std::optional<ExitStatus>> waitForExit(const Fd& pidfd, Reap reap, bool b
 
 Result<std::optional<ExitStatus>> waitForExit(pid_t pid, Reap reap, bool block) {
   return waitFor(P_PID, pid, reap, block);
+}
+
+Result<Peer> peerOf(int socket) {
+  ucred peer{};
+  socklen_t size = sizeof peer;
+  if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0)
+    return Error{"getsockopt", errno};
+  // Of another kind of socket the kernel tells nobody: -1.
+  if (peer.uid == static_cast<uid_t>(-1)) return Error{"getsockopt", ENOPROTOOPT};
+  return Peer{peer.pid, peer.uid};
 }
 
 Result<Pipe> makePipe() {

@@ -33,6 +33,14 @@ Result<void> sendSignal(const Fd& pidfd, int signal);
 Result<void> killPid(pid_t pid, int signal);
 Result<void> killGroup(pid_t group, int signal);
 
+/// Who has made the other end of a Unix socket.
+struct Peer {
+  pid_t pid;  // 0: in a pid namespace that isn't seen from here
+  uid_t uid;
+};
+/// getsockopt(2) of SO_PEERCRED. ENOTSOCK or ENOPROTOOPT: it's no Unix socket.
+Result<Peer> peerOf(int socket);
+
 /// A worker's end.
 struct ExitStatus {
   enum class How : uint8_t { Exited, Signaled, Unknown };

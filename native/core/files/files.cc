@@ -208,6 +208,12 @@ std::vector<std::string> markFiles(std::span<const std::string> paths) {
   return marks;
 }
 
+Result<void> makeFifo(const std::string& path) {
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT) return Error{"unlink", errno};
+  if (::mkfifo(path.c_str(), 0600) != 0) return Error{"mkfifo", errno};
+  return {};
+}
+
 Result<FilePiece> readTrusted(const std::string& folder, const std::string& name, size_t limit) {
   auto opened = openTrusted(folder);
   if (!opened) return opened.error();

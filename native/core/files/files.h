@@ -63,7 +63,10 @@ Result<FilePiece> readPiece(const std::string& path, int64_t offset, size_t limi
 /// The file has these bytes then, and no others.
 Result<void> writeFile(const std::string& path, const std::string& bytes);
 
-/// The same of a file that nobody else can have written: it and its folder are ours, and nobody
+/// Makes a FIFO for us alone, in the place of any file that's there, but not of a folder.
+Result<void> makeFifo(const std::string& path);
+
+/// As readPiece of a file that nobody else can have written: it and its folder are ours, and nobody
 /// else may write there. Else EPERM of "trust".
 Result<FilePiece> readTrusted(const std::string& folder, const std::string& name, size_t limit);
 

@@ -78,6 +78,15 @@ void Supervisor::Impl::watchFence() {
   if (!watched) fence_ = watched.error();
 }
 
+milliseconds Supervisor::Impl::owes() {
+  const TimePoint now = loop_->now();
+  const TimePoint askedAt = askedAt_.load();
+  if (askedAt != TimePoint{}) return std::chrono::duration_cast<milliseconds>(now - askedAt);
+  askedAt_ = now;
+  post([](Impl& self) { self.askedAt_ = TimePoint{}; });
+  return 0ms;
+}
+
 /// The loop has ended.
 void Supervisor::Impl::tearDown() {
   // What the pump posts now comes to a loop that has ended.
@@ -241,6 +250,10 @@ void Supervisor::beginGuest(std::string cookie) {
 
 void Supervisor::endGuest(std::string cookie) {
   if (impl_) impl_->post([cookie = std::move(cookie)](Impl& self) { self.endGuest(cookie); });
+}
+
+milliseconds Supervisor::owes() {
+  return impl_ ? impl_->owes() : 0ms;
 }
 
 Result<std::shared_ptr<Fence>> Supervisor::fence() const {

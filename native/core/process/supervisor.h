@@ -223,6 +223,9 @@ class Supervisor {
   void beginGuest(std::string cookie);
   /// Such a child has been waited for.
   void endGuest(std::string cookie);
+  /// How long the supervisor's thread has owed an answer that one of these calls has asked it for.
+  /// 0: it owed none, and is asked anew. Doesn't wait for it.
+  std::chrono::milliseconds owes();
   /// What ends all workers when it passes, those of a group that starts later too, until it's
   /// moved. The supervisor's thread sees to that, or, while it's held up, the guardian. Whoever has
   /// a share may move it, and may keep it for longer than the supervisor.

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -45,6 +46,8 @@ class Supervisor::Impl {
   void post(std::function<void(Impl&)> task) {
     loop_->post([this, task = std::move(task)] { task(*this); });
   }
+  /// Thread: any, one at a time.
+  milliseconds owes();
   /// Thread: any.
   StartWatch& starts() { return starts_; }
   /// Thread: any.
@@ -311,6 +314,9 @@ class Supervisor::Impl {
   StartWatch starts_;
   StraySearch search_;
   Result<std::shared_ptr<Fence>> fence_;
+  /// When the thread was asked for an answer that it hasn't given; the clock's origin: it owes
+  /// none.
+  std::atomic<TimePoint> askedAt_{};
   FenceWatcher fenceWatcher_;
   std::shared_ptr<Pump> pump_;
   std::shared_ptr<Helpers> helpers_;  // for files; none before the first is opened

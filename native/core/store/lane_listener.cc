@@ -10,6 +10,7 @@
 
 #include <algorithm>
 
+#include "core/base/syscall.h"
 #include "core/shm/lane_layout.h"
 #include "core/store/engine.h"
 #include "core/store/lane_connection.h"
@@ -45,12 +46,11 @@ void LaneListener::take(Fd fd, const SocketAddress&, bool) {
     served().board->refused += 1;
     engine().log("no shared memory for " + why);
   };
-  ucred peer{};
-  socklen_t size = sizeof peer;
-  if (::getsockopt(fd.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0) return;
-  const std::string who = "process " + std::to_string(peer.pid);
+  auto peer = peerOf(fd.get());
+  if (!peer) return;
+  const std::string who = "process " + std::to_string(peer->pid);
   // In another pid namespace it has no number here, but its user has.
-  if (peer.uid != ::geteuid()) return refuse(who + ": its user is " + std::to_string(peer.uid));
+  if (peer->uid != ::geteuid()) return refuse(who + ": its user is " + std::to_string(peer->uid));
   if (served().board->lanes() >= engine().options().sharedMemory.lanes)
     return refuse(who + ": all lanes are taken: " + std::to_string(served().board->lanes()));
 
@@ -63,7 +63,7 @@ void LaneListener::take(Fd fd, const SocketAddress&, bool) {
   if (!lane) return cannot(lane.error());
   // Whoever has it can be seen: by the time that the client knows of its lane, so does the board.
   auto connection = std::make_unique<LaneConnection>(engine(), served(), std::move(fd),
-                                                     *std::move(lane), peer.pid);
+                                                     *std::move(lane), peer->pid);
   if (connection->greet((*mirror)->writer().segment().fd()))
     engine().admit(served(), std::move(connection));
 }

@@ -129,7 +129,13 @@ const happening: fc.Arbitrary<Happening> = fc.oneof(
     {
       event: fc.constant('round-broken' as const),
       round: fc.nat(3),
-      because: fc.constantFrom<BreakReason>('peer-failure', 'peer-lost', 'membership', 'fenced'),
+      because: fc.constantFrom<BreakReason>(
+        'peer-failure',
+        'peer-lost',
+        'membership',
+        'ordered',
+        'fenced',
+      ),
       atMs: fc.nat(100),
     },
     { requiredKeys: ['event', 'round', 'because'] },

@@ -822,9 +822,18 @@ t.test("torchrun's warnings are given", t => {
   t.match(texts('--rdzv-backend=c10d t.py'), [/^master_addr is only used for static rdzv_backend/]);
   t.match(texts('--node-rank=1 t.py'), [/^node_rank is only used for static rdzv_backend/]);
   t.match(texts('--master-port=1 --rdzv-id= t.py'), [/^config has no run_id/]);
-  t.match(texts('t.py', { TORCHELASTIC_ENABLE_FILE_TIMER: '1' }), [
-    /the watchdog is not available yet/,
-  ]);
+  t.end();
+});
+
+t.test("L-097 L-099 torchrun's variables turn the workers' timers on", t => {
+  const timersOf = (env: Env) => optionsFor('t.py', env).fileTimers;
+
+  t.equal(timersOf({}), undefined);
+  t.equal(timersOf({ TORCHELASTIC_ENABLE_FILE_TIMER: 'true' }), undefined);
+  t.equal(timersOf({ TORCHELASTIC_TIMER_FILE: '/x' }), undefined);
+  t.same(timersOf({ TORCHELASTIC_ENABLE_FILE_TIMER: '1' }), {});
+  const both = { TORCHELASTIC_ENABLE_FILE_TIMER: '1', TORCHELASTIC_TIMER_FILE: '/x' };
+  t.same(timersOf(both), { path: '/x' });
   t.end();
 });
 

@@ -182,6 +182,7 @@ const samples: Readonly<Record<string, { value?: string; beside?: string[] }>> =
   agent_stall: { value: '10s' },
   port_range: { value: '29400-29409' },
   agent_store: { value: 'on' },
+  control: { value: 'on' },
   signal_target: { value: 'group' },
   grace: { value: 'failure=5s' },
   forward_signals: { value: 'USR1' },

@@ -1,0 +1,98 @@
+import { readdir, unlink } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { codeOf } from '../util/errno.js';
+import { agentOf, checkFolder, controlFolder, leaveFolder } from './folder.js';
+import type { ControlAnswer, ControlRequest, RunStatus } from './words.js';
+
+/** The runs of this user on this machine, as their sockets tell. */
+export interface FoundRun {
+  readonly socket: string;
+  /** The agent's pid, in its own namespace. */
+  readonly pid: number;
+  /** Absent: its agent doesn't answer. */
+  readonly status?: RunStatus;
+}
+
+/** An agent that answers nothing for so long has another trouble. */
+const statusMs = 5000;
+/** More than any status of a node's workers has. */
+const maxAnswerBytes = 64 * 1024 * 1024;
+
+/**
+ * Every run that has a socket. Those of agents that are gone are removed.
+ *
+ * @throws with a text for people, where the folder isn't this user's
+ */
+export async function findRuns(
+  env: Readonly<Record<string, string | undefined>>,
+): Promise<FoundRun[]> {
+  const folder = controlFolder(env);
+  if (!(await checkFolder(folder))) return [];
+  const names = await readdir(folder).catch(() => []); // gone this moment
+  const found = await Promise.all(names.map(name => look(folder, name)));
+  const runs = found.filter(run => run !== undefined);
+  if (runs.length < found.length) await leaveFolder(folder);
+  return runs.sort((one, other) => one.pid - other.pid);
+}
+
+async function look(folder: string, name: string): Promise<FoundRun | undefined> {
+  const pid = agentOf(name);
+  if (pid === undefined) return undefined;
+  const socket = `${folder}/${name}`;
+  try {
+    const answer = await ask(socket, { do: 'status' }, statusMs);
+    return { socket, pid, ...('status' in answer ? { status: answer.status } : {}) };
+  } catch (error) {
+    const code = codeOf(error);
+    if (code === 'ENOENT') return undefined;
+    if (code !== 'ECONNREFUSED') return { socket, pid };
+    // Nobody has it. Whoever is about to listen there is alive.
+    if (!isAlive(pid)) await unlink(socket).catch(() => undefined); // somebody else has
+    return undefined;
+  }
+}
+
+/**
+ * Asks a run, and waits for its answer.
+ *
+ * @throws with `code`: ECONNREFUSED, ENOENT: it's gone; ETIMEDOUT; EPROTO: it's no answer
+ */
+export function ask(
+  socket: string,
+  request: ControlRequest,
+  timeoutMs: number,
+): Promise<ControlAnswer> {
+  return new Promise((resolve, reject) => {
+    const fail = (code: string): void => reject(Object.assign(new Error(code), { code }));
+    const pieces: Buffer[] = [];
+    let bytes = 0;
+    const peer = connect(socket, () => peer.write(`${JSON.stringify(request)}\n`));
+    const timer = setTimeout(() => {
+      peer.destroy();
+      fail('ETIMEDOUT');
+    }, timeoutMs);
+    peer.on('error', reject);
+    peer.on('data', piece => {
+      bytes += piece.length;
+      pieces.push(piece);
+      if (bytes > maxAnswerBytes) peer.destroy();
+    });
+    peer.on('close', () => {
+      clearTimeout(timer);
+      try {
+        resolve(JSON.parse(Buffer.concat(pieces).toString('utf8')) as ControlAnswer); // our own agent's
+      } catch {
+        fail('EPROTO');
+      }
+    });
+  });
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return codeOf(error) !== 'ESRCH';
+  }
+}

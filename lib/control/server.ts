@@ -1,0 +1,145 @@
+import { createServer, type Socket } from 'node:net';
+import { native } from '../native/addon.js';
+import { isList, isRecord, isWhole } from '../options/checks.js';
+import { codeOf } from '../util/errno.js';
+import { randomName } from '../util/random.js';
+import { controlFolder, leaveFolder, makeFolder, socketPath } from './folder.js';
+import type { ControlAnswer, ControlRequest } from './words.js';
+
+/** The control socket of a run: who may use it, and what it costs. What is done is the agent's. */
+export interface ControlServer {
+  readonly path: string;
+  /** Resolves when the socket is gone. */
+  close(): Promise<void>;
+}
+
+/** Protects the agent from whoever connects and says nothing; the one that came first makes room. */
+const maxConnections = 32;
+const maxRequestBytes = 16 * 1024;
+/** From the connection to its request, and from the answer to its end. */
+const patienceMs = 10_000;
+
+/**
+ * Serves requests of this user's processes.
+ *
+ * @param env names the folder
+ * @param perform never rejects
+ * @throws with a text for people, where there can't be a socket
+ */
+export async function serveControl(
+  env: Readonly<Record<string, string | undefined>>,
+  perform: (request: ControlRequest) => ControlAnswer | Promise<ControlAnswer>,
+): Promise<ControlServer> {
+  const folder = controlFolder(env);
+  const path = socketPath(folder, process.pid, randomName(6, 'abcdefghijklmnopqrstuvwxyz'));
+  const sockets = new Set<Socket>();
+  const server = createServer({ allowHalfOpen: true }, socket => {
+    sockets.add(socket);
+    socket.on('close', () => sockets.delete(socket));
+    const [first] = sockets;
+    if (sockets.size > maxConnections) first?.destroy();
+    serve(socket, perform);
+  });
+  server.unref();
+
+  const listen = (): Promise<void> =>
+    new Promise((resolve, reject) => {
+      server.once('error', reject);
+      server.listen(path, () => {
+        server.off('error', reject);
+        server.on('error', () => {}); // no descriptor for somebody who connects; others go on
+        resolve();
+      });
+    });
+  await makeFolder(folder);
+  try {
+    // The folder goes with the last run that had its socket there, which may have been this moment.
+    await listen().catch(() => makeFolder(folder).then(listen));
+  } catch (error) {
+    throw new Error(`no socket can be had at ${path}: ${codeOf(error) ?? error}`);
+  }
+  return {
+    path,
+    async close() {
+      for (const socket of sockets) socket.destroy();
+      // Removes the socket, too.
+      await new Promise(resolve => server.close(resolve));
+      await leaveFolder(folder);
+    },
+  };
+}
+
+function serve(
+  socket: Socket,
+  perform: (request: ControlRequest) => ControlAnswer | Promise<ControlAnswer>,
+): void {
+  let timer = setTimeout(() => socket.destroy(), patienceMs).unref();
+  let text = '';
+  const answer = (said: ControlAnswer): void => {
+    clearTimeout(timer);
+    timer = setTimeout(() => socket.destroy(), patienceMs).unref();
+    socket.end(`${JSON.stringify(said)}\n`);
+  };
+  async function onLine(line: string): Promise<void> {
+    clearTimeout(timer);
+    socket.off('data', onData);
+    socket.resume();
+    const request = requestOf(line);
+    if (request === undefined) return answer({ ok: false, why: 'that is no request' });
+    answer(await perform(request));
+  }
+  function onData(more: string): void {
+    text += more;
+    const end = text.indexOf('\n');
+    if (end >= 0)
+      void onLine(text.slice(0, end)); // never rejects, as `perform` doesn't
+    else if (text.length > maxRequestBytes) socket.destroy();
+  }
+
+  socket.unref();
+  socket.on('error', () => {}); // its asker has gone
+  socket.on('close', () => clearTimeout(timer));
+  if (!isOurUser(socket)) {
+    socket.destroy();
+    return;
+  }
+  socket.setEncoding('utf8').on('data', onData);
+}
+
+/** Whoever has got past the folder's mode is still nobody to us, but for this very user. */
+function isOurUser(socket: Socket): boolean {
+  // Node tells a socket's descriptor nowhere else.
+  const { fd } = (socket as unknown as { _handle?: { fd?: number } })._handle ?? {};
+  if (fd === undefined || fd < 0) return false;
+  try {
+    return native().peerOf(fd).uid === process.geteuid?.();
+  } catch {
+    return false; // gone this moment
+  }
+}
+
+/** @returns undefined for what's none, also of a newer release */
+function requestOf(line: string): ControlRequest | undefined {
+  let value: unknown;
+  try {
+    value = JSON.parse(line);
+  } catch {
+    return undefined; // a SyntaxError is the answer
+  }
+  if (!isRecord(value)) return undefined;
+  const { do: what, ranks } = value;
+  switch (what) {
+    case 'status':
+    case 'stop':
+    case 'drain':
+    case 'restart':
+      return { do: what };
+    case 'dump': {
+      if (ranks === undefined) return { do: what };
+      const isFine = isList(ranks) && ranks.every(rank => isWhole(rank, 0));
+      return isFine ? { do: what, ranks: ranks as number[] } : undefined; // isWhole has just told
+    }
+    default:
+      return undefined;
+  }
+}

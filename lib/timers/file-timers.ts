@@ -1,0 +1,178 @@
+import type { AgentEvent, WorkerIdentity } from '../events.js';
+import { dumpRound, type GuardedRound, type HangGuard } from '../hangs/guard.js';
+import type { HangOptions } from '../options/hangs.js';
+import { describeErrno } from '../util/errno.js';
+import { signalName } from '../util/signals.js';
+import { nearestOf } from './owner.js';
+import { openTimerPipe, type TimerPipe } from './pipe.js';
+import { parseRequest } from './request.js';
+import { type Expired, timerTable } from './table.js';
+
+/**
+ * PyTorch's file timers: a worker says by when it will be done, and is ended if it isn't. All of a run's rounds have one pipe.
+ * A request may name any process, and only workers of ours are ever sent a signal.
+ */
+export interface FileTimers {
+  /** Timers count for this round's workers from now on. */
+  watch(round: TimedRound): HangGuard;
+  close(): Promise<void>;
+}
+
+/** What timers need of a round. */
+export type TimedRound = Pick<
+  GuardedRound,
+  'workers' | 'plans' | 'files' | 'path' | 'disk' | 'nowMs' | 'tell' | 'asGuests'
+>;
+
+/** From one look at the clock on the wall, which may be set, to the next, while a timer runs. */
+const maxSleepMs = 10_000;
+
+/** @param dumping how stacks are taken. @throws as `openTimerPipe` */
+export async function openFileTimers(
+  path: string,
+  dumping: Pick<HangOptions, 'dumpMs' | 'dumpSignal'>,
+): Promise<FileTimers> {
+  const table = timerTable();
+  let timer: NodeJS.Timeout | undefined;
+  let watched: Watched | undefined;
+
+  function take(lines: readonly (string | undefined)[]): void {
+    for (const line of lines) {
+      const request = line === undefined ? undefined : parseRequest(line);
+      if (request === undefined) {
+        watched?.trouble("a request that isn't one of PyTorch's clients is ignored");
+        continue;
+      }
+      if (!table.take(request, watched?.has(request.pid) === true))
+        watched?.trouble(`no room for a timer of process ${request.pid}: too many run`);
+    }
+    sleep();
+  }
+
+  function sleep(): void {
+    clearTimeout(timer);
+    const nextAtMs = table.nextAtMs();
+    if (nextAtMs === undefined) return;
+    const inMs = Math.min(Math.max(nextAtMs - Date.now(), 1), maxSleepMs);
+    timer = setTimeout(look, inMs).unref();
+  }
+
+  function look(): void {
+    // What expires while no round runs undisturbed is of workers that are being ended already.
+    watched?.onDue(table.due(Date.now()));
+    sleep();
+  }
+
+  const pipe: TimerPipe = await openTimerPipe(path, take);
+  return {
+    watch(round) {
+      const own = watchRound(round, dumping);
+      watched = own;
+      return {
+        ended: own.ended,
+        close() {
+          own.close();
+          if (watched !== own) return;
+          watched = undefined;
+          table.clear();
+        },
+      };
+    },
+    close() {
+      clearTimeout(timer);
+      return pipe.close();
+    },
+  };
+}
+
+interface Watched extends HangGuard {
+  has(pid: number): boolean;
+  onDue(expired: readonly Expired[]): void;
+  trouble(reason: string): void;
+}
+
+function watchRound(
+  round: TimedRound,
+  dumping: Pick<HangOptions, 'dumpMs' | 'dumpSignal'>,
+): Watched {
+  const closing = new AbortController();
+  const { signal: closed } = closing;
+  const ended = new Set<number>();
+  const told = new Set<string>();
+  let dumped: Promise<void> | undefined;
+
+  const living = (): WorkerIdentity[] =>
+    round.workers.filter(({ localRank }) => !ended.has(localRank));
+  const withPid = (pid: number) => living().find(worker => worker.pid === pid);
+  const tell = (event: AgentEvent): void => {
+    if (!closed.aborted) round.tell(event);
+  };
+
+  function trouble(reason: string): void {
+    // A process that writes nonsense may write much of it.
+    const kind = reason.replace(/\d+/, '');
+    if (told.has(kind)) return;
+    told.add(kind);
+    tell({ event: 'timers-trouble', reason, atMs: round.nowMs() });
+  }
+
+  async function expire({ pid, scope, signal }: Expired): Promise<void> {
+    const owner = await nearestOf(pid, each => withPid(each) !== undefined);
+    const worker = owner === undefined ? undefined : withPid(owner);
+    if (closed.aborted) return;
+    if (worker === undefined) {
+      if (isThere(pid)) trouble(`a timer of process ${pid} is ignored: no worker has started it`);
+      return;
+    }
+    const name = signal === undefined ? undefined : (signalName(signal) ?? `SIG${signal}`);
+    const wants = name === undefined ? {} : { signal: name };
+    tell({ event: 'timer-expired', worker, scope, ...wants, atMs: round.nowMs() });
+    if (signal === undefined) return;
+
+    // Those of all: whoever waits in vain waits for another.
+    dumped ??= dump().finally(() => {
+      dumped = undefined;
+    });
+    await dumped;
+    if (!closed.aborted && withPid(worker.pid) !== undefined) end(worker, signal);
+  }
+
+  async function dump(): Promise<void> {
+    const taken = await round
+      .asGuests(() => dumpRound(round, living(), dumping, closed))
+      .catch((): undefined => undefined); // a worker is ended without its stacks, too
+    if (taken === undefined) return;
+    const { files, summary, hasPySpy, hasFrames } = taken;
+    const lacksPySpy = !hasPySpy && !hasFrames;
+    tell({ event: 'dumped', files, summary, lacksPySpy, atMs: round.nowMs() });
+  }
+
+  function end({ pid }: WorkerIdentity, signal: number): void {
+    try {
+      // A zombie isn't reaped before the group's end, so the pid can't be another's.
+      process.kill(pid, signal);
+    } catch (error) {
+      const { code } = describeErrno(-((error as NodeJS.ErrnoException).errno ?? 0)); // all that kill throws
+      trouble(`process ${pid} can't be sent signal ${signal}: ${code}`);
+    }
+  }
+
+  return {
+    has: pid => withPid(pid) !== undefined,
+    ended: localRank => void ended.add(localRank),
+    onDue: expired => {
+      for (const each of expired) void expire(each); // never rejects: what it awaits doesn't
+    },
+    trouble,
+    close: () => closing.abort(),
+  };
+}
+
+function isThere(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM'; // all that kill throws
+  }
+}

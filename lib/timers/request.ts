@@ -1,0 +1,65 @@
+import { isRecord, isWhole } from '../options/checks.js';
+
+/** What clients of PyTorch's file timers write: lines of JSON. Pure. */
+
+/** One countdown of a process, or its end. */
+export interface TimerRequest {
+  readonly pid: number;
+  readonly scope: string;
+  /** Unix time in milliseconds; below 0: the timer is released. */
+  readonly expiresAtMs: number;
+  /** Number of the signal that's due then; 0 and below: none. */
+  readonly signal: number;
+}
+
+/**
+ * Length of a line without its end, in bytes. Clients write no longer ones, since more than PIPE_BUF isn't atomic.
+ *
+ * @source pytorch v1.13.1 and v2.13.0, torch/distributed/elastic/timer/file_based_local_timer.py, _send_request
+ */
+export const maxRequestBytes = 4096;
+const maxSignal = 64;
+
+/** @returns undefined for what no client of PyTorch's writes */
+export function parseRequest(line: string): TimerRequest | undefined {
+  let value: unknown;
+  try {
+    value = JSON.parse(line);
+  } catch {
+    return undefined; // a SyntaxError is the answer
+  }
+  if (!isRecord(value)) return undefined;
+  const { pid, scope_id: scope, expiration_time: seconds, signal } = value;
+  if (!isWhole(pid, 1, 2 ** 22) || typeof scope !== 'string') return undefined;
+  if (typeof seconds !== 'number' || !Number.isFinite(seconds)) return undefined;
+  if (!isWhole(signal, -maxSignal, maxSignal)) return undefined;
+  // isWhole has just told that these are numbers.
+  return { pid: pid as number, scope, expiresAtMs: seconds * 1000, signal: signal as number };
+}
+
+/** Cuts what's read into lines. */
+export interface LineCutter {
+  /** @returns whole lines without their ends, in their order; `undefined` in place of one that's too long */
+  cut(piece: Buffer): readonly (string | undefined)[];
+}
+
+export function lineCutter(): LineCutter {
+  let rest = Buffer.alloc(0);
+  /** Whether what's read is the rest of a line that's too long. */
+  let isSkipping = false;
+  return {
+    cut(piece) {
+      const lines: (string | undefined)[] = [];
+      let bytes = rest.length === 0 ? piece : Buffer.concat([rest, piece]);
+      for (let end = bytes.indexOf(10); end >= 0; end = bytes.indexOf(10)) {
+        const isWanted = !isSkipping && end <= maxRequestBytes;
+        lines.push(isWanted ? bytes.toString('utf8', 0, end) : undefined);
+        isSkipping = false;
+        bytes = bytes.subarray(end + 1);
+      }
+      isSkipping ||= bytes.length > maxRequestBytes;
+      rest = isSkipping ? Buffer.alloc(0) : Buffer.from(bytes);
+      return lines;
+    },
+  };
+}
