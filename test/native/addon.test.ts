@@ -161,6 +161,7 @@ t.test('the peer of a Unix socket is named, and nobody of another descriptor', a
   const client = connect(path);
   t.teardown(() => client.destroy());
   const [accepted] = await once(server, 'connection');
+  t.teardown(() => accepted.destroy());
 
   const found = native().peerOf(accepted._handle.fd);
 
