@@ -1,6 +1,7 @@
 import { once } from 'node:events';
-import { cpSync, symlinkSync } from 'node:fs';
+import { cpSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
 import t from 'tap';
@@ -155,7 +156,9 @@ t.test('without the addon it is said where it was looked for and what to try', a
 });
 
 t.test('the peer of a Unix socket is named, and nobody of another descriptor', async t => {
-  const path = join(t.testdir(), 'socket');
+  const folder = mkdtempSync(join(tmpdir(), 'rr-')); // a checkout's path may be too long for a socket
+  t.teardown(() => rmSync(folder, { recursive: true }));
+  const path = join(folder, 'socket');
   const server = createServer().listen(path);
   t.teardown(() => server.close());
   const client = connect(path);
