@@ -213,7 +213,8 @@ export function keepMembership(options: MembershipOptions): Membership {
     registered() {
       if (lease === undefined || !isMoving) return;
       isMoving = false;
-      confirmed(lease, leasedMs);
+      // The lease may have been asked for before the last refusal, and what that has moved the fence to holds.
+      if (!isUnfenced) around.postponeFence(leasedMs + lease.ttlMs * fencePart);
       keep(lease);
     },
     fenced: atMs => lose(lease, atMs),

@@ -16,28 +16,37 @@ async function begin({
   grants = [true],
 }: {
   kept?: number;
-  grants?: boolean[];
+  grants?: readonly (boolean | Promise<void>)[];
 } = {}) {
   const done: string[] = [];
   let leases = 0;
   let nowMs = 100;
+  let fenceMs: number | undefined;
   let tell: (what: KeeperEvent) => void = () => {};
   const lease = (ttlMs: number): Promise<Lease> => {
-    if (!(grants[leases++] ?? true)) return new Promise(() => {}); // no answer
-    return Promise.resolve({
-      id: String(leases),
+    const grant = grants[leases++] ?? true;
+    if (grant === false) return new Promise(() => {}); // no answer
+    const id = String(leases);
+    return Promise.resolve(grant).then(() => ({
+      id,
       ttlMs,
       renew: () => Promise.resolve(),
       revoke: () => Promise.resolve(),
-    });
+    }));
   };
   const membership = keepMembership({
     coordination: { lease } as unknown as Coordination, // nothing else is called
     leaseMs,
     keptMs: kept,
     around: {
-      setFence: atMs => void done.push(`fence ${atMs}`),
-      postponeFence: atMs => void done.push(`postpone ${atMs}`),
+      setFence(atMs) {
+        done.push(`fence ${atMs}`);
+        fenceMs = atMs;
+      },
+      postponeFence(atMs) {
+        done.push(`postpone ${atMs}`);
+        if (fenceMs !== undefined && nowMs < fenceMs) fenceMs = Math.max(fenceMs, atMs);
+      },
       bootMs: () => nowMs,
       keep({ id }, _, told) {
         done.push(`keep ${id}`);
@@ -54,6 +63,8 @@ async function begin({
   await settled();
   return {
     membership,
+    /** When workers are killed. */
+    fenceMs: () => fenceMs,
     keeperTells: (what: KeeperEvent) => tell(what),
     async at(ms: number, act: () => void): Promise<string[]> {
       nowMs = ms;
@@ -70,7 +81,7 @@ t.test('a lease at another server moves no fence before others know of this node
 
   t.strictSame(await at(500, () => keeperTells('moved')), ['leave 1', 'moved', 'leased 2']);
   t.ok(membership.isMoving());
-  t.strictSame(await at(700, membership.registered), ['fence 1300', 'keep 2']);
+  t.strictSame(await at(700, membership.registered), ['postpone 1300', 'keep 2']);
   t.notOk(membership.isMoving());
 });
 
@@ -85,7 +96,7 @@ t.test(
     t.strictSame(await at(810, () => membership.refused(800)), ['postpone 1600']);
     t.strictSame(await at(900, membership.move), ['moved', 'leased 3'], 'yet another one');
     t.strictSame(await at(1000, () => membership.refused(950)), ['postpone 1750']);
-    t.strictSame(await at(1100, membership.registered), ['fence 1700', 'keep 3']);
+    t.strictSame(await at(1100, membership.registered), ['postpone 1700', 'keep 3']);
     t.strictSame(await at(1200, () => membership.refused(1150)), []);
   },
 );
@@ -96,6 +107,25 @@ t.test('so it does where the next one has granted no lease yet', async t => {
 
   t.strictSame(await at(710, () => membership.refused(700)), ['postpone 1500']);
 });
+
+t.test(
+  'a lease that was asked for before refusals, and granted after them, moves no fence back',
+  async t => {
+    let grant: () => void = () => {};
+    const granted = new Promise<void>(resolve => {
+      grant = resolve;
+    });
+    const { membership, fenceMs, at } = await begin({ grants: [true, granted] });
+    await at(500, membership.move); // asks
+    for (let ms = 800; ms < 5_500; ms += 300) await at(ms, () => membership.refused(ms));
+    t.equal(fenceMs(), 6_100);
+
+    await at(5_500, grant);
+    await at(5_510, membership.registered);
+
+    t.equal(fenceMs(), 6_100);
+  },
+);
 
 t.test('a fence that has passed, or that there is none of, is not moved', async t => {
   const passed = await begin();

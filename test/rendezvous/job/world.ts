@@ -24,6 +24,8 @@ import { settingsOf } from './settings.js';
 
 const ttlMs = 5_000;
 const marginMs = 1_000;
+/** For how long a client waits for a server that it can ask. */
+const attemptMs = 5_000;
 
 export interface WorldOptions {
   readonly agents: number;
@@ -57,6 +59,8 @@ interface Agent {
   /** The server that it has seen them of. */
   epoch: number;
   lease: { readonly id: number; readonly epoch: number; confirmedAtMs: number } | undefined;
+  /** Since when it has asked for a lease, again and again. */
+  askedAtMs: number;
   /** When its workers are killed. */
   fenceAtMs: number | undefined;
   /** It has a lease, or is about to, that others don't know its workers of yet: that moves no fence. */
@@ -140,6 +144,7 @@ export class World {
       seen: 0,
       epoch: this.epoch,
       lease: undefined,
+      askedAtMs: this.nowMs,
       fenceAtMs: undefined,
       isUnregistered: false,
       met: this.epoch,
@@ -373,6 +378,7 @@ export class World {
   private move(agent: Agent): void {
     if (agent.lease !== undefined) {
       agent.lease = undefined;
+      agent.askedAtMs = this.nowMs;
       agent.isUnregistered = true;
     }
     this.happen(agent, { event: 'moved' });
@@ -384,6 +390,8 @@ export class World {
     const had = agent.workers !== undefined;
     agent.workers = undefined;
     agent.isFailing = false;
+    // An agent without a lease asks for one already.
+    if (agent.lease !== undefined) agent.askedAtMs = this.nowMs;
     agent.lease = undefined;
     agent.fenceAtMs = undefined;
     agent.isUnregistered = false;
@@ -396,7 +404,9 @@ export class World {
     this.meet(agent);
     const id = this.nextLease++;
     this.leases.set(id, this.nowMs + ttlMs);
-    agent.lease = { id, epoch: this.epoch, confirmedAtMs: this.nowMs };
+    // The server counts from now on, and the agent from when it asked, perhaps while nobody was there.
+    const confirmedAtMs = Math.max(agent.askedAtMs, this.nowMs - attemptMs);
+    agent.lease = { id, epoch: this.epoch, confirmedAtMs };
     this.confirm(agent);
     this.happen(agent, { event: 'leased' });
   }
@@ -585,7 +595,10 @@ export class World {
     if (after.write !== undefined) agent.flight = { write: after.write };
     if (agent.isUnregistered && isRegistered(agent.state)) {
       agent.isUnregistered = false;
+      const refusedFenceMs = agent.fenceAtMs ?? 0;
       this.confirm(agent);
+      // The last refusal may have moved it further.
+      agent.fenceAtMs = Math.max(agent.fenceAtMs ?? 0, refusedFenceMs);
       if (agent.workers !== undefined) {
         agent.workers.epoch = this.epoch;
         this.kept++;
