@@ -79,8 +79,9 @@ export function keepMembership(options: MembershipOptions): Membership {
   let keeper: Keeper | undefined;
   /** The fence is that of a lease at the server before. */
   let isMoving = false;
-  /** The first attempt that was refused since then. */
+  /** The first attempt that was refused since then, however many servers have come and gone. */
   let refusedMs: number | undefined;
+  let isGoneTold = false;
   /** When the lease was asked for. */
   let leasedMs = 0;
   /** Those that can't be known to live, and may. */
@@ -128,7 +129,6 @@ export function keepMembership(options: MembershipOptions): Membership {
   function move(): void {
     if (isOver) return;
     const had = lease;
-    refusedMs = undefined;
     if (had !== undefined) {
       rest();
       lease = undefined;
@@ -141,8 +141,18 @@ export function keepMembership(options: MembershipOptions): Membership {
   function refused(sinceMs: number): void {
     if (!isMoving || isOver || isUnfenced || keptMs === 0) return;
     refusedMs ??= sinceMs;
-    if (sinceMs - refusedMs < keptMs) around.postponeFence(sinceMs + leaseMs * fencePart);
-    else around.gone();
+    if (sinceMs - refusedMs < keptMs) {
+      around.postponeFence(sinceMs + leaseMs * fencePart);
+    } else if (!isGoneTold) {
+      isGoneTold = true;
+      around.gone();
+    }
+  }
+
+  function moveNoMore(): void {
+    isMoving = false;
+    refusedMs = undefined;
+    isGoneTold = false;
   }
 
   function renewSoon(current: Lease, afterMs = current.ttlMs / renewals): void {
@@ -174,7 +184,7 @@ export function keepMembership(options: MembershipOptions): Membership {
 
   function lose(current: Lease | undefined, atMs?: number): void {
     if (current !== lease || isOver || (current === undefined && !isMoving)) return;
-    isMoving = false;
+    moveNoMore();
     if (current === undefined) {
       around.lost(atMs); // and another one is asked for already
       return;
@@ -212,7 +222,7 @@ export function keepMembership(options: MembershipOptions): Membership {
     isMoving: () => isMoving,
     registered() {
       if (lease === undefined || !isMoving) return;
-      isMoving = false;
+      moveNoMore();
       // The lease may have been asked for before the last refusal, and what that has moved the fence to holds.
       if (!isUnfenced) around.postponeFence(leasedMs + lease.ttlMs * fencePart);
       keep(lease);

@@ -159,4 +159,28 @@ t.test('when nobody has taken the place of the next one in time, either, that is
 
   t.strictSame(await at(60_700, () => membership.refused(60_699)), ['postpone 61499']);
   t.strictSame(await at(60_701, () => membership.refused(60_700)), ['gone']);
+  t.strictSame(await at(60_901, () => membership.refused(60_900)), [], 'once');
 });
+
+t.test(
+  'servers that come and go have no more time than one, until others know of this node',
+  async t => {
+    const { membership, at } = await begin();
+    await at(500, membership.move);
+    await at(700, () => membership.refused(700));
+    await at(30_000, membership.move);
+    await at(30_700, () => membership.refused(30_700));
+    await at(60_600, membership.move);
+    t.strictSame(await at(60_700, () => membership.refused(60_700)), ['gone']);
+    await at(60_800, membership.move);
+    t.strictSame(await at(60_900, () => membership.refused(60_900)), [], 'once');
+
+    await at(61_000, membership.registered);
+    await at(90_000, membership.move);
+    t.strictSame(await at(90_700, () => membership.refused(90_700)), ['postpone 91500']);
+
+    await at(91_510, () => membership.fenced(91_500));
+    await at(150_000, membership.move);
+    t.strictSame(await at(151_000, () => membership.refused(151_000)), ['postpone 151800']);
+  },
+);
