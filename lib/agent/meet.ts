@@ -104,12 +104,12 @@ export async function meet(
     const isOptions = error instanceof RegroupError;
     if (isOptions || signal.aborted || (!late.aborted && !(error instanceof CoordinationError)))
       throw error;
-    const whose = isOurs && !isServed ? holderOf(port) : '';
+    const whose = (): string => (isOurs && !isServed ? holderOf(port) : '');
     throw launchError('ERR_RENDEZVOUS', [unreached(settings, host, port, error, whose)], error);
   }
 }
 
-/** Whoever has the port that this node would serve, as it's said behind a reason. */
+/** Whoever has the port that this node would serve, as it's said behind a reason. This waits for it. */
 function holderOf(port: number): string {
   const holder = native().portHolder(port, holderMs);
   return holder === undefined ? '' : `; here ${holder.command} (pid ${holder.pid}) has that port`;
@@ -198,12 +198,12 @@ function unreached(
   host: string,
   port: number,
   error: unknown,
-  whose: string,
+  whose: () => string,
 ): string {
   const { joinTimeoutMs } = settings;
   const why = error instanceof Error ? error.message : String(error);
   if (error instanceof CoordinationError && error.code === 'PROTOCOL')
-    return `${why}${whose}; is --rdzv-endpoint the address and port of the node that serves it?`;
+    return `${why}${whose()}; is --rdzv-endpoint the address and port of the node that serves it?`;
   if (error instanceof CoordinationError && ['DENIED', 'VERSION'].includes(error.code)) return why;
-  return `no node serves ${addressOf(host, port)}, tried for ${joinTimeoutMs / 1000} s: ${why}${whose}; it is served by the node whose name or address it is, or the one with --rdzv-conf is_host=1`;
+  return `no node serves ${addressOf(host, port)}, tried for ${joinTimeoutMs / 1000} s: ${why}${whose()}; it is served by the node whose name or address it is, or the one with --rdzv-conf is_host=1`;
 }

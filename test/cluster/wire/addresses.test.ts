@@ -69,16 +69,24 @@ t.test('MN-57 a given port that somebody else has is told with who that is', { s
   const holder = one.run([process.execPath, '-e', script]);
   await holder.line(/^listens$/);
   const has = `node \\(pid ${holder.pid}\\)`;
+  // Looking for the holder has a limit, which a busy machine may miss: it's not named each time.
+  const tries = 5;
 
-  for (const [options, why] of [
-    [['--rdzv-conf=is_host=1'], `the port is in use by ${has}`],
-    [['--rdzv-backend=static', '--node-rank=0'], `the port is in use by ${has}`],
-    [['--rdzv-conf=join_timeout=3'], `it does not answer; here ${has} has that port`],
+  for (const [options, why, who] of [
+    [['--rdzv-conf=is_host=1'], 'the port is in use', ` by ${has}`],
+    [['--rdzv-backend=static', '--node-rank=0'], 'the port is in use', ` by ${has}`],
+    [['--rdzv-conf=join_timeout=3'], 'it does not answer', `; here ${has} has that port`],
   ] as const) {
-    const { code, stderr } = await cluster.join(one, { nnodes: '2', options }).end();
+    const says = new RegExp(`^regroup: error: .*:29400: .*${why}(${who})?;`, 'm');
+    let isNamed = false;
+    for (let i = 0; i < tries && !isNamed; i++) {
+      const { code, stderr } = await cluster.join(one, { nnodes: '2', options }).end();
 
-    t.equal(code, 1);
-    t.match(stderr, new RegExp(`^regroup: error: .*:29400: .*${why}`, 'm'));
+      t.equal(code, 1);
+      t.match(stderr, says);
+      isNamed = says.exec(stderr)?.[1] !== undefined;
+    }
+    t.ok(isNamed, `${options}: it's told who has the port`);
   }
 });
 
