@@ -151,7 +151,6 @@ async function forms(launcher, samples) {
   try {
     await way.members(1);
     await randomPhase();
-    way.awaitNext();
     nodes.push(startNode(launcher, job));
     samples.add('formed', launcher.name, await way.formed());
   } finally {
@@ -161,8 +160,11 @@ async function forms(launcher, samples) {
   }
 }
 
+/** Past this, a round that hasn't formed is an error. */
+const formsWithinMs = 60_000;
+
 /**
- * A port that leads to another one. Tells when the next connection has come, and when as many as there are agents have
+ * A port that leads to another one. Tells how long it took from the connection of the last of two agents until both had
  * been told of the first round's store, which is the last that a node needs to know.
  */
 function passOn(to) {
@@ -170,17 +172,22 @@ function passOn(to) {
   const key = '/regroup/bench/stores/0';
   const member = '/regroup/bench/members/';
   const told = new Set();
-  let members = 0;
-  let cameNs;
+  /** When each connection came on which an agent has made itself known: those that only keep a lease are none. */
+  const cameNs = new Map();
   let look = () => {};
-  const until = async holds => {
-    while (!holds())
-      await new Promise(resolve => {
-        look = resolve;
-      });
-  };
+  const until = (holds, what) =>
+    new Promise((resolve, reject) => {
+      const late = () => reject(new Error(`${what} within ${formsWithinMs / 1000} s`));
+      const limit = setTimeout(late, formsWithinMs);
+      look = () => {
+        if (!holds()) return;
+        clearTimeout(limit);
+        resolve(now());
+      };
+      look();
+    });
   const server = net.createServer({ noDelay: true }, agent => {
-    cameNs ??= now();
+    const connectedNs = now();
     const onward = net.connect({ host: '127.0.0.1', port: to, noDelay: true });
     for (const socket of [agent, onward]) socket.on('error', () => {});
     agent.on('close', () => onward.destroy());
@@ -188,7 +195,7 @@ function passOn(to) {
     agent.pipe(onward);
     onward.pipe(agent);
     agent.on('data', bytes => {
-      if (bytes.includes(member)) members++;
+      if (bytes.includes(member) && !cameNs.has(agent)) cameNs.set(agent, connectedNs);
       look();
     });
     // What's said of it isn't divided between two chunks: it's short, and comes alone.
@@ -202,13 +209,11 @@ function passOn(to) {
     server.listen(0, '127.0.0.1', () =>
       resolve({
         port: server.address().port,
-        members: count => until(() => members >= count),
-        awaitNext() {
-          cameNs = undefined;
-        },
+        members: count => until(() => cameNs.size >= count, 'too few agents'),
         async formed() {
-          await until(() => told.size >= agents);
-          return ms(now() - cameNs);
+          const formedNs = await until(() => told.size >= agents, 'no round');
+          const [, lastNs] = cameNs.values();
+          return ms(formedNs - lastNs);
         },
         close: () => server.close(),
       }),
