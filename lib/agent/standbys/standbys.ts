@@ -82,21 +82,29 @@ export function createStandbys(job: Job, around: StandbySurroundings): Standbys 
   let loaded: readonly string[] = [];
   let taken: number | undefined;
   const costs = createCosts();
-  /** The round that standbys are about to be made in. */
-  let due = 0;
+  /** The last round that has had the machine to itself for long enough. */
+  let due: number | undefined;
   const room =
     policy &&
     createRoom(policy.afterMs, {
       need: () => costs.need(policy.count),
-      make: () => happen({ event: 'due', round: due }),
+      make: makeDue,
       hold: reason => happen({ event: 'hold', reason }),
-      release: () => happen({ event: 'release' }),
+      release: () => {
+        happen({ event: 'release' });
+        makeDue();
+      },
     });
 
   function happen(happening: StandbyHappening): void {
     const [after, actions] = standbyStep(state, happening);
     state = after;
     for (const action of actions) perform(action);
+  }
+
+  /** A round that has begun since then isn't due yet. */
+  function makeDue(): void {
+    if (due !== undefined) happen({ event: 'due', round: due });
   }
 
   function perform(action: StandbyAction): void {

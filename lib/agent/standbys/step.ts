@@ -66,7 +66,7 @@ export type StandbyHappening =
   | { readonly event: 'unable'; readonly group: number; readonly reason: string }
   /** There's no room for them: those that there are go, and none is made. */
   | { readonly event: 'hold'; readonly reason: string }
-  /** There is again. */
+  /** There is again: what was due meanwhile is told once more. */
   | { readonly event: 'release' }
   /** A round starts; `unfit`: why these aren't for it. */
   | { readonly event: 'take'; readonly unfit?: string }
@@ -116,10 +116,8 @@ export function standbyStep(state: StandbyState, happening: StandbyHappening): S
       return state.phase === 'none' ? make(state) : [state, []];
     case 'hold':
       return onHold(state, happening.reason);
-    case 'release': {
-      const released = { ...state, isHeld: false };
-      return released.phase === 'none' ? make(released) : [released, []];
-    }
+    case 'release':
+      return [{ ...state, isHeld: false }, []];
     case 'overdue':
       if (!isUnderWay(state, happening.group)) return [state, []];
       return giveUp(state, `not ready after ${state.policy.parkMs / 1000} s`);

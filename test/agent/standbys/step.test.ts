@@ -126,6 +126,7 @@ const cases: readonly [title: string, happenings: readonly StandbyHappening[], d
       runs(1),
       { event: 'due', round: 1 },
       { event: 'release' },
+      { event: 'due', round: 1 },
     ],
     [
       ...making,
@@ -136,6 +137,19 @@ const cases: readonly [title: string, happenings: readonly StandbyHappening[], d
       'make 2',
       'limit 2',
     ],
+  ],
+  [
+    'room that comes when a round has just begun waits until that is due',
+    [
+      ...made,
+      { event: 'hold', reason: 'x' },
+      { event: 'round-over' },
+      { event: 'take' },
+      runs(1),
+      { event: 'release' },
+      { event: 'due', round: 0 },
+    ],
+    [...making, 'discard 1', 'tell-trouble: x; others are made later', 'arm'],
   ],
   [
     'room that comes between rounds is used by the next one',
