@@ -1,6 +1,14 @@
 // Finds the interpreters that the examples and tests run: one with the newest PyTorch, and, where
 // the system has it, one with 1.13. Prepares the first in .venv if there is none.
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -74,18 +82,35 @@ export function prepareLightning() {
 }
 
 /**
- * A virtualenv of ours, in build/, with packages on top of the newest interpreter. Made on first use.
- * Gives its `path`, or the `problem`.
+ * A virtualenv of ours, in build/, with packages on top of the newest interpreter. Made on first use, by each that
+ * asks meanwhile in a folder of its own: the first that's complete is everybody's. Gives its `path`, or the `problem`.
  */
 function prepareLayer(name, packages) {
   const below = findNewest();
   if (!below) return { problem: 'no newest PyTorch' };
-  const layer = join(root, 'build', name);
-  const path = join(layer, 'bin/python');
-  const done = join(layer, '.complete');
-  if (existsSync(done) && readFileSync(done, 'utf8') === below.path) return { path };
+  const record = join(root, 'build', `${name}.json`);
+  const complete = () => {
+    const found = existsSync(record) ? JSON.parse(readFileSync(record, 'utf8')) : {};
+    return found.below === below.path && existsSync(found.path) ? { path: found.path } : undefined;
+  };
+  const before = complete();
+  if (before) return before;
 
-  rmSync(layer, { recursive: true, force: true });
+  mkdirSync(dirname(record), { recursive: true });
+  const layer = mkdtempSync(join(root, 'build', `${name}-`));
+  const made = makeLayer(layer, below, packages);
+  const others = complete();
+  if (made.problem || others) {
+    rmSync(layer, { recursive: true, force: true });
+    return others ?? { problem: `${name} can't be had: ${made.problem}` };
+  }
+  writeFileSync(join(layer, 'record.json'), JSON.stringify({ below: below.path, path: made.path }));
+  renameSync(join(layer, 'record.json'), record);
+  return made;
+}
+
+function makeLayer(layer, below, packages) {
+  const path = join(layer, 'bin/python');
   const made = capture(below.path, ['-m', 'venv', layer]);
   if (!made.ok) return { problem: `-m venv failed:\n${tail(made)}` };
   const folders = python =>
@@ -93,9 +118,7 @@ function prepareLayer(name, packages) {
   writeFileSync(join(folders(path).stdout.trim(), 'below.pth'), folders(below.path).stdout);
   const args = ['-m', 'pip', 'install', '--retries', '0', '--disable-pip-version-check'];
   const installed = capture(path, [...args, ...packages]);
-  if (!installed.ok) return { problem: `${name} can't be installed:\n${tail(installed)}` };
-  writeFileSync(done, below.path);
-  return { path };
+  return installed.ok ? { path } : { problem: `pip install failed:\n${tail(installed)}` };
 }
 
 /** The version of torch that an interpreter has, read without the seconds of importing it. */
