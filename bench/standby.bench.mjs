@@ -1,5 +1,5 @@
-// Claims, with `--standby=auto`: death → first all_reduce in 0.25 × torchrun's time and 1.3 × what the script takes by itself after its imports; death →
-// first line in 60 ms beside what the old workers take to go; what waits isn't woken; a cold page cache is filled in 0.7 × the time.
+// Claims, with `--standby=auto`: death → first all_reduce in 0.25 × torchrun's time; death → first line in 60 ms beside what the old workers take to go;
+// what waits isn't woken; a cold page cache is filled in 0.7 × the time. Without a target: what the script takes by itself after its imports.
 //
 // Deaths are SIGKILLs of a random worker. The same script under all launchers, in turns; one that has standbys is left alone until they wait.
 import { execFileSync } from 'node:child_process';
@@ -130,11 +130,14 @@ export async function run({ launchers, scale }) {
 
   const ofRegroup = ways.slice(0, 2);
   const once = { warmUp: 0 };
-  for (const nproc of [2, 4]) await interleave(ways, scale(2), deaths(nproc), once);
-  for (let turn = 0; turn < scale(2); turn++) await idle();
-  await interleave(ofRegroup, scale(4), steps, once);
-  await interleave(ofRegroup, scale(4), fromDisk, once);
-  fs.rmSync(cache, { recursive: true });
+  try {
+    for (const nproc of [2, 4]) await interleave(ways, scale(2), deaths(nproc), once);
+    for (let turn = 0; turn < scale(2); turn++) await idle();
+    await interleave(ofRegroup, scale(4), steps, once);
+    await interleave(ofRegroup, scale(4), fromDisk, once);
+  } finally {
+    fs.rmSync(cache, { recursive: true, force: true });
+  }
   return rowsOf(samples);
 }
 
@@ -156,7 +159,7 @@ function counters(pids) {
 const pssMb = pid =>
   Number(/^Pss:\s+(\d+)/m.exec(readFile(`/proc/${pid}/smaps_rollup`))[1]) * 1.024e-3;
 
-/** Has the kernel forget the files of the kept list, as far as nobody has mapped them. @returns MB that it hasn't */
+/** Has the kernel forget the files of the kept list, as far as nobody has mapped them. @returns MB that it hasn't; NaN where fincore (util-linux) isn't there to tell */
 function evict(cache) {
   const lists = fs.readdirSync(cache).map(each => JSON.parse(readFile(path.join(cache, each))));
   const files = [...new Set(lists.flatMap(list => list.files))];
@@ -169,8 +172,11 @@ function evict(cache) {
     '    file = os.open(path, os.O_RDONLY)',
     '    os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)',
     '    os.close(file)',
-    'sizes = subprocess.run(["fincore", "-nbo", "RES", *paths], stdout=subprocess.PIPE).stdout.split()',
-    'print(sum(map(int, sizes)) / 1e6)',
+    'try:',
+    '    sizes = subprocess.run(["fincore", "-nbo", "RES", *paths], stdout=subprocess.PIPE).stdout.split()',
+    '    print(sum(map(int, sizes)) / 1e6)',
+    'except FileNotFoundError:',
+    '    print("NaN")',
   ].join('\n');
   return Number(execFileSync(python, ['-c', program], { input: JSON.stringify(files) }));
 }
@@ -211,6 +217,7 @@ function rowsOf(samples) {
     );
   }
   const none = { text: 'none', limit: () => 0 };
+  const resident = median(samples.of('resident').warm);
   const alone = [['regroup', 'regroup']];
   rows.push(
     row({ what: 'a standby with torch: memory (PSS)', unit: 'MB', samples: of('pss', ...alone) }),
@@ -233,7 +240,9 @@ function rowsOf(samples) {
         text: '0.7 × without',
         limit: () => 0.7 * median(samples.of('disk').cold),
       },
-      note: `${Math.round(median(samples.of('resident').warm))} MB were in memory all the same`,
+      ...(Number.isNaN(resident)
+        ? {}
+        : { note: `${Math.round(resident)} MB were in memory all the same` }),
     }),
     row({ what: 'the same without', samples: of('disk', ...cold) }),
   );

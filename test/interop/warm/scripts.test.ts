@@ -116,11 +116,20 @@ function start(
 /** A worker, and no standby. */
 function rankOne(run: CliRun): number {
   const found = childrenOf(run.pid).find(pid => {
-    const environ = readFileSync(`/proc/${pid}/environ`, 'latin1').split('\0');
+    const environ = environOf(pid);
     return environ.includes('RANK=1') && !environ.some(each => each.startsWith('REGROUP_STANDBY'));
   });
   if (found === undefined) throw new Error(`no rank 1:\n${run.stderr()}`);
   return found;
+}
+
+/** Nothing of one that has ended meanwhile, such as the interpreter that shows that it parks. */
+function environOf(pid: number): readonly string[] {
+  try {
+    return readFileSync(`/proc/${pid}/environ`, 'latin1').split('\0');
+  } catch {
+    return [];
+  }
 }
 
 /** What rank 0 has printed in a round. */
