@@ -20,7 +20,8 @@ export interface Need {
 const share = 0.95;
 
 /**
- * Why there isn't room, in a sentence; undefined: there is, or nobody knows. Memory that's only a cache of files counts as free.
+ * Why there isn't room, in a sentence; undefined: there is, or nobody knows. Memory that's only a cache of files, and of what the kernel
+ * knows of them, counts as free, also what was read more than once: a data set keeps a cgroup at its limit.
  *
  * @source Linux 6.18, Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/memory.rst
  */
@@ -52,14 +53,18 @@ async function whyNoMemory(
   bytes: number,
   read: ReadFile,
 ): Promise<string | undefined> {
-  const { used, cache, limits } = version === 1 ? filesOfV1 : filesOfV2;
+  const { used, caches, limits } = version === 1 ? filesOfV1 : filesOfV2;
   const taken = limitIn(await read(`${path}/${used}`));
   // The root has no such file, nor a limit.
   if (taken === undefined) return undefined;
-  const cached = new RegExp(`^${cache} (\\d+)$`, 'm').exec(
-    (await read(`${path}/memory.stat`)) ?? '',
+  const stat = new Map(
+    ((await read(`${path}/memory.stat`)) ?? '').split('\n').map(line => {
+      const [name = '', bytes] = line.split(' ');
+      return [name, Number(bytes)];
+    }),
   );
-  const kept = taken - Number(cached?.[1] ?? 0);
+  const cached = caches.reduce((sum, name) => sum + (stat.get(name) ?? 0), 0);
+  const kept = Math.max(0, taken - cached);
   for (const name of limits) {
     const limit = limitIn(await read(`${path}/${name}`));
     if (limit !== undefined && kept + bytes > share * limit)
@@ -70,12 +75,12 @@ async function whyNoMemory(
 
 const filesOfV1 = {
   used: 'memory.usage_in_bytes',
-  cache: 'total_inactive_file',
+  caches: ['total_inactive_file', 'total_active_file'],
   limits: ['memory.limit_in_bytes'],
 } as const;
 const filesOfV2 = {
   used: 'memory.current',
-  cache: 'inactive_file',
+  caches: ['inactive_file', 'active_file', 'slab_reclaimable'],
   limits: ['memory.max', 'memory.high'],
 } as const;
 

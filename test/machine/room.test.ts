@@ -7,7 +7,8 @@ const v2 = {
   '/proc/self/cgroup': '0::/job/pod\n',
   '/proc/self/mountinfo': '30 24 0:26 / /cg rw - cgroup2 cgroup2 rw\n',
   '/cg/job/pod/memory.current': '900000000\n',
-  '/cg/job/pod/memory.stat': 'anon 1\ninactive_file 300000000\n',
+  '/cg/job/pod/memory.stat':
+    'anon 1\ninactive_file 100000000\nactive_file 150000000\nslab_reclaimable 50000000\nslab 70000000\n',
   '/cg/job/pod/memory.max': 'max\n',
   '/cg/job/pod/memory.high': 'max\n',
   '/cg/job/pod/pids.max': '100\n',
@@ -24,7 +25,7 @@ const v1 = {
     '30 24 0:26 / /cg rw - cgroup2 cgroup2 rw',
   ].join('\n'),
   '/m/memory.usage_in_bytes': '900000000\n',
-  '/m/memory.stat': 'total_inactive_file 100000000\n',
+  '/m/memory.stat': 'inactive_file 1\ntotal_inactive_file 60000000\ntotal_active_file 40000000\n',
   '/m/memory.limit_in_bytes': '1000000000\n',
   '/p/job/pids.max': 'max\n',
   '/p/job/pids.current': '80\n',
