@@ -334,7 +334,7 @@ export type AgentEvent =
       readonly memoryBytes?: readonly number[];
       readonly atMs: number;
     }
-  /** Standbys start as workers of a round, instead of interpreters that import first. */
+  /** Standbys have started as workers of a round, instead of interpreters that import first; one at least. */
   | { readonly event: 'standbys-taken'; readonly round: number; readonly atMs: number }
   /** A round, or each from now on, starts without standbys: why. */
   | { readonly event: 'standby-trouble'; readonly reason: string; readonly atMs: number }

@@ -67,7 +67,8 @@ export function listenToCore(job: Job, around: CoreSurroundings): CoreListener {
 
     switch (event.event) {
       case 'started':
-        if (record.cold !== undefined) tell({ event: 'standbys-taken', round, atMs });
+        if (record.cold !== undefined && standbys.areAmong(event.pids))
+          tell({ event: 'standbys-taken', round, atMs });
         record.cold = undefined;
         onStarted(round, record, event);
         return;

@@ -33,7 +33,7 @@ const maxBytes = 1 << 20;
 /** For a disk that's asleep or far away; meanwhile nobody waits. */
 const boundMs = 10_000;
 const version = 1;
-/** What one folder holds of lists, for the user's disk: the scripts that were run last. The oldest go. */
+/** What one folder holds of lists, for the user's disk: those that were written last, which isn't when they were used. */
 const limits = { kind: 'imports-', maxFiles: 256, maxBytes: 32 << 20 } as const;
 
 /** Variables that decide what an interpreter finds. Others may have it import more or less, which is only less warm. */

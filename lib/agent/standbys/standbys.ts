@@ -53,6 +53,8 @@ export interface Standbys {
   onEvent(event: NativeEvent): void;
   /** The standbys for a round that starts; absent: it starts as usual. */
   take(plan: NativeGroupPlan): Taken | undefined;
+  /** Whether one of those that were taken last is among the workers that have started: each that refuses, or is silent, is replaced. */
+  areAmong(workers: readonly number[]): boolean;
   /** One refuses the order that it was given. */
   onRefused(message: Buffer): void;
   /** There are no more from now on. Resolves when what was learned is kept; on a dead disk a second later. */
@@ -230,6 +232,9 @@ export function createStandbys(job: Job, around: StandbySurroundings): Standbys 
       groups.delete(taken);
       const own = takenPlan(plan, standbys);
       return { plan: own, orders: orderMessages(own) };
+    },
+    areAmong(workers) {
+      return pids.some(pid => workers.includes(pid));
     },
     onRefused(message) {
       const why = decodeMessage(message)?.get('why')?.[0]?.toString() ?? 'it has refused';
