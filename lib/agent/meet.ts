@@ -101,9 +101,10 @@ export async function meet(
       ...kept,
     };
   } catch (error) {
-    const isOptions = error instanceof RegroupError;
-    if (isOptions || signal.aborted || (!late.aborted && !(error instanceof CoordinationError)))
-      throw error;
+    const isStores = error instanceof RegroupError && error.code.startsWith('ERR_STORE_');
+    const isOptions = error instanceof RegroupError && !isStores;
+    const isServers = isStores || error instanceof CoordinationError;
+    if (isOptions || signal.aborted || (!late.aborted && !isServers)) throw error;
     const whose = (): string => (isOurs && !isServed ? holderOf(port) : '');
     throw launchError('ERR_RENDEZVOUS', [unreached(settings, host, port, error, whose)], error);
   }
@@ -202,7 +203,8 @@ function unreached(
 ): string {
   const { joinTimeoutMs } = settings;
   const why = error instanceof Error ? error.message : String(error);
-  if (error instanceof CoordinationError && error.code === 'PROTOCOL')
+  const isCoordination = error instanceof CoordinationError && error.code === 'PROTOCOL';
+  if (isCoordination || (error instanceof RegroupError && error.code === 'ERR_STORE_PROTOCOL'))
     return `${why}${whose()}; is --rdzv-endpoint the address and port of the node that serves it?`;
   if (error instanceof CoordinationError && ['DENIED', 'VERSION'].includes(error.code)) return why;
   return `no node serves ${addressOf(host, port)}, tried for ${joinTimeoutMs / 1000} s: ${why}${whose()}; it is served by the node whose name or address it is, or the one with --rdzv-conf is_host=1`;

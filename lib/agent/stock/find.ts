@@ -1,5 +1,6 @@
 import { connect } from 'node:net';
 import { networkInterfaces } from 'node:os';
+import { setTimeout as pause } from 'node:timers/promises';
 import { RegroupError } from '../../errors.js';
 import type { Settings } from '../../options/launch-options.js';
 import type { StockMet } from '../../rendezvous/met.js';
@@ -12,8 +13,12 @@ import { findOwnAddress } from '../own-address.js';
 
 /** How long the search may take to connect. */
 const answerMs = 5_000;
+/** Between two attempts to come to a store. */
+const againMs = 500;
 /** For all later calls, as PyTorch's agents have it: the store may stand still. @source c10d_rendezvous_backend.py, read_timeout */
 const callMs = 60_000;
+/** Nobody has answered, or not to the end. */
+const mayCome: readonly string[] = ['ERR_STORE_CONNECT', 'ERR_STORE_LOST', 'ERR_STORE_TIMEOUT'];
 /** For an answer in a dialect that PyTorch's server doesn't speak, at least, and how often it's asked. */
 const strangeMs = 1_000;
 const strangeAttempts = 3;
@@ -35,9 +40,9 @@ export async function findStock(
   try {
     return { stock: client, address: await addressFor(client, settings, at, signal) };
   } catch (error) {
+    await client.close();
     if (error instanceof RegroupError) throw error;
-    await client.close(); // it has gone in between
-    return undefined;
+    return undefined; // it has gone in between
   }
 }
 
@@ -61,7 +66,7 @@ async function addressFor(
  *
  * @param refused called before each attempt: this node may serve it in place of another one
  * @param limit gives up
- * @throws ERR_OPTION; ERR_STORE_CONNECT once `limit` has aborted
+ * @throws ERR_OPTION; ERR_STORE_PROTOCOL where somebody answers who is no store; once `limit` has aborted, why nobody did
  */
 export async function joinAt(
   settings: Settings,
@@ -69,18 +74,36 @@ export async function joinAt(
   limit: AbortSignal,
   refused: () => void,
 ): Promise<StockMet> {
+  let why: unknown;
   for (;;) {
     refused();
     try {
-      const client = await connectStore({ ...at, timeoutMs: answerMs, signal: limit });
-      await client.close();
-      break;
+      return await comeTo(settings, at, limit);
     } catch (error) {
-      if (limit.aborted) throw error;
+      if (limit.aborted) throw why ?? error;
+      if (error instanceof RegroupError && !mayCome.includes(error.code)) throw error;
+      why = error;
     }
+    await pause(againMs, undefined, { signal: limit }).catch(() => {}); // the next attempt says so
   }
-  const client = await connectStore({ ...at, timeoutMs: callMs, signal: limit });
-  return { stock: client, address: await addressFor(client, settings, at, limit) };
+}
+
+/** @throws ERR_OPTION, ERR_STORE_CONNECT, ERR_STORE_PROTOCOL; whatever breaks a connection */
+async function comeTo(
+  settings: Settings,
+  at: Required<Address>,
+  limit: AbortSignal,
+): Promise<StockMet> {
+  // By the first one it's known why nobody answers, and later calls have more time than it.
+  await (await connectStore({ ...at, timeoutMs: answerMs, signal: limit })).close();
+  const soon = AbortSignal.any([limit, AbortSignal.timeout(answerMs)]);
+  const client = await connectStore({ ...at, timeoutMs: callMs, signal: soon });
+  try {
+    return { stock: client, address: await addressFor(client, settings, at, soon) };
+  } catch (error) {
+    await client.close();
+    throw error;
+  }
 }
 
 async function clientOf(
