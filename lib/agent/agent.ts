@@ -362,8 +362,8 @@ export function createAgent(job: Job, recorder?: Recorder): Agent {
     preempt: by => happen({ event: 'notice', by }),
     forward: signal => happen({ event: 'forward', signal }),
     stop(by, signal) {
-      // Nothing is left to be stopped then, but a wait for whoever reads the workers' output.
-      if (state.phase === 'ended') core?.hurryOutput();
+      // Nothing is left to be stopped then, but waits: for whoever reads the workers' output, or the job's end at our store.
+      if (state.phase === 'ended') core?.hurry();
       happen({ event: 'stop', by, ...(signal === undefined ? {} : { signal }) });
     },
     runFolder: rounds.runFolder,

@@ -9,6 +9,7 @@ import type {
   NativeStoreAddress,
   NativeStoreReport,
   NativeStoreSlot,
+  NativeStoreStats,
 } from '../native/store.js';
 import type { NativeSupervisor } from '../native/supervisor.js';
 import { preloadsOf } from '../preload/libraries.js';
@@ -53,8 +54,8 @@ export interface Core {
   openLocalTable(round: number): MasterStore;
   /** Serves what the agents of a job share. @throws ERR_PORT */
   serve(port: number): void;
-  /** Connections at that port. */
-  visitors(): number;
+  /** Connections at that port, and what has come over them; none where it isn't served here. */
+  visitors(): Pick<NativeStoreStats, 'clients' | 'bytesIn'>;
   /** Workers run no longer than that, by the clock of `bootMs`; absent: as long as they like. */
   setFence(atMs: number | undefined): void;
   /** The same, where that's later than they may anyhow, and their time isn't over. */
@@ -85,8 +86,9 @@ export interface Core {
   watchRefusals(pids: readonly number[]): void;
   /** Waits until consoles have the output of workers that are gone, or don't take it; absent: they have it. */
   outputShown(): Promise<unknown> | undefined;
-  /** Ends that wait. */
-  hurryOutput(): void;
+  /** Ends that wait, and another one for the others at that port. */
+  hurry(): void;
+  isHurried(): boolean;
   /** Resolves when this process is where it was before: limits may have moved it into another cgroup. */
   close(): Promise<void>;
 }
@@ -124,6 +126,7 @@ export function startCore(
   let latest: number | undefined;
   let console: Console | undefined;
   let leaseAgeMs = (): number | undefined => undefined;
+  let isHurried = false;
   killAtExit(supervisor);
 
   function startStore(): NativeStore {
@@ -172,7 +175,9 @@ export function startCore(
       meeting = openTable(startStore(), hosts, settings.rdzvEndpoint ?? '', port, serves);
     },
     visitors: () =>
-      store === undefined || meeting === undefined ? 0 : store.stats(meeting.table).clients,
+      store === undefined || meeting === undefined
+        ? { clients: 0, bytesIn: 0 }
+        : store.stats(meeting.table),
     setFence: atMs => supervisor.setFence(atMs),
     postponeFence: atMs => supervisor.postponeFence(atMs),
     keepLease(options, told) {
@@ -234,7 +239,11 @@ export function startCore(
       console ??= openConsole();
       return console.flush({ linesMs: consolePatienceMs, wordsMs: 0 });
     },
-    hurryOutput: () => console?.hurry(),
+    hurry() {
+      isHurried = true;
+      console?.hurry();
+    },
+    isHurried: () => isHurried,
     close() {
       console?.close();
       // At once, so that whoever launches next may have the port.

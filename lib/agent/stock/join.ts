@@ -19,6 +19,7 @@ import { hostname } from '../../system/hostname.js';
 import type { Job } from '../../workers/job.js';
 import type { Core } from '../core.js';
 import { answers } from './find.js';
+import { linger } from './linger.js';
 
 /** What taking part among agents of torchrun needs of the agent. */
 export interface StockSurroundings {
@@ -36,8 +37,8 @@ type StockJob = Pick<Job, 'settings' | 'localWorldSize' | 'runId' | 'agentStore'
 const deadAfterMs = 15_000;
 const heartbeats = 3;
 
-/** How long whoever has the store waits for the others to have read the job's end, and how often it looks. */
-const lingerMs = { most: 10_000, gap: 50 } as const;
+/** How long whoever has the store stays at most for the others to have read the job's end, or that this node has left. */
+const lingerMs = { end: 10_000, departure: 3_000 } as const;
 
 /** Whether a store answers, where the others may keep one of a round before. */
 const answerMs = 2_000;
@@ -69,10 +70,7 @@ export function joinStock(job: StockJob, met: StockMet, around: StockSurrounding
       openStore: round => core().openKeptTable(round).port,
       closeStore: round => core().closeTable(round),
       freePort: () => freePort(address, settings.portRange ?? 0),
-      async linger() {
-        const untilMs = nowMs() + lingerMs.most;
-        while (core().visitors() > 0 && nowMs() < untilMs) await pause(lingerMs.gap);
-      },
+      linger: why => linger({ ...core(), nowMs, pause }, lingerMs[why]),
       isThere: (at, signal) => answers({ ...at, timeoutMs: answerMs, signal }),
       setFence: atMs => core().setFence(atMs),
       bootMs: () => native().boottimeMs(),

@@ -391,7 +391,8 @@ export function createCompany(options: CompanyOptions, around: CompanySurroundin
       news?.over.abort();
       endStore();
       await store.close();
-      if (isEnd) await around.linger();
+      // The job may be over for others, as this node has read: whoever hasn't reads it here.
+      await around.linger(isEnd || state.view?.isClosed === true ? 'end' : 'departure');
     },
   };
 }

@@ -35,8 +35,8 @@ export interface CompanySurroundings {
   freePort(): number;
   /** Whether a store answers there. */
   isThere(at: StoreAt, signal: AbortSignal): Promise<boolean>;
-  /** Waits until the others have read the job's end, where this node has their store; bounded. */
-  linger(): Promise<void>;
+  /** Waits until the others have read the job's end, or that this node has left, where it has their store; bounded. */
+  linger(why: 'end' | 'departure'): Promise<void>;
   setFence(atBootMs: number | undefined): void;
   bootMs(): number;
   nowMs(): number;

@@ -42,7 +42,7 @@ const core: Parameters<typeof meet>[2] = {
   keepLease: () => ({ close() {} }),
 };
 
-t.test('R-051, T-098 whoever answers there and is no store is asked once', async t => {
+t.test('T-098 whoever answers there and is no store is asked once', async t => {
   const { port } = await servePeer(t, socket => {
     socket.end('HTTP/1.1 400 Bad Request\r\n\r\n');
   });
@@ -60,7 +60,7 @@ t.test('R-051, T-098 whoever answers there and is no store is asked once', async
   });
 });
 
-t.test('R-051, T-098 where nobody serves the endpoint, people are told so, and why', async t => {
+t.test('T-098 where nobody serves the endpoint, people are told so, and why', async t => {
   const settings = { ...among, joinTimeoutMs: 7_000 }; // one attempt, and a part of the next one
 
   await t.rejects(meet(settings, { host, port: 1 }, core, never), {

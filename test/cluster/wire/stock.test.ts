@@ -292,6 +292,30 @@ for (const release of ['newest', '1.13'] as const) {
   );
 }
 
+t.test("R-044 whoever has the store stays until all have read another one's end", async t => {
+  const torch = newest(t);
+  if (torch === undefined) return;
+  const cluster = await startCluster(t, 3);
+  const [one, two, three] = cluster.nodes;
+  const { endpoint } = cluster;
+  const { conf } = pair;
+  const options = ['--max-restarts=5', `--rdzv-conf=among_torchrun=1,${conf}`];
+  const ours = [one, two].map(node => cluster.join(node, { nnodes: '3', endpoint, options }));
+  const job: Job = { nnodes: '3', conf: `is_host=0,${conf}`, restarts: 0 };
+  const stock = startStock(three, torch, { ...job, endpoint });
+  await allStarted([...ours, stock]);
+
+  three.tell('exit 3');
+
+  for (const each of ours) {
+    const { code, stderr } = await each.end();
+    t.equal(code, 1);
+    t.match(stderr, /the job job is over/);
+    t.notMatch(stderr, /is gone/);
+  }
+  await stock.end();
+});
+
 /** Up to 2.0 the worker of rank 0 has the store, and these have none. */
 async function reachIfServed(
   release: Torch['release'],
