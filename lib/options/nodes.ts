@@ -106,7 +106,8 @@ export interface NodesOptions {
   readonly isHost?: boolean;
   /**
    * Whether nodes meet as agents of torchrun do, also where one of ours has the server, so that those may come. Without it that
-   * shows by itself where torchrun has it. For c10d only. @default false
+   * shows by itself where torchrun has it. For c10d only, without `token`, `nodesPerUnit`, `nodesSet`, `groupSize` and `spares`.
+   * Whoever reaches the endpoint may write what agents of torchrun unpickle, and so run. @default false
    */
   readonly amongTorchrun?: boolean;
   /** This node's number: its group rank with static, else a hint for the first order of ranks. @default none */
@@ -259,6 +260,27 @@ export function sizesProblem(
   };
 }
 
+/** What agents of torchrun know nothing of, as far as it's asked for. */
+export function unknownToTorchrun({
+  token,
+  nodesPerUnit,
+  nodesSet,
+  groupSize,
+  spares,
+}: Pick<Given, 'token' | 'nodesPerUnit' | 'nodesSet' | 'groupSize' | 'spares'>): readonly {
+  readonly option: keyof NodesOptions;
+  /** On the command line. */
+  readonly flag: string;
+}[] {
+  return [
+    ...(token === undefined ? [] : [{ option: 'token', flag: "a job's token" } as const]),
+    ...(nodesPerUnit === 1 ? [] : [{ option: 'nodesPerUnit', flag: '--nnodes-unit' } as const]),
+    ...(nodesSet.length === 0 ? [] : [{ option: 'nodesSet', flag: '--nnodes-set' } as const]),
+    ...(groupSize === 1 ? [] : [{ option: 'groupSize', flag: '--group-size' } as const]),
+    ...(spares === undefined ? [] : [{ option: 'spares', flag: '--spares' } as const]),
+  ];
+}
+
 /** What remains of a job's options once those of one node have been checked and have their defaults. */
 type Given = Readonly<Pick<Required<NodesOptions>, keyof typeof nodesDefaults>> &
   Omit<NodesOptions, keyof typeof nodesDefaults> & { readonly runId?: string };
@@ -298,6 +320,12 @@ export function nodesTogether(given: Given): Pick<NodesOptions, 'isHost'> & { ma
     refuse(
       'amongTorchrun',
       `agents of torchrun meet ours with c10d, not ${rdzvBackend}; give that`,
+    );
+  const [unknown] = given.amongTorchrun ? unknownToTorchrun(given) : [];
+  if (unknown !== undefined)
+    refuse(
+      unknown.option,
+      'agents of torchrun know nothing of it; leave it away, or amongTorchrun',
     );
   if (rdzvBackend !== 'etcd' && rdzvEndpoint?.includes(',')) {
     const what = `${shown(rdzvEndpoint)} names several places, and only an etcd has them`;

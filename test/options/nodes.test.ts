@@ -122,6 +122,17 @@ t.test('what does not fit is refused with the option, what is wrong, and what to
     ['token', { ...two, token: '' }, 'it is empty; give 16 to'],
     ['token', { ...two, token: ['s3cret'] }, 'a list is not accepted; give 16 to'],
     ['token', { ...two, rdzvBackend: 'etcd', token: 's3cret'.repeat(4) }, 'give etcd.user, or'],
+    ...[
+      { token: 's3cret'.repeat(4) },
+      { nodesPerUnit: 2 },
+      { nodesSet: [2] },
+      { groupSize: 2, nodeGroup: 'rack1' },
+      { spares: 0 },
+    ].map((unknown): [string, object, string] => [
+      Object.keys(unknown)[0] ?? '',
+      { ...two, amongTorchrun: true, ...unknown },
+      'agents of torchrun know nothing of it; leave it away, or amongTorchrun',
+    ]),
     ['runId', { ...script, maxNodes: 2, rdzvEndpoint: 'a:1' }, 'give a text, the same on all'],
     [
       'minNodes',

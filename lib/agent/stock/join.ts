@@ -4,7 +4,7 @@ import type { AgentEvent } from '../../events.js';
 import { native } from '../../native/addon.js';
 import { failurePolicyOf } from '../../options/failures.js';
 import type { Settings } from '../../options/launch-options.js';
-import { nodesDefaults } from '../../options/nodes.js';
+import { nodesDefaults, unknownToTorchrun } from '../../options/nodes.js';
 import type { StockMet } from '../../rendezvous/met.js';
 import type { RendezvousEvent } from '../../rendezvous/rendezvous.js';
 import { createCompany } from '../../rendezvous/stock/company.js';
@@ -92,16 +92,10 @@ export function joinStock(job: StockJob, met: StockMet, around: StockSurrounding
 }
 
 /** @throws ERR_RENDEZVOUS */
-function refuse({ token, nodesPerUnit, nodesSet, groupSize, spares, ...others }: Settings): void {
-  const asked = [
-    ...(token === undefined ? [] : ["a job's token"]),
-    ...(nodesPerUnit === 1 ? [] : ['--nnodes-unit']),
-    ...(nodesSet.length === 0 ? [] : ['--nnodes-set']),
-    ...(groupSize === 1 ? [] : ['--group-size']),
-    ...(spares === undefined ? [] : ['--spares']),
-  ];
+function refuse(settings: Settings): void {
+  const asked = unknownToTorchrun(settings).map(({ flag }) => flag);
   if (asked.length === 0) return;
-  const why = `agents of torchrun have the store at ${others.rdzvEndpoint}, and know of no ${asked.join(' and no ')}; leave it away, or start all nodes with regroup`;
+  const why = `agents of torchrun have the store at ${settings.rdzvEndpoint}, and know of no ${asked.join(' and no ')}; leave it away, or start all nodes with regroup`;
   throw launchError('ERR_RENDEZVOUS', [why]);
 }
 
