@@ -137,7 +137,9 @@ t.test("torchrun finds the handler by the package's entry point, and imports not
   const script = [
     'import sys',
     'from importlib import metadata',
-    'found = [e for e in metadata.entry_points(group="torchrun.handlers") if e.name == "regroup"]',
+    // Python 3.8 and 3.9 have no entry_points(group=…).
+    'every = metadata.distribution("regroup").entry_points',
+    'found = [e for e in every if (e.group, e.name) == ("torchrun.handlers", "regroup")]',
     'create = found[0].load()()',
     'print(metadata.version("regroup"), len(found), callable(create), "torch" in sys.modules)',
   ].join('\n');
