@@ -98,7 +98,7 @@ export function createRunEnd(job: Job, around: EndSurroundings): RunEnd {
     const leaving = leave();
     if (leaving !== undefined) await leaving;
     // Before the error files are gone, and while trouble with it can be told.
-    if (record !== undefined) await record(ending);
+    await record?.(ending).catch(() => {}); // whatever becomes of the record, the core is closed
     const closing = close();
     const coreClosing = core()?.close();
     await Promise.all([

@@ -31,7 +31,8 @@ export async function createRecorders(job: Job, around: RecorderSurroundings): P
       for (const recorder of recorders) recorder.event(event);
     },
     async ended(ending) {
-      await Promise.all(recorders.map(recorder => recorder.ended(ending)));
+      // One that can't end as it should keeps no other from it.
+      await Promise.allSettled(recorders.map(recorder => recorder.ended(ending)));
     },
   };
 }

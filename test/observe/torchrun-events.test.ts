@@ -143,6 +143,11 @@ t.test('L-093: what ends the agent is told as its failure', async t => {
   t.strictSame(brief(told.onEnd({ error: new TypeError('x') }, 0, new Map()), 'raw_error'), [
     'AGENT FAILED - raw_error="TypeError: x\\n"',
   ]);
+  // Anything can be thrown.
+  for (const error of [undefined, null, 'x'])
+    t.strictSame(brief(told.onEnd({ error }, 0, new Map()), 'raw_error'), [
+      `AGENT FAILED - raw_error="Error: ${error}\\n"`,
+    ]);
 });
 
 t.test("JSON is as Python's json.dumps has it", async t => {

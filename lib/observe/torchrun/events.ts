@@ -153,8 +153,7 @@ export function torchrunEvents(job: TorchrunJob): TorchrunEvents {
     onEnd(ending, totalMs, errorTexts) {
       totalSeconds = Math.floor(totalMs / second);
       if ('error' in ending) {
-        const { name, message } = ending.error as { name?: string; message?: string }; // what's thrown is an Error as a rule
-        return [line('FAILED', 'AGENT', { rawError: `${name}: ${message}\n` })];
+        return [line('FAILED', 'AGENT', { rawError: `${shownError(ending.error)}\n` })];
       }
       const { result } = ending;
       if (result.outcome === 'stopped') {
@@ -169,6 +168,11 @@ export function torchrunEvents(job: TorchrunJob): TorchrunEvents {
       return [...workersAt(result, errorTexts), line('SUCCEEDED', 'AGENT')];
     },
   };
+}
+
+/** What was thrown may be anything. */
+function shownError(error: unknown): string {
+  return error instanceof Error ? `${error.name}: ${error.message}` : `Error: ${String(error)}`;
 }
 
 /** The last line of what torchrun has as a traceback. */
