@@ -36,7 +36,7 @@ export interface RestartPhases {
 
 /**
  * A worker, on whatever node, has used the round's store for the first time, as `init_process_group` does. Only where this agent
- * serves it.
+ * serves it, and behind the round's `round-started`.
  */
 export interface StoreUsedEvent {
   readonly event: 'store-used';
