@@ -1,7 +1,13 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { Measures } from '../../events/recorder.js';
 import type { AgentEvent } from '../../events.js';
-import { goodputOf, type MetricsState, reduceMetrics, startMetrics } from './reduce.js';
+import {
+  type Goodput,
+  goodputOf,
+  type MetricsState,
+  reduceMetrics,
+  startMetrics,
+} from './reduce.js';
 import { exposeTorchrun } from './torchrun.js';
 
 /** Metrics of one run, as Prometheus reads them. */
@@ -32,7 +38,8 @@ export function createExposition(around: ExpositionSurroundings): Exposition {
   const registry = new Registry();
   let state = startMetrics(around.maxRestarts, nowMs());
   let measures: Measures = {};
-  const look = { state: () => state, measures: () => measures, nowMs };
+  let askedAtMs = nowMs();
+  const look = { state: () => state, measures: () => measures, askedAtMs: () => askedAtMs };
 
   gauge(registry, 'regroup_run_info', 'Which run this is.', ['run_id', 'node', 'role'], () => [
     [{ run_id: around.runId, node: around.node, role: around.role }, 1],
@@ -55,6 +62,7 @@ export function createExposition(around: ExpositionSurroundings): Exposition {
     },
     text() {
       measures = around.measure();
+      askedAtMs = nowMs();
       return registry.metrics();
     },
   };
@@ -63,10 +71,12 @@ export function createExposition(around: ExpositionSurroundings): Exposition {
 interface Look {
   state(): MetricsState;
   measures(): Measures;
-  nowMs(): number;
+  /** When the text was asked for: one moment for all of it. */
+  askedAtMs(): number;
 }
 
-function exposeRun(registry: Registry, { state, nowMs }: Look): void {
+function exposeRun(registry: Registry, { state, askedAtMs }: Look): void {
+  const goodput = (): Goodput => goodputOf(state(), askedAtMs());
   gauge(registry, 'regroup_workers', "This node's workers of the present round.", ['state'], () => {
     const counts = { running: 0, dying: 0, succeeded: 0, failed: 0, stopped: 0 };
     for (const each of state().workers.values()) counts[each]++;
@@ -109,21 +119,17 @@ function exposeRun(registry: Registry, { state, nowMs }: Look): void {
     single(sumOf(state().lostRecords)),
   );
   gauge(registry, 'goodput_time', 'Seconds in which the workers trained.', [], () =>
-    single(goodputOf(state(), nowMs()).goodMs / 1000),
+    single(goodput().goodMs / 1000),
   );
   gauge(
     registry,
     'badput_time',
     'Seconds in which they did not, by what took them.',
     ['type'],
-    () =>
-      labelled('type', goodputOf(state(), nowMs()).badMs).map(([labels, ms]) => [
-        labels,
-        ms / 1000,
-      ]),
+    () => labelled('type', goodput().badMs).map(([labels, ms]) => [labels, ms / 1000]),
   );
   gauge(registry, 'total_elapsed_time', 'Seconds since the launch.', [], () =>
-    single(goodputOf(state(), nowMs()).totalMs / 1000),
+    single(goodput().totalMs / 1000),
   );
 }
 

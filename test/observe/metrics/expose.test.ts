@@ -20,14 +20,14 @@ const store = {
   hotKeys: [],
 };
 
-function exposition(maxRestarts = 2) {
+function exposition(maxRestarts = 2, nowMs = () => 10_000) {
   return createExposition({
     runId: 'a "quoted"\\\nrun',
     role: 'trainer',
     node: 'n',
     maxRestarts,
     measure: () => ({ store, leaseAgeMs: 250 }),
-    nowMs: () => 10_000,
+    nowMs,
   });
 }
 
@@ -101,6 +101,22 @@ t.test('18.2: a restart is in each of its figures', async t => {
   for (const [name, value] of Object.entries(expected)) t.equal(samples.get(name), value, name);
   t.ok((samples.get('process_cpu_seconds_total') ?? 0) > 0);
   t.ok((samples.get('process_resident_memory_bytes') ?? 0) > 10_000_000);
+});
+
+t.test('18.2: where the time has gone adds up, although it passes meanwhile', async t => {
+  let now = 0;
+  const { event, text } = exposition(2, () => {
+    now += 500;
+    return now;
+  });
+  event({ ...roundStarted, atMs: 700 });
+
+  const families = parseExposition(await text());
+
+  const sum = (name: string): number =>
+    [...(families.get(name)?.samples.values() ?? [])].reduce((total, each) => total + each, 0);
+  t.ok(sum('goodput_time') > 0);
+  t.equal(sum('goodput_time') + sum('badput_time'), sum('total_elapsed_time'));
 });
 
 t.test('L-096: what torchrun tells of workers is told by its names', async t => {
