@@ -1,6 +1,7 @@
 import type { EventRecord, LogEnded, RunEnding } from '../events/recorder.js';
 import type { AgentEvent } from '../events.js';
 import { shown } from '../util/bytes.js';
+import { asciiJson } from './ascii.js';
 import type { Counts } from './line-log.js';
 
 /** Where and when records are made. */
@@ -11,13 +12,13 @@ export interface RecordHeads {
   unixAheadMs(): number;
 }
 
-/** The line of an event, in the words of `lib/events.ts`. */
+/** The line of an event, in the words of `lib/events.ts` and in ASCII. */
 export function lineOf(event: AgentEvent, { node, runId, unixAheadMs }: RecordHeads): string {
   const time = new Date(event.atMs + unixAheadMs()).toISOString();
   return json({ time, node, runId, ...event });
 }
 
-/** The last line of a file. */
+/** The last line of a file, in ASCII. */
 export function lastLine(
   ending: RunEnding,
   { written, lost }: Counts,
@@ -42,7 +43,8 @@ function endOf(ending: RunEnding): Pick<LogEnded, 'result' | 'error'> {
 }
 
 function json(record: EventRecord): string {
-  return JSON.stringify(record, (_, value: unknown) =>
+  const text = JSON.stringify(record, (_, value: unknown) =>
     typeof value === 'string' ? shown(value) : value,
   );
+  return asciiJson(text);
 }

@@ -14,7 +14,11 @@ const retryMs = 50;
 
 /** A file of lines that nobody waits for. */
 export interface LineLog {
-  /** Adds a line, without its line break. Where too many wait it's lost, and counted. */
+  /**
+   * Adds a line. Where too many wait it's lost, and counted.
+   *
+   * @param line in ASCII, without its line break: a full pipe may cut it behind any byte
+   */
   add(line: string): void;
   /**
    * Adds a last line, which counts those before, once these are written or lost. Resolves when it's written, or two seconds after the file has
@@ -61,7 +65,7 @@ export function createLineLog({ path, append, close, trouble }: LineLogSurroundi
   }
 
   function push(line: string): void {
-    const bytes = Buffer.from(`${line}\n`);
+    const bytes = Buffer.from(`${line}\n`, 'latin1');
     waiting.push(bytes);
     waitingBytes += bytes.length;
     draining ??= drain().finally(() => {
@@ -84,7 +88,7 @@ export function createLineLog({ path, append, close, trouble }: LineLogSurroundi
     const batch = takeBatch();
     const late = setTimeout(() => tell('ETIMEDOUT'), answerMs);
     late.unref();
-    const { bytes, code } = await append(place, Buffer.concat(batch).toString('utf8'));
+    const { bytes, code } = await append(place, Buffer.concat(batch).toString('latin1'));
     clearTimeout(late);
     if (bytes > 0) tookAt = performance.now();
     const rest = behind(batch, bytes);

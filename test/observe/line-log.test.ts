@@ -1,5 +1,10 @@
+import { execFileSync } from 'node:child_process';
+import { closeSync, constants, openSync, readSync } from 'node:fs';
+import { join } from 'node:path';
 import t from 'tap';
+import { lastLine, lineOf } from '../../lib/observe/event-log.js';
 import { createLineLog, type LineLogSurroundings } from '../../lib/observe/line-log.js';
+import { appendLines, closeAppended } from '../../lib/system/files.js';
 import { deferred } from '../../lib/util/deferred.js';
 
 type Append = LineLogSurroundings['append'];
@@ -26,10 +31,10 @@ t.test('18.1: lines are written in their order, those that come meanwhile togeth
     return { bytes: Buffer.byteLength(lines) };
   });
 
-  for (const line of ['a', 'ü', 'c']) add(line);
+  for (const line of ['a', 'b', 'c']) add(line);
   await end(counted);
 
-  t.equal(writes.join(''), 'a\nü\nc\n{"written":3,"lost":0}\n');
+  t.equal(writes.join(''), 'a\nb\nc\n{"written":3,"lost":0}\n');
   t.equal(writes.length, 2);
   t.strictSame(told, []);
   t.strictSame(closed, ['/log']);
@@ -57,6 +62,57 @@ t.test(
     t.strictSame(told, []);
   },
 );
+
+t.test('18.1: a pipe that is full now and then gets every character', async t => {
+  const fifo = join(t.testdir({}), 'fifo');
+  execFileSync('mkfifo', [fifo]);
+  const reader = openSync(fifo, constants.O_RDONLY | constants.O_NONBLOCK);
+  t.teardown(() => closeSync(reader));
+  const { add, end } = createLineLog({
+    path: async () => fifo,
+    append: appendLines,
+    close: closeAppended,
+    trouble: (_, code) => t.fail(code),
+  });
+  const heads = { node: 'n', runId: '€'.repeat(900), unixAheadMs: () => 0 };
+
+  // Several times what a pipe has room for.
+  const sent = Array.from({ length: 100 }, (_, atMs) => atMs);
+  for (const atMs of sent) add(lineOf({ event: 'store-used', round: 0, atMs }, heads));
+  let isOver = false;
+  const ended = end(counts => lastLine({ error: 'ß' }, counts, heads, 0)).then(() => {
+    isOver = true;
+  });
+  const pieces: Buffer[] = [];
+  while (!isOver) {
+    pieces.push(...readAll(reader));
+    await new Promise(resolve => setTimeout(resolve, 5));
+  }
+  await ended;
+  pieces.push(...readAll(reader));
+
+  const lines = Buffer.concat(pieces).toString('utf8').trimEnd().split('\n');
+  const records = lines.map(line => JSON.parse(line));
+  t.equal(records.length, sent.length + 1);
+  t.strictSame([...new Set(records.map(({ runId }) => runId))], [heads.runId]);
+  t.match(records.at(-1), { records: sent.length, lostRecords: 0, error: { message: 'ß' } });
+});
+
+/** What a pipe has for now. */
+function readAll(fd: number): Buffer[] {
+  const pieces: Buffer[] = [];
+  try {
+    for (;;) {
+      const piece = Buffer.alloc(65_536);
+      const bytes = readSync(fd, piece);
+      if (bytes === 0) return pieces;
+      pieces.push(piece.subarray(0, bytes));
+    }
+  } catch {
+    // EAGAIN: that was all.
+    return pieces;
+  }
+}
 
 t.test('18.1: a full disk is told once, and what it has lost is in the last line', async t => {
   let file = '';
