@@ -4,7 +4,7 @@ export type ObservedEvent =
   | {
       readonly event: 'events-trouble';
       readonly path: string;
-      /** As `ENOSPC`. `ETIMEDOUT`: the file takes nothing; `ENOBUFS`: it takes less than there is. */
+      /** As `ENOSPC`. `ETIMEDOUT`: the file takes nothing, or too slowly for the run's end; `ENOBUFS`: it takes less than there is. */
       readonly code: string;
       /** Records that are lost so far. */
       readonly lostRecords: number;

@@ -7,8 +7,13 @@ const maxWaitingBytes = 8 * 1024 * 1024;
 const maxBatchBytes = 256 * 1024;
 /** A file that hasn't answered for so long is told. */
 const answerMs = 10_000;
-/** How long the end of a run waits for a file that takes nothing. */
-const endMs = 2000;
+/** How long the end of a run waits for a file. */
+const patience = {
+  /** For one that takes nothing. */
+  restMs: 2000,
+  /** For one that takes something now and then. */
+  endMs: 10_000,
+};
 /** Until a pipe that was full is tried again. */
 const retryMs = 50;
 
@@ -21,8 +26,8 @@ export interface LineLog {
    */
   add(line: string): void;
   /**
-   * Adds a last line, which counts those before, once these are written or lost. Resolves when it's written, or two seconds after the file has
-   * stopped to take anything.
+   * Adds a last line, which counts those before, once these are written or lost. Resolves when it's written, two seconds after the file has
+   * stopped to take anything, or after ten seconds at the latest; what waits is lost then.
    */
   end(last: (counts: Counts) => string): Promise<void>;
 }
@@ -46,7 +51,10 @@ export interface LineLogSurroundings {
   trouble(path: string, code: string, lost: number): void;
 }
 
-export function createLineLog({ path, append, close, trouble }: LineLogSurroundings): LineLog {
+export function createLineLog(
+  { path, append, close, trouble }: LineLogSurroundings,
+  { restMs, endMs } = patience,
+): LineLog {
   const waiting: Buffer[] = [];
   let waitingBytes = 0;
   let written = 0;
@@ -119,11 +127,11 @@ export function createLineLog({ path, append, close, trouble }: LineLogSurroundi
     lost += lines;
   }
 
-  /** Waits for what is to be written as long as the file takes some of it. */
-  async function settle(): Promise<void> {
+  /** Waits for what is to be written as long as the file takes some of it, and no longer than to a moment. */
+  async function settle(untilMs: number): Promise<void> {
     tookAt = performance.now();
     while (draining !== undefined) {
-      const leftMs = tookAt + endMs - performance.now();
+      const leftMs = Math.min(tookAt + restMs, untilMs) - performance.now();
       if (leftMs <= 0) return;
       await atMost(leftMs, draining);
     }
@@ -140,13 +148,17 @@ export function createLineLog({ path, append, close, trouble }: LineLogSurroundi
       tell('ENOBUFS');
     },
     async end(last) {
-      await settle();
+      const untilMs = performance.now() + endMs;
+      await settle(untilMs);
       if (draining === undefined) {
         push(last({ written, lost }));
-        await settle();
+        await settle(untilMs);
       }
-      if (draining !== undefined) tell('ETIMEDOUT');
       isOver = true;
+      if (draining !== undefined) {
+        lose(waiting.length);
+        tell('ETIMEDOUT');
+      }
       if (place !== '') close(place);
     },
   };

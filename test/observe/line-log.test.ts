@@ -167,6 +167,36 @@ t.test('18.1: what is slow is waited for at the end, as long as it takes somethi
   t.match(file, /\n\{"written":20,"lost":0\}\n$/);
 });
 
+t.test(
+  '18.1: a reader that takes a byte now and then holds up the end for so long only',
+  async t => {
+    const told: unknown[] = [];
+    const closed: string[] = [];
+    let isOver = false;
+    const { add, end } = createLineLog(
+      {
+        path: async () => '/log',
+        append: async () => {
+          t.notOk(isOver);
+          return { bytes: 1, code: 'EAGAIN' };
+        },
+        close: at => closed.push(at),
+        trouble: (...all) => told.push(all),
+      },
+      { restMs: 60_000, endMs: 300 },
+    );
+
+    add('x'.repeat(1_000_000));
+    await end(() => {
+      throw new Error('the last line comes behind all others');
+    });
+    isOver = true;
+
+    t.match(told, [['/log', 'ETIMEDOUT', Number]]);
+    t.strictSame(closed, ['/log']);
+  },
+);
+
 t.test('18.1: where there is no file, that is told, and the end waits for nothing', async t => {
   const noFolder = async (): Promise<string> => {
     throw Object.assign(new Error('no logs'), { code: 'ENOENT' });

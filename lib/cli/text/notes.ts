@@ -118,7 +118,7 @@ function warning(text: string): Note {
 
 function describeEventsTrouble({ path, code, lostRecords }: Event<'events-trouble'>): string {
   const why: Readonly<Record<string, string>> = {
-    ETIMEDOUT: 'it takes nothing',
+    ETIMEDOUT: 'it takes nothing, or too slowly',
     ENOBUFS: 'it takes less than there is',
     ENXIO: 'nobody reads the pipe',
   };
