@@ -1,15 +1,16 @@
 import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import { addressOf } from '../../util/address.js';
 import { codeOf } from '../../util/errno.js';
 
-/** Connections at a time; further ones are closed at once. Protects the descriptors that workers need. */
+/** Connections at a time; one more takes the place of the first. Protects the descriptors that workers need, and keeps nobody out. */
 const maxConnections = 64;
-/** How long a client may take for its request, and its connection may rest. */
-const patienceMs = 5000;
+/** How long a client may take for its request. */
+const requestMs = 5000;
+/** How long it's connected at most. */
+const connectionMs = 2 * requestMs;
 /** The same text is told to all who ask within this time. Protects the agent's processor time. */
 const freshMs = 250;
-const maxRequestsPerConnection = 1000;
 
 /** A server of one text, at `/metrics`. */
 export interface MetricsServer {
@@ -38,21 +39,21 @@ export function serveMetrics(
   }
 
   const options = {
-    headersTimeout: patienceMs,
-    requestTimeout: patienceMs,
-    keepAliveTimeout: patienceMs,
-    connectionsCheckingInterval: patienceMs,
+    headersTimeout: requestMs,
+    requestTimeout: requestMs,
+    connectionsCheckingInterval: requestMs,
     maxHeaderSize: 8192,
   };
   const server = createServer(options, (request, response) => {
     // What a body may have is of no interest.
     request.resume();
+    response.setHeader('connection', 'close');
     const isRead = request.method === 'GET' || request.method === 'HEAD';
     const [path] = (request.url ?? '').split('?');
     const isThere = path === '/metrics';
     if (!isRead || !isThere) {
       const [status, words] = isThere ? [405, 'only GET'] : [404, 'see /metrics'];
-      response.writeHead(status, { 'content-type': 'text/plain', connection: 'close' });
+      response.writeHead(status, { 'content-type': 'text/plain' });
       response.end(`${words}\n`);
       return;
     }
@@ -67,12 +68,7 @@ export function serveMetrics(
       },
     );
   });
-  server.maxConnections = maxConnections;
-  server.maxRequestsPerSocket = maxRequestsPerConnection;
-  // For one that never reads, too.
-  server.timeout = patienceMs;
-  // Workers keep Node alive, and nobody else.
-  server.on('connection', socket => socket.unref());
+  makeRoom(server);
   server.on('clientError', (_, socket) => socket.destroy());
 
   return {
@@ -83,6 +79,23 @@ export function serveMetrics(
         server.closeAllConnections();
       }),
   };
+}
+
+/** Ends the first connection where there are too many, and each when it's too old, be it for one who never reads. */
+function makeRoom(server: Server): void {
+  const sockets = new Set<Socket>();
+  server.on('connection', socket => {
+    // Workers keep Node alive, and nobody else.
+    socket.unref();
+    const late = setTimeout(() => socket.destroy(), connectionMs).unref();
+    sockets.add(socket);
+    socket.on('close', () => {
+      clearTimeout(late);
+      sockets.delete(socket);
+    });
+    const [first] = sockets;
+    if (sockets.size > maxConnections) first?.destroy();
+  });
 }
 
 function listen(server: Server, host: string, port: number): MetricsServer['started'] {

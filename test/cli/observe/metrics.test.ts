@@ -146,9 +146,10 @@ t.test(
     await run.line(/^up$/);
 
     const held = await hold(t, Number(url.port), 300);
+    t.equal((await get(url)).status, 200, 'while they are held');
     const [nonsense] = await hold(t, Number(url.port), 1);
     nonsense?.write('\u0000\u0001 nonsense\r\n\r\n');
-    // The others are turned away, and these run out of time.
+    // The first make room for the others, and these run out of time.
     await Promise.all([...held, nonsense].map(each => each && closed(each)));
     t.equal((await get(url)).status, 200);
 
