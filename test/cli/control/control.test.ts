@@ -24,7 +24,7 @@ import {
 
 /** What `regroup ps` and the others do with real runs. */
 
-const waits = resolve('test/fixtures/waits.py');
+const script = resolve('test/fixtures/until_stopped.py');
 
 interface Running {
   readonly run: CliRun;
@@ -44,7 +44,7 @@ function runtimeFolder(t: Test): string {
 async function started(t: Test, args: readonly string[] = [], nproc = 2): Promise<Running> {
   const env = { XDG_RUNTIME_DIR: runtimeFolder(t) };
   const flags = ['--standalone', `--nproc-per-node=${nproc}`, '--control=on'];
-  const run = startCli(t, [...flags, ...args, waits], { env: { ...env, LOGLEVEL: 'INFO' } });
+  const run = startCli(t, [...flags, ...args, script], { env: { ...env, LOGLEVEL: 'INFO' } });
   const line = await run.line(/control is served at /);
   const socket = line.replace(/.*served at /, '');
   await ready(run, nproc, 0);
@@ -73,7 +73,7 @@ t.test('ps shows a run with its workers, and stop ends it as SIGTERM would', asy
   const ended = await running.run.ended;
 
   t.match(status, {
-    name: 'waits.py',
+    name: 'until_stopped.py',
     pid: running.run.pid,
     phase: 'running',
     round: 0,
@@ -167,7 +167,7 @@ t.test(
   'of several runs one is to be named; the socket of one that was killed is removed',
   async t => {
     const one = await started(t, [], 1);
-    const again = startCli(t, ['--standalone', '--control=on', waits], {
+    const again = startCli(t, ['--standalone', '--control=on', script], {
       env: { ...one.env, LOGLEVEL: 'INFO' },
       // It's killed.
       mayLeave: /^torchelastic_/,
@@ -176,7 +176,7 @@ t.test(
 
     t.match(await control(t, one, 'stop'), {
       code: 1,
-      stderr: /several; name one:\n.*\n.*waits\.py/,
+      stderr: /several; name one:\n.*\n.*until_stopped\.py/,
     });
     t.match(await control(t, one, 'stop', String(one.run.pid)), { code: 0 });
     await one.run.ended;

@@ -7,7 +7,7 @@ import { type CliRun, runCli, startCli } from '../../harness.js';
 
 /** What probes of a platform get from a real run. */
 
-const waits = resolve('test/fixtures/waits.py');
+const script = resolve('test/fixtures/until_stopped.py');
 
 async function served(t: Test, args: readonly string[], more: object = {}) {
   const env = { TORCHELASTIC_HEALTH_CHECK_PORT: '0', LOGLEVEL: 'INFO', ...more };
@@ -29,7 +29,7 @@ async function end(run: CliRun): Promise<void> {
 t.test('L-100 health is served before the rendezvous, and until the end', async t => {
   // Nobody is at that endpoint, so that no round ever forms.
   const args = ['--nnodes=2', '--rdzv-backend=c10d', '--rdzv-endpoint=127.0.0.1:1', '--rdzv-id=x'];
-  const { run, port } = await served(t, [...args, waits]);
+  const { run, port } = await served(t, [...args, script]);
 
   t.same(await get(port, '/livez'), [200, 'ok\n']);
   t.same(await get(port, '/healthz'), [200, 'ok\n']);
@@ -43,7 +43,7 @@ t.test('L-100 health is served before the rendezvous, and until the end', async 
 });
 
 t.test('L-100 a run is ready while its workers run', async t => {
-  const { run, port } = await served(t, [waits]);
+  const { run, port } = await served(t, [script]);
   await run.line(/rank 0 of round 0 is ready/);
 
   t.same(await get(port, '/readyz?verbose'), [200, 'ok\n']);
@@ -72,7 +72,7 @@ t.test('L-100 a port in use, or that is none, never breaks a run', async t => {
 });
 
 t.test('whoever connects and says nothing, or much, keeps no probe out', async t => {
-  const { run, port } = await served(t, [waits]);
+  const { run, port } = await served(t, [script]);
   const peers: Socket[] = [];
   t.teardown(() => peers.map(peer => peer.destroy()));
   for (let i = 0; i < 200; i++) {
