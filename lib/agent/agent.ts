@@ -94,7 +94,7 @@ export function createAgent(job: Job, recorder?: Recorder): Agent {
   const doors = createDoors(job, { ...around, state: () => state, asGuests, happen, renew });
   const leave = (): Promise<void> | undefined => rendezvous.close?.();
   const record = recorder?.ended;
-  const runEnd = createRunEnd(job, { ...around, close, leave, record });
+  const runEnd = createRunEnd(job, { ...around, tell: tellAll, close, leave, record });
   const lookUp = new AbortController();
   let hosts = servedHosts(settings);
   let placing = job.placing;
@@ -178,8 +178,7 @@ export function createAgent(job: Job, recorder?: Recorder): Agent {
         if (!rendezvous.serves?.(action.round)) core?.closeTable(action.round);
         return;
       case 'tell':
-        tell(action.event);
-        doors.heard(action.event);
+        tellAll(action.event);
         return;
       case 'describe':
         describe(action).catch(error => happen({ event: 'broken', error }));
@@ -223,6 +222,11 @@ export function createAgent(job: Job, recorder?: Recorder): Agent {
       default:
         unreachable(action);
     }
+  }
+
+  function tellAll(event: AgentEvent): void {
+    tell(event);
+    doors.heard(event);
   }
 
   function coreNow(): Core {

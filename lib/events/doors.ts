@@ -1,4 +1,4 @@
-/** By what others look at a run, and give it orders. */
+/** By what others look at a run, and give it orders. Not told of a control socket that's there by `auto` only. */
 export type DoorEvent =
   | {
       readonly event: 'door-open';
@@ -12,7 +12,5 @@ export type DoorEvent =
       readonly event: 'door-trouble';
       readonly door: 'health' | 'control';
       readonly reason: string;
-      /** Whether somebody has asked for it; else it would have been there for whoever may want it. */
-      readonly isAsked: boolean;
       readonly atMs: number;
     };

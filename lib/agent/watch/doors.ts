@@ -49,18 +49,23 @@ export function createDoors(job: Job, around: DoorSurroundings): Doors {
   let opening: Promise<void> | undefined;
   let health: HealthServer | undefined;
   let control: ControlServer | undefined;
+  let isOver = false;
 
   async function open(
     door: 'health' | 'control',
     isAsked: boolean,
     make: () => Promise<string>,
   ): Promise<void> {
+    // Nothing comes behind a run's end, and nothing of what nobody has asked for.
+    const say = (event: AgentEvent): void => {
+      if (isAsked && !isOver) tell(event);
+    };
     try {
       const at = await make();
-      tell({ event: 'door-open', door, at, atMs: nowMs() });
+      say({ event: 'door-open', door, at, atMs: nowMs() });
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
-      tell({ event: 'door-trouble', door, reason, isAsked, atMs: nowMs() });
+      say({ event: 'door-trouble', door, reason, atMs: nowMs() });
     }
   }
 
@@ -158,6 +163,10 @@ export function createDoors(job: Job, around: DoorSurroundings): Doors {
       if (healthPort !== undefined) void open('health', true, () => openHealth(healthPort)); // never rejects
     },
     heard(event) {
+      if (event.event === 'ended') {
+        isOver = true;
+        clearTimeout(later);
+      }
       if (event.event === 'restarting') restartsLeft = event.restartsLeft;
       if (event.event !== 'round-started' || wish === 'off' || later !== undefined) return;
       const isAsked = wish === 'on';
@@ -167,6 +176,7 @@ export function createDoors(job: Job, around: DoorSurroundings): Doors {
       later = setTimeout(openNow, isAsked ? 0 : laterMs).unref();
     },
     close() {
+      isOver = true;
       clearTimeout(later);
       closing.abort();
       health?.close();

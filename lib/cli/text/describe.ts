@@ -234,7 +234,7 @@ export function describeDoor(
   event: Event<'door-open' | 'door-trouble'>,
 ): readonly ['INFO' | 'WARNING', string] {
   if (event.event === 'door-open') return ['INFO', `${event.door} is served at ${event.at}`];
-  return [event.isAsked ? 'WARNING' : 'INFO', `no ${event.door}: ${event.reason}`];
+  return ['WARNING', `no ${event.door}: ${event.reason}`];
 }
 
 export const fencedWords =

@@ -4,7 +4,7 @@ import { type Check, isWhole, oneOf } from '../checks.js';
 export interface ControlOptions {
   /**
    * A Unix socket for this user's `regroup ps`, `stop` and so on. `on`: from the first workers' start; `auto`: a second later, so that
-   * it takes no time from it, and without a word where it can't be had. @default 'off'; the command's is 'auto'
+   * it takes no time from it, and without a word, also where it can't be had. @default 'off'; the command's is 'auto'
    */
   readonly control?: 'on' | 'auto' | 'off';
   /** Port of every address where HTTP asks whether the agent is alive and its workers run; 0: a free one. @default none */

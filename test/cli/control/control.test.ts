@@ -267,6 +267,19 @@ t.test('another user is refused, though the folder lets them in', async t => {
   t.equal(status.phase, 'running');
 });
 
+t.test('a socket that nobody has asked for comes and goes without a word', async t => {
+  const env = { XDG_RUNTIME_DIR: runtimeFolder(t), LOGLEVEL: 'INFO' };
+  const run = startCli(t, ['--standalone', script], { env });
+  await run.line(/rank 0 of round 0 is ready/);
+  // By the default of the command, `auto`.
+  let found = await runCli(t, ['ps'], { env });
+  while (found.stdout === '') found = await runCli(t, ['ps'], { env });
+  t.match(await runCli(t, ['stop'], { env }), { code: 0 });
+
+  t.notMatch((await run.ended).stderr, /control/);
+  t.same(readdirSync(env.XDG_RUNTIME_DIR), []);
+});
+
 t.test('with --control=off there is no socket', async t => {
   const env = { XDG_RUNTIME_DIR: runtimeFolder(t), LOGLEVEL: 'INFO' };
   const ended = await runCli(t, ['--control=off', '--no-python', 'true'], { env });
