@@ -14,12 +14,17 @@ export function deferred<T>(): Deferred<T> {
   });
   return { promise, resolve, reject };
 }
-/** Waits for some work no longer than this; what becomes of it afterwards is nobody's business. */
-export async function atMost(boundMs: number, work: Promise<unknown>): Promise<void> {
+/**
+ * Waits for some work no longer than this; what becomes of it afterwards is nobody's business.
+ *
+ * @returns whether it was done in time
+ */
+export async function atMost(boundMs: number, work: Promise<unknown>): Promise<boolean> {
   let timer: NodeJS.Timeout | undefined;
-  const bound = new Promise(resolve => {
-    timer = setTimeout(resolve, boundMs);
+  const bound = new Promise<false>(resolve => {
+    timer = setTimeout(resolve, boundMs, false);
   });
-  await Promise.race([work, bound]);
+  const isDone = await Promise.race([work.then(() => true), bound]);
   clearTimeout(timer);
+  return isDone;
 }

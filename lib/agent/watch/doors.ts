@@ -4,6 +4,7 @@ import type { AgentEvent } from '../../events.js';
 import { dumpRound } from '../../hangs/guard.js';
 import type { HealthServer } from '../../health/server.js';
 import { exactEnv } from '../../system/exact.js';
+import { atMost } from '../../util/deferred.js';
 import type { Job } from '../../workers/job.js';
 import type { Core } from '../core.js';
 import type { Rounds } from '../rounds.js';
@@ -38,6 +39,8 @@ export interface DoorSurroundings {
 const laterMs = 1000;
 /** torchrun's server, where there is one, takes an agent that has stood still for so long for dead. */
 const aliveMs = 60_000;
+/** A run's end waits so long for the socket to be removed, whose file system may hang. */
+const closeMs = 1000;
 
 export function createDoors(job: Job, around: DoorSurroundings): Doors {
   const { rounds, state, core, happen, renew, tell, nowMs, asGuests } = around;
@@ -180,7 +183,8 @@ export function createDoors(job: Job, around: DoorSurroundings): Doors {
       clearTimeout(later);
       closing.abort();
       health?.close();
-      return opening?.then(() => control?.close());
+      const closed = opening?.then(() => control?.close());
+      return closed && atMost(closeMs, closed);
     },
   };
 }

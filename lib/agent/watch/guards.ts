@@ -1,6 +1,7 @@
 import type { AgentEvent } from '../../events.js';
 import { type GuardedRound, type HangGuard, hangGuard } from '../../hangs/guard.js';
 import type { FileTimers } from '../../timers/file-timers.js';
+import { atMost } from '../../util/deferred.js';
 import type { Job } from '../../workers/job.js';
 import type { Core } from '../core.js';
 import type { Rounds } from '../rounds.js';
@@ -27,11 +28,25 @@ export interface GuardSurroundings {
   asGuests<T>(body: () => Promise<T>): Promise<T>;
 }
 
+/** A start waits so long for a pipe on a file system that may hang. */
+const openMs = 5000;
+/** A run's end waits so long for the pipe to be removed. */
+const closeMs = 1000;
+
 export function createGuards(job: Job, around: GuardSurroundings): Guards {
   const { rounds, core, happen, tell, nowMs, asGuests } = around;
   const { timerFile, settings } = job;
   let opening: Promise<void> | undefined;
   let timers: FileTimers | undefined;
+  let prepared: Promise<void> | undefined;
+  let isClosing = false;
+
+  const trouble = (why: string): void =>
+    tell({
+      event: 'timers-trouble',
+      reason: `nobody serves the workers' timers: ${why}`,
+      atMs: nowMs(),
+    });
 
   async function open(path: string): Promise<void> {
     try {
@@ -39,16 +54,20 @@ export function createGuards(job: Job, around: GuardSurroundings): Guards {
       const { openFileTimers } = await import('../../timers/file-timers.js');
       timers = await openFileTimers(path, settings.hang ?? {});
     } catch (error) {
-      const why = error instanceof Error ? error.message : String(error);
-      const reason = `nobody serves the workers' timers: ${why}`;
-      tell({ event: 'timers-trouble', reason, atMs: nowMs() });
+      if (!isClosing) trouble(error instanceof Error ? error.message : String(error));
     }
+  }
+
+  async function openInTime(path: string): Promise<void> {
+    opening = open(path);
+    if ((await atMost(openMs, opening)) || isClosing) return;
+    trouble(`${path} can't be made within ${openMs / 1000} s`);
   }
 
   return {
     prepare() {
-      if (timerFile !== undefined) opening ??= open(timerFile);
-      return opening;
+      if (timerFile !== undefined) prepared ??= openInTime(timerFile);
+      return prepared;
     },
     watch(round) {
       const record = rounds.get(round);
@@ -71,7 +90,11 @@ export function createGuards(job: Job, around: GuardSurroundings): Guards {
       ];
       record.hangs = together(guards);
     },
-    close: () => opening?.then(() => timers?.close()),
+    close() {
+      isClosing = true;
+      const closing = opening?.then(() => timers?.close());
+      return closing && atMost(closeMs, closing).then(() => {});
+    },
   };
 }
 
