@@ -94,6 +94,7 @@ export function listenToCore(job: Job, around: CoreSurroundings): CoreListener {
         return;
       case 'ended':
         record.hangs?.close();
+        record.over.abort();
         record.gate?.close();
         core()?.watchRefusals([]);
         record.tails = event.tails;

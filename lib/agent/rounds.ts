@@ -48,6 +48,8 @@ export interface RoundRecord {
   /** The last stop that was ordered. */
   stop?: NativeStop;
   hangs?: HangGuard;
+  /** Aborted when its workers have been waited for: their pids may be anybody's from then on. */
+  readonly over: AbortController;
   workers: readonly WorkerIdentity[];
   /** When they had started, or a little later. */
   killsBefore?: MemoryKills;
@@ -155,7 +157,8 @@ export function createRounds(job: Job, { tables, placing, nowMs }: RoundSurround
     };
     await attempt;
     if (discarded.has(round)) return gate?.close();
-    const nothingYet = { workers: [], usage: new Map(), tails: [] };
+    const over = new AbortController();
+    const nothingYet = { workers: [], usage: new Map(), tails: [], over };
     records.set(round, {
       restartCount,
       place,

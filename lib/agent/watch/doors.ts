@@ -53,6 +53,7 @@ export function createDoors(job: Job, around: DoorSurroundings): Doors {
   let health: HealthServer | undefined;
   let control: ControlServer | undefined;
   let isOver = false;
+  let dumping: { readonly whose: string; readonly answer: Promise<ControlAnswer> } | undefined;
 
   async function open(
     door: 'health' | 'control',
@@ -121,7 +122,7 @@ export function createDoors(job: Job, around: DoorSurroundings): Doors {
           return why === undefined ? { ok: true } : { ok: false, why };
         }
         case 'dump':
-          return await dump(request.ranks);
+          return await dump(request);
       }
     } catch (error) {
       return { ok: false, why: error instanceof Error ? error.message : String(error) };
@@ -138,7 +139,20 @@ export function createDoors(job: Job, around: DoorSurroundings): Doors {
       : 'it has several nodes, and only a job on one can be restarted so';
   }
 
-  async function dump(ranks: readonly number[] | undefined): Promise<ControlAnswer> {
+  /** One at a time: whoever asks for the same meanwhile gets the same. */
+  function dump({ ranks }: Extract<ControlRequest, { do: 'dump' }>): Promise<ControlAnswer> {
+    const whose = ranks?.join() ?? 'all';
+    if (dumping?.whose === whose) return dumping.answer;
+    if (dumping !== undefined)
+      return Promise.resolve({ ok: false, why: 'stacks of other ranks are being taken' });
+    const answer = takeStacks(ranks).finally(() => {
+      dumping = undefined;
+    });
+    dumping = { whose, answer };
+    return answer;
+  }
+
+  async function takeStacks(ranks: readonly number[] | undefined): Promise<ControlAnswer> {
     const now = state();
     const record = 'round' in now ? rounds.get(now.round) : undefined;
     if (record === undefined || (now.phase !== 'running' && now.phase !== 'stopping'))
@@ -156,7 +170,10 @@ export function createDoors(job: Job, around: DoorSurroundings): Doors {
       path: job.env.PATH,
       disk: rounds.disk,
     };
-    const taken = await asGuests(() => dumpRound(round, chosen, hang, closing.signal));
+    const { signal: over } = record.over;
+    const stop = AbortSignal.any([over, closing.signal]);
+    const taken = await asGuests(() => dumpRound(round, chosen, hang, stop));
+    if (over.aborted) return { ok: false, why: 'the workers have ended meanwhile' };
     return { ok: true, dump: { summary: taken.summary, files: taken.files } };
   }
 
