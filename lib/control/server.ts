@@ -1,6 +1,7 @@
 import { createServer, type Socket } from 'node:net';
 import { native } from '../native/addon.js';
 import { isList, isRecord, isWhole } from '../options/checks.js';
+import { atMost } from '../util/deferred.js';
 import { codeOf } from '../util/errno.js';
 import { randomName } from '../util/random.js';
 import { controlFolder, leaveFolder, makeFolder, socketPath } from './folder.js';
@@ -18,6 +19,8 @@ const maxConnections = 32;
 const maxRequestBytes = 16 * 1024;
 /** From the connection to its request, and from the answer to its end. */
 const patienceMs = 10_000;
+/** An end of the run waits so long for answers that are under way, `stop`'s too. */
+const farewellMs = 500;
 
 /**
  * Serves requests of this user's processes.
@@ -33,12 +36,17 @@ export async function serveControl(
   const folder = controlFolder(env);
   const path = socketPath(folder, process.pid, randomName(6, 'abcdefghijklmnopqrstuvwxyz'));
   const sockets = new Set<Socket>();
+  /** Those that have asked, and their answers. */
+  const answers = new Map<Socket, Promise<void>>();
   const server = createServer({ allowHalfOpen: true }, socket => {
     sockets.add(socket);
-    socket.on('close', () => sockets.delete(socket));
+    socket.on('close', () => {
+      sockets.delete(socket);
+      answers.delete(socket);
+    });
     const [first] = sockets;
     if (sockets.size > maxConnections) first?.destroy();
-    serve(socket, perform);
+    serve(socket, perform, said => answers.set(socket, said));
   });
   server.unref();
 
@@ -61,9 +69,12 @@ export async function serveControl(
   return {
     path,
     async close() {
-      for (const socket of sockets) socket.destroy();
+      for (const socket of sockets) if (!answers.has(socket)) socket.destroy();
       // Removes the socket, too.
-      await new Promise(resolve => server.close(resolve));
+      const closed = new Promise(resolve => server.close(resolve));
+      await atMost(farewellMs, Promise.all(answers.values()));
+      for (const socket of sockets) socket.destroy();
+      await closed;
       await leaveFolder(folder);
     },
   };
@@ -72,6 +83,7 @@ export async function serveControl(
 function serve(
   socket: Socket,
   perform: (request: ControlRequest) => ControlAnswer | Promise<ControlAnswer>,
+  onAsked: (said: Promise<void>) => void,
 ): void {
   let timer = setTimeout(() => socket.destroy(), patienceMs).unref();
   let text = '';
@@ -84,6 +96,7 @@ function serve(
     clearTimeout(timer);
     socket.off('data', onData);
     socket.resume();
+    onAsked(new Promise(resolve => socket.once('finish', resolve).once('close', resolve)));
     const request = requestOf(line);
     if (request === undefined) return answer({ ok: false, why: 'that is no request' });
     answer(await perform(request));
