@@ -246,10 +246,15 @@ t.test('another user is refused, though the folder lets them in', async t => {
   if (process.getuid?.() !== 0) return t.pass('only root can be another user');
   const running = await started(t, [], 1);
   const folder = join(running.env.XDG_RUNTIME_DIR, 'regroup');
+  // Else it's the way there that is closed to them.
+  chmodSync(running.env.XDG_RUNTIME_DIR, 0o711);
   chmodSync(folder, 0o777);
   chmodSync(running.socket, 0o777);
   const client = `
-    const peer = require('node:net').connect(process.argv[1], () => peer.write('{"do":"stop"}\\n'));
+    const peer = require('node:net').connect(process.argv[1], () => {
+      console.log('connected');
+      peer.write('{"do":"stop"}\\n');
+    });
     peer.on('data', () => console.log('answered')).on('error', e => console.log(e.code));
     peer.on('close', () => console.log('closed'));`;
 
@@ -262,7 +267,7 @@ t.test('another user is refused, though the folder lets them in', async t => {
   await control(t, running, 'stop');
   await running.run.ended;
 
-  t.match(said.stdout, /closed/);
+  t.match(said.stdout, /^connected\n(.*\n)*closed\n$/);
   t.notMatch(said.stdout, /answered/);
   t.equal(status.phase, 'running');
 });
