@@ -8,13 +8,17 @@ export interface TimerPipe {
   close(): Promise<void>;
 }
 
-/** A pause behind each piece that's read, 64 KiB at most: whoever writes without end has a small share of the agent's time. */
+/** A pause behind each piece that's read, 64 KiB at most, and behind each turn with its lines. */
 const restMs = 20;
+/** The same in proportion to the time it took: whoever writes without end has a tenth of the agent's time at most. */
+const restShare = 9;
+/** That are looked at in one turn of the event loop. */
+const maxLinesOfTurn = 128;
 
 /**
  * Makes the pipe in the place of any file, as PyTorch's server does, and reads it without waiting for anybody.
  *
- * @param onLines whole lines in their order; `undefined` stands for one that's too long
+ * @param onLines whole lines in their order; `undefined` stands for some that are no requests
  * @throws as `makeFifo`, and of open(2)
  */
 export async function openTimerPipe(
@@ -31,9 +35,18 @@ export async function openTimerPipe(
   reader.unref();
   reader.on('data', (piece: Buffer) => {
     reader.pause();
-    rest = setTimeout(() => reader.resume(), restMs).unref();
-    onLines(cut(piece));
+    const sinceMs = performance.now();
+    turn(cut(piece), sinceMs);
   });
+  function turn(lines: readonly (string | undefined)[], sinceMs: number): void {
+    onLines(lines.slice(0, maxLinesOfTurn));
+    const left = lines.slice(maxLinesOfTurn);
+    const next = (): void => {
+      if (left.length === 0) reader.resume();
+      else turn(left, performance.now());
+    };
+    rest = setTimeout(next, Math.max(restMs, restShare * (performance.now() - sinceMs))).unref();
+  }
   // Somebody may have closed it by its number; timers then expire unheard, as where nobody serves them.
   reader.on('error', () => reader.destroy());
   return {

@@ -18,6 +18,8 @@ export interface TimerRequest {
  * @source pytorch v1.13.1 and v2.13.0, torch/distributed/elastic/timer/file_based_local_timer.py, _send_request
  */
 export const maxRequestBytes = 4096;
+/** Shorter than any request with all of its four members. */
+const minRequestBytes = 40;
 const maxSignal = 64;
 
 /** @returns undefined for what no client of PyTorch's writes */
@@ -39,9 +41,14 @@ export function parseRequest(line: string): TimerRequest | undefined {
 
 /** Cuts what's read into lines. */
 export interface LineCutter {
-  /** @returns whole lines without their ends, in their order; `undefined` in place of one that's too long */
+  /**
+   * @returns whole lines without their ends, in their order; `undefined`, once, in place of those that are no request by their
+   *   length or their first sign
+   */
   cut(piece: Buffer): readonly (string | undefined)[];
 }
+
+const brace = '{'.charCodeAt(0);
 
 export function lineCutter(): LineCutter {
   let rest = Buffer.alloc(0);
@@ -50,15 +57,24 @@ export function lineCutter(): LineCutter {
   return {
     cut(piece) {
       const lines: (string | undefined)[] = [];
-      let bytes = rest.length === 0 ? piece : Buffer.concat([rest, piece]);
-      for (let end = bytes.indexOf(10); end >= 0; end = bytes.indexOf(10)) {
-        const isWanted = !isSkipping && end <= maxRequestBytes;
-        lines.push(isWanted ? bytes.toString('utf8', 0, end) : undefined);
+      const bytes = rest.length === 0 ? piece : Buffer.concat([rest, piece]);
+      let from = 0;
+      let hasNonsense = false;
+      for (let end = bytes.indexOf(10); end >= 0; end = bytes.indexOf(10, from)) {
+        const length = end - from;
+        const isWanted =
+          !isSkipping &&
+          length >= minRequestBytes &&
+          length <= maxRequestBytes &&
+          bytes[from] === brace;
+        if (isWanted) lines.push(bytes.toString('utf8', from, end));
+        else if (!hasNonsense) lines.push(undefined);
+        hasNonsense ||= !isWanted;
         isSkipping = false;
-        bytes = bytes.subarray(end + 1);
+        from = end + 1;
       }
-      isSkipping ||= bytes.length > maxRequestBytes;
-      rest = isSkipping ? Buffer.alloc(0) : Buffer.from(bytes);
+      isSkipping ||= bytes.length - from > maxRequestBytes;
+      rest = isSkipping ? Buffer.alloc(0) : Buffer.from(bytes.subarray(from));
       return lines;
     },
   };

@@ -50,24 +50,35 @@ t.test('L-097 what no client writes is no request', t => {
 });
 
 t.test('lines are cut wherever the pieces end', t => {
-  const bytes = Buffer.from('one\n\nthree ä\nrest');
+  const [one, three] = ['one', 'three ä'].map(text => `{${text.padEnd(50)}`);
+  const bytes = Buffer.from(`${one}\n${three}\nrest`);
   for (let size = 1; size <= bytes.length; size++) {
     const { cut } = lineCutter();
     const lines: (string | undefined)[] = [];
     for (let at = 0; at < bytes.length; at += size)
       lines.push(...cut(bytes.subarray(at, at + size)));
-    t.same(lines, ['one', '', 'three ä'], `in pieces of ${size}`);
+    t.same(lines, [one, three], `in pieces of ${size}`);
   }
   t.end();
 });
 
 t.test('a line that is too long is told once, however long it is, and the next one counts', t => {
   const { cut } = lineCutter();
-  const longest = 'x'.repeat(maxRequestBytes);
+  const longest = `{${'x'.repeat(maxRequestBytes - 1)}`;
+  const ok = `{${'y'.repeat(50)}`;
 
   t.same(cut(Buffer.from(`${longest}\n`)), [longest]);
-  t.same(cut(Buffer.from(`${longest}y\nok\n`)), [undefined, 'ok']);
+  t.same(cut(Buffer.from(`${longest}y\n${ok}\n`)), [undefined, ok]);
   for (let i = 0; i < 100; i++) t.same(cut(Buffer.from(longest)), []);
-  t.same(cut(Buffer.from('end\nok\n')), [undefined, 'ok']);
+  t.same(cut(Buffer.from(`end\n${ok}\n`)), [undefined, ok]);
+  t.end();
+});
+
+t.test('lines that are no request at first sight are told once of each piece', t => {
+  const { cut } = lineCutter();
+  const ok = `{${'y'.repeat(50)}`;
+
+  t.same(cut(Buffer.from('\n'.repeat(65_536))), [undefined]);
+  t.same(cut(Buffer.from(`\n${ok}\n{}\n[${ok}\n${ok}\n`)), [undefined, ok, ok]);
   t.end();
 });
