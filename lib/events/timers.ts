@@ -1,6 +1,7 @@
 /** What PyTorch's file timers lead to. */
 export type TimersEvent =
-  /** A timer that a worker, or what it has started, hasn't released in time. Stacks follow, and then its signal. */
+  /** A timer that a worker, or what it has started, hasn't released in time. Stacks follow, and then its signal. Once for each worker
+   * and scope in a round, and of 16 scopes at most. */
   | {
       readonly event: 'timer-expired';
       readonly worker: { readonly rank: number; readonly localRank: number; readonly pid: number };

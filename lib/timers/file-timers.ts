@@ -26,6 +26,10 @@ export type TimedRound = Pick<
 
 /** From one look at the clock on the wall, which may be set, to the next, while a timer runs. */
 const maxSleepMs = 10_000;
+/** From one look to the next, however many timers are due at once. */
+const minSleepMs = 20;
+/** Timers of one worker that are told, and that stacks are taken for, in a round. */
+const maxToldOfOne = 16;
 
 /** @param dumping how stacks are taken. @throws as `openTimerPipe` */
 export async function openFileTimers(
@@ -35,6 +39,8 @@ export async function openFileTimers(
   const table = timerTable();
   let timer: NodeJS.Timeout | undefined;
   let watched: Watched | undefined;
+  let isLooking = false;
+  let isClosed = false;
 
   function take(lines: readonly (string | undefined)[]): void {
     for (const line of lines) {
@@ -52,14 +58,16 @@ export async function openFileTimers(
   function sleep(): void {
     clearTimeout(timer);
     const nextAtMs = table.nextAtMs();
-    if (nextAtMs === undefined) return;
-    const inMs = Math.min(Math.max(nextAtMs - Date.now(), 1), maxSleepMs);
-    timer = setTimeout(look, inMs).unref();
+    if (nextAtMs === undefined || isLooking || isClosed) return;
+    const inMs = Math.min(Math.max(nextAtMs - Date.now(), minSleepMs), maxSleepMs);
+    timer = setTimeout(() => void look(), inMs).unref(); // never rejects
   }
 
-  function look(): void {
+  async function look(): Promise<void> {
+    isLooking = true;
     // What expires while no round runs undisturbed is of workers that are being ended already.
-    watched?.onDue(table.due(Date.now()));
+    await watched?.onDue(table.due(Date.now()));
+    isLooking = false;
     sleep();
   }
 
@@ -79,6 +87,7 @@ export async function openFileTimers(
       };
     },
     close() {
+      isClosed = true;
       clearTimeout(timer);
       return pipe.close();
     },
@@ -87,7 +96,8 @@ export async function openFileTimers(
 
 interface Watched extends HangGuard {
   has(pid: number): boolean;
-  onDue(expired: readonly Expired[]): void;
+  /** Resolves when the owner of each is known. Never rejects. */
+  onDue(expired: readonly Expired[]): Promise<void>;
   trouble(reason: string): void;
 }
 
@@ -100,6 +110,9 @@ function watchRound(
   const ended = new Set<number>();
   const told = new Set<string>();
   let dumped: Promise<void> | undefined;
+  const toldOf = new Map<number, Set<string>>();
+  /** Signals that wait for stacks, each with its worker. */
+  const pending = new Set<string>();
 
   const living = (): WorkerIdentity[] =>
     round.workers.filter(({ localRank }) => !ended.has(localRank));
@@ -116,6 +129,15 @@ function watchRound(
     tell({ event: 'timers-trouble', reason, atMs: round.nowMs() });
   }
 
+  /** @returns whether it's the first time, of not too many */
+  function isNew({ localRank }: WorkerIdentity, scope: string): boolean {
+    const scopes = toldOf.get(localRank) ?? new Set();
+    toldOf.set(localRank, scopes);
+    if (scopes.has(scope) || scopes.size >= maxToldOfOne) return false;
+    scopes.add(scope);
+    return true;
+  }
+
   async function expire({ pid, scope, signal }: Expired): Promise<void> {
     const owner = await nearestOf(pid, each => withPid(each) !== undefined);
     const worker = owner === undefined ? undefined : withPid(owner);
@@ -124,16 +146,33 @@ function watchRound(
       if (isThere(pid)) trouble(`a timer of process ${pid} is ignored: no worker has started it`);
       return;
     }
+    const isFirst = isNew(worker, scope);
+    if (isFirst) tellExpired(worker, scope, signal);
+    // The next ones are looked up meanwhile.
+    if (signal !== undefined) void endWithStacks(worker, signal, isFirst); // never rejects: what it awaits doesn't
+  }
+
+  function tellExpired(worker: WorkerIdentity, scope: string, signal: number | undefined): void {
     const name = signal === undefined ? undefined : (signalName(signal) ?? `SIG${signal}`);
     const wants = name === undefined ? {} : { signal: name };
     tell({ event: 'timer-expired', worker, scope, ...wants, atMs: round.nowMs() });
-    if (signal === undefined) return;
+  }
 
+  async function endWithStacks(
+    worker: WorkerIdentity,
+    signal: number,
+    isFirst: boolean,
+  ): Promise<void> {
+    const key = `${worker.localRank} ${signal}`;
+    if (pending.has(key)) return;
+    pending.add(key);
     // Those of all: whoever waits in vain waits for another.
-    dumped ??= dump().finally(() => {
-      dumped = undefined;
-    });
+    if (isFirst)
+      dumped ??= dump().finally(() => {
+        dumped = undefined;
+      });
     await dumped;
+    pending.delete(key);
     if (!closed.aborted && withPid(worker.pid) !== undefined) end(worker, signal);
   }
 
@@ -160,8 +199,13 @@ function watchRound(
   return {
     has: pid => withPid(pid) !== undefined,
     ended: localRank => void ended.add(localRank),
-    onDue: expired => {
-      for (const each of expired) void expire(each); // never rejects: what it awaits doesn't
+    async onDue(expired) {
+      const isOwn = ({ pid }: Expired): boolean => withPid(pid) !== undefined;
+      // Workers first, since the owners of others are looked up, one after the other.
+      for (const each of [...expired.filter(isOwn), ...expired.filter(each => !isOwn(each))]) {
+        if (closed.aborted) return;
+        await expire(each);
+      }
     },
     trouble,
     close: () => closing.abort(),
