@@ -5,6 +5,7 @@ import { isRecord, isWhole } from '../options/checks.js';
 /** One countdown of a process, or its end. */
 export interface TimerRequest {
   readonly pid: number;
+  /** 256 characters at most, of a longer one the end. */
   readonly scope: string;
   /** Unix time in milliseconds; below 0: the timer is released. */
   readonly expiresAtMs: number;
@@ -21,6 +22,8 @@ export const maxRequestBytes = 4096;
 /** Shorter than any request with all of its four members. */
 const minRequestBytes = 40;
 const maxSignal = 64;
+/** Length of a scope that's kept; clients write the path of a source file, and a line's number. */
+const maxScope = 256;
 
 /** @returns undefined for what no client of PyTorch's writes */
 export function parseRequest(line: string): TimerRequest | undefined {
@@ -36,7 +39,19 @@ export function parseRequest(line: string): TimerRequest | undefined {
   if (typeof seconds !== 'number' || !Number.isFinite(seconds)) return undefined;
   if (!isWhole(signal, -maxSignal, maxSignal)) return undefined;
   // isWhole has just told that these are numbers.
-  return { pid: pid as number, scope, expiresAtMs: seconds * 1000, signal: signal as number };
+  return {
+    pid: pid as number,
+    scope: cutScope(scope),
+    expiresAtMs: seconds * 1000,
+    signal: signal as number,
+  };
+}
+
+/** The end tells most: the file's name and the line. */
+function cutScope(scope: string): string {
+  if (scope.length <= maxScope) return scope;
+  // A copy, as a part of a string keeps the whole of it.
+  return `…${Buffer.from(scope.slice(1 - maxScope)).toString()}`;
 }
 
 /** Cuts what's read into lines. */

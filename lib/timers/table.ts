@@ -4,8 +4,8 @@ import type { TimerRequest } from './request.js';
 
 /** Protects the agent's memory from a process that acquires and never releases. */
 const maxTimersOfOne = 1024;
-/** The same for pids that are nobody's; workers always have room. */
-const maxStrangers = 1024;
+/** The same for all timers of processes that aren't workers; these always have room. */
+const maxOfStrangers = 4096;
 
 /** What's due for one process. */
 export interface Expired {
@@ -26,13 +26,21 @@ export interface TimerTable {
   take(request: TimerRequest, isWorker: boolean): boolean;
   /** What has expired by then; all timers of such a process are dropped. */
   due(nowMs: number): readonly Expired[];
-  /** When the next one expires, in Unix milliseconds; undefined: none runs. */
+  /** When the next one expires, or earlier where one has been released, in Unix milliseconds; undefined: none runs. */
   nextAtMs(): number | undefined;
   clear(): void;
 }
 
+/** Of one process. */
+interface Timers {
+  readonly isWorker: boolean;
+  readonly byScope: Map<string, TimerRequest>;
+}
+
 export function timerTable(): TimerTable {
-  const processes = new Map<number, Map<string, TimerRequest>>();
+  const processes = new Map<number, Timers>();
+  let ofStrangers = 0;
+  let nextAtMs = Number.POSITIVE_INFINITY;
 
   function dueOf(pid: number, timers: readonly TimerRequest[]): Expired | undefined {
     const inOrder = [...timers].sort((one, other) => one.expiresAtMs - other.expiresAtMs);
@@ -45,39 +53,47 @@ export function timerTable(): TimerTable {
   return {
     take(request, isWorker) {
       const { pid, scope, expiresAtMs } = request;
-      const timers = processes.get(pid);
+      const known = processes.get(pid);
       if (expiresAtMs < 0) {
-        timers?.delete(scope);
-        if (timers?.size === 0) processes.delete(pid);
+        if (known?.byScope.delete(scope) && !known.isWorker) ofStrangers--;
+        if (known?.byScope.size === 0) processes.delete(pid);
         return true;
       }
-      if (timers === undefined) {
-        if (!isWorker && processes.size >= maxStrangers) return false;
-        processes.set(pid, new Map([[scope, request]]));
-        return true;
+      const timers = known ?? { isWorker, byScope: new Map() };
+      const { byScope } = timers;
+      if (!byScope.has(scope)) {
+        if (byScope.size >= maxTimersOfOne) return false;
+        if (!timers.isWorker && ofStrangers >= maxOfStrangers) return false;
+        if (!timers.isWorker) ofStrangers++;
       }
-      if (!timers.has(scope) && timers.size >= maxTimersOfOne) return false;
-      timers.set(scope, request);
+      processes.set(pid, timers);
+      byScope.set(scope, request);
+      nextAtMs = Math.min(nextAtMs, expiresAtMs);
       return true;
     },
     due(nowMs) {
       const expired: Expired[] = [];
-      for (const [pid, timers] of processes) {
-        const past = [...timers.values()].filter(({ expiresAtMs }) => expiresAtMs <= nowMs);
+      if (nowMs < nextAtMs) return expired;
+      nextAtMs = Number.POSITIVE_INFINITY;
+      for (const [pid, { isWorker, byScope }] of processes) {
+        const timers = [...byScope.values()];
+        const past = timers.filter(({ expiresAtMs }) => expiresAtMs <= nowMs);
         const due = dueOf(pid, past);
-        if (due === undefined) continue;
+        if (due === undefined) {
+          for (const { expiresAtMs } of timers) nextAtMs = Math.min(nextAtMs, expiresAtMs);
+          continue;
+        }
         expired.push(due);
         processes.delete(pid);
+        if (!isWorker) ofStrangers -= byScope.size;
       }
       return expired;
     },
-    nextAtMs() {
-      let next: number | undefined;
-      for (const timers of processes.values())
-        for (const { expiresAtMs } of timers.values())
-          next = next === undefined || expiresAtMs < next ? expiresAtMs : next;
-      return next;
+    nextAtMs: () => (processes.size === 0 ? undefined : nextAtMs),
+    clear() {
+      processes.clear();
+      ofStrangers = 0;
+      nextAtMs = Number.POSITIVE_INFINITY;
     },
-    clear: () => processes.clear(),
   };
 }

@@ -11,6 +11,9 @@ t.test("L-097 a request of PyTorch's clients is understood", t => {
     expiresAtMs: 1_795_349_893_500,
     signal: 9,
   });
+  const long = parseRequest(line.replace('train', 'x'.repeat(1000)));
+  t.match(long?.scope, /^…x+\.py#42$/);
+  t.equal(long?.scope.length, 256);
   t.equal(parseRequest(line.replace('1795349893.5', '-1'))?.expiresAtMs, -1000);
   t.end();
 });
