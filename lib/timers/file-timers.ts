@@ -66,7 +66,8 @@ export async function openFileTimers(
   async function look(): Promise<void> {
     isLooking = true;
     // What expires while no round runs undisturbed is of workers that are being ended already.
-    await watched?.onDue(table.due(Date.now()));
+    const due = table.due(Date.now());
+    await watched?.onDue(due);
     isLooking = false;
     sleep();
   }
