@@ -64,6 +64,7 @@ export function joinStock(job: StockJob, met: StockMet, around: StockSurrounding
       role: settings.role,
       policy: failurePolicyOf(settings),
       agentStore: job.agentStore,
+      amongTorchrun: settings.amongTorchrun === true,
     },
     {
       store: met.stock,

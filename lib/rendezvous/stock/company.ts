@@ -335,7 +335,7 @@ export function createCompany(options: CompanyOptions, around: CompanySurroundin
       return;
     }
     current?.over.abort();
-    around.failed(asPeopleAreTold(error, options.endpoint));
+    around.failed(asPeopleAreTold(error, options));
   }
 
   return {

@@ -23,6 +23,8 @@ export interface CompanyOptions {
   readonly agentStore: boolean;
   /** HOST:PORT of the store. */
   readonly endpoint: string;
+  /** Whether it may be that of a node of ours. */
+  readonly amongTorchrun: boolean;
 }
 
 /** What it needs of the agent. */

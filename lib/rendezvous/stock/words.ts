@@ -29,7 +29,7 @@ export function hereOf(view: StockState | undefined): string[] {
 }
 
 export function closedElsewhere(runId: string): string {
-  return `the job ${runId} is over, as an agent of torchrun has told the store: its own workers have failed for good, or it has ended before this node has come; its own output says why. To run it again, start all nodes with another --rdzv-id`;
+  return `the job ${runId} is over, as another agent has told the store: its own workers have failed for good, or it has ended before this node has come; its own output says why. To run it again, start all nodes with another --rdzv-id`;
 }
 
 export function noRoundInTime(
@@ -49,15 +49,26 @@ export function notUnderstood(endpoint: string, why: string): string {
   return `the state of the job at the store ${endpoint} can't be read: ${why}`;
 }
 
-export function lostStore(endpoint: string, why: string): string {
-  return `the store at ${endpoint} is gone, which an agent of torchrun has had: ${why}`;
+/** @param amongTorchrun it may be that of a node of ours */
+export function lostStore(endpoint: string, amongTorchrun: boolean, why: string): string {
+  const whose = amongTorchrun
+    ? 'with the agent that has had it'
+    : 'which an agent of torchrun has had';
+  return `the store at ${endpoint} is gone, ${whose}: ${why}`;
 }
 
 /** What the store, or what's in it, has ended an agent with. */
-export function asPeopleAreTold(error: unknown, endpoint: string): unknown {
+export function asPeopleAreTold(
+  error: unknown,
+  { endpoint, amongTorchrun }: { readonly endpoint: string; readonly amongTorchrun: boolean },
+): unknown {
   if (error instanceof MalformedState)
     return launchError('ERR_RENDEZVOUS', [notUnderstood(endpoint, error.message)], error);
   if (error instanceof RegroupError && error.code.startsWith('ERR_STORE_'))
-    return launchError('ERR_RENDEZVOUS', [lostStore(endpoint, error.message)], error);
+    return launchError(
+      'ERR_RENDEZVOUS',
+      [lostStore(endpoint, amongTorchrun, error.message)],
+      error,
+    );
   return error;
 }
