@@ -1,7 +1,7 @@
 import { readdir, unlink } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { codeOf } from '../util/errno.js';
-import { agentOf, checkFolder, controlFolder, leaveFolder } from './folder.js';
+import { agentOf, checkFolder, controlFolders, leaveFolder } from './folder.js';
 import type { ControlAnswer, ControlRequest, RunStatus } from './words.js';
 
 /** The runs of this user on this machine, as their sockets tell. */
@@ -21,18 +21,24 @@ const maxAnswerBytes = 64 * 1024 * 1024;
 /**
  * Every run that has a socket. Those of agents that are gone are removed.
  *
- * @throws with a text for people, where the folder isn't this user's
+ * @throws with a text for people, where the folder that a run with this environment would use isn't this user's
  */
 export async function findRuns(
   env: Readonly<Record<string, string | undefined>>,
 ): Promise<FoundRun[]> {
-  const folder = controlFolder(env);
+  const [own = '', ...others] = await controlFolders(env); // never empty
+  const ofOthers = others.map(folder => findIn(folder).catch(() => [])); // it has no run of ours
+  const found = await Promise.all([findIn(own), ...ofOthers]);
+  return found.flat().sort((one, other) => one.pid - other.pid);
+}
+
+async function findIn(folder: string): Promise<FoundRun[]> {
   if (!(await checkFolder(folder))) return [];
   const names = await readdir(folder).catch(() => []); // gone this moment
   const found = await Promise.all(names.map(name => look(folder, name)));
   const runs = found.filter(run => run !== undefined);
   if (runs.length < found.length) await leaveFolder(folder);
-  return runs.sort((one, other) => one.pid - other.pid);
+  return runs;
 }
 
 async function look(folder: string, name: string): Promise<FoundRun | undefined> {

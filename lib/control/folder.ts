@@ -1,4 +1,4 @@
-import { lstat, mkdir, rmdir } from 'node:fs/promises';
+import { lstat, mkdir, rmdir, stat } from 'node:fs/promises';
 import { codeOf } from '../util/errno.js';
 
 /** Where the sockets of a user's runs are. */
@@ -10,10 +10,18 @@ const suffix = '.sock';
 
 type Env = Readonly<Record<string, string | undefined>>;
 
-/** `$XDG_RUNTIME_DIR/regroup`, else `/tmp/regroup-UID`. */
-export function controlFolder({ XDG_RUNTIME_DIR: runtime }: Env): string {
-  if (runtime?.startsWith('/')) return `${runtime.replace(/\/+$/, '')}/regroup`;
-  return `/tmp/regroup-${process.geteuid?.() ?? 0}`;
+/**
+ * `$XDG_RUNTIME_DIR/regroup`, where that's a folder of this user's, and `/tmp/regroup-UID`. A run takes the first; who looks for
+ * runs may have another environment than theirs, and looks at all.
+ */
+export async function controlFolders({
+  XDG_RUNTIME_DIR: runtime,
+}: Env): Promise<readonly string[]> {
+  const common = `/tmp/regroup-${process.geteuid?.() ?? 0}`;
+  if (!runtime?.startsWith('/')) return [common];
+  const found = await stat(runtime).catch(() => undefined); // then it's no place for a socket
+  if (found?.isDirectory() !== true || found.uid !== process.geteuid?.()) return [common];
+  return [`${runtime.replace(/\/+$/, '')}/regroup`, common];
 }
 
 /**
@@ -40,9 +48,9 @@ export function agentOf(name: string): number | undefined {
 /** @throws with a text for people, where it can't be made or isn't for us alone */
 export async function makeFolder(folder: string): Promise<void> {
   try {
-    await mkdir(folder, { recursive: true, mode: 0o700 });
+    await mkdir(folder, { mode: 0o700 });
   } catch (error) {
-    throw new Error(`${folder} can't be made: ${codeOf(error)}`);
+    if (codeOf(error) !== 'EEXIST') throw new Error(`${folder} can't be made: ${codeOf(error)}`);
   }
   await checkFolder(folder);
 }

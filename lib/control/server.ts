@@ -4,7 +4,7 @@ import { isList, isRecord, isWhole } from '../options/checks.js';
 import { atMost } from '../util/deferred.js';
 import { codeOf } from '../util/errno.js';
 import { randomName } from '../util/random.js';
-import { controlFolder, leaveFolder, makeFolder, socketPath } from './folder.js';
+import { controlFolders, leaveFolder, makeFolder, socketPath } from './folder.js';
 import type { ControlAnswer, ControlRequest } from './words.js';
 
 /** The control socket of a run: who may use it, and what it costs. What is done is the agent's. */
@@ -33,7 +33,7 @@ export async function serveControl(
   env: Readonly<Record<string, string | undefined>>,
   perform: (request: ControlRequest) => ControlAnswer | Promise<ControlAnswer>,
 ): Promise<ControlServer> {
-  const folder = controlFolder(env);
+  const [folder = ''] = await controlFolders(env); // never empty
   const path = socketPath(folder, process.pid, randomName(6, 'abcdefghijklmnopqrstuvwxyz'));
   const sockets = new Set<Socket>();
   /** Those that have asked, and their answers. */

@@ -55,20 +55,21 @@ async function ready(run: CliRun, nproc: number, round: number): Promise<void> {
   for (let i = 0; i < nproc; i++) await run.line(new RegExp(`rank \\d of round ${round} is ready`));
 }
 
-function control(t: Test, { env }: Running, ...args: string[]): Promise<Ended> {
-  return runCli(t, args, { env });
+/** A command about this run: the machine may have others. */
+function control(t: Test, { env, run }: Running, ...[command, ...args]: string[]): Promise<Ended> {
+  return runCli(t, [command ?? '', ...args, '--run-id', String(run.pid)], { env });
 }
 
 async function statusOf(t: Test, running: Running): Promise<RunStatus> {
   const { stdout } = await control(t, running, 'ps', '--json');
-  return (JSON.parse(stdout) as RunStatus[])[0] as RunStatus;
+  return JSON.parse(stdout) as RunStatus;
 }
 
 t.test('ps shows a run with its workers, and stop ends it as SIGTERM would', async t => {
   const running = await started(t, ['--max-restarts=3']);
 
   const status = await statusOf(t, running);
-  const table = await control(t, running, 'ps', status.runId.slice(0, 8));
+  const table = await runCli(t, ['ps', status.runId.slice(0, 8)], { env: running.env });
   const stopped = await control(t, running, 'stop');
   const ended = await running.run.ended;
 
@@ -92,8 +93,8 @@ t.test('ps shows a run with its workers, and stop ends it as SIGTERM would', asy
   t.equal(ended.code, 1);
   t.match(ended.stdout, /rank 1 saves by SIGTERM/);
   t.same(readdirSync(running.env.XDG_RUNTIME_DIR), [], 'the socket and its folder are gone');
-  t.match(await control(t, running, 'ps'), { code: 0, stdout: '' });
-  t.match(await control(t, running, 'stop'), { code: 1, stderr: /no run of this user/ });
+  t.match(await control(t, running, 'ps'), { code: 1, stdout: '' });
+  t.match(await control(t, running, 'stop'), { code: 1, stderr: /no run/ });
 });
 
 t.test('restart begins another round that costs no restart', async t => {
@@ -144,7 +145,7 @@ t.test('logs shows what workers have written, and follows them to their end', as
   const running = await started(t, ['--tee=3', '--log-dir', t.testdir()]);
 
   const shown = await control(t, running, 'logs', '--rank=1', '-n', '1');
-  const follower = startCli(t, ['logs', '-f'], { env: running.env });
+  const follower = startCli(t, ['logs', '-f', String(running.run.pid)], { env: running.env });
   await follower.line(/\[0\]: rank 0 of round 0 is ready/);
   await control(t, running, 'stop');
   await running.run.ended;
@@ -174,17 +175,17 @@ t.test(
     });
     await again.line(/control is served at /);
 
-    t.match(await control(t, one, 'stop'), {
+    t.match(await runCli(t, ['stop'], { env: one.env }), {
       code: 1,
       stderr: /several; name one:\n.*\n.*until_stopped\.py/,
     });
-    t.match(await control(t, one, 'stop', String(one.run.pid)), { code: 0 });
+    t.match(await control(t, one, 'stop'), { code: 0 });
     await one.run.ended;
     again.kill('SIGKILL');
     await again.ended;
     const folder = join(one.env.XDG_RUNTIME_DIR, 'regroup');
     t.equal(readdirSync(folder).length, 1);
-    t.match(await control(t, one, 'ps'), { code: 0, stdout: '' });
+    t.match(await runCli(t, ['ps'], { env: one.env }), { code: 0 });
     t.notOk(existsSync(folder));
   },
 );
@@ -231,6 +232,7 @@ t.test(
 
 t.test('a path that is too long for a socket is told', async t => {
   const env = { XDG_RUNTIME_DIR: join(runtimeFolder(t), 'x'.repeat(100)) };
+  mkdirSync(env.XDG_RUNTIME_DIR);
 
   const on = startCli(t, ['--control=on', '--no-python', 'sh', '-c', 'read line'], {
     env,
@@ -239,7 +241,7 @@ t.test('a path that is too long for a socket is told', async t => {
   await on.line(/no control: .* is \d+ bytes long, and a socket's path has 107 at most/);
   on.type('\n');
   t.equal((await on.ended).code, 0);
-  t.notOk(existsSync(env.XDG_RUNTIME_DIR));
+  t.same(readdirSync(env.XDG_RUNTIME_DIR), []);
 });
 
 t.test('another user is refused, though the folder lets them in', async t => {
@@ -277,9 +279,9 @@ t.test('a socket that nobody has asked for comes and goes without a word', async
   const run = startCli(t, ['--standalone', script], { env });
   await run.line(/rank 0 of round 0 is ready/);
   // By the default of the command, `auto`.
-  let found = await runCli(t, ['ps'], { env });
-  while (found.stdout === '') found = await runCli(t, ['ps'], { env });
-  t.match(await runCli(t, ['stop'], { env }), { code: 0 });
+  const ask = (command: string) => runCli(t, [command, String(run.pid)], { env });
+  while ((await ask('ps')).code !== 0);
+  t.match(await ask('stop'), { code: 0 });
 
   t.notMatch((await run.ended).stderr, /control/);
   t.same(readdirSync(env.XDG_RUNTIME_DIR), []);
