@@ -3,6 +3,7 @@ import type { GpuHolder } from './events/gpus.js';
 import type { NodesEvent } from './events/nodes.js';
 import type { ObservedEvent } from './events/observed.js';
 import type { RestartedEvent, RestartSummary, StoreUsedEvent } from './events/restarts.js';
+import type { StandbyEvent } from './events/standbys.js';
 import type { TimersEvent } from './events/timers.js';
 import type { HookName } from './options/hooks.js';
 import type { SchedulerSource } from './options/scheduler/allotment.js';
@@ -258,6 +259,7 @@ export type AgentEvent =
       readonly lacksPySpy: boolean;
       readonly atMs: number;
     }
+  | StandbyEvent
   | TimersEvent
   | DoorEvent
   /** A log file can't be seen, so that hang rules about output take it for unknown, not for silent, until it can. Told once. */
@@ -326,20 +328,6 @@ export type AgentEvent =
       readonly reason: string;
       readonly atMs: number;
     }
-  /** Interpreters with their imports done wait for the next round. */
-  | {
-      readonly event: 'standbys-ready';
-      readonly pids: readonly number[];
-      /** What each takes, its share of what several processes have in common included (PSS). Absent where the kernel doesn't tell. */
-      readonly memoryBytes?: readonly number[];
-      readonly atMs: number;
-    }
-  /** Standbys have started as workers of a round, instead of interpreters that import first; one at least. */
-  | { readonly event: 'standbys-taken'; readonly round: number; readonly atMs: number }
-  /** A round, or each from now on, starts without standbys: why. */
-  | { readonly event: 'standby-trouble'; readonly reason: string; readonly atMs: number }
-  /** What a script imports couldn't be read from the user's cache, or isn't kept there for the next run. */
-  | { readonly event: 'imports-not-kept'; readonly reason: string; readonly atMs: number }
   /** Should this process be killed, only the workers themselves go with it, not what they started. */
   | { readonly event: 'unguarded'; readonly reason: string; readonly atMs: number }
   /**
