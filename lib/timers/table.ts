@@ -24,7 +24,7 @@ export interface TimerTable {
    * @returns false where there's no room for it
    */
   take(request: TimerRequest, isWorker: boolean): boolean;
-  /** What has expired by then; all timers of such a process are dropped. */
+  /** What has expired by then, and is dropped; where a signal follows, all timers of that process are. */
   due(nowMs: number): readonly Expired[];
   /** When the next one expires, or earlier where one has been released, in Unix milliseconds; undefined: none runs. */
   nextAtMs(): number | undefined;
@@ -79,13 +79,13 @@ export function timerTable(): TimerTable {
         const timers = [...byScope.values()];
         const past = timers.filter(({ expiresAtMs }) => expiresAtMs <= nowMs);
         const due = dueOf(pid, past);
-        if (due === undefined) {
-          for (const { expiresAtMs } of timers) nextAtMs = Math.min(nextAtMs, expiresAtMs);
-          continue;
+        if (due !== undefined) expired.push(due);
+        for (const { scope, expiresAtMs } of timers) {
+          if (due?.signal !== undefined || expiresAtMs <= nowMs) byScope.delete(scope);
+          else nextAtMs = Math.min(nextAtMs, expiresAtMs);
         }
-        expired.push(due);
-        processes.delete(pid);
-        if (!isWorker) ofStrangers -= byScope.size;
+        if (!isWorker) ofStrangers -= timers.length - byScope.size;
+        if (byScope.size === 0) processes.delete(pid);
       }
       return expired;
     },

@@ -26,6 +26,16 @@ t.test('L-097 a timer expires at its time, and with it all of its process', t =>
   t.end();
 });
 
+t.test('L-097 one that wants no signal expires alone', t => {
+  const table = tableOf('7 a 10 0', '7 b 20');
+
+  t.same(table.due(10_000), [{ pid: 7, scope: 'a' }]);
+  t.equal(table.nextAtMs(), 20_000);
+  t.same(table.due(20_000), [{ pid: 7, scope: 'b', signal: 9 }]);
+  t.equal(table.nextAtMs(), undefined);
+  t.end();
+});
+
 t.test('L-097 a timer that is released, or started anew, does not expire', t => {
   const table = tableOf('7 a 10', '7 b 10', '7 a -1 0', '7 b 30', '9 z -1 0');
 

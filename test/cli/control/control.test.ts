@@ -34,15 +34,20 @@ interface Running {
 }
 
 /** Not t.testdir(), which is emptied by the next call, and too long for sockets. */
-function runtimeFolder(t: Test): string {
-  const folder = mkdtempSync(join(tmpdir(), 'rr-'));
+function runtimeFolder(t: Test, parent = tmpdir()): string {
+  const folder = mkdtempSync(join(parent, 'rr-'));
   t.teardown(() => rmSync(folder, { recursive: true }));
   return folder;
 }
 
 /** A run whose workers are ready, and whose socket is there. */
-async function started(t: Test, args: readonly string[] = [], nproc = 2): Promise<Running> {
-  const env = { XDG_RUNTIME_DIR: runtimeFolder(t) };
+async function started(
+  t: Test,
+  args: readonly string[] = [],
+  nproc = 2,
+  runtime = runtimeFolder(t),
+): Promise<Running> {
+  const env = { XDG_RUNTIME_DIR: runtime };
   const flags = ['--standalone', `--nproc-per-node=${nproc}`, '--control=on'];
   const run = startCli(t, [...flags, ...args, script], { env: { ...env, LOGLEVEL: 'INFO' } });
   const line = await run.line(/control is served at /);
@@ -246,9 +251,9 @@ t.test('a path that is too long for a socket is told', async t => {
 
 t.test('another user is refused, though the folder lets them in', async t => {
   if (process.getuid?.() !== 0) return t.pass('only root can be another user');
-  const running = await started(t, [], 1);
+  // Not in the tests' own folder: else it's the way there that is closed to them.
+  const running = await started(t, [], 1, runtimeFolder(t, '/tmp'));
   const folder = join(running.env.XDG_RUNTIME_DIR, 'regroup');
-  // Else it's the way there that is closed to them.
   chmodSync(running.env.XDG_RUNTIME_DIR, 0o711);
   chmodSync(folder, 0o777);
   chmodSync(running.socket, 0o777);

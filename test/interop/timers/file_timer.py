@@ -37,6 +37,9 @@ with timer.expires(after=3600):
     pass
 
 if how == "nonsense" and rank == 1 and attempt == 0:
+    # A client doesn't wait for a pipe that is full.
+    while not os.path.exists(path + ".0"):
+        time.sleep(0.01)
     write(b"no JSON\n" + b"[" * 3000 + b"\n" + b"x" * 300_000 + b"\n")
     write(b'{"version": 1, "pid": "1", "scope_id": 1}\n')
     # Neither the agent nor a stranger is ever hit, though their timers have expired.
@@ -46,6 +49,8 @@ if attempt > 0 or rank == 0 and how != "signal-0":
     say("is done in time")
     if attempt > 0:
         sys.exit()
+    if how == "nonsense":
+        open(path + ".0", "x").close()
     time.sleep(3600)
 
 if how == "signal-0":
