@@ -172,8 +172,9 @@ def read_status():
 
 def read(path):
     try:
-        with open(path, errors="surrogateescape") as file:
-            return file.read()
+        # Not as text: with Python 3.9 that would import a module that is then missing from the script's.
+        with open(path, "rb") as file:
+            return os.fsdecode(file.read())
     except OSError:
         # Not of this kernel.
         return ""
