@@ -15,6 +15,7 @@ export interface Start extends FrontNote {
 /** Names the process for ps and pkill, and takes what the front program has handed over. */
 export function takeStart(command: CommandName | 'regroup-store'): Start {
   nameProcess(command);
+  hideStderr();
   // Reading process.env costs a call each time; this is an object.
   const env = { ...exactEnv() };
   const start = { args: exactArgs(), ...readNote(env, process.pid) };
@@ -54,4 +55,12 @@ function nameProcess(name: string): void {
   } catch {
     // A name for people; without /proc it stays Node's.
   }
+}
+
+/**
+ * Hides `process.stderr`, which nobody here needs: node:net asks for it whenever a socket goes (Node 20), and making it would make
+ * a pipe non-blocking for all who have it, workers and a torchrun that has started us among them.
+ */
+function hideStderr(): void {
+  Object.defineProperty(process, 'stderr', { configurable: true, value: {} });
 }

@@ -1,9 +1,16 @@
-import { execFileSync } from 'node:child_process';
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { constants, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
-import { type CliOptions, type CliRun, runCli, startCli } from '../../harness.js';
+import {
+  type CliOptions,
+  type CliRun,
+  cleanEnv,
+  commandPath,
+  runCli,
+  startCli,
+} from '../../harness.js';
 
 /** Consoles that nobody reads, or not yet, or slowly. */
 
@@ -204,3 +211,23 @@ t.test('G2: a stopped regroup lets a worker write 1 MB, and loses none of it', a
   t.match(stderr, 'written while regroup was stopped: 10000\n');
   t.equal(stdout, `[default0]:${'x'.repeat(99)}\n`.repeat(10_000));
 });
+
+t.test(
+  'a console stays as it was for others who have it, also when sockets have come and gone',
+  async t => {
+    const endpoint = ['--rdzv-backend=c10d', '--rdzv-endpoint=127.0.0.1:1'];
+    const waits = ['--nnodes=2', ...endpoint, '--rdzv-conf=is_host=0,join_timeout=1'];
+    const script = '"$@"; for fd in 1 2; do grep flags /proc/self/fdinfo/$fd; done';
+
+    const { stdout, stderr } = spawnSync(
+      'sh',
+      ['-c', script, 'sh', commandPath(), ...waits, '--no-python', 'true'],
+      { env: cleanEnv({}), encoding: 'utf8' },
+    );
+
+    t.match(stderr, /2 nodes are needed|no node serves/);
+    const flags = stdout.match(/(?<=flags:\s+)\d+/g)?.map(each => Number.parseInt(each, 8));
+    t.equal(flags?.length, 2, stdout);
+    for (const each of flags ?? []) t.equal(each & constants.O_NONBLOCK, 0, each.toString(8));
+  },
+);
