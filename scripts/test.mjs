@@ -279,7 +279,8 @@ async function sanitizers() {
   let total = sum();
   for (const [folder, env] of [
     ['asan', { UBSAN_OPTIONS: 'print_stacktrace=1' }],
-    ['tsan', { TSAN_OPTIONS: 'halt_on_error=1:second_deadlock_stack=1' }],
+    // Children of tests start threads, too, beside which others may have been.
+    ['tsan', { TSAN_OPTIONS: 'halt_on_error=1:second_deadlock_stack=1:die_after_fork=0' }],
   ]) {
     total = sum(total, await runNative(folder, { env, label: folder }));
   }

@@ -29,6 +29,7 @@ class Holder {
       (void)!::write(pipe->write.get(), "r", 1);
       for (;;) ::pause();
     }
+    pipe->write.reset();  // one that ends before is seen
     char ready;
     (void)!::read(pipe->read.get(), &ready, 1);
   }
@@ -138,6 +139,7 @@ TEST("processes whose files may not be seen are told as such") {
     (void)!::write(pipe->write.get(), right ? "y" : "n", 1);
     ::_exit(0);
   }
+  pipe->write.reset();  // as above
   char answer = 0;
   (void)!::read(pipe->read.get(), &answer, 1);
   while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) continue;
