@@ -1,5 +1,6 @@
 import { readdir, unlink } from 'node:fs/promises';
 import { connect } from 'node:net';
+import { isAlive } from '../system/alive.js';
 import { codeOf } from '../util/errno.js';
 import { agentOf, checkFolder, controlFolders, leaveFolder } from './folder.js';
 import type { ControlAnswer, ControlRequest, RunStatus } from './words.js';
@@ -92,13 +93,4 @@ export function ask(
       }
     });
   });
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return codeOf(error) !== 'ESRCH';
-  }
 }

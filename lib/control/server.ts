@@ -1,6 +1,7 @@
 import { createServer, type Socket } from 'node:net';
 import { native } from '../native/addon.js';
-import { isList, isRecord, isWhole } from '../options/checks.js';
+import { isList, isWhole, recordIn } from '../options/checks.js';
+import { boundConnections } from '../system/connections.js';
 import { atMost } from '../util/deferred.js';
 import { codeOf } from '../util/errno.js';
 import { randomName } from '../util/random.js';
@@ -35,20 +36,14 @@ export async function serveControl(
 ): Promise<ControlServer> {
   const [folder = ''] = await controlFolders(env); // never empty
   const path = socketPath(folder, process.pid, randomName(6, 'abcdefghijklmnopqrstuvwxyz'));
-  const sockets = new Set<Socket>();
   /** Those that have asked, and their answers. */
   const answers = new Map<Socket, Promise<void>>();
   const server = createServer({ allowHalfOpen: true }, socket => {
-    sockets.add(socket);
-    socket.on('close', () => {
-      sockets.delete(socket);
-      answers.delete(socket);
-    });
-    const [first] = sockets;
-    if (sockets.size > maxConnections) first?.destroy();
+    socket.on('close', () => answers.delete(socket));
     serve(socket, perform, said => answers.set(socket, said));
   });
   server.unref();
+  const sockets = boundConnections(server, { most: maxConnections });
 
   const listen = (): Promise<void> =>
     new Promise((resolve, reject) => {
@@ -109,7 +104,6 @@ function serve(
     else if (text.length > maxRequestBytes) socket.destroy();
   }
 
-  socket.unref();
   socket.on('error', () => {}); // its asker has gone
   socket.on('close', () => clearTimeout(timer));
   if (!isOurUser(socket)) {
@@ -133,13 +127,8 @@ function isOurUser(socket: Socket): boolean {
 
 /** @returns undefined for what's none, also of a newer release */
 function requestOf(line: string): ControlRequest | undefined {
-  let value: unknown;
-  try {
-    value = JSON.parse(line);
-  } catch {
-    return undefined; // a SyntaxError is the answer
-  }
-  if (!isRecord(value)) return undefined;
+  const value = recordIn(line);
+  if (value === undefined) return undefined;
   const { do: what, ranks } = value;
   switch (what) {
     case 'status':

@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo, Socket } from 'node:net';
+import type { AddressInfo } from 'node:net';
+import { boundConnections } from '../system/connections.js';
 import { codeOf } from '../util/errno.js';
 
 /**
@@ -31,7 +32,6 @@ const maxHeaderBytes = 8 * 1024;
  * @throws with a text for people: the port is in use, or can't be had
  */
 export function serveHealth(port: number, health: Health): Promise<HealthServer> {
-  const sockets = new Set<Socket>();
   const limits = {
     maxHeaderSize: maxHeaderBytes,
     headersTimeout: requestMs,
@@ -40,18 +40,8 @@ export function serveHealth(port: number, health: Health): Promise<HealthServer>
     keepAlive: false,
   };
   const server = createServer(limits, (request, response) => answer(request, response, health));
-  server.on('connection', socket => {
-    socket.unref();
-    // Whoever reads no answer, and says nothing, has had their time.
-    const late = setTimeout(() => socket.destroy(), 2 * requestMs).unref();
-    sockets.add(socket);
-    socket.on('close', () => {
-      clearTimeout(late);
-      sockets.delete(socket);
-    });
-    const [first] = sockets;
-    if (sockets.size > maxConnections) first?.destroy();
-  });
+  // Whoever reads no answer, and says nothing, has had their time.
+  const sockets = boundConnections(server, { most: maxConnections, ageMs: 2 * requestMs });
   server.on('clientError', (_, socket) => socket.destroy());
   server.unref();
   return new Promise((resolve, reject) => {

@@ -120,6 +120,16 @@ export function isRecord(value: unknown): value is Readonly<Record<string, unkno
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
+/** The record that a text of JSON holds; undefined for any other text. */
+export function recordIn(json: string): Readonly<Record<string, unknown>> | undefined {
+  try {
+    const value: unknown = JSON.parse(json);
+    return isRecord(value) ? value : undefined;
+  } catch {
+    return undefined; // a SyntaxError is the answer
+  }
+}
+
 export function isWhole(value: unknown, from: number, to = Number.MAX_SAFE_INTEGER): boolean {
   return Number.isSafeInteger(value) && (value as number) >= from && (value as number) <= to; // isSafeInteger has just told
 }

@@ -1,6 +1,7 @@
 import type { AgentEvent, WorkerIdentity } from '../events.js';
 import { dumpRound, type GuardedRound, type HangGuard } from '../hangs/guard.js';
 import type { HangOptions } from '../options/hangs.js';
+import { isAlive } from '../system/alive.js';
 import { describeErrno } from '../util/errno.js';
 import { signalName } from '../util/signals.js';
 import { nearestOf } from './owner.js';
@@ -144,7 +145,7 @@ function watchRound(
     const worker = owner === undefined ? undefined : withPid(owner);
     if (closed.aborted) return;
     if (worker === undefined) {
-      if (isThere(pid)) trouble(`a timer of process ${pid} is ignored: no worker has started it`);
+      if (isAlive(pid)) trouble(`a timer of process ${pid} is ignored: no worker has started it`);
       return;
     }
     const isFirst = isNew(worker, scope);
@@ -211,13 +212,4 @@ function watchRound(
     trouble,
     close: () => closing.abort(),
   };
-}
-
-function isThere(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM'; // all that kill throws
-  }
 }

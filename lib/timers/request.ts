@@ -1,4 +1,4 @@
-import { isRecord, isWhole } from '../options/checks.js';
+import { isWhole, recordIn } from '../options/checks.js';
 
 /** What clients of PyTorch's file timers write: lines of JSON. Pure. */
 
@@ -27,13 +27,8 @@ const maxScope = 256;
 
 /** @returns undefined for what no client of PyTorch's writes */
 export function parseRequest(line: string): TimerRequest | undefined {
-  let value: unknown;
-  try {
-    value = JSON.parse(line);
-  } catch {
-    return undefined; // a SyntaxError is the answer
-  }
-  if (!isRecord(value)) return undefined;
+  const value = recordIn(line);
+  if (value === undefined) return undefined;
   const { pid, scope_id: scope, expiration_time: seconds, signal } = value;
   if (!isWhole(pid, 1, 2 ** 22) || typeof scope !== 'string') return undefined;
   if (typeof seconds !== 'number' || !Number.isFinite(seconds)) return undefined;

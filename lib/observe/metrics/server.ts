@@ -1,9 +1,10 @@
 import { createServer, type Server } from 'node:http';
-import type { AddressInfo, Socket } from 'node:net';
+import type { AddressInfo } from 'node:net';
+import { boundConnections } from '../../system/connections.js';
 import { addressOf } from '../../util/address.js';
 import { codeOf } from '../../util/errno.js';
 
-/** Connections at a time; one more takes the place of the first. Protects the descriptors that workers need, and keeps nobody out. */
+/** Connections at a time. */
 const maxConnections = 64;
 /** How long a client may take for its request. */
 const requestMs = 5000;
@@ -68,7 +69,7 @@ export function serveMetrics(
       },
     );
   });
-  makeRoom(server);
+  boundConnections(server, { most: maxConnections, ageMs: connectionMs });
   server.on('clientError', (_, socket) => socket.destroy());
 
   return {
@@ -79,23 +80,6 @@ export function serveMetrics(
         server.closeAllConnections();
       }),
   };
-}
-
-/** Ends the first connection where there are too many, and each when it's too old, be it for one who never reads. */
-function makeRoom(server: Server): void {
-  const sockets = new Set<Socket>();
-  server.on('connection', socket => {
-    // Workers keep Node alive, and nobody else.
-    socket.unref();
-    const late = setTimeout(() => socket.destroy(), connectionMs).unref();
-    sockets.add(socket);
-    socket.on('close', () => {
-      clearTimeout(late);
-      sockets.delete(socket);
-    });
-    const [first] = sockets;
-    if (sockets.size > maxConnections) first?.destroy();
-  });
 }
 
 function listen(server: Server, host: string, port: number): MetricsServer['started'] {
