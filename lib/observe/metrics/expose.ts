@@ -202,47 +202,34 @@ function histograms(
   };
 }
 
-/** A gauge that's read when somebody asks. */
-function gauge(
+type Exposed = (
   registry: Registry,
   name: string,
   help: string,
   labelNames: readonly string[],
   pairs: () => Pairs,
-): void {
-  new Gauge({
-    name,
-    help,
-    labelNames: [...labelNames],
-    registers: [registry],
-    collect() {
-      this.reset();
-      // Without labels a reset leaves a zero, where there may be nothing to tell.
-      if (labelNames.length === 0) this.remove();
-      for (const [labels, value] of pairs()) this.set(labels, value);
-    },
-  });
-}
+) => void;
 
+/** A gauge that's read when somebody asks. */
+const gauge = readWhenAsked(Gauge);
 /** A counter that somebody else counts. */
-function counter(
-  registry: Registry,
-  name: string,
-  help: string,
-  labelNames: readonly string[],
-  pairs: () => Pairs,
-): void {
-  new Counter({
-    name,
-    help,
-    labelNames: [...labelNames],
-    registers: [registry],
-    collect() {
-      this.reset();
-      if (labelNames.length === 0) this.remove();
-      for (const [labels, value] of pairs()) this.inc(labels, value);
-    },
-  });
+const counter = readWhenAsked(Counter);
+
+function readWhenAsked(Metric: typeof Gauge | typeof Counter): Exposed {
+  return (registry, name, help, labelNames, pairs) => {
+    new Metric({
+      name,
+      help,
+      labelNames: [...labelNames],
+      registers: [registry],
+      collect(this: Gauge | Counter) {
+        this.reset();
+        // Without labels a reset leaves a zero, where there may be nothing to tell.
+        if (labelNames.length === 0) this.remove();
+        for (const [labels, value] of pairs()) this.inc(labels, value);
+      },
+    });
+  };
 }
 
 function labelled(name: string, values: Readonly<Partial<Record<string, number>>>): Pairs {
