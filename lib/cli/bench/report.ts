@@ -1,5 +1,6 @@
 import { cpus, release } from 'node:os';
 import type { RestartPhases } from '../../events/restarts.js';
+import { columns } from '../text/columns.js';
 import type { Measured, Sample } from './measure.js';
 import type { BenchOptions, KillKind } from './options.js';
 
@@ -100,18 +101,7 @@ export function tableText(rows: readonly Row[], options: BenchOptions, machine: 
     ['kill', 'launcher', 'n', 'failed', 'median', 'quartiles', 'min–max', ''],
     ...rows.map(row => [...cellsOf(row), ratioOf(row, rows)]),
   ];
-  const widths = cells[0]?.map((_, column) =>
-    Math.max(...cells.map(row => row[column]?.length ?? 0)),
-  );
-  const lines = cells.map(row =>
-    row
-      .map((cell, column) => {
-        const width = widths?.[column] ?? 0;
-        return column < 2 ? cell.padEnd(width) : cell.padStart(width);
-      })
-      .join('  ')
-      .trimEnd(),
-  );
+  const lines = columns(cells, column => column >= 2);
   const phases = rows.flatMap(({ kind, launcher, phases }) =>
     phases === undefined
       ? []

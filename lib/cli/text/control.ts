@@ -1,6 +1,7 @@
 import type { FoundRun } from '../../control/find.js';
 import type { DumpAnswer, RunStatus } from '../../control/words.js';
 import { duration } from '../../util/duration.js';
+import { columns } from './columns.js';
 
 /** Runs as a table for people. Pure; ends without a line break. */
 export function runsText(runs: readonly FoundRun[]): string {
@@ -24,25 +25,21 @@ function runText(status: RunStatus): readonly string[] {
     `${runId}  ${name} on ${host}, pid ${pid}, for ${duration(ranMs)}`,
     `  ${facts.join('; ')}`,
     ...(logFolder === undefined ? [] : [`  logs: ${logFolder}`]),
-    ...columns([
-      ['rank', 'local', 'pid', 'state', 'for'],
-      ...workers.map(worker => [
-        String(worker.rank),
-        String(worker.localRank),
-        String(worker.pid),
-        worker.state,
-        duration(worker.ranMs),
-      ]),
-    ]),
+    ...workersText(workers),
   ];
 }
 
-function columns(rows: readonly (readonly string[])[]): readonly string[] {
-  if (rows.length < 2) return [];
-  const widths = (rows[0] ?? []).map((_, column) =>
-    Math.max(...rows.map(row => row[column]?.length ?? 0)),
-  );
-  return rows.map(row => `  ${row.map((cell, i) => cell.padStart(widths[i] ?? 0)).join('  ')}`);
+function workersText(workers: RunStatus['workers']): readonly string[] {
+  if (workers.length === 0) return [];
+  const rows = workers.map(({ rank, localRank, pid, state, ranMs }) => [
+    String(rank),
+    String(localRank),
+    String(pid),
+    state,
+    duration(ranMs),
+  ]);
+  const header = ['rank', 'local', 'pid', 'state', 'for'];
+  return columns([header, ...rows], () => true).map(line => `  ${line}`);
 }
 
 export function dumpText({ summary, files }: DumpAnswer): string {

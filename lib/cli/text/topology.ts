@@ -1,5 +1,6 @@
 import type { LaunchPlan } from '../../launch.js';
 import type { DeviceOverview, MachineOverview, NodeOverview } from '../../machine/overview.js';
+import { columns } from './columns.js';
 
 /**
  * The machine as a drawing, and who would run where. Pure.
@@ -59,7 +60,7 @@ function drawDistances(nodes: readonly NodeOverview[]): readonly string[] {
   if (nodes.length < 3 || nodes.some(({ distances }) => distances.length === 0)) return [];
   const header = ['node', ...nodes.map(({ node }) => String(node))];
   const rows = nodes.map(({ node, distances }) => [String(node), ...distances.map(String)]);
-  return ['', 'distances', ...table([header, ...rows]).map(line => `  ${line}`)];
+  return ['', 'distances', ...columns([header, ...rows]).map(line => `  ${line}`)];
 }
 
 function drawPlan({ workers }: Pick<LaunchPlan, 'workers'>, mode: string): readonly string[] {
@@ -69,19 +70,7 @@ function drawPlan({ workers }: Pick<LaunchPlan, 'workers'>, mode: string): reado
     binding,
   ]);
   const title = `workers, binding: ${mode}`;
-  return [title, ...table([['local rank', 'GPU', 'bound to'], ...rows]).map(line => `  ${line}`)];
-}
-
-function table(rows: readonly (readonly string[])[]): readonly string[] {
-  const widths = (rows[0] ?? []).map((_, column) =>
-    Math.max(...rows.map(row => row[column]?.length ?? 0)),
-  );
-  return rows.map(row =>
-    row
-      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-      .join('  ')
-      .trimEnd(),
-  );
+  return [title, ...columns([['local rank', 'GPU', 'bound to'], ...rows]).map(line => `  ${line}`)];
 }
 
 function count(number: number, what: string): string {
