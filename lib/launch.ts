@@ -5,7 +5,7 @@ import { launchError } from './errors.js';
 import type { AgentEvent, RunResult } from './events.js';
 import { workerGpus } from './gpu/present.js';
 import { attemptFolder, plannedRunFolder, workerFiles } from './logs/layout.js';
-import { streamsOf } from './logs/streams.js';
+import { fileOf, streamsOf } from './logs/streams.js';
 import type { MachineOverview } from './machine/overview.js';
 import { learnGpus, thisMachine } from './machine/this-machine.js';
 import { native } from './native/addon.js';
@@ -316,7 +316,7 @@ function logFilesOf(
 }
 
 function pathOf(name: 'stdout' | 'stderr', stream: NativeStream): Pick<LogFiles, typeof name> {
-  const path = stream.to === 'file' ? stream.path : stream.to === 'pipe' ? stream.file : undefined;
+  const path = fileOf(stream);
   return path === undefined ? {} : { [name]: path };
 }
 

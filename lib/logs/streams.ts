@@ -89,3 +89,9 @@ function streamsOfRank(streams: StreamsByRank, localRank: number): Streams {
 function has(streams: Streams, which: 'stdout' | 'stderr'): boolean {
   return streams === 'both' || streams === which;
 }
+
+/** The file that has what is written to a stream; undefined: none has. */
+export function fileOf(stream: NativeStream): string | undefined {
+  if (stream.to === 'file') return stream.path;
+  return stream.to === 'pipe' ? stream.file : undefined;
+}

@@ -1,5 +1,5 @@
 import type { RunStatus, WorkerStatus } from '../../control/words.js';
-import type { NativeStream } from '../../native/plan.js';
+import { fileOf } from '../../logs/streams.js';
 import { hostname } from '../../system/hostname.js';
 import type { Job } from '../../workers/job.js';
 import type { RoundRecord } from '../rounds.js';
@@ -59,8 +59,8 @@ function workersOf(
   );
   return state.workers.map(({ identity, startedAtMs }): WorkerStatus => {
     const plan = record?.plan.plans[identity.localRank];
-    const stdout = fileOf(plan?.stdout);
-    const stderr = fileOf(plan?.stderr);
+    const stdout = plan && fileOf(plan.stdout);
+    const stderr = plan && fileOf(plan.stderr);
     return {
       ...identity,
       state: gone.has(identity.localRank) ? 'ended' : 'running',
@@ -69,9 +69,4 @@ function workersOf(
       ...(stderr === undefined ? {} : { stderr }),
     };
   });
-}
-
-function fileOf(stream: NativeStream | undefined): string | undefined {
-  if (stream?.to === 'file') return stream.path;
-  return stream?.to === 'pipe' ? stream.file : undefined;
 }
