@@ -5,6 +5,7 @@ import { exactArgs, exactEnv } from '../../system/exact.js';
 import { signalName } from '../../util/signals.js';
 import type { CommandName } from '../options/spec.js';
 import { type FrontNote, isOfFront, readNote } from './front-note.js';
+import { hideStderr } from './stderr.js';
 
 /** What a command was started with: by the front program, or else by Node alone, which tells less. */
 export interface Start extends FrontNote {
@@ -15,6 +16,7 @@ export interface Start extends FrontNote {
 /** Names the process for ps and pkill, and takes what the front program has handed over. */
 export function takeStart(command: CommandName | 'regroup-store'): Start {
   nameProcess(command);
+  // For good: node:net asks for it whenever a socket goes (Node 20).
   hideStderr();
   // Reading process.env costs a call each time; this is an object.
   const env = { ...exactEnv() };
@@ -55,12 +57,4 @@ function nameProcess(name: string): void {
   } catch {
     // A name for people; without /proc it stays Node's.
   }
-}
-
-/**
- * Hides `process.stderr`, which nobody here needs: node:net asks for it whenever a socket goes (Node 20), and making it would make
- * a pipe non-blocking for all who have it, workers and a torchrun that has started us among them.
- */
-function hideStderr(): void {
-  Object.defineProperty(process, 'stderr', { configurable: true, value: {} });
 }
