@@ -7,7 +7,6 @@ import type { FormedRound, Rendezvous } from '../../rendezvous/rendezvous.js';
 import type { Together } from '../../rendezvous/together.js';
 import { everyHost } from '../../store/master-hosts.js';
 import { hostname } from '../../system/hostname.js';
-
 import { signalName } from '../../util/signals.js';
 import { unreachable } from '../../util/unreachable.js';
 import { describeExit } from '../../worker-exit.js';

@@ -46,6 +46,17 @@ function newest(t: Test): Torch | undefined {
   return torchOrSkip(t, 'newest');
 }
 
+/** A job of one or two nodes, of which ours is the first and torchrun's the second. */
+async function mixed(t: Test, torch: Torch) {
+  const cluster = await startCluster(t, 2);
+  const [one, two] = cluster.nodes;
+  const nnodes = '1:2';
+  const options = ['--max-restarts=5', '--rdzv-conf=last_call_timeout=600'];
+  const ours = cluster.join(one, { nnodes, options });
+  const stock = torchrun(cluster, two, torch, { nnodes });
+  return { cluster, one, two, nnodes, ours, stock };
+}
+
 t.test('two agents of torchrun meet by ours, over a failure, and end together', async t => {
   const torch = newest(t);
   if (torch === undefined) return;
@@ -80,12 +91,7 @@ t.test(
   async t => {
     const torch = newest(t);
     if (torch === undefined) return;
-    const cluster = await startCluster(t, 2);
-    const [one, two] = cluster.nodes;
-    const nnodes = '1:2';
-    const options = ['--max-restarts=5', '--rdzv-conf=last_call_timeout=600'];
-    const ours = cluster.join(one, { nnodes, options });
-    const stock = torchrun(cluster, two, torch, { nnodes });
+    const { cluster, one, two, nnodes, ours, stock } = await mixed(t, torch);
 
     const first = await gathered([ours, stock], 2);
     t.equal(first[0]?.masterPort, first[1]?.masterPort);
@@ -120,12 +126,7 @@ t.test(
   async t => {
     const torch = newest(t);
     if (torch === undefined) return;
-    const cluster = await startCluster(t, 2);
-    const [one, two] = cluster.nodes;
-    const nnodes = '1:2';
-    const options = ['--max-restarts=5', '--rdzv-conf=last_call_timeout=600'];
-    const ours = cluster.join(one, { nnodes, options });
-    const stock = torchrun(cluster, two, torch, { nnodes });
+    const { one, two, ours, stock } = await mixed(t, torch);
     await gathered([ours, stock], 2);
 
     two.cut();

@@ -81,6 +81,16 @@ function joinIt(
 
 const pair: Job = { nnodes: '1:2', conf: 'last_call_timeout=600,join_timeout=600' };
 
+/** A job of two nodes of ours, the first of which is its server, and one of torchrun's. @param restarts of torchrun's */
+function comeToOurs({ endpoint, nodes, join }: Cluster, torch: Torch, { restarts = 5 } = {}) {
+  const [one, two, three] = nodes;
+  const { conf } = pair;
+  const options = ['--max-restarts=5', `--rdzv-conf=among_torchrun=1,${conf}`];
+  const ours = [one, two].map(node => join(node, { nnodes: '3', endpoint, options }));
+  const job = { nnodes: '3', conf: `is_host=0,${conf}`, restarts, endpoint };
+  return { ours, stock: startStock(three, torch, job) };
+}
+
 /** Resolves once the last worker of each is in a world of so many, whatever rounds it takes till then. */
 async function inWorld(agents: readonly Agent[], world: number): Promise<void> {
   const last = await allStarted(agents);
@@ -269,11 +279,7 @@ for (const release of ['newest', '1.13'] as const) {
       if (torch === undefined) return;
       const cluster = await startCluster(t, 3);
       const [one, two, three] = cluster.nodes;
-      const { endpoint } = cluster;
-      const { conf } = pair;
-      const options = ['--max-restarts=5', `--rdzv-conf=among_torchrun=1,${conf}`];
-      const ours = [one, two].map(node => cluster.join(node, { nnodes: '3', endpoint, options }));
-      const stock = startStock(three, torch, { nnodes: '3', conf: `is_host=0,${conf}`, endpoint });
+      const { ours, stock } = comeToOurs(cluster, torch);
       const agents = [...ours, stock] as const;
 
       const first = await allStarted(agents);
@@ -296,13 +302,8 @@ t.test("R-044 whoever has the store stays until all have read another one's end"
   const torch = newest(t);
   if (torch === undefined) return;
   const cluster = await startCluster(t, 3);
-  const [one, two, three] = cluster.nodes;
-  const { endpoint } = cluster;
-  const { conf } = pair;
-  const options = ['--max-restarts=5', `--rdzv-conf=among_torchrun=1,${conf}`];
-  const ours = [one, two].map(node => cluster.join(node, { nnodes: '3', endpoint, options }));
-  const job: Job = { nnodes: '3', conf: `is_host=0,${conf}`, restarts: 0 };
-  const stock = startStock(three, torch, { ...job, endpoint });
+  const [, , three] = cluster.nodes;
+  const { ours, stock } = comeToOurs(cluster, torch, { restarts: 0 });
   await allStarted([...ours, stock]);
 
   three.tell('exit 3');
