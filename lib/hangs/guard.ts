@@ -1,6 +1,7 @@
 import type { AgentEvent, Hang, WorkerIdentity } from '../events.js';
 import type { WorkerFiles } from '../logs/layout.js';
-import type { NativePlan, NativeStream } from '../native/plan.js';
+import { fileOf } from '../logs/streams.js';
+import type { NativePlan } from '../native/plan.js';
 import type { NativeStoreSlot } from '../native/store.js';
 import type { HangOptions } from '../options/hangs.js';
 import type { Disk } from '../system/disk.js';
@@ -145,15 +146,4 @@ export async function dumpRound(
     disk: round.disk,
     stop,
   });
-}
-
-function fileOf(stream: NativeStream | undefined): string | undefined {
-  switch (stream?.to) {
-    case 'file':
-      return stream.path;
-    case 'pipe':
-      return stream.file;
-    default:
-      return undefined;
-  }
 }

@@ -91,7 +91,7 @@ function has(streams: Streams, which: 'stdout' | 'stderr'): boolean {
 }
 
 /** The file that has what is written to a stream; undefined: none has. */
-export function fileOf(stream: NativeStream): string | undefined {
-  if (stream.to === 'file') return stream.path;
-  return stream.to === 'pipe' ? stream.file : undefined;
+export function fileOf(stream: NativeStream | undefined): string | undefined {
+  if (stream?.to === 'file') return stream.path;
+  return stream?.to === 'pipe' ? stream.file : undefined;
 }

@@ -59,8 +59,8 @@ function workersOf(
   );
   return state.workers.map(({ identity, startedAtMs }): WorkerStatus => {
     const plan = record?.plan.plans[identity.localRank];
-    const stdout = plan && fileOf(plan.stdout);
-    const stderr = plan && fileOf(plan.stderr);
+    const stdout = fileOf(plan?.stdout);
+    const stderr = fileOf(plan?.stderr);
     return {
       ...identity,
       state: gone.has(identity.localRank) ? 'ended' : 'running',
