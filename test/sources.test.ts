@@ -175,6 +175,36 @@ t.test('the command line is a caller of launch(), as any program', async t => {
   }
 });
 
+/** What uses Node's pool of threads with no look at whether they can be had: its callers have looked, or supervise nobody. */
+const poolIsThere = [
+  // meet-etcd, which looks up the endpoint
+  'coordination/etcd/options',
+  // connections to names, whose callers look
+  'system/names',
+  // serveControl(); and commands that look for runs
+  'control/folder',
+  'control/find',
+  // what commands say that launch nothing
+  'cli/process/console',
+];
+
+/** What a module imports that goes through the pool. */
+function poolUsesOf(source: string): readonly string[] {
+  const whole = source.match(/'node:(fs\/promises|dns|dns\/promises|zlib)'/g) ?? [];
+  const [, names = ''] = /import \{([^}]*)\} from 'node:fs'/.exec(source) ?? [];
+  const functions = names.split(',').map(name => name.trim());
+  const waits = functions.filter(name => /^(?!type |constants|watch$)\w+(?<!Sync)$/.test(name));
+  return [...whole, ...waits];
+}
+
+t.test('libuv ends no agent for want of a thread', async t => {
+  for (const module of imports().keys()) {
+    const source = readFileSync(`lib/${module}.ts`, 'utf8');
+    if (poolUsesOf(source).length === 0 || poolIsThere.includes(module)) continue;
+    t.match(source, /\bneedPool\(\)/, module);
+  }
+});
+
 t.test('no modules of lib/ import each other', async t => {
   const all = imports();
   const seen = new Set<string>();

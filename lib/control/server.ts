@@ -2,6 +2,7 @@ import { createServer, type Socket } from 'node:net';
 import { native } from '../native/addon.js';
 import { isList, isWhole, recordIn } from '../options/checks.js';
 import { boundConnections } from '../system/connections.js';
+import { needPool } from '../system/pool.js';
 import { atMost } from '../util/deferred.js';
 import { codeOf } from '../util/errno.js';
 import { randomName } from '../util/random.js';
@@ -34,6 +35,11 @@ export async function serveControl(
   env: Readonly<Record<string, string | undefined>>,
   perform: (request: ControlRequest) => ControlAnswer | Promise<ControlAnswer>,
 ): Promise<ControlServer> {
+  try {
+    needPool();
+  } catch (error) {
+    throw new Error(`no thread can be had to look at the socket's folder: ${codeOf(error)}`);
+  }
   const [folder = ''] = await controlFolders(env); // never empty
   const path = socketPath(folder, process.pid, randomName(6, 'abcdefghijklmnopqrstuvwxyz'));
   /** Those that have asked, and their answers. */

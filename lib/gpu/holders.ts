@@ -1,6 +1,7 @@
 import { readFile, stat } from 'node:fs/promises';
 import type { GpuHolder } from '../events.js';
 import { native } from '../native/addon.js';
+import { needPool } from '../system/pool.js';
 import { hasNvidiaDevices, realDeviceFolder } from './devices.js';
 
 /** Who holds the node's GPUs, and which of them are a round's own. */
@@ -60,13 +61,14 @@ export async function findGpuHolders(
 
 async function describe(pid: number): Promise<Pick<GpuHolder, 'command' | 'uid'>> {
   try {
+    needPool();
     const [comm, { uid }] = await Promise.all([
       readFile(`/proc/${pid}/comm`, 'utf8'),
       stat(`/proc/${pid}`),
     ]);
     return { command: comm.trimEnd(), uid };
   } catch {
-    return {}; // gone meanwhile
+    return {}; // gone meanwhile, or there's no thread to look by
   }
 }
 
@@ -80,7 +82,12 @@ async function belongsTo({ pids, cookie }: RoundProcesses, pid: number): Promise
   return (await textOf(pid, 'environ')).split('\0').includes(`REGROUP_COOKIE=${cookie}`);
 }
 
-/** Text of a process's file; empty where it's gone, or where we may not look. */
-function textOf(pid: number, file: string): Promise<string> {
-  return readFile(`/proc/${pid}/${file}`, 'latin1').catch(() => '');
+/** Text of a process's file; empty where it's gone, or where we may not or can't look. */
+async function textOf(pid: number, file: string): Promise<string> {
+  try {
+    needPool();
+    return await readFile(`/proc/${pid}/${file}`, 'latin1');
+  } catch {
+    return '';
+  }
 }

@@ -1,5 +1,6 @@
 import { constants, open, unlink } from 'node:fs';
 import { makeFifo } from '../system/files.js';
+import { needPool } from '../system/pool.js';
 import { lineCutter } from './request.js';
 
 /** The named pipe that clients of file timers write to. */
@@ -19,13 +20,14 @@ const maxLinesOfTurn = 128;
  * Makes the pipe in the place of any file, as PyTorch's server does, and reads it without waiting for anybody.
  *
  * @param onLines whole lines in their order; `undefined` stands for some that are no requests
- * @throws as `makeFifo`, and of open(2)
+ * @throws as `makeFifo` and `needPool`, and of open(2)
  */
 export async function openTimerPipe(
   path: string,
   onLines: (lines: readonly (string | undefined)[]) => void,
 ): Promise<TimerPipe> {
   const { Socket } = await import('node:net');
+  needPool();
   await makeFifo(path);
   // With a writer of our own there's never an end, and no client is refused between two others.
   const fd = await opened(path, constants.O_RDWR | constants.O_NONBLOCK);

@@ -52,7 +52,14 @@ for (const mode of modes) {
         ]);
         const { cookie } = await ready(run, 2);
         // The limit is reached: nobody can be started any more.
-        while (withCookie(cookie).length < 100) await sleep(5);
+        let isOver = false;
+        void run.ended.then(() => {
+          isOver = true;
+        });
+        while (!isOver && withCookie(cookie).length < 100) await sleep(5);
+        // What the agent does by itself some time after a start comes to no thread.
+        await sleep(3000);
+        t.notOk(isOver, 'it goes on');
 
         run.kill(signal);
 
