@@ -281,7 +281,7 @@ async function bothAt([one, other], at) {
 const lastOf = lines => Math.max(...lines.map(s => s.ns));
 
 /** As good as free: nobody else here asks for one in this moment. */
-function freePort() {
+export function freePort() {
   return new Promise((resolve, reject) => {
     const server = net.createServer();
     server.once('error', reject);

@@ -30,7 +30,7 @@ const parts = [
     floor: '*Floor*: a C program that only vforks, execs and waits.',
   },
   {
-    names: ['nodes'],
+    names: ['nodes', 'prestart'],
     mark: 'bench-nodes',
     pages: ['docs/benchmarks.md', 'README.md'],
     file: 'bench/results/nodes.json',

@@ -272,7 +272,7 @@ export function createAgent(job: Job, recorder?: Recorder): Agent {
     }
     record.cold = record.plan;
     record.plan = taken.plan;
-    supervisor.takeOver(taken.plan, taken.orders);
+    supervisor.takeOver(taken.plan, taken.orders, taken.answerMs);
   }
 
   function stopGroup({ round, signal, graceMs }: Extract<Action, { do: 'stop-group' }>): void {
@@ -359,7 +359,7 @@ export function createAgent(job: Job, recorder?: Recorder): Agent {
         queueMicrotask(tellScheduler);
       };
       const unknown = hosts === undefined || placing === undefined ? findOut() : undefined;
-      standbys.launch(unknown);
+      standbys.launch(unknown, rounds.expected);
       if (unknown === undefined) begin();
       else void unknown.then(begin, error => happen({ event: 'broken', error }));
     },

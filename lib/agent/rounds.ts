@@ -8,6 +8,7 @@ import {
   attemptFiles,
   createAttempt,
   createRunFolder,
+  plannedRunFolder,
   type RunFolder,
   removeAttempt,
   removeTempBase,
@@ -21,6 +22,7 @@ import type { Place, RoundPlan } from '../rendezvous/rendezvous.js';
 import { createDisk, type Disk } from '../system/disk.js';
 import { hostname, qualifiedHostname } from '../system/hostname.js';
 import { atMost } from '../util/deferred.js';
+import { disabledFeatures } from '../util/features.js';
 import { randomName } from '../util/random.js';
 import { type Job, roundOf, workerPlans } from '../workers/job.js';
 import { openReturnGate, type ReturnGate } from '../workers/return-gate.js';
@@ -74,6 +76,12 @@ export interface Rounds {
    * @throws ERR_LOG_DIR, ERR_PORT, ERR_VISIBLE_DEVICES, ERR_NATIVE_MISSING
    */
   prepare(plan: RoundPlan): Promise<void>;
+  /**
+   * The first round's plan, as far as it's known before the round is formed: ranks, addresses, the port and files are guessed.
+   *
+   * @throws ERR_VISIBLE_DEVICES
+   */
+  expected(): NativeGroupPlan;
   /** A round that won't start, also if it's being prepared still: nothing is left of it. */
   discard(plan: RoundPlan): void;
   /** Gives the record of a prepared round that starts now; those before are forgotten. */
@@ -144,17 +152,7 @@ export function createRounds(job: Job, { tables, placing, nowMs }: RoundSurround
     attempt.catch(() => {}); // as above
     attempts.set(restartCount, attempt);
     const gate = await gateOf(round);
-    const cookie = randomName(24);
-    const numbers = roundOf(job, { ...roundPlan, masterAddr, masterPort, local, cookie, gate });
-    const plans = workerPlans(job, numbers, { placing: placing(), files, hostname });
-    const plan: NativeGroupPlan = {
-      group: round,
-      cookie,
-      plans,
-      tailBytes,
-      drainMs,
-      tidyUp: tidyUpOf(job.settings),
-    };
+    const plan = planOf({ ...roundPlan, masterAddr, masterPort, local, gate }, files);
     await attempt;
     if (discarded.has(round)) return gate?.close();
     const over = new AbortController();
@@ -169,6 +167,17 @@ export function createRounds(job: Job, { tables, placing, nowMs }: RoundSurround
       gate,
       ...nothingYet,
     });
+  }
+
+  function planOf(
+    roundPlan: Omit<Parameters<typeof roundOf>[1], 'cookie'>,
+    files: readonly WorkerFiles[] | undefined,
+  ): NativeGroupPlan {
+    const cookie = randomName(24);
+    const numbers = roundOf(job, { ...roundPlan, cookie });
+    const plans = workerPlans(job, numbers, { placing: placing(), files, hostname });
+    const tidyUp = tidyUpOf(job.settings);
+    return { group: roundPlan.round, cookie, plans, tailBytes, drainMs, tidyUp };
   }
 
   /** Functions wait for each other. Without a socket they don't, and that's all. */
@@ -190,6 +199,21 @@ export function createRounds(job: Job, { tables, placing, nowMs }: RoundSurround
     ofGroup: group => [...records].find(([, { plan }]) => plan.group === group),
     all: () => records.values(),
     prepare,
+    expected() {
+      const { settings, localWorldSize } = job;
+      const { maxNodes, nodeRank = 0, masterAddr } = settings;
+      const folder = plannedRunFolder(job.logs, job.runId);
+      const place = {
+        groupRank: nodeRank,
+        groupWorldSize: maxNodes,
+        firstRank: nodeRank * localWorldSize,
+        worldSize: maxNodes * localWorldSize,
+      };
+      const guessed = { round: 0, restartCount: 0, place, masterAddr, masterPort: 0 };
+      const files = folder === undefined ? undefined : attemptFiles(folder, 0, localWorldSize);
+      const isShared = !(settings.disable ?? disabledFeatures()).includes('shared-memory');
+      return planOf({ ...guessed, local: isShared ? '' : undefined }, files);
+    },
     discard({ round, restartCount }) {
       discarded.add(round);
       tables.close(round);

@@ -16,13 +16,13 @@ export interface NativeSupervisor {
   startGroup(plan: NativeGroupPlan): void;
   /**
    * Makes standbys the workers of a round, in their order; the group keeps its number and its cookie. One that's dead,
-   * refuses, or hasn't answered `started` in ten seconds is replaced by a process that starts from the plan. The outcome comes as
-   * `started`, once more, `start-failed` or `not-taken`.
+   * refuses, or hasn't answered `started` in time is replaced by a process that starts from the plan. One that has yet to park
+   * does so first. The outcome comes as `started`, once more, `start-failed` or `not-taken`.
    *
    * @param plan of that group's number, with as many workers. @param orders one for each, as a message with its length; the
-   *   descriptors of streams that are pipes or files ride on the first byte
+   *   descriptors of streams that are pipes or files ride on the first byte. @param answerMs for all answers. @default 10_000
    */
-  takeOver(plan: NativeGroupPlan, orders: readonly Buffer[]): void;
+  takeOver(plan: NativeGroupPlan, orders: readonly Buffer[], answerMs?: number): void;
   /**
    * Signals, continues stopped processes, and kills the workers that are left when the grace period ends. A second call
    * can only shorten the grace period. A group that is still starting is stopped as soon as it has started; while its

@@ -27,7 +27,12 @@ import { type NodesOptions, nodesChecks, nodesDefaults, nodesTogether } from './
 import { type EventOptions, eventChecks, eventDefaults } from './observe/events.js';
 import { type MetricsOptions, metricsChecks } from './observe/metrics.js';
 import { type PreemptionOptions, preemptionChecks, preemptionDefaults } from './preemption.js';
-import { type StandbyOptions, standbyChecks, standbyDefaults } from './standby.js';
+import {
+  type StandbyOptions,
+  standbyChecks,
+  standbyDefaults,
+  standbysTogether,
+} from './standby.js';
 import { type StoppingOptions, stoppingChecks, stoppingDefaults } from './stopping.js';
 import { type StoreOptions, storeChecks, storeDefaults } from './store.js';
 import { type TidyUpOptions, tidyUpChecks, tidyUpDefaults } from './tidy-up.js';
@@ -155,7 +160,7 @@ export function withDefaults(options: LaunchOptions): Settings {
 
   // Every field has just been checked; without those that are undefined it's still LaunchOptions.
   const settings = { ...defaults, ...(Object.fromEntries(given) as unknown as LaunchOptions) };
-  return { ...settings, ...nodesTogether(settings) };
+  return { ...settings, ...nodesTogether(settings), ...standbysTogether(options) };
 }
 
 const exampleOptions = "an object, like { entrypoint: { script: 'train.py' } }";

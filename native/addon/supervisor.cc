@@ -152,7 +152,12 @@ Napi::Value createSupervisor(const Napi::CallbackInfo& info,
          auto plan = toGroupPlan(call[0], "plan");
          if (!plan) return;
          auto orders = toOrders(call[1], "orders");
-         if (orders) self.supervisor().takeOver(*std::move(plan), *std::move(orders));
+         if (!orders) return;
+         if (call[2].IsUndefined())
+           return self.supervisor().takeOver(*std::move(plan), *std::move(orders));
+         auto answerWait = toMilliseconds(call[2], "answerMs");
+         if (answerWait)
+           self.supervisor().takeOver(*std::move(plan), *std::move(orders), *answerWait);
        }},
       {"stopGroup",
        [](JsSupervisor& self, const Napi::CallbackInfo& call) {

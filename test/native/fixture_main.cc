@@ -2,6 +2,7 @@
 // Each mode that waits says "ready PID" first, and lets go of its stdout only by dying.
 #include <dirent.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -263,6 +264,11 @@ static std::string standBy(const std::string& how) {
     if (child == 0) ::_exit(0);
     if (child > 0) (void)::waitpid(child, nullptr, 0);
   }
+  if (how == "never") waitForEver();
+  if (how == "late" || how == "late-refuse") {
+    pollfd order{3, POLLIN, 0};
+    (void)::poll(&order, 1, -1);
+  }
   tell("parked " + words);
   if (how == "chatter") {
     tell("parked again");
@@ -275,7 +281,7 @@ static std::string standBy(const std::string& how) {
   const std::string order = hear(fds, count);
   if (how == "die") ::_exit(7);
   if (how == "mute") waitForEver();
-  if (how == "refuse") {
+  if (how == "refuse" || how == "late-refuse") {
     tell("refused");
     ::_exit(0);
   }

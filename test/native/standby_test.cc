@@ -196,6 +196,49 @@ TEST("a standby that refuses, dies, or doesn't answer in time is replaced in its
   }
 }
 
+TEST("a standby whose order comes before it has parked takes it when it has") {
+  // No time for those that have parked: one that hasn't gets its own.
+  Harness harness(Supervisor::Options{.preloads = {}, .answerWait = 0ms});
+  TempDir folder;
+  Witness witness(folder);
+  GroupPlan plan = standbys(1, witness, {"late", "obey", "late-refuse"});
+  const std::string cookie = plan.cookie;
+  harness->startGroup(std::move(plan));
+  const std::vector<pid_t> pids = harness.next<Started>().pids;
+  awaitParked(harness, 1);
+
+  harness->takeOver(roundOf(1, witness, cookie, 3, {"block"}), orders(3, "block"), kLong);
+
+  awaitParked(harness, 2);
+  CHECK_EQ(typeOfMessage(harness.next<StandbySaid>().message), "refused");
+  const Started started = harness.next<Started>();
+  CHECK(started.pids[0] == pids[0] && started.pids[1] == pids[1]);
+  CHECK(started.pids[2] != pids[2]);
+  await(witness, "ready", 3);
+  harness->stopGroup(1, kKill);
+  for (int i = 0; i < 3; i++) CHECK(signaledWith(harness.next<Exited>(), SIGKILL));
+  (void)harness.next<Ended>();
+  CHECK(witness.reader().ended());
+}
+
+TEST("one that doesn't park in its time is replaced") {
+  Harness harness(Supervisor::Options{.preloads = {}, .answerWait = kLong});
+  TempDir folder;
+  Witness witness(folder);
+  GroupPlan plan = standbys(1, witness, {"never"});
+  const std::string cookie = plan.cookie;
+  harness->startGroup(std::move(plan));
+  const std::vector<pid_t> pids = harness.next<Started>().pids;
+
+  harness->takeOver(roundOf(1, witness, cookie, 1, {"exit", "0"}), orders(1, "exit"), 1ms);
+
+  const Started started = harness.next<Started>();
+  CHECK(started.pids[0] != pids[0]);
+  CHECK(exitedWith(harness.next<Exited>(), 0));
+  (void)harness.next<Ended>();
+  CHECK(endsSoon(pids[0]));
+}
+
 TEST("an answer counts that's there when its time is over, or when its standby has ended") {
   for (const auto& variant : kVariants) {
     TempDir folder;

@@ -52,6 +52,7 @@ t.test('every option but the entrypoint has a default', t => {
     leaveDetached: false,
     standby: 'off',
     standbyAfterMs: 30_000,
+    prestart: false,
   });
   t.end();
 });
@@ -123,6 +124,7 @@ t.test('L-018 what does not fit is refused, with the option, the value and what 
     ['standby', 'on', "'off' or 'auto'"],
     ['standbyModules', ['torch; import os'], 'names of Python modules'],
     ['standbyAfterMs', -1, 'milliseconds from 0'],
+    ['prestart', 'yes', 'true or false'],
     ['leaveDetached', 'yes', 'true or false'],
     ['rlimits', { nofiles: 1 }, "'unlimited' or { soft, hard } for some of as, core"],
     ['rlimits', { nofile: -1 }, 'whole numbers from 0'],
@@ -158,6 +160,16 @@ t.test('L-018 what does not fit is refused, with the option, the value and what 
     t.ok(message.startsWith(`${option}: `), message);
     t.ok(message.includes(accepted), message);
   }
+  t.end();
+});
+
+t.test('a first round with standbys is one with standbys', t => {
+  t.match(withDefaults({ ...minimal, prestart: true }), { standby: 'auto', prestart: true });
+  t.match(withDefaults(minimal), { standby: 'off' });
+  t.throws(() => withDefaults({ ...minimal, standby: 'off', prestart: true }), {
+    code: 'ERR_OPTION',
+    message: "prestart: standby is 'off'; give 'auto', or leave it out",
+  });
   t.end();
 });
 

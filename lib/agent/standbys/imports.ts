@@ -6,15 +6,25 @@ import { type Act, actsOf, type Learned, learnedFrom, modulesOf } from '../../pr
 import { openRecord, type Record } from '../../system/record.js';
 import { atMost } from '../../util/deferred.js';
 import type { Job } from '../../workers/job.js';
-import { type Kept, type KeptPlace, keptPlace, loadKept, saveKept, whyNotKept } from './kept.js';
+import {
+  argsMark,
+  type Kept,
+  type KeptPlace,
+  keptPlace,
+  loadKept,
+  saveKept,
+  whyNotKept,
+} from './kept.js';
 import { learningPlan } from './plans.js';
 
 /** What a node's standbys import: what somebody has named, what a round was seen to import, or what an earlier run has kept of that. */
 export interface Imports {
-  /** Looks for what an earlier run has kept. Nobody waits for it. @param onFound called with the list's path */
-  begin(onFound: (path: string) => void): void;
+  /** Looks for what an earlier run has kept; resolves when that's known. No round waits for it. @param onFound called with the list's path */
+  begin(onFound: (path: string) => void): Promise<void>;
   /** The plan for a round that starts cold: a worker of the first is learned from. What was kept may be of other arguments. */
   learning(plan: NativeGroupPlan): NativeGroupPlan;
+  /** What standbys of the first round do beforehand; absent: nobody has named it, and no earlier run with these arguments has kept it. */
+  beforeAll(): readonly Act[] | undefined;
   /** What standbys that are made now do beforehand; or why there can't be any. */
   wanted(): readonly Act[] | { readonly unsafe: string };
   /** Why standbys that have done what was wanted aren't for this script after all, as far as it's seen by now; absent: they are. */
@@ -75,8 +85,10 @@ export function createImports(
     const modules = modulesOf(acts);
     const replays = acts.length > modules.length;
     const last = saved ?? kept;
-    if (last?.replays === replays && last.modules.length >= modules.length) return;
-    saved = { modules, replays, own, files };
+    const isThere = last?.replays === replays && last.modules.length >= modules.length;
+    const args = argsMark(job);
+    if (isThere && last.args === args) return;
+    saved = { modules, replays, own, files, args };
     const at = place;
     saving = saveKept(at, saved).catch(error => tellTrouble(error, at));
   }
@@ -93,8 +105,17 @@ export function createImports(
   }
 
   return {
-    begin(onFound) {
-      if (given === undefined) void find(onFound);
+    async begin(onFound) {
+      if (given === undefined) await find(onFound);
+    },
+    beforeAll() {
+      if (given !== undefined) return actsOf(given);
+      // With others the script may do what the list doesn't say, and there's nothing yet that it's seen to do.
+      if (kept === undefined || kept.args !== argsMark(job)) return undefined;
+      // A round that starts cold after all is learned from.
+      learned = known();
+      told = learned?.acts ?? [];
+      return told;
     },
     learning(plan) {
       if (isKnown) return plan;

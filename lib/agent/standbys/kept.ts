@@ -18,6 +18,8 @@ export interface Kept {
   readonly own: readonly OwnFile[];
   /** What standbys have loaded: for `readAhead` alone. */
   readonly files: readonly string[];
+  /** Of the arguments of the run that has kept it; absent: it isn't known. */
+  readonly args?: string;
 }
 
 /** Where the list of a job's script is, or would be. */
@@ -57,6 +59,11 @@ export function keptPlace(job: Job): KeptPlace | undefined {
   const key = [entrypoint, python?.path, cwd, variables.sort()];
   const [base, folder] = [resolve(found.base), resolve(found.folder)];
   return { base, folder, name: `${limits.kind}${hashOf(JSON.stringify(key))}.json` };
+}
+
+/** What tells a job's arguments from others. */
+export function argsMark({ settings }: Job): string {
+  return hashOf(JSON.stringify(settings.args));
 }
 
 function ownFolder(): string | undefined {
@@ -130,14 +137,15 @@ export function keptFrom(text: string): Kept | undefined {
     return undefined;
   }
   if (!isObject(read) || read.version !== version) return undefined;
-  const { modules, replays, own, files } = read;
+  const { modules, replays, own, files, args } = read;
   const isWhole =
     isList(modules, isModuleName) &&
     typeof replays === 'boolean' &&
     isList(own, isOwnFile) &&
     isList(files, isPath);
   if (!isWhole) return undefined;
-  return { modules: modules.filter(name => !isUnsafe(name)), replays, own, files };
+  const ofArgs = typeof args === 'string' ? { args } : {};
+  return { modules: modules.filter(name => !isUnsafe(name)), replays, own, files, ...ofArgs };
 }
 
 function notThere(error: unknown): undefined {

@@ -4,7 +4,7 @@ import type { NativeGroupPlan } from '../../native/plan.js';
 import type { NativeSupervisor } from '../../native/supervisor.js';
 import type { Settings } from '../../options/launch-options.js';
 import type { Act } from '../../preload/learned.js';
-import { decodeMessage } from '../../preload/standby.js';
+import { decodeMessage, type Message } from '../../preload/standby.js';
 import { hasBytes, textOf } from '../../util/bytes.js';
 import { describeErrno } from '../../util/errno.js';
 import { randomName } from '../../util/random.js';
@@ -17,6 +17,7 @@ import { createReadAhead } from './read-ahead.js';
 import { createRoom } from './room.js';
 import {
   initialStandbys,
+  mayBeTaken,
   type StandbyAction,
   type StandbyHappening,
   type StandbyPolicy,
@@ -26,21 +27,26 @@ import {
 /** For torch from a cold disk, beside workers that train. */
 const parkMs = 300_000;
 const maxLost = 3;
+/** For those that have to answer only that they begin. */
+const answerMs = 10_000;
 
 /** What a round that standbys have taken over is started with. */
 export interface Taken {
   readonly plan: NativeGroupPlan;
   readonly orders: readonly Buffer[];
+  /** For them to begin; who hasn't by then is replaced by a cold worker. */
+  readonly answerMs: number;
 }
 
-/** This node's standbys, made while a round runs and taken over by the next one. */
+/** This node's standbys, made while a round runs, or while the first is awaited, and taken over by the next one. */
 export interface Standbys {
   /**
    * Begins to look for what an earlier run has learned of the script's imports, and has it read ahead.
    *
    * @param mayStart when processes may be started; absent: at once
+   * @param expected what the first round's plan will be, as far as standbys must know
    */
-  launch(mayStart: Promise<void> | undefined): void;
+  launch(mayStart: Promise<void> | undefined, expected: () => NativeGroupPlan): void;
   /** The plan for a round that starts without them. */
   cold(plan: NativeGroupPlan): NativeGroupPlan;
   /** A round runs. @param isLast whether no other can follow */
@@ -78,14 +84,16 @@ export function createStandbys(job: Job, around: StandbySurroundings): Standbys 
   const imports = policy && createImports(job, { tell, nowMs });
   const readAhead = createReadAhead(job, { supervisor });
   let state = initialStandbys(policy);
+  /** The round that runs, or that the first one is expected to be. */
   let running: NativeGroupPlan | undefined;
+  let madeAtMs = 0;
   let pids: readonly number[] = [];
   /** What the standby of local rank 0 has loaded. */
   let loaded: readonly string[] = [];
   let taken: number | undefined;
   const costs = createCosts();
-  /** The last round that has had the machine to itself for long enough. */
-  let due: number | undefined;
+  /** The last round that has had the machine to itself for long enough, or the first one, while it's awaited. */
+  let due: number | 'awaited' | undefined;
   const room =
     policy &&
     createRoom(policy.afterMs, {
@@ -106,7 +114,8 @@ export function createStandbys(job: Job, around: StandbySurroundings): Standbys 
 
   /** A round that has begun since then isn't due yet. */
   function makeDue(): void {
-    if (due !== undefined) happen({ event: 'due', round: due });
+    if (due === 'awaited') happen({ event: 'prestart' });
+    else if (due !== undefined) happen({ event: 'due', round: due });
   }
 
   function perform(action: StandbyAction): void {
@@ -127,8 +136,7 @@ export function createStandbys(job: Job, around: StandbySurroundings): Standbys 
         make(action.group);
         return;
       case 'discard':
-        groups.delete(action.group);
-        supervisor().stopGroup(action.group, discarding);
+        if (groups.delete(action.group)) supervisor().stopGroup(action.group, discarding);
         return;
       case 'take-over':
         taken = action.group;
@@ -159,8 +167,23 @@ export function createStandbys(job: Job, around: StandbySurroundings): Standbys 
     timers.add(timer);
   }
 
+  function prestart(expected: () => NativeGroupPlan): void {
+    if (state.phase === 'off' || state.round !== 'awaited') return;
+    // Nobody imports on a guess what a script may have to prepare for: the first round is learned from.
+    if (imports?.beforeAll() === undefined) return;
+    try {
+      running = expected();
+    } catch {
+      // The round will say what's wrong with it.
+      return;
+    }
+    due = 'awaited';
+    room?.ask();
+  }
+
   function make(group: number): void {
-    const acts = imports?.wanted() ?? [];
+    const isFirst = state.phase !== 'off' && state.round === 'awaited';
+    const acts = (isFirst ? imports?.beforeAll() : imports?.wanted()) ?? [];
     if ('unsafe' in acts) happen({ event: 'unable', group, reason: acts.unsafe });
     else start(group, standbyPlan, acts);
   }
@@ -169,8 +192,9 @@ export function createStandbys(job: Job, around: StandbySurroundings): Standbys 
     if (running === undefined) return;
     try {
       const plan = planOf(running, { group, cookie: randomName(24), acts });
-      groups.set(group, plan);
+      madeAtMs = nowMs();
       supervisor().startGroup(plan);
+      groups.set(group, plan);
     } catch (error) {
       // The round that runs is worth more than the restart after it.
       happen({ event: 'unable', group, reason: messageOf(error) });
@@ -178,12 +202,17 @@ export function createStandbys(job: Job, around: StandbySurroundings): Standbys 
   }
 
   return {
-    launch(mayStart) {
-      imports?.begin(list => {
+    launch(mayStart, expected) {
+      const known = imports?.begin(list => {
         if (mayStart === undefined) readAhead.start(list);
         // Where that fails the run has ended.
         else void mayStart.then(() => readAhead.start(list)).catch(() => {});
       });
+      if (policy?.prestarts)
+        void Promise.all([known, mayStart]).then(
+          () => prestart(expected),
+          () => {},
+        ); // as above
     },
     cold(plan) {
       try {
@@ -223,6 +252,7 @@ export function createStandbys(job: Job, around: StandbySurroundings): Standbys 
       const group = 'group' in state ? state.group : undefined;
       const standbys = group === undefined ? undefined : groups.get(group);
       const unfit = standbys === undefined ? undefined : misfitOf(standbys, plan);
+      const wereImporting = state.phase === 'importing';
       taken = undefined;
       refusals.clear();
       if (typeof unfit === 'object' && group !== undefined)
@@ -231,13 +261,18 @@ export function createStandbys(job: Job, around: StandbySurroundings): Standbys 
       if (taken === undefined || standbys === undefined) return undefined;
       groups.delete(taken);
       const own = takenPlan(plan, standbys);
-      return { plan: own, orders: orderMessages(own) };
+      // One that never parks costs as much again as it has had already, and no more.
+      const waitMs = wereImporting ? Math.max(answerMs, nowMs() - madeAtMs) : answerMs;
+      return { plan: own, orders: orderMessages(own), answerMs: waitMs };
     },
     areAmong(workers) {
       return pids.some(pid => workers.includes(pid));
     },
     onRefused(message) {
-      const why = decodeMessage(message)?.get('why')?.[0]?.toString() ?? 'it has refused';
+      const said = decodeMessage(message);
+      // Its order has come before it was parked; it goes on with that.
+      if (typeOf(said) === 'parked') return;
+      const why = said?.get('why')?.[0]?.toString() ?? 'it has refused';
       // Each worker of the node has the same to say.
       if (refusals.has(why)) return;
       refusals.add(why);
@@ -261,7 +296,7 @@ export function createStandbys(job: Job, around: StandbySurroundings): Standbys 
     standbys: NativeGroupPlan,
     plan: NativeGroupPlan,
   ): string | { readonly unsafe: string } | undefined {
-    if (state.phase !== 'parked') return undefined;
+    if (!mayBeTaken(state)) return undefined;
     try {
       return misfit(standbys, plan) ?? imports?.misfit();
     } catch (error) {
@@ -271,7 +306,7 @@ export function createStandbys(job: Job, around: StandbySurroundings): Standbys 
 
   function onSaid(group: number, localRank: number, bytes: Buffer): void {
     const message = decodeMessage(bytes);
-    if (message?.get('type')?.[0]?.toString() !== 'parked') {
+    if (message === undefined || typeOf(message) !== 'parked') {
       happen({ event: 'lost', group, reason: 'it said what nobody understands' });
       return;
     }
@@ -283,6 +318,10 @@ export function createStandbys(job: Job, around: StandbySurroundings): Standbys 
     const why = problem === undefined ? {} : { problem, retry };
     happen({ event: 'parked', group, localRank, ...why });
   }
+}
+
+function typeOf(message: Message | undefined): string | undefined {
+  return message?.get('type')?.[0]?.toString();
 }
 
 function messageOf(error: unknown): string {
@@ -306,8 +345,10 @@ function isWhole(path: string): boolean {
 
 /** Undefined: none are wanted, or none of these workers could be warm. */
 function policyOf(settings: Settings, job: Job): StandbyPolicy | undefined {
-  const { entrypoint, standby, standbyAfterMs } = settings;
+  const { entrypoint, standby, standbyAfterMs, prestart, maxNodes, hooks } = settings;
   if (standby === 'off') return undefined;
   if (!('script' in entrypoint || 'module' in entrypoint)) return undefined;
-  return { count: job.localWorldSize, afterMs: standbyAfterMs, parkMs, maxLost };
+  // Elsewhere the first round waits for nobody beside whom they could import.
+  const prestarts = prestart && (maxNodes > 1 || hooks?.preStart !== undefined);
+  return { count: job.localWorldSize, afterMs: standbyAfterMs, parkMs, maxLost, prestarts };
 }

@@ -14,12 +14,14 @@ export interface StandbyPolicy {
   readonly parkMs: number;
   /** Groups in a row that are lost before there are no more. */
   readonly maxLost: number;
+  /** Whether the first round, too, is to start from standbys. */
+  readonly prestarts: boolean;
 }
 
 interface Common {
   readonly policy: StandbyPolicy;
-  /** The round that runs; absent: none does. */
-  readonly round?: number;
+  /** The round that runs; `awaited`: the first has yet to come, and is to have standbys; absent: none runs. */
+  readonly round?: number | 'awaited';
   /** Whether the interpreter has been seen to park, and so won't run the script at once. */
   readonly isProven: boolean;
   /** Groups that were lost since the last that was parked and taken. */
@@ -48,6 +50,8 @@ export type StandbyHappening =
   /** All of a round's workers have started. `isLast`: no round can follow it. */
   | { readonly event: 'round-runs'; readonly round: number; readonly isLast: boolean }
   | { readonly event: 'round-over' }
+  /** The machine is ready for those of the first round, and what they import is known. */
+  | { readonly event: 'prestart' }
   /** What `arm` asked for. */
   | { readonly event: 'due'; readonly round: number }
   /** What `limit` asked for. */
@@ -68,7 +72,7 @@ export type StandbyHappening =
   | { readonly event: 'hold'; readonly reason: string }
   /** There is again: what was due meanwhile is told once more. */
   | { readonly event: 'release' }
-  /** A round starts; `unfit`: why these aren't for it. */
+  /** A round starts; `unfit`: why these aren't for it, be they parked or not. */
   | { readonly event: 'take'; readonly unfit?: string }
   /** No round follows any more. */
   | { readonly event: 'close' };
@@ -78,10 +82,10 @@ export type StandbyAction =
   | { readonly do: 'limit'; readonly group: number; readonly afterMs: number }
   /** One interpreter that parks, and runs nothing. */
   | { readonly do: 'prove'; readonly group: number }
-  /** For a round like this one. */
-  | { readonly do: 'make'; readonly group: number; readonly round: number }
+  /** For a round like the one that runs, or is awaited. */
+  | { readonly do: 'make'; readonly group: number }
   | { readonly do: 'discard'; readonly group: number }
-  /** They become the round's workers. */
+  /** They become the round's workers, those that import still as soon as they're parked. */
   | { readonly do: 'take-over'; readonly group: number }
   | { readonly do: 'tell-parked'; readonly group: number }
   | { readonly do: 'tell-trouble'; readonly reason: string };
@@ -94,7 +98,16 @@ const firstGroup = 2 ** 40;
 /** @param policy absent: none are wanted */
 export function initialStandbys(policy: StandbyPolicy | undefined): StandbyState {
   if (policy === undefined) return { phase: 'off' };
-  return { phase: 'none', policy, isProven: false, lost: 0, isHeld: false, next: firstGroup };
+  const awaited = policy.prestarts ? ({ round: 'awaited' } as const) : {};
+  return {
+    phase: 'none',
+    policy,
+    ...awaited,
+    isProven: false,
+    lost: 0,
+    isHeld: false,
+    next: firstGroup,
+  };
 }
 
 export function standbyStep(state: StandbyState, happening: StandbyHappening): StandbyStep {
@@ -110,6 +123,10 @@ export function standbyStep(state: StandbyState, happening: StandbyHappening): S
     case 'round-over': {
       const { round: _, ...others } = state;
       return [others, []];
+    }
+    case 'prestart': {
+      const isFirst = state.round === 'awaited' && state.next === firstGroup;
+      return isFirst && state.phase === 'none' && !state.isHeld ? make(state) : [state, []];
     }
     case 'due':
       if (happening.round !== state.round || state.isHeld) return [state, []];
@@ -159,7 +176,7 @@ function make(state: Extract<Open, { phase: 'none' }>): StandbyStep {
   const limit = { do: 'limit', group, afterMs: policy.parkMs } as const;
   const common = { ...state, group, next: group + 1 };
   if (!state.isProven) return [{ ...common, phase: 'proving' }, [{ do: 'prove', group }, limit]];
-  return [{ ...common, phase: 'importing', parked: [] }, [{ do: 'make', group, round }, limit]];
+  return [{ ...common, phase: 'importing', parked: [] }, [{ do: 'make', group }, limit]];
 }
 
 function onParked(state: Open, happening: Of<'parked'>): StandbyStep {
@@ -186,7 +203,9 @@ function onLost(state: Open, { group, reason }: Omit<Of<'lost'>, 'event'>): Stan
   if (lost >= state.policy.maxLost) return giveUp(state, reason);
   const after = { ...none(state), lost };
   const { round, policy } = after;
-  const arm = round === undefined ? [] : [{ do: 'arm', round, afterMs: policy.afterMs } as const];
+  // Those of the first round aren't made again before it: when it starts it's cold.
+  const arm =
+    typeof round === 'number' ? [{ do: 'arm', round, afterMs: policy.afterMs } as const] : [];
   return [after, [{ do: 'discard', group }, { do: 'tell-trouble', reason }, ...arm]];
 }
 
@@ -197,16 +216,25 @@ function onHold(state: Open, reason: string): StandbyStep {
   return [{ ...none(state), isHeld: true }, [...discard, told]];
 }
 
-/** Those that aren't ready yet would import beside workers that do so, too. */
 function onTake(state: Open, unfit: string | undefined): StandbyStep {
-  if (state.phase === 'none') return [state, []];
+  const { round: _, ...after } = none(state);
+  if (state.phase === 'none') return [after, []];
   const { group } = state;
-  if (state.phase !== 'parked') return [none(state), [{ do: 'discard', group }]];
+  if (!mayBeTaken(state)) return [after, [{ do: 'discard', group }]];
   if (unfit !== undefined) {
     const told = { do: 'tell-trouble', reason: unfit } as const;
-    return [none(state), [{ do: 'discard', group }, told]];
+    return [after, [{ do: 'discard', group }, told]];
   }
-  return [{ ...none(state), lost: 0 }, [{ do: 'take-over', group }]];
+  return [{ ...after, lost: 0 }, [{ do: 'take-over', group }]];
+}
+
+/**
+ * Whether a round that starts may take these over. The first one has those, too, that import still: it would only begin
+ * with the same imports. Later ones are for rounds that ran for a while: beside one that ended that soon, they've hardly begun.
+ */
+export function mayBeTaken(state: StandbyState): boolean {
+  if (state.phase === 'parked') return true;
+  return state.phase === 'importing' && state.round === 'awaited';
 }
 
 function giveUp(state: Open, reason: string): StandbyStep {

@@ -92,10 +92,14 @@ export function describeLeftOut({ node, failures, perMs }: Event<'node-left-out'
 const maxNodesNamed = 16;
 
 /** How many wait, and what they take. */
-export function describeStandbys({ pids, memoryBytes = [] }: Event<'standbys-ready'>): string {
+export function describeStandbys(
+  { pids, memoryBytes = [] }: Event<'standbys-ready'>,
+  hasStarted: boolean,
+): string {
   const most = Math.max(...memoryBytes);
   const cost = memoryBytes.length === 0 ? '' : `, with ${Math.round(most / 1e6)} MB each at most`;
-  return `${pids.length} standbys wait for the next restart${cost}`;
+  const what = hasStarted ? 'next restart' : 'first round';
+  return `${pids.length} standbys wait for the ${what}${cost}`;
 }
 
 /** What this node waits for before its workers start. */

@@ -46,8 +46,14 @@ type Noted = Event<
   | 'ended'
 >;
 
-/** @returns undefined for what nobody is told of in words */
-export function noteOf(event: Noted, role: string): Note | undefined {
+/**
+ * @param run its workers' role, and whether its first round has started
+ * @returns undefined for what nobody is told of in words
+ */
+export function noteOf(
+  event: Noted,
+  { role, hasStarted }: { readonly role: string; readonly hasStarted: boolean },
+): Note | undefined {
   switch (event.event) {
     case 'hang-rules-blind': {
       const { worker, path, reason } = event;
@@ -81,13 +87,13 @@ export function noteOf(event: Noted, role: string): Note | undefined {
     case 'node-left-out':
       return warning(describeLeftOut(event));
     case 'standbys-ready': {
-      const text = `[${role}] ${describeStandbys(event)}`;
+      const text = `[${role}] ${describeStandbys(event, hasStarted)}`;
       return { level: 'INFO', text };
     }
     case 'standbys-taken':
       return { level: 'INFO', text: `[${role}] round ${event.round} starts from standbys` };
     case 'standby-trouble':
-      return warning(`restart without standby: ${event.reason}`);
+      return warning(`${hasStarted ? 'restart' : 'start'} without standby: ${event.reason}`);
     case 'imports-not-kept':
       return warning(`the list of the script's imports is not kept: ${event.reason}`);
     case 'placement-trouble':

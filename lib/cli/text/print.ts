@@ -285,7 +285,7 @@ export function createPrinter(options: PrinterOptions): Printer {
         say(describeScheduler(event));
         break;
       default: {
-        const note = noteOf(event, role);
+        const note = noteOf(event, { role, hasStarted });
         if (note !== undefined) log(note.level, note.text);
       }
     }

@@ -64,7 +64,8 @@ std::optional<StartFailed> Supervisor::Impl::openParked(Group& group, Worker& wo
   return {};
 }
 
-void Supervisor::Impl::takeOver(GroupPlan plan, std::vector<std::string> orders) {
+void Supervisor::Impl::takeOver(GroupPlan plan, std::vector<std::string> orders,
+                                std::optional<milliseconds> answerWait) {
   Group* const group = find(plan.group);
   const bool isThere = group != nullptr && group->parks && group->phase == Phase::Running &&
                        !group->stop && !group->killing && group->live > 0 &&
@@ -80,6 +81,7 @@ void Supervisor::Impl::takeOver(GroupPlan plan, std::vector<std::string> orders)
   group->tidyUp = plan.tidyUp;
   group->handOver = std::make_unique<HandOver>();
   group->handOver->orders = std::move(orders);
+  group->handOver->answerWait = answerWait.value_or(options_.answerWait);
   if (!openFiles(*group, plan)) handOver(*group, plan, {});
 }
 
@@ -102,7 +104,7 @@ void Supervisor::Impl::handOver(Group& group, GroupPlan& plan, std::vector<SinkF
   }
   for (size_t i = 0; i < count && !group.failure; i++) giveOrder(group, i);
   if (group.failure) return onAnswered(group);
-  hand.timer = loop_->setTimer(loop_->now() + options_.answerWait, [this, &group] {
+  hand.timer = loop_->setTimer(loop_->now() + hand.answerWait, [this, &group] {
     group.handOver->timer.reset();
     onNoAnswer(group);
   });
@@ -165,6 +167,11 @@ void Supervisor::Impl::onSaid(Worker& worker, std::optional<std::string> message
     return;
   }
   if (worker.standby != Standby::Ordered) return;
+  // What each says first is that it has parked; this one's order was there before.
+  if (message && !std::exchange(worker.hasSaid, true)) {
+    emit(group.id, loop_->now(), StandbySaid{worker.index, *std::move(message)});
+    return;
+  }
   if (!message || typeOfMessage(*message) != "started") {
     if (message) emit(group.id, loop_->now(), StandbySaid{worker.index, *std::move(message)});
     return replace(group, worker.index);

@@ -211,13 +211,15 @@ void Supervisor::startGroup(GroupPlan plan) {
   impl_->post([shared](Impl& self) { self.start(std::move(*shared)); });
 }
 
-void Supervisor::takeOver(GroupPlan plan, std::vector<std::string> orders) {
+void Supervisor::takeOver(GroupPlan plan, std::vector<std::string> orders,
+                          std::optional<milliseconds> answerWait) {
   if (!impl_) return;
   using Both = std::pair<GroupPlan, std::vector<std::string>>;
   auto shared = std::make_shared<Both>(std::move(plan), std::move(orders));
   impl_->starts().expect();
-  impl_->post(
-      [shared](Impl& self) { self.takeOver(std::move(shared->first), std::move(shared->second)); });
+  impl_->post([shared, answerWait](Impl& self) {
+    self.takeOver(std::move(shared->first), std::move(shared->second), answerWait);
+  });
 }
 
 void Supervisor::stopGroup(GroupId group, StopRequest request) {

@@ -191,8 +191,8 @@ class Supervisor {
     int stderrFd = 2;
     /// A log file that takes longer to be opened fails its group's start.
     std::chrono::milliseconds openWait{30'000};
-    /// A standby answers its order within milliseconds; one that's stopped, or that reads a dead
-    /// disk, doesn't, and is replaced.
+    /// A standby that has parked answers its order within milliseconds; one that's stopped, or that
+    /// reads a dead disk, doesn't, and is replaced.
     std::chrono::milliseconds answerWait{10'000};
   };
 
@@ -208,8 +208,13 @@ class Supervisor {
   /// no room for it beside a standby that's dying. The outcome comes as Started, once more,
   /// StartFailed or NotTaken.
   ///
-  /// @param plan of that group's number, for as many workers. @param orders one for each
-  void takeOver(GroupPlan plan, std::vector<std::string> orders);
+  /// One that has said nothing yet reads its order once it has parked.
+  ///
+  /// @param plan of that group's number, for as many workers. @param orders one for each. @param
+  ///   answerWait for all to have answered, where some have yet to park. @default that of the
+  ///   options
+  void takeOver(GroupPlan plan, std::vector<std::string> orders,
+                std::optional<std::chrono::milliseconds> answerWait = std::nullopt);
   /// Signals, continues what's stopped, kills the workers that are left when the grace ends. What
   /// they leave is tidied up when all are gone. A second call can only shorten the grace. Unknown
   /// or ended groups: nothing.

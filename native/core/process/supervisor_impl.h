@@ -58,7 +58,8 @@ class Supervisor::Impl {
   void stopThread();
 
   void start(GroupPlan plan);
-  void takeOver(GroupPlan plan, std::vector<std::string> orders);
+  void takeOver(GroupPlan plan, std::vector<std::string> orders,
+                std::optional<milliseconds> answerWait);
   void stop(GroupId id, const StopRequest& request);
   void signal(GroupId id, int signal, Target target);
   void killAll(milliseconds atMost, std::shared_ptr<Fd> done);
@@ -140,6 +141,7 @@ class Supervisor::Impl {
   struct HandOver {
     GroupPlan plan;
     std::vector<std::string> orders;
+    milliseconds answerWait;
     StreamsStart streams;
     std::vector<Stdio> stdio;  // of each worker, for whoever replaces it
     Started started;

@@ -34,8 +34,10 @@ def stand_by(folder, leave, run_the_users):
         standby = Standby(folder)
         return standby.run(leave, run_the_users)
     except (Gone, KeyboardInterrupt) as why:
-        # With an order it's a worker, and one whose script hasn't run has not succeeded.
-        os._exit(0 if standby is None or not standby.ordered else 130 if isinstance(why, KeyboardInterrupt) else 1)
+        # With an order, which may be unread, it's a worker, and one whose script hasn't run has not succeeded.
+        if isinstance(why, KeyboardInterrupt):
+            os._exit(130)
+        os._exit(0 if standby is None or not standby.ordered else 1)
 
 
 class Standby:
@@ -210,6 +212,9 @@ class Standby:
         """The environment to set, where nothing tells this interpreter from a cold one."""
         if order.get(b"type") != [b"order"] or order.get(b"version") != [VERSION]:
             raise Refused("it knows version 1 of the protocol only")
+        # Whoever gave the order before this one was parked didn't know.
+        if self.problems:
+            raise Refused(self.problems[0])
         self.streams = [int(each) for each in order.get(b"stream", ())]
         if len(self.streams) != len(descriptors):
             raise Refused("%d descriptors came for %d streams" % (len(descriptors), len(self.streams)))

@@ -2,23 +2,28 @@ import fc from 'fast-check';
 import t from 'tap';
 import {
   initialStandbys,
+  mayBeTaken,
   type StandbyAction,
   type StandbyHappening,
+  type StandbyPolicy,
   type StandbyState,
   standbyStep,
 } from '../../../lib/agent/standbys/step.js';
 
-const policy = { count: 2, afterMs: 10, parkMs: 5000, maxLost: 3 };
+const policy = { count: 2, afterMs: 10, parkMs: 5000, maxLost: 3, prestarts: false };
 const first = 2 ** 40;
 const proof = first;
 const group = first + 1;
 
 /** What's done from the beginning, one word for each action. */
-function played(happenings: readonly StandbyHappening[]): {
+function played(
+  happenings: readonly StandbyHappening[],
+  change: Partial<StandbyPolicy> = {},
+): {
   readonly state: StandbyState;
   readonly done: readonly string[];
 } {
-  let state = initialStandbys(policy);
+  let state = initialStandbys({ ...policy, ...change });
   const done: string[] = [];
   for (const happening of happenings) {
     const [after, actions] = standbyStep(state, happening);
@@ -177,6 +182,65 @@ for (const [title, happenings, done] of cases) {
   });
 }
 
+/** Of the first round, as far as they're made. */
+const first1: readonly StandbyHappening[] = [
+  { event: 'prestart' },
+  parked(proof, 0),
+  parked(group, 1),
+];
+const making1 = ['prove 0', 'limit 0', 'discard 0', 'make 1', 'limit 1'];
+
+const firstCases: typeof cases = [
+  [
+    'those that are parked are taken over, and others follow once it runs',
+    [...first1, parked(group, 0), { event: 'take' }, runs(0), { event: 'due', round: 0 }],
+    [...making1, 'tell-parked 1', 'take-over 1', 'arm', 'make 2', 'limit 2'],
+  ],
+  [
+    'those that import still are taken over all the same, and no limit of theirs ends them',
+    [...first1, { event: 'take' }, { event: 'overdue', group }, parked(group, 0), runs(0)],
+    [...making1, 'take-over 1', 'arm'],
+  ],
+  [
+    'it does not wait for an interpreter that has only been asked whether it parks',
+    [{ event: 'prestart' }, { event: 'take' }, parked(proof, 0), runs(0)],
+    ['prove 0', 'limit 0', 'discard 0', 'arm'],
+  ],
+  [
+    'those that are not for it are thrown away, parked or not',
+    [...first1, { event: 'take', unfit: 'x' }, runs(0)],
+    [...making1, 'discard 1', 'tell-trouble: x', 'arm'],
+  ],
+  [
+    'one that dies ends them, and no others are made before it runs',
+    [...first1, lost(group), { event: 'prestart' }, { event: 'take' }, runs(0)],
+    [...making1, 'discard 1', 'tell-trouble: it ended', 'arm'],
+  ],
+  ['what is known too late is too late', [{ event: 'take' }, { event: 'prestart' }], []],
+  [
+    'a run that ends while it is awaited ends them',
+    [...first1, { event: 'close' }, parked(group, 0)],
+    [...making1, 'discard 1'],
+  ],
+  [
+    'a notice while it is awaited leaves them to the end of the run',
+    [...first1, { event: 'round-over' }, { event: 'close' }],
+    [...making1, 'discard 1'],
+  ],
+];
+
+for (const [title, happenings, done] of firstCases) {
+  t.test(`standbys of a first round: ${title}`, t => {
+    t.strictSame(played(happenings, { prestarts: true }).done, done);
+    t.end();
+  });
+}
+
+t.test('nobody imports before a first round that is to start as ever', t => {
+  t.strictSame(played(first1).done, []);
+  t.end();
+});
+
 t.test('standbys that are lost are replaced, but not for ever', t => {
   const happenings: StandbyHappening[] = [runs(0), { event: 'due', round: 0 }, parked(proof, 0)];
   for (let at = group; at < group + 5; at++)
@@ -212,6 +276,7 @@ t.test('whatever happens, each group is taken over or discarded once, and none i
   const happening: fc.Arbitrary<StandbyHappening> = fc.oneof(
     fc.record({ event: fc.constant('round-runs' as const), round, isLast: rarely() }),
     fc.constant({ event: 'round-over' as const }),
+    fc.constant({ event: 'prestart' as const }),
     fc.record({ event: fc.constant('due' as const), round }),
     fc.record({ event: fc.constant('overdue' as const), group: groupOf }),
     fc.record({
@@ -228,12 +293,12 @@ t.test('whatever happens, each group is taken over or discarded once, and none i
   );
 
   fc.assert(
-    fc.property(fc.array(happening, { maxLength: 60 }), happenings => {
-      let state = initialStandbys(policy);
+    fc.property(fc.array(happening, { maxLength: 60 }), fc.boolean(), (happenings, prestarts) => {
+      let state = initialStandbys({ ...policy, prestarts });
       const alive = new Set<number>();
       let troubles = 0;
       for (const each of [...happenings, { event: 'close' as const }]) {
-        const before = state.phase;
+        const mayTake = mayBeTaken(state);
         const [after, actions] = standbyStep(state, each);
         state = after;
         for (const action of actions) {
@@ -241,7 +306,7 @@ t.test('whatever happens, each group is taken over or discarded once, and none i
             if (alive.size > 0) return false;
             alive.add(action.group);
           }
-          if (action.do === 'take-over' && before !== 'parked') return false;
+          if (action.do === 'take-over' && !mayTake) return false;
           if (action.do === 'take-over' || action.do === 'discard') {
             if (!alive.delete(action.group)) return false;
           }
