@@ -261,8 +261,8 @@ export function createStandbys(job: Job, around: StandbySurroundings): Standbys 
       if (taken === undefined || standbys === undefined) return undefined;
       groups.delete(taken);
       const own = takenPlan(plan, standbys);
-      // One that never parks costs as much again as it has had already, and no more.
-      const waitMs = wereImporting ? Math.max(answerMs, nowMs() - madeAtMs) : answerMs;
+      // A shorter limit would have slow imports begin twice: only one that hangs is worth ending.
+      const waitMs = wereImporting ? Math.max(answerMs, madeAtMs + parkMs - nowMs()) : answerMs;
       return { plan: own, orders: orderMessages(own), answerMs: waitMs };
     },
     areAmong(workers) {

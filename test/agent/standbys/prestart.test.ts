@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { type CliRun, gone, startCli } from '../../harness.js';
-import { childrenOf } from '../../processes.js';
+import { childrenOf, commandLineOf } from '../../processes.js';
 
 // First rounds that start from standbys, on one node, whose hook before the start is what's waited for. Several nodes: test/cluster/members.
 
@@ -71,9 +71,12 @@ function jobOf(t: Test): Job {
 /** Processes that stand by for that command's workers; those that only show that they wait have `-c`. */
 function standbysOf({ pid }: CliRun): number[] {
   return childrenOf(pid).filter(child => {
-    const environ = readFileSync(`/proc/${child}/environ`, 'latin1');
-    const isTrial = readFileSync(`/proc/${child}/cmdline`, 'latin1').includes('\0-c\0');
-    return environ.includes('\0REGROUP_STANDBY=') && !isTrial;
+    try {
+      const environ = readFileSync(`/proc/${child}/environ`, 'latin1');
+      return environ.includes('\0REGROUP_STANDBY=') && !commandLineOf(child).includes('\0-c\0');
+    } catch {
+      return false; // gone, as who reads ahead for the imports soon is
+    }
   });
 }
 
