@@ -81,12 +81,14 @@ export function createImports(
 
   function save(files: readonly string[]): void {
     if (learned === undefined || place === undefined) return;
-    const { acts, own } = learned;
+    const args = argsMark(job);
+    const list = listFor(args, learned, seen(), kept);
+    if (list === undefined) return;
+    const { acts, own } = list;
     const modules = modulesOf(acts);
     const replays = acts.length > modules.length;
     const last = saved ?? kept;
     const isThere = last?.replays === replays && last.modules.length >= modules.length;
-    const args = argsMark(job);
     if (isThere && last.args === args) return;
     saved = { modules, replays, own, files, args };
     const at = place;
@@ -169,6 +171,22 @@ export function withKept(now: Learned, kept: Kept): Learned {
     acts: [...now.acts, ...actsOf(kept.modules.filter(name => !seen.has(name)))],
     own: [...now.own, ...kept.own.filter(({ path }) => !own.has(path))],
   };
+}
+
+/**
+ * What is kept for a run with these arguments: nothing that was kept for others, which says nothing of these.
+ *
+ * @param known what was seen, and behind it what was kept
+ * @returns undefined for what isn't kept
+ */
+export function listFor(
+  args: string,
+  known: Learned,
+  now: Learned | undefined,
+  kept: Kept | undefined,
+): Learned | undefined {
+  if (kept === undefined || kept.args === args) return known;
+  return now?.unsafe === undefined && now?.acts.length ? now : undefined;
 }
 
 /** Why standbys that have done these acts aren't what a script has turned out to be; absent: they are. */

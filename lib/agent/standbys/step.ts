@@ -136,8 +136,7 @@ export function standbyStep(state: StandbyState, happening: StandbyHappening): S
     case 'release':
       return [{ ...state, isHeld: false }, []];
     case 'overdue':
-      if (!isUnderWay(state, happening.group)) return [state, []];
-      return giveUp(state, `not ready after ${state.policy.parkMs / 1000} s`);
+      return onOverdue(state, happening.group);
     case 'parked':
       return onParked(state, happening);
     case 'lost':
@@ -193,6 +192,14 @@ function onParked(state: Open, happening: Of<'parked'>): StandbyStep {
   if (parked.length < state.policy.count) return [{ ...state, parked }, []];
   const { parked: _, ...others } = state;
   return [{ ...others, phase: 'parked' }, [{ do: 'tell-parked', group }]];
+}
+
+function onOverdue(state: Open, group: number): StandbyStep {
+  if (!isUnderWay(state, group)) return [state, []];
+  const reason = `not ready after ${state.policy.parkMs / 1000} s`;
+  // Before the first round nodes may be awaited for longer than that, and what is slow then needn't be later on.
+  const isFirst = state.phase === 'importing' && state.round === 'awaited';
+  return isFirst ? onLost(state, { group, reason }) : giveUp(state, reason);
 }
 
 function onLost(state: Open, { group, reason }: Omit<Of<'lost'>, 'event'>): StandbyStep {

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { whyMisfit, withKept } from '../../../lib/agent/standbys/imports.js';
+import { listFor, whyMisfit, withKept } from '../../../lib/agent/standbys/imports.js';
 import type { Kept } from '../../../lib/agent/standbys/kept.js';
 import { actsOf } from '../../../lib/preload/learned.js';
 
@@ -35,6 +35,20 @@ t.test(
       t.strictSame(withKept({ acts: [], own: [], ...why }, kept), { acts: [], own: [], ...why });
   },
 );
+
+t.test('what was kept for other arguments is not kept for these', async t => {
+  const now = { acts: actsOf(['csv']), own: [] };
+  const known = withKept(now, kept);
+
+  t.equal(listFor('a', known, now, undefined), known);
+  t.equal(listFor('a', known, now, { ...kept, args: 'a' }), known);
+  for (const others of [kept, { ...kept, args: 'b' }]) {
+    t.equal(listFor('a', known, now, others), now);
+    t.equal(listFor('a', known, undefined, others), undefined, 'nothing was seen');
+    t.equal(listFor('a', known, { acts: [], own: [] }, others), undefined);
+    t.equal(listFor('a', known, { ...now, unsafe: 'it is' }, others), undefined);
+  }
+});
 
 t.test('standbys are not for a script that has done what they have not', async t => {
   const told = actsOf(['json', 'torch']);

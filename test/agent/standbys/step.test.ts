@@ -216,6 +216,16 @@ const firstCases: typeof cases = [
     [...first1, lost(group), { event: 'prestart' }, { event: 'take' }, runs(0)],
     [...making1, 'discard 1', 'tell-trouble: it ended', 'arm'],
   ],
+  [
+    'slow ones end with a line, and others are made once it runs',
+    [...first1, { event: 'overdue', group }, { event: 'take' }, runs(0)],
+    [...making1, 'discard 1', 'tell-trouble: not ready after 5 s', 'arm'],
+  ],
+  [
+    'where there is no room none are made',
+    [{ event: 'hold', reason: 'x' }, { event: 'prestart' }, { event: 'take' }, runs(0)],
+    ['tell-trouble: x; others are made later', 'arm'],
+  ],
   ['what is known too late is too late', [{ event: 'take' }, { event: 'prestart' }], []],
   [
     'a run that ends while it is awaited ends them',
