@@ -99,7 +99,7 @@ async function pidOf(run: CliRun): Promise<number> {
 t.test('a first round starts from standbys that have imported what is named', async t => {
   const { start, release } = jobOf(t);
   const run = start(['--prestart', '--standby-modules=decimal', '--nproc-per-node=2']);
-  await run.line(/ 2 standbys wait for the first round$/);
+  await run.line(/ 2 standbys wait for the first round\b/);
   const standbys = standbysOf(run);
 
   await release('hook');
@@ -117,14 +117,14 @@ t.test(
     const { folder, start, release } = jobOf(t);
     const learns = start(['--prestart', '--standby-after=0s', '--max-restarts=1']);
     await release('hook');
-    await learns.line(/ standbys wait for the next restart$/);
+    await learns.line(/ standbys wait for the next restart\b/);
     await exists(join(folder, 'cache', 'regroup'), /^imports-.*json$/);
     learns.type('\n');
     t.notMatch(await learns.ended, { stdout: /first round/ });
     t.notMatch(learns.stderr(), /first round|round 0 starts from/, 'nobody knew what it imports');
 
     const knows = start(['--prestart']);
-    await knows.line(/ standbys wait for the first round$/);
+    await knows.line(/ standbys wait for the first round\b/);
     const standbys = standbysOf(knows);
     await release('hook');
     t.strictSame([await pidOf(knows)], standbys);
@@ -133,7 +133,7 @@ t.test(
 
     const otherwise = start(['--prestart', '--standby-after=0s', '--max-restarts=1'], ['other']);
     await release('hook');
-    await otherwise.line(/ standbys wait for the next restart$/);
+    await otherwise.line(/ standbys wait for the next restart\b/);
     otherwise.type('\n');
     await otherwise.ended;
     t.notMatch(otherwise.stderr(), /first round|round 0 starts from/);
@@ -190,7 +190,7 @@ for (const [how, isParked] of [
           `--standby-modules=decimal${isParked ? '' : ',slow'}`,
           '--nproc-per-node=2',
         ]);
-        if (isParked) await run.line(/ 2 standbys wait for the first round$/);
+        if (isParked) await run.line(/ 2 standbys wait for the first round\b/);
         else await exists(folder, /^importing$/);
         const children = childrenOf(run.pid);
         t.ok(standbysOf(run).length > 0);

@@ -10,7 +10,7 @@ const options = ['--prestart', '--standby-modules=torch,torch.distributed'];
 
 /** Interpreters that stand by for an agent's workers, once they are all parked. */
 async function parkedAt(agent: Agent): Promise<number[]> {
-  await agent.line(/ 1 standbys wait for the first round$/);
+  await agent.line(/ 1 standbys wait for the first round\b/);
   return childrenOf(agent.pid).filter(pid => {
     try {
       return readFileSync(`/proc/${pid}/environ`, 'latin1').includes('\0REGROUP_STANDBY=');
