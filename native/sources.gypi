@@ -106,7 +106,10 @@
       "native/core/shm/shm_client.cc"
     ],
     "early_library_files": ["native/preload/early.cc"],
-    "exit_guard_library_files": ["native/preload/exit_guard.cc"],
+    "exit_guard_library_files": [
+      "native/preload/exit_guard.cc",
+      "native/preload/give_way.cc"
+    ],
     "front_files": [
       "native/front/environment.cc",
       "native/front/front.cc",

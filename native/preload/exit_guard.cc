@@ -4,14 +4,15 @@
 // A script that ends without destroy_process_group leaves threads of C++ behind. If one of them
 // asks for the GIL while the interpreter finalizes, CPython before 3.14 ends that thread by
 // pthread_exit, which unwinds its stack by force: a noexcept function on it, such as a destructor,
-// turns that into std::terminate, and the whole process aborts. Here such a thread ends at once
-// instead, without unwinding. CPython 3.14 puts it to sleep for ever, which does the same, but that
-// whoever joins it, as gloo's destructors do, then waits for ever as well. Source: CPython v3.13.0,
-// Python/ceval_gil.c, take_gil; Python/thread_pthread.h, PyThread_exit_thread; v3.14.0,
-// Python/pylifecycle.c, PyThread_hang_thread
+// turns that into std::terminate, and the whole process aborts. Here such a thread ends without
+// unwinding, and gives way to those that wait for its locks until then. CPython 3.14 puts it to
+// sleep for ever, which does the same, but that whoever joins it, as gloo's destructors do, then
+// waits for ever as well. Source: CPython v3.13.0, Python/ceval_gil.c, take_gil;
+// Python/thread_pthread.h, PyThread_exit_thread; v3.14.0, Python/pylifecycle.c,
+// PyThread_hang_thread
 //
-// What such a thread holds stays as it is, its locks held and its stack in place, as in 3.14. Every
-// other pthread_exit is the C library's own.
+// Its stack and its objects stay in place, as in 3.14. Every other pthread_exit is the C library's
+// own.
 //
 // It needs no libc by name, as early.cc: what it calls is looked up when it's loaded, and may lack.
 //
@@ -22,6 +23,7 @@
 
 #include "core/base/raw.h"
 #include "preload/environment.h"
+#include "preload/give_way.h"
 
 using namespace regroup;
 
@@ -90,11 +92,6 @@ bool isEndedByFinalizing(const void* caller) {
   return together.found;
 }
 
-/// Joiners are told by the kernel, as ever.
-[[noreturn]] void endThread() {
-  while (true) rawCall(SYS_exit, 0);
-}
-
 /// The C library's, or that of whatever was preloaded behind us.
 Exit nextExit() {
   if (&dlsym == nullptr) return nullptr;
@@ -109,7 +106,7 @@ Exit nextExit() {
 }  // namespace
 
 void pthread_exit(void* value) {
-  if (isEndedByFinalizing(__builtin_return_address(0))) endThread();
+  if (isEndedByFinalizing(__builtin_return_address(0))) giveWayAndEnd();
   const Exit exit = nextExit();
   if (exit == nullptr) endThread();
   exit(value);

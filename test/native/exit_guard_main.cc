@@ -43,6 +43,19 @@ static void* exitWithinNoexcept(void*) {
   return nullptr;
 }
 
+static pthread_mutex_t held = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t heldTwice = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
+static pthread_barrier_t isHeld;
+
+static void* exitWithLocks(void*) {
+  (void)::pthread_mutex_lock(&held);
+  (void)::pthread_mutex_lock(&heldTwice);
+  (void)::pthread_mutex_lock(&heldTwice);
+  (void)::pthread_barrier_wait(&isHeld);
+  exitWithin();
+  return nullptr;
+}
+
 /// Its caller is the C library.
 static void* exitByItself(void* value) {
   using Start = void* (*)(void*);
@@ -63,8 +76,17 @@ int main(int argc, char** argv) {
   if (::strcmp(how, "noexcept") == 0) run = exitWithinNoexcept;
   if (::strcmp(how, "itself") == 0) run = exitByItself;
   if (::strcmp(how, "main") == 0) ::pthread_exit(nullptr);
+  const bool locks = ::strcmp(how, "locks") == 0;
+  if (locks) run = exitWithLocks;
+  (void)::pthread_barrier_init(&isHeld, nullptr, 2);
   pthread_t thread;
   if (::pthread_create(&thread, nullptr, run, reinterpret_cast<void*>(intptr_t{7})) != 0) return 1;
+  if (locks) {
+    (void)::pthread_barrier_wait(&isHeld);
+    (void)::pthread_mutex_lock(&held);
+    (void)::pthread_mutex_lock(&heldTwice);
+    say("locked\n");
+  }
   void* result = nullptr;
   if (::pthread_join(thread, &result) != 0) return 2;
   say(result == reinterpret_cast<void*>(intptr_t{7}) ? "joined with 7\n" : "joined\n");

@@ -49,6 +49,15 @@ TEST("a thread that Python ends while it finalizes doesn't abort the process, an
   }
 }
 
+TEST("nobody waits for ever for what it has locked, as gloo's destructor would") {
+  for (const char* python : kPythons) {
+    const Ended ended = run(python, "locks", "finalizing");
+
+    CHECK_EQ(ended.status, 0);
+    CHECK_EQ(ended.said, std::string(kClean) + "locked\njoined\n");
+  }
+}
+
 TEST("without the guard it does") {
   for (const char* python : kPythons) {
     const Ended ended = run(python, "noexcept", "finalizing", false);

@@ -79,7 +79,8 @@ for (const [title, script] of Object.entries(theirs)) {
     const ended = await warm.ended;
 
     t.equal(ended.code, 0, ended.stderr);
-    t.notMatch(ended.stderr, /restart without standby/);
+    // Other jobs may have had the machine's tasks wait for memory meanwhile.
+    t.notMatch(ended.stderr, /restart without standby: (?!tasks wait for memory)/);
     const result = outputOf(folder, 'warm', 1).match(script.comesTo) ?? [];
     t.not(result.length, 0, 'it comes to something');
     if (!script.isChecked)
