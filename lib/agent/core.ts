@@ -224,6 +224,7 @@ export function startCore(
       return {
         store: table === undefined ? undefined : store?.stats(table.table),
         leaseAgeMs: leaseAgeMs(),
+        slots: table === undefined ? undefined : store?.slots(table.table),
       };
     },
     setNotice(round, notice) {

@@ -1,5 +1,5 @@
 import type { AgentEvent, RunResult } from '../events.js';
-import type { NativeStoreStats } from '../native/store.js';
+import type { NativeStoreSlot, NativeStoreStats } from '../native/store.js';
 
 /** How a run has ended: by its result, or by what kept the agent from its job. */
 export type RunEnding = { readonly result: RunResult } | { readonly error: unknown };
@@ -10,6 +10,8 @@ export interface Measures {
   readonly store?: NativeStoreStats | undefined;
   /** Since the last renewal of this node's lease that was confirmed; absent where it has none at our own server. */
   readonly leaseAgeMs?: number | undefined;
+  /** What clients of the present round's shared memory have told; none where this agent doesn't serve its store. */
+  readonly slots?: readonly NativeStoreSlot[] | undefined;
 }
 
 /** Keeps a record of a run beside whoever has launched it. */

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { newestBeat } from '../../lib/hangs/watch.js';
+import { newestBeat } from '../../lib/hangs/beats.js';
 import type { NativeStoreSlot } from '../../lib/native/store.js';
 
 const workers = [0, 1].map(rank => ({ rank, localRank: rank, pid: 10 + rank }));

@@ -1,6 +1,7 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { Measures } from '../../events/recorder.js';
-import type { AgentEvent } from '../../events.js';
+import type { AgentEvent, WorkerIdentity } from '../../events.js';
+import { newestBeat } from '../../hangs/beats.js';
 import {
   type Goodput,
   goodputOf,
@@ -39,12 +40,19 @@ export function createExposition(around: ExpositionSurroundings): Exposition {
   let state = startMetrics(around.maxRestarts, nowMs());
   let measures: Measures = {};
   let askedAtMs = nowMs();
-  const look = { state: () => state, measures: () => measures, askedAtMs: () => askedAtMs };
+  let workers: readonly WorkerIdentity[] = [];
+  const look = {
+    state: () => state,
+    measures: () => measures,
+    workers: () => workers,
+    askedAtMs: () => askedAtMs,
+  };
 
   gauge(registry, 'regroup_run_info', 'Which run this is.', ['run_id', 'node', 'role'], () => [
     [{ run_id: around.runId, node: around.node, role: around.role }, 1],
   ]);
   exposeRun(registry, look);
+  exposeBeats(registry, look);
   exposeStore(registry, look);
   exposeAgent(registry, look);
   exposeTorchrun(around.role, {
@@ -59,6 +67,7 @@ export function createExposition(around: ExpositionSurroundings): Exposition {
       const [next, observations] = reduceMetrics(state, event);
       state = next;
       for (const each of observations) observe(each);
+      if (event.event === 'round-started') workers = event.workers;
     },
     text() {
       measures = around.measure();
@@ -71,6 +80,8 @@ export function createExposition(around: ExpositionSurroundings): Exposition {
 interface Look {
   state(): MetricsState;
   measures(): Measures;
+  /** This node's, of the present round. */
+  workers(): readonly WorkerIdentity[];
   /** When the text was asked for: one moment for all of it. */
   askedAtMs(): number;
 }
@@ -130,6 +141,27 @@ function exposeRun(registry: Registry, { state, askedAtMs }: Look): void {
   );
   gauge(registry, 'total_elapsed_time', 'Seconds since the launch.', [], () =>
     single(goodput().totalMs / 1000),
+  );
+}
+
+function exposeBeats(registry: Registry, { state, measures, workers, askedAtMs }: Look): void {
+  const isAlive = ({ localRank }: WorkerIdentity): boolean =>
+    ['running', 'dying'].includes(state().workers.get(localRank) ?? '');
+  gauge(
+    registry,
+    'regroup_heartbeat_age_seconds',
+    'Since the last heartbeat that a worker has told.',
+    ['rank'],
+    () => {
+      const { slots = [] } = measures();
+      return workers()
+        .filter(isAlive)
+        .flatMap(worker => {
+          const beat = newestBeat(slots, worker, workers());
+          if (beat === 'none') return [];
+          return [[{ rank: String(worker.rank) }, (askedAtMs() - beat.atMs) / 1000] as const];
+        });
+    },
   );
 }
 

@@ -20,13 +20,23 @@ const store = {
   hotKeys: [],
 };
 
+/** A client that has told two heartbeats, the last one at 9,500 ms. */
+const beaten = (pid: number, rank: number) => ({
+  pid,
+  rank,
+  beats: 2,
+  beatAtMs: 9500,
+  step: 3,
+  phase: 0,
+});
+
 function exposition(maxRestarts = 2, nowMs = () => 10_000) {
   return createExposition({
     runId: 'a "quoted"\\\nrun',
     role: 'trainer',
     node: 'n',
     maxRestarts,
-    measure: () => ({ store, leaseAgeMs: 250 }),
+    measure: () => ({ store, leaseAgeMs: 250, slots: [beaten(100, 0), beaten(101, 1)] }),
     nowMs,
   });
 }
@@ -94,6 +104,7 @@ t.test('18.2: a restart is in each of its figures', async t => {
     'regroup_store_operations_total{operation="SET"}': 5,
     regroup_store_waiters: 1,
     regroup_lease_age_seconds: 0.25,
+    'regroup_heartbeat_age_seconds{rank="0"}': 0.5,
     'badput_time{type="stopped"}': 0.04,
     goodput_time: 1,
     total_elapsed_time: 0,
