@@ -24,7 +24,7 @@ t.test('MN-06 each node says for whom it waits, and that it starts', async t => 
   t.strictSame(await codes(agents), [0, 0, 0]);
 });
 
-t.test('a node whose endpoint nobody serves yet says so', async t => {
+t.test('MN-74 a node whose endpoint nobody serves yet says so, and waits for minutes', async t => {
   const cluster = await startCluster(t, 2);
   const [one, two] = cluster.nodes;
   const early = cluster.join(two, { nnodes: '2' });

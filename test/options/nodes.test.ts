@@ -39,6 +39,11 @@ t.test('the rank of a c10d node is a hint, and may be any', t => {
   t.end();
 });
 
+t.test('MN-74 schedulers may start the nodes of a job minutes apart', t => {
+  t.ok(withDefaults({ ...two, nodeRank: 0 }).joinTimeoutMs >= 10 * 60_000);
+  t.end();
+});
+
 t.test('R-026 R-055 every form of endpoint that has a port is accepted', t => {
   for (const rdzvEndpoint of ['n:1', '10.0.0.1:29400', '[::1]:5', '[fe80::1%eth0]:5', '::1:29400'])
     t.equal(withDefaults({ ...two, rdzvEndpoint }).rdzvEndpoint, rdzvEndpoint);

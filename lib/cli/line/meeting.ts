@@ -119,7 +119,8 @@ export function resolveEndpoints(
     const why = 'Endpoint is missing in endpoint. Try to add --master-addr and --master-port';
     values.refuse(dest, why, 'HOST:PORT');
   }
-  const address = parseEndpoint(values, dest, endpoint, isAlone);
+  const hostDest = dest === 'master_port' ? 'master_addr' : dest;
+  const address = parseEndpoint(values, dest, endpoint, isAlone, hostDest);
   if (address.port === undefined) {
     const why = `port is missing in endpoint: ${endpoint.trim()}. Try to specify --master-port`;
     values.refuse(dest, why, 'HOST:PORT');
@@ -127,7 +128,14 @@ export function resolveEndpoints(
   return [address];
 }
 
-function parseEndpoint(values: Values, dest: string, text: string, isAlone: boolean): Address {
+/** @param hostDest the option that has the host, where it's another one */
+function parseEndpoint(
+  values: Values,
+  dest: string,
+  text: string,
+  isAlone: boolean,
+  hostDest = dest,
+): Address {
   const endpoint = text.trim();
   if (endpoint === '') return { host: 'localhost' };
 
@@ -140,10 +148,13 @@ function parseEndpoint(values: Values, dest: string, text: string, isAlone: bool
       return values.refuse(dest, why, 'HOST:PORT with a port from 0 to 65535');
     }
     case 'bad-host': {
+      // What was to give it has failed behind a pipe, or a variable is empty.
+      if (/^(\[\])?(:|$)/.test(endpoint))
+        return values.refuse(hostDest, 'there is no host in the endpoint', 'HOST[:PORT]');
       const why =
         `The hostname of the rendezvous endpoint '${endpoint}' must be a dot-separated list of ` +
         'labels, an IPv4 address, or an IPv6 address.';
-      return values.refuse(dest, why, 'HOST[:PORT]');
+      return values.refuse(hostDest, why, 'HOST[:PORT]');
     }
     case 'unclear': {
       const colon = endpoint.lastIndexOf(':');

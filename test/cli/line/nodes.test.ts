@@ -104,6 +104,12 @@ const meanings: readonly [title: string, line: string, env: Env, nodes: object][
     { ...elasticNodes, joinTimeoutMs: 60_000, lastCallMs: 5_000, isHost: false },
   ],
   [
+    'MN-74: the time to join, from the environment',
+    '--nnodes=2:4 --rdzv-backend=c10d --rdzv-endpoint=node0 --rdzv-id=job',
+    { PET_RDZV_CONF: 'join_timeout=1800' },
+    { ...elasticNodes, joinTimeoutMs: 1_800_000 },
+  ],
+  [
     'R-013: as long as torchrun would have taken for a silent node',
     `${c10d} --rdzv-conf=keep_alive_max_attempt=4,is_host=True`,
     {},
@@ -313,6 +319,12 @@ const complaints: readonly [line: string, text: string][] = [
   [c10d.replace('node0', 'a:0'), "--rdzv-endpoint=a:0: the other nodes can't know a port"],
   [c10d.replace('node0', 'a:99999'), "The port number of the rendezvous endpoint 'a:99999'"],
   [c10d.replace('node0', 'http://a:1'), "The hostname of the rendezvous endpoint 'http://a:1'"],
+  // MN-75: what was to name the host has failed, and a pipe has hidden that.
+  ['--nnodes=2 --rdzv-endpoint=:15213', '--rdzv-endpoint=:15213: there is no host in the endpoint'],
+  [c10d.replace('node0', ':15213'), '--rdzv-endpoint=:15213: there is no host in the endpoint'],
+  [etcd.replace('e0', 'a,:7'), '--rdzv-endpoint=a,:7: there is no host in the endpoint'],
+  [c10d.replace('node0', '[]:7'), '--rdzv-endpoint=[]:7: there is no host in the endpoint'],
+  ['--nnodes=2 --master-addr=', '--master-addr=: there is no host in the endpoint'],
   [c10d.replace('node0', 'fd00::1:7'), '(accepted: [fd00::1]:7 or [fd00::1:7])'],
   [c10d.replace('=job', '='), "--rdzv-id=: without an id nodes don't know"],
   [
