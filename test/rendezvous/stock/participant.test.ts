@@ -5,6 +5,7 @@ import {
   type Happening,
   type ParticipantState,
   participantOf,
+  pauseOf,
   step,
   type Told,
 } from '../../../lib/rendezvous/stock/participant.js';
@@ -16,6 +17,7 @@ import {
   nameOf,
   noState,
   type StockNode,
+  type StockState,
 } from '../../../lib/rendezvous/stock/state.js';
 import { MalformedState } from '../../../lib/rendezvous/stock/values.js';
 
@@ -70,7 +72,11 @@ function world(names: readonly string[], generation: Generation, given = setting
   /** @returns whether it has written */
   function look(name: string): boolean {
     const { write } = happen(name, { event: 'read', stored: decodeState(text) });
-    if (write !== undefined) text = encodeState(write, generation);
+    if (write !== undefined) {
+      const immortals = immortalsOf(write);
+      if (immortals.length > 0) throw new Error(`R-045: ${immortals} without a heartbeat`);
+      text = encodeState(write, generation);
+    }
     return write !== undefined;
   }
 
@@ -94,6 +100,12 @@ function world(names: readonly string[], generation: Generation, given = setting
     stored: () => decodeState(text),
   };
   return own;
+}
+
+/** Nodes that no agent of PyTorch would ever take for lost: they are in a list, and have no heartbeat. */
+function immortalsOf({ participants, waiting, spares, heartbeats }: StockState): string[] {
+  const listed = [participants, waiting, spares].flatMap(list => [...list.keys()]);
+  return listed.filter(name => !heartbeats.has(name));
 }
 
 for (const generation of ['1.13', '2.6'] as const) {
@@ -182,6 +194,47 @@ t.test('R-047 after a store that has stood still nobody is lost', async t => {
   both.settle('a');
   both.pass(30 * seconds);
   t.strictSame([...both.told('a'), ...both.told('b')], []);
+});
+
+t.test('R-045 who comes and dies is in no list for ever', async t => {
+  const given = { ...settings, maxNodes: 2 };
+  for (const late of ['c', 'd'] as const) {
+    const all = world(['a', 'b', 'c', 'd'], '2.6', late === 'c' ? given : settings);
+    for (const name of ['a', 'b']) all.order(name, 'join');
+    all.settle('a', 'b');
+    all.pass(32 * seconds, 'a', 'b');
+    all.order(late, 'join');
+    all.settle(late);
+    const { waiting, spares } = all.stored() ?? emptyState('2.6');
+    const lists = late === 'c' ? spares : waiting;
+    t.same([...lists.keys()], [nameOf(nodeAt(late))]);
+
+    all.pass(21 * seconds, 'a', 'b');
+
+    const after = all.stored() ?? emptyState('2.6');
+    for (const list of [after.waiting, after.spares, after.heartbeats])
+      t.notOk(list.has(nameOf(nodeAt(late))));
+  }
+});
+
+t.test('R-025 it looks at the state once a second at least, and not where it wants nothing', t => {
+  const at = { nowMs: 0, wallMs: 1_790_000_000_000 };
+  const idle = participantOf(nodeAt('a'), { ...settings, minNodes: 1, maxNodes: 1 }, '2.6');
+  t.strictSame(pauseOf(idle), {});
+
+  let { state } = step(idle, { event: 'join' }, at);
+  const pauses = [pauseOf(state).pauseMs];
+  const stored = emptyState('2.6');
+  for (let read: StockState | undefined = stored; read !== undefined; ) {
+    const after = step(state, { event: 'read', stored: read }, at);
+    state = after.state;
+    pauses.push(pauseOf(state).pauseMs);
+    read = after.write;
+  }
+
+  t.equal(state.view?.isComplete, true, 'it is in a round');
+  for (const pauseMs of pauses) t.ok(pauseMs !== undefined && pauseMs > 0 && pauseMs <= seconds);
+  t.end();
 });
 
 t.test('R-046 whose clock is behind is not lost', async t => {
