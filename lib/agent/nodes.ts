@@ -126,7 +126,7 @@ function together(job: NodesJob, { core, happen, tell, nowMs }: NodeSurroundings
       if (options.ranksAreGiven) givenRank.look(state);
       tellFailure(state);
       // The end of a wait is told of at once.
-      if (state.local.is === 'waiting') spacedWait.soon();
+      if (state.local.is === 'waiting' || state.local.is === 'done') spacedWait.soon();
       else wait();
     },
     notice: (round, because, nodes) =>

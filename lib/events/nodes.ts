@@ -1,4 +1,4 @@
-/** What a node waits for before its workers can start. Nodes are given as `NAME (ADDRESS)`. */
+/** What a node waits for before its workers can start, or once they have ended. Nodes are given as `NAME (ADDRESS)`. */
 export type NodesWait =
   /** Nobody answers at the endpoint, or nobody does any more. */
   | { readonly waitsFor: 'endpoint'; readonly endpoint: string; readonly limitMs: number }
@@ -17,6 +17,16 @@ export type NodesWait =
     }
   /** The job has failed, and others are to tell what became of their workers. */
   | { readonly waitsFor: 'ends'; readonly nodes: readonly string[]; readonly limitMs: number }
+  /** This node's workers have all ended with 0, and those of others run. */
+  | {
+      readonly waitsFor: 'peers';
+      readonly round: number;
+      /** Nodes whose workers have all ended with 0, this one among them. */
+      readonly done: number;
+      /** Nodes of the round. */
+      readonly nodes: number;
+      readonly running: readonly string[];
+    }
   /** A round is live without this node. */
   | {
       readonly waitsFor: 'place';

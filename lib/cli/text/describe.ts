@@ -102,13 +102,17 @@ export function describeStandbys(
   return `${pids.length} standbys wait for the ${what}${cost}`;
 }
 
-/** What this node waits for before its workers start. */
+/** What this node waits for before its workers start, or once they have ended. */
 export function describeWait(wait: Event<'waiting-for-nodes'>): string {
   switch (wait.waitsFor) {
     case 'endpoint':
       return `waiting for ${wait.endpoint}, where nobody answers; up to ${duration(wait.limitMs)}`;
     case 'ends':
       return `waiting for ${named(wait.nodes)} to tell what became of the workers there; up to ${duration(wait.limitMs)}`;
+    case 'peers': {
+      const { done, nodes, running } = wait;
+      return `this node's workers have ended with 0, as those of ${done} of ${nodes} nodes have; waiting for ${named(running)}`;
+    }
     case 'place': {
       const { round, nodes, maxNodes, spares, limitMs } = wait;
       if (spares !== undefined && limitMs !== undefined) {

@@ -275,7 +275,7 @@ export function createPrinter(options: PrinterOptions): Printer {
         say(describeTorchrun(event));
         break;
       case 'waiting-for-nodes':
-        isWaiting = true;
+        isWaiting ||= event.waitsFor !== 'peers';
         say(describeWait(event));
         break;
       case 'metrics-served':

@@ -1,5 +1,6 @@
 import type { NodesWait } from '../../events/nodes.js';
 import { chosenOf, leastSize } from '../job/choose.js';
+import { isDone, type View } from '../job/shared.js';
 import { isTooMany } from '../job/spares.js';
 import type { ParticipantState } from '../job/state.js';
 import { endsOf } from './ends.js';
@@ -21,6 +22,7 @@ export function waitOf(
     const nodes = endsOf(view, self.agent).awaited;
     return nodes.length === 0 ? undefined : { waitsFor: 'ends', nodes, limitMs: endsMs };
   }
+  if (local.is === 'done') return peersOf(view, local.round, self.agent);
   if (local.is !== 'waiting') return undefined;
   if (!hasLease) return { waitsFor: 'endpoint', endpoint, limitMs: joinTimeoutMs };
   const { settings } = options;
@@ -49,4 +51,22 @@ export function waitOf(
   if (mayStart && ending.length === 0) return undefined;
   const limitMs = isLastCall ? lastCallMs : joinTimeoutMs;
   return { waitsFor: 'nodes', endpoint, minNodes, maxNodes, here, ending, limitMs };
+}
+
+/** Others whose workers run, where this node's have all ended well; absent: none, or the round is over. */
+function peersOf(view: View, number: number, self: string): NodesWait | undefined {
+  const round = view.round?.value;
+  if (round?.number !== number || round.ending !== undefined) return undefined;
+  const { participants } = round;
+  const running = participants.filter(
+    ({ agent }) => agent !== self && !isDone(view, number, agent),
+  );
+  if (running.length === 0) return undefined;
+  return {
+    waitsFor: 'peers',
+    round: number,
+    done: participants.length - running.length,
+    nodes: participants.length,
+    running: running.map(({ node }) => node).sort(),
+  };
 }

@@ -43,12 +43,16 @@ const waits: readonly (readonly [NodesWait, string])[] = [
     'waiting for node2 (b), node3 (c) to tell what became of the workers there; up to 35.0 s',
   ],
   [
+    { waitsFor: 'peers', round: 0, done: 2, nodes: 3, running: ['node2 (b)'] },
+    "this node's workers have ended with 0, as those of 2 of 3 nodes have; waiting for node2 (b)",
+  ],
+  [
     { waitsFor: 'place', round: 3, nodes: 2, maxNodes: 4 },
     'waiting for round 3, which has 2 of 4 nodes, to end for more of them',
   ],
 ];
 
-t.test('MN-06 MN-29 what a node waits for, in one line', async t => {
+t.test('MN-06 MN-29 MN-76 what a node waits for, in one line', async t => {
   for (const [wait, text] of waits)
     t.equal(describeWait({ event: 'waiting-for-nodes', ...wait, atMs: 0 }), text);
 });

@@ -67,19 +67,24 @@ t.test('L-125 one that has ended and loses its peer to a signal ends with 0, too
   t.strictSame(await codes([stays]), [0]);
 });
 
-t.test('MN-24 one that waits for another that has ended is told of, and not killed', async t => {
-  const cluster = await startCluster(t, 2);
-  const [one, two] = cluster.nodes;
-  const options = ['--hang-silence=1s', '--on-hang=notify'];
-  const agents = [one, two].map(node => cluster.join(node, { nnodes: '2', options }));
-  const [waits] = agents as [Agent, Agent];
-  await allStarted(agents, 0);
+t.test(
+  'MN-24 MN-76 one that waits for another that has ended is told of, and not killed',
+  async t => {
+    const cluster = await startCluster(t, 2);
+    const [one, two] = cluster.nodes;
+    const options = ['--hang-silence=1s', '--on-hang=notify'];
+    const agents = [one, two].map(node => cluster.join(node, { nnodes: '2', options }));
+    const [waits, done] = agents as [Agent, Agent];
+    await allStarted(agents, 0);
 
-  succeed([two]);
-  await waits.line(/^regroup: worker 0 \(local 0, pid \d+\) has stopped writing/);
-  one.tell('say on');
-  await waits.line(/^said on/);
-  succeed([one]);
+    succeed([two]);
+    await done.line(/ended with 0, as those of 1 of 2 nodes have; waiting for node1 \(\S+\)$/);
+    await waits.line(/^regroup: worker 0 \(local 0, pid \d+\) has stopped writing/);
+    one.tell('say on');
+    await waits.line(/^said on/);
+    succeed([one]);
 
-  t.strictSame(await codes(agents), [0, 0]);
-});
+    t.strictSame(await codes(agents), [0, 0]);
+    t.notMatch(done.output(), /while this node waited/);
+  },
+);

@@ -102,6 +102,23 @@ t.test('a node that is about to start waits for nothing', async t => {
   t.equal(waitIn(viewOf({}), { is: 'running', round: 0 }), undefined);
 });
 
+t.test('MN-76 a node whose workers have ended waits for those of others', async t => {
+  const kept = { value: true, created: 1, modified: 1 } as const;
+  const view = (...done: string[]): View => ({
+    ...viewOf({}, { participants }),
+    done: new Map(done.map(agent => [`0/${agent}`, kept])),
+  });
+  const done = { is: 'done', round: 0 } as const;
+  const peers = { waitsFor: 'peers', round: 0, nodes: 3 } as const;
+
+  t.strictSame(waitIn(view(), done), { ...peers, done: 1, running: ['node2', 'node3'] });
+  t.strictSame(waitIn(view('node1', 'node3'), done), { ...peers, done: 2, running: ['node2'] });
+  t.equal(waitIn(view('node1', 'node2', 'node3'), done), undefined);
+  t.equal(waitIn(viewOf({}, { participants, ending }), done), undefined, 'another round follows');
+  t.equal(waitIn(viewOf({}, { participants, number: 1 }), done), undefined);
+  t.equal(waitIn(view('node2'), { is: 'running', round: 0 }), undefined);
+});
+
 t.test('MN-06 a wait is told after a second, and then what changes, ever more seldom', async t => {
   mock.timers.enable({ apis: ['setTimeout'] });
   t.teardown(() => mock.timers.reset());
