@@ -4,6 +4,7 @@ import type { NodesEvent } from './events/nodes.js';
 import type { ObservedEvent } from './events/observed.js';
 import type { RestartedEvent, RestartSummary, StoreUsedEvent } from './events/restarts.js';
 import type { StandbyEvent } from './events/standbys.js';
+import type { StopsEvent } from './events/stops.js';
 import type { TimersEvent } from './events/timers.js';
 import type { HookName } from './options/hooks.js';
 import type { SchedulerSource } from './options/scheduler/allotment.js';
@@ -260,6 +261,7 @@ export type AgentEvent =
       readonly atMs: number;
     }
   | StandbyEvent
+  | StopsEvent
   | TimersEvent
   | DoorEvent
   /** A log file can't be seen, so that hang rules about output take it for unknown, not for silent, until it can. Told once. */

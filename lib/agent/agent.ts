@@ -24,6 +24,7 @@ import { createStandbys } from './standbys/standbys.js';
 import type { Action, Happening, HookCall } from './step/state.js';
 import { initialState, step } from './step/step.js';
 import { createDoors } from './watch/doors.js';
+import { watchGrace } from './watch/grace.js';
 import { createGuards } from './watch/guards.js';
 
 /** A killed process with tens of gigabytes or a GPU takes seconds to go; torchrun waits as long. */
@@ -92,6 +93,7 @@ export function createAgent(job: Job, recorder?: Recorder): Agent {
   const listener = listenToCore(job, { ...around, happen, placing: placingNow, asGuests, fenced });
   const guards = createGuards(job, { ...around, happen, asGuests });
   const doors = createDoors(job, { ...around, state: () => state, asGuests, happen, renew });
+  const grace = watchGrace({ happen, tell, asGuests });
   const leave = (): Promise<void> | undefined => rendezvous.close?.();
   const record = recorder?.ended;
   const runEnd = createRunEnd(job, { ...around, tell: tellAll, close, leave, record });
@@ -171,6 +173,12 @@ export function createAgent(job: Job, recorder?: Recorder): Agent {
       case 'arm-preempt-limit': {
         const { round, afterMs } = action;
         preemptLimit = setTimeout(() => happen({ event: 'preempt-limit', round }), afterMs);
+        return;
+      }
+      case 'tell-outlasting': {
+        const { round, told } = action;
+        const isNews = (): boolean => state.phase === 'stopping' && state.round === round;
+        grace.tell(told, isNews).catch(error => happen({ event: 'broken', error }));
         return;
       }
       case 'release-round':
@@ -284,6 +292,7 @@ export function createAgent(job: Job, recorder?: Recorder): Agent {
     };
     const record = rounds.get(round);
     if (record !== undefined) record.stop = stop;
+    grace.begin(round, graceMs);
     standbys.roundOver();
     core?.supervisor.stopGroup(groupOf(round), stop);
   }
@@ -340,6 +349,7 @@ export function createAgent(job: Job, recorder?: Recorder): Agent {
     pauses.end();
     told.end();
     clearTimeout(preemptLimit);
+    grace.close();
     lookUp.abort();
     noticeSources?.close();
     restarts.close();

@@ -51,6 +51,22 @@ export function whereStuck(stuck: readonly NativeStuck[]): Promise<Stuck[]> {
   );
 }
 
+/**
+ * Where the main threads of processes sleep, in their order; empty: it runs, or we may not know. Takes a second at most.
+ *
+ * @param stop ends it before
+ */
+export async function waitChannels(
+  pids: readonly number[],
+  stop: AbortSignal,
+): Promise<readonly string[]> {
+  if (!procIsOurs()) return [];
+  const each = 'for pid; do printf "%s\\n" "$(cat /proc/$pid/wchan 2>/dev/null)"; done';
+  const args = ['-c', each, 'sh', ...pids.map(String)];
+  const text = await runBounded('/bin/sh', args, 1000, stop).catch(() => ''); // no process can be had any more
+  return text.split('\n').map(channel => (/^[a-z_]\w*$/i.test(channel) ? channel : ''));
+}
+
 function readPlaces(pid: number): Promise<string> {
   const args = ['-c', script, 'sh', String(pid), String(maxThreads)];
   // No process can be had any more: the worker is told without.

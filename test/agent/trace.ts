@@ -20,7 +20,7 @@ import { signalNumber } from '../../lib/util/signals.js';
  *   +20 exit local=1 code=1           20 ms later worker 1 exits; also signal=SIGSEGV, core, unknown
  *   dying local=1 code=1              its early notice, in the same words
  *   preempt=SIGUSR1 limit=60000 grace-failure=5000 are policies, too
- *   notice · preempt-limit · forward SIGUSR2 · broken
+ *   notice · preempt-limit · half-grace · forward SIGUSR2 · broken
  *   hung local=1                      a hang rule has found it; `hangs` in the policy: there are rules
  *   hooks=pre-start,pre-stop          in the policy; they end by: pause-over pre-stop, with `failed`
  *   started nproc=2 · start-failed · ended stuck=1 strays=2 left=1 · stop · signal SIGTERM · caller SIGINT
@@ -229,7 +229,8 @@ function happeningOf(line: string, state: AgentState, nowMs: number): Happening 
     case 'notice':
       return { event: 'notice', by: 'signal' };
     case 'preempt-limit':
-      return { event: 'preempt-limit', round: at.round };
+    case 'half-grace':
+      return { event: word, round: at.round };
     case 'forward':
       return { event: 'forward', signal: rest[0] ?? '' };
     case 'signal':
@@ -361,6 +362,11 @@ export function describeAction(action: Action): string {
       return `release-round ${action.round}`;
     case 'tell':
       return `tell: ${describeEvent(action.event)}`;
+    case 'tell-outlasting': {
+      const { workers, signal, forMs, leftMs } = action.told;
+      const ranks = workers.map(({ rank }) => rank).join(' ');
+      return `tell-outlasting ${action.round}: ${ranks}, ${forMs} ms after ${signal}, KILL in ${leftMs} ms`;
+    }
     case 'watch-round':
     case 'unwatch-round':
       return `${action.do} ${action.round}`;

@@ -2,7 +2,7 @@ import type { WorkerExit } from '../../events.js';
 import { signalName } from '../../util/signals.js';
 import { unreachable } from '../../util/unreachable.js';
 import { isSuccess } from '../../worker-exit.js';
-import type { Exit, Live, Round, Stopping } from './state.js';
+import type { Action, Exit, Live, Round, Stopping } from './state.js';
 import { graceOf } from './stopping.js';
 
 /** What `step` makes of the ends that it hears of. */
@@ -57,6 +57,20 @@ function outlastedOf(
   const isWhole = graceMs > 0 && graceMs >= graceOf(policy, reason);
   const isKilled = exit.signalNumber === 9 && atMs >= killAtMs;
   return isKilled && isWhole && signal !== undefined ? { outlasted: { signal, graceMs } } : {};
+}
+
+/** Says who hasn't ended yet, as long as there's time to look: in a collective, or in the kernel, no handler runs. */
+export function tellOutlasting(state: Live, nowMs: number): Action[] {
+  if (state.phase !== 'stopping' || state.signaledAtMs === undefined) return [];
+  const { round, signaledAtMs, killAtMs, sent } = state;
+  const workers = state.workers
+    .filter(worker => exitOf(state, worker) === undefined)
+    .map(({ identity }) => identity);
+  const signal = signalName(sent[0] ?? 0);
+  if (workers.length === 0 || killAtMs <= nowMs || signal === undefined) return [];
+  const times = { forMs: nowMs - signaledAtMs, leftMs: killAtMs - nowMs, atMs: nowMs };
+  const told = { event: 'outlasting', workers, signal, ...times } as const;
+  return [{ do: 'tell-outlasting', round, told }];
 }
 
 /** A hung worker that couldn't even be killed has no exit, and is the failure all the same. */

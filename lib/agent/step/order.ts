@@ -23,6 +23,7 @@ const kinds: Readonly<Record<Action['do'], number>> = {
   'begin-pause': 1,
   // People.
   tell: 2,
+  'tell-outlasting': 2,
   // Whatever nobody waits for.
   'watch-round': 3,
   'arm-preempt-limit': 3,

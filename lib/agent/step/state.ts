@@ -1,3 +1,4 @@
+import type { StopsEvent } from '../../events/stops.js';
 import type {
   AgentEvent,
   Hang,
@@ -262,6 +263,8 @@ export type Happening =
   | { readonly event: 'notice'; readonly by: PreemptionSource }
   /** The time that workers had from the notice on is over. */
   | { readonly event: 'preempt-limit'; readonly round: number }
+  /** So much of the grace period that began last. */
+  | { readonly event: 'half-grace'; readonly round: number }
   /** A signal for the workers that ends nothing. */
   | { readonly event: 'forward'; readonly signal: string }
   /** `signal` is absent if the caller only wants it to be over. */
@@ -292,6 +295,8 @@ export type Action =
   | { readonly do: 'set-notice'; readonly round: number; readonly notice: number }
   /** `preempt-limit` happens then. */
   | { readonly do: 'arm-preempt-limit'; readonly round: number; readonly afterMs: number }
+  /** Tells of workers that haven't ended yet, and where they sleep. */
+  | { readonly do: 'tell-outlasting'; readonly round: number; readonly told: StopsEvent }
   /** The round's workers are gone: its store may go, too. */
   | { readonly do: 'release-round'; readonly round: number }
   /** Describes the round's failures, once; `described` happens then. */

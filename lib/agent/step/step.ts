@@ -2,7 +2,7 @@ import type { AgentEvent, Hang } from '../../events.js';
 import { unreachable } from '../../util/unreachable.js';
 import { isSuccess } from '../../worker-exit.js';
 import { onLateDescribed, onPeersEnded } from './conclude.js';
-import { confirmed, exitOf, seenExit, withExit } from './exits.js';
+import { confirmed, exitOf, seenExit, tellOutlasting, withExit } from './exits.js';
 import { hookCalls, hookFailed } from './hook-calls.js';
 import { onFormed, onPrepared } from './next-round.js';
 import { noticeActions } from './notices.js';
@@ -95,6 +95,7 @@ function decide(state: AgentState, happening: Happening, nowMs: number): Step {
     case 'verdict':
     case 'pause-over':
     case 'preempt-limit':
+    case 'half-grace':
       break;
     default:
       return unreachable(happening);
@@ -141,6 +142,8 @@ function decide(state: AgentState, happening: Happening, nowMs: number): Step {
     case 'preempt-limit':
       if (state.phase !== 'running' || livingOf(state) === 0) return [state, []];
       return stopFor(state, { reason: 'preempt', signal: 'SIGTERM' }, nowMs);
+    case 'half-grace':
+      return [state, tellOutlasting(state, nowMs)];
     default:
       return unreachable(happening);
   }

@@ -1,3 +1,4 @@
+import type { StopsEvent } from '../../events/stops.js';
 import type { WorkerFailure } from '../../events.js';
 import type { Interpreter, LogFiles } from '../../launch.js';
 import { duration } from '../../util/duration.js';
@@ -33,6 +34,18 @@ export function describeOutlasted(failures: readonly WorkerFailure[]): string[] 
     const who = more > 0 ? `${shown.join(', ')} and ${more} more` : shown.join(', ');
     return `${who} ${how}, and ${names.length === 1 ? 'was' : 'were'} killed`;
   });
+}
+
+/** Workers that have not ended at their signal yet. */
+export function describeOutlasting({ workers, signal, forMs, leftMs }: StopsEvent): string {
+  const shown = workers.slice(0, maxOutlasted).map(worker => {
+    const where = worker.waitChannel === undefined ? '' : `, in ${worker.waitChannel}`;
+    return `worker ${worker.rank} (local ${worker.localRank}, pid ${worker.pid}${where})`;
+  });
+  const more = workers.length - shown.length;
+  const who = `${shown.join(', ')}${more > 0 ? ` and ${more} more` : ''}`;
+  const verb = workers.length === 1 ? 'has' : 'have';
+  return `${who} ${verb} not ended ${duration(forMs)} after ${signal}; SIGKILL follows in ${duration(leftMs)}`;
 }
 
 /**

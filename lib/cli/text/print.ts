@@ -26,6 +26,7 @@ import {
 } from './describe.js';
 import {
   describeOutlasted,
+  describeOutlasting,
   describeTail,
   interpreterToBlame,
   lastWords,
@@ -224,6 +225,9 @@ export function createPrinter(options: PrinterOptions): Printer {
         break;
       case 'stopping':
         onStopping(event);
+        break;
+      case 'outlasting':
+        say(describeOutlasting(event));
         break;
       case 'preempting':
         isPreempted = true;

@@ -150,7 +150,10 @@ const happening: fc.Arbitrary<Happening> = fc.oneof(
     ),
   }),
   fc.constant<Happening>({ event: 'peers-ended', failures: [failure] }),
-  fc.record({ event: fc.constant('preempt-limit' as const), round: fc.nat(3) }),
+  fc.record({
+    event: fc.constantFrom('preempt-limit' as const, 'half-grace' as const),
+    round: fc.nat(3),
+  }),
   fc.record(
     {
       event: fc.constant('pause-over' as const),
