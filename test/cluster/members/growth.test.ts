@@ -90,3 +90,37 @@ t.test('MN-27 one that is killed while its workers save leaves none, and others 
   succeed([one]);
   t.strictSame(await codes([stays]), [0]);
 });
+
+t.test('MN-78 who ends for a newcomer has time, and who ends for a failure less', async t => {
+  const cluster = await startCluster(t, 3);
+  const [one, two, three] = cluster.nodes;
+  const graces = ['--grace', `membership=${never},failure=500ms`];
+  const options = [...graces, '--max-restarts=1', '--grow-debounce=0'];
+  const meeting = { nnodes: '2:3', options: [...options, '--rdzv-conf=last_call_timeout=1'] };
+  const old = [cluster.join(one, meeting), cluster.join(two, meeting)];
+  const [first] = old as [Agent, Agent];
+  const before = await allStarted(old, 0);
+  for (const [i, agent] of old.entries()) {
+    cluster.nodes[i]?.tell('save');
+    await agent.line(/^save$/);
+  }
+
+  const late = cluster.join(three, meeting);
+  for (const agent of old) await agent.line(/^told$/);
+  for (const { pid } of before) t.ok(isAlive(pid));
+  for (const node of [one, two]) node.tell('say saved');
+  for (const agent of old) await agent.line(/^said saved$/);
+
+  const all = [...old, late];
+  t.match(await allStarted(all, 1), [{ world: 3 }, { world: 3 }, { world: 3 }]);
+  for (const { output } of old) t.notMatch(output(), /forcefully exiting/);
+  one.tell('save');
+  await first.line(/^save$/);
+  two.tell('exit 3');
+
+  await first.line(/^told$/);
+  await first.line(/Unable to shutdown process \d+ via 15, forcefully exiting via 9/);
+  await allStarted(all, 2);
+  succeed(cluster.nodes);
+  t.strictSame(await codes(all), [0, 0, 0]);
+});
