@@ -159,6 +159,9 @@ const belowLaunch = [
   // regroup-store, which launches nothing
   'store/master-hosts',
   'store/open-table',
+  // files of runs that may be over
+  'observe/timeline/records',
+  'observe/timeline/timeline',
   // other runs than this process's own
   'control/find',
   // how we were started, and the time of day: of the process, not of a run
@@ -184,6 +187,8 @@ const poolIsThere = [
   // serveControl(); and commands that look for runs
   'control/folder',
   'control/find',
+  // a command that reads files, and launches nothing
+  'cli/timeline/lines',
   // what commands say that launch nothing
   'cli/process/console',
 ];

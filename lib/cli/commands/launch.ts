@@ -39,6 +39,10 @@ export async function runCommand(command: CommandName): Promise<void> {
     const { runBench } = await import('./bench.js');
     return report(command, answer, () => runBench(args.slice(1), env, signals));
   }
+  if (command === 'regroup' && args[0] === 'timeline') {
+    const { runTimeline } = await import('./timeline.js');
+    return report(command, answer, () => runTimeline(args.slice(1)));
+  }
   if (command === 'regroup' && args[0] === 'rendezvous-agent') {
     const { runRendezvousAgent } = await import('./rendezvous-agent.js');
     signals.onSignal(() => {}); // it ends with whoever has started it, who gets the same signals

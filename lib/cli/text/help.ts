@@ -49,6 +49,7 @@ function introduction(command: CommandName): readonly string[] {
     '  regroup --nproc-per-node=8 --max-restarts=3 train.py --lr 0.1',
     '  regroup topology --nproc-per-node=8 --bind=auto    draws the machine and who would run where',
     '  regroup bench restart -- --nproc-per-node=8 train.py    measures restarts of that job',
+    '  regroup timeline events.jsonl -o trace.json    draws what --events has written, for Perfetto',
     '  regroup ps | logs | stop | restart | dump | drain    looks at runs and gives them orders',
   ];
 }
