@@ -1,13 +1,13 @@
 """The standby's side of its socket: prepare, park, take the order.
 
-Messages are a length and fields, each of key and value, all of bytes (lib/preload/standby.ts has the other side). Only `_socket` and
-`atexit` are imported here, beyond what an interpreter has when it starts; the script doesn't see that they are.
+Messages are a length and fields, each of key and value, all of bytes (lib/preload/standby.ts has the other side). Only `_socket`,
+`_string` and `atexit` are imported here, beyond what an interpreter has when it starts; the script doesn't see that they are.
 """
 import os
 import sys
 
 import _regroup_checks as checks
-from _regroup_stash import Entry, Stash, write_out
+from _regroup_stash import Entry, Stash, finalizers, write_out
 
 VERSION = b"1"
 MAX_BYTES = 16 << 20
@@ -45,6 +45,7 @@ class Standby:
         # What a cold interpreter has too.
         self.known = set(sys.modules)
         import _socket
+        import _string
         import atexit
 
         self.pid = os.getpid()
@@ -57,7 +58,7 @@ class Standby:
         os.dup2(int(descriptor), self.base, inheritable=False)
         os.close(int(descriptor))
         self.socket = _socket.socket(fileno=self.base)
-        self.stash = Stash({"_socket": _socket, "atexit": atexit})
+        self.stash = Stash({"_socket": _socket, "_string": _string, "atexit": atexit})
         self.ordered = False
         self.problems = []
         self.missing = []
@@ -148,6 +149,7 @@ class Standby:
         """Runs one import and records what it changed."""
         known = set(sys.modules)
         cache = set(sys.path_importer_cache)
+        left = finalizers()
         lists = [(each, list(each)) for each in checks.lists()]
         entry.environment_before = dict(os.environ._data)
         watch.now = entry.reads
@@ -160,6 +162,7 @@ class Standby:
             os._exit(0)
         if recorder:
             entry.at_exit = recorder.end()
+        entry.finalizers = {each: kept for each, kept in finalizers().items() if each not in left}
         entry.output = output.end()
         entry.environment, watch.writes = watch.writes, []
         entry.lists = [(each, was, list(each)) for each, was in lists if each != was]

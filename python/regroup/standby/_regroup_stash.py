@@ -4,6 +4,7 @@
 imports the same. Each state that a script sees has thus been one of an interpreter that imported these modules in that order.
 """
 import _frozen_importlib as bootstrap
+import _thread
 import os
 import sys
 
@@ -27,6 +28,8 @@ class Entry:
         self.lists = []
         # (function, args, kwargs) of atexit.register.
         self.at_exit = []
+        # What it left with weakref.finalize, and what that keeps of each.
+        self.finalizers = {}
         # Bytes for descriptors 1 and 2.
         self.output = {}
 
@@ -35,15 +38,21 @@ class Stash:
     def __init__(self, own):
         """own: modules that belong to nobody's list, each given alone to who imports it"""
         self.own = own
+        # Those that need no others: each is given alone even if an import of the list has had it.
+        self.alone = frozenset(own)
         self.entries = []
         # Module name → index of its entry.
         self.of = {}
         # Called with each entry before it's shown.
         self.before_entry = None
         self.is_hidden = False
+        self.main_thread = _thread.get_ident()
+        # weakref's, once it's known.
+        self.finalize = None
         self.find_builtin = bootstrap.BuiltinImporter.__dict__["find_spec"]
         for name in own:
             sys.modules.pop(name, None)
+        keep_for_good(self.entries, own["_string"])
 
     def install(self):
         find_builtin = self.find_builtin.__func__
@@ -61,6 +70,7 @@ class Stash:
     def hide(self, known_cache):
         """Puts all entries away. known_cache: keys of sys.path_importer_cache that stay"""
         self.is_hidden = True
+        self.finalize = finalize_class()
         for index, entry in enumerate(self.entries):
             for name, module in entry.modules.items():
                 self.of[name] = index
@@ -73,10 +83,18 @@ class Stash:
             for key in entry.path_cache:
                 if key not in known_cache:
                     sys.path_importer_cache.pop(key, None)
+            for finalizer in entry.finalizers:
+                self.finalize._registry.pop(finalizer, None)
+            if any(self.runs_finalizers(function) for function, _, _ in entry.at_exit):
+                self.finalize._registered_with_atexit = False
         for entry in reversed(self.entries):
             for values, before, _ in reversed(entry.lists):
                 values[:] = before
         filters_changed()
+
+    def runs_finalizers(self, function):
+        """Whether what's registered with atexit is weakref's own."""
+        return self.finalize is not None and function == self.finalize._exitfunc
 
     def keep_own(self, known):
         """Puts away what nobody's list has brought, such as a codec that only we have used."""
@@ -95,10 +113,36 @@ class Stash:
         last = self.of.get(name)
         if last is None:
             raise ImportError("No module named %r" % name, name=name)
+        if name in self.alone or self.is_ending(sys._getframe()):
+            self.show_alone(name, self.entries[last])
+            return
         for index, entry in enumerate(self.entries[: last + 1]):
             if entry is not None:
                 self.entries[index] = None
                 self.show_entry(entry)
+        self.rest()
+
+    def is_ending(self, frame):
+        """Whether the script is over, and what it left for its end imports: it's too late for what imports leave for that.
+
+        Then nothing of the script is below, nor of who runs it. Of greenlets it never is.
+        """
+        if _thread.get_ident() != self.main_thread or "greenlet" in sys.modules:
+            return False
+        while frame.f_back is not None:
+            frame = frame.f_back
+        first = frame.f_code
+        # An import as the first: the interpreter itself imports, such as runpy.
+        is_import = first.co_filename == bootstrap._find_and_load.__code__.co_filename
+        return not is_import and first.co_name not in ("<module>", "_run_module_as_main")
+
+    def show_alone(self, name, entry):
+        """Shows one module, and nothing else that its import did."""
+        del self.of[name]
+        sys.modules[name] = entry.modules[name]
+        for parent, child, module in entry.children:
+            if module is entry.modules[name]:
+                setattr(parent, child, module)
         self.rest()
 
     def show_entry(self, entry):
@@ -120,10 +164,20 @@ class Stash:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+        for finalizer, kept in entry.finalizers.items():
+            # They run in the order of these, the last one first.
+            kept.index = next(self.finalize._index_iter)
+            self.finalize._registry[finalizer] = kept
+            self.finalize._dirty = True
         if entry.at_exit:
             import atexit
 
             for function, args, kwargs in entry.at_exit:
+                if self.runs_finalizers(function):
+                    # It's registered by whoever leaves the first one, which may have been the script.
+                    if self.finalize._registered_with_atexit:
+                        continue
+                    self.finalize._registered_with_atexit = True
                 atexit.register(function, *args, **kwargs)
         for descriptor, text in entry.output.items():
             write_out(descriptor, text)
@@ -149,6 +203,31 @@ class Loader:
         # What the import system made gives way to the module itself.
         name = module.__name__
         self.stash.show(name)
+
+
+def finalize_class():
+    """weakref.finalize; None while nobody has imported it."""
+    return getattr(sys.modules.get("weakref"), "finalize", None)
+
+
+def finalizers():
+    """What is left with weakref.finalize at this moment, and what that keeps of each."""
+    return dict(getattr(finalize_class(), "_registry", ()))
+
+
+def keep_for_good(values, _string):
+    """Has the interpreter tear down nothing of a list when it ends: for a script that didn't import it, nothing of it was there.
+
+    The iterator refers to the text that it's made from, and the garbage collector can't see it, so this circle always looks as if
+    somebody held it.
+    """
+
+    class Text(str):
+        pass
+
+    text = Text()
+    text.values = values
+    text.iterator = _string.formatter_parser(text)
 
 
 def is_import(frame):
