@@ -59,6 +59,37 @@ async function look(folder: string, name: string): Promise<FoundRun | undefined>
   }
 }
 
+/** A run's status now, and whenever a round has started; it ends with the run. */
+export async function* follow(socket: string): AsyncGenerator<ControlAnswer, undefined> {
+  // Whoever was left for others that connect begins anew.
+  for (let isServed = true; isServed; ) {
+    isServed = false;
+    for await (const line of linesOf(socket, { do: 'follow' })) {
+      isServed = true;
+      yield JSON.parse(line) as ControlAnswer; // our own agent's
+    }
+  }
+}
+
+/** What a run answers, in whole lines, until it or its agent ends; none where it's gone. */
+async function* linesOf(
+  socket: string,
+  request: ControlRequest,
+): AsyncGenerator<string, undefined> {
+  const peer = connect(socket);
+  peer.setEncoding('utf8').write(`${JSON.stringify(request)}\n`);
+  let text = '';
+  try {
+    for await (const piece of peer) {
+      const lines = `${text}${piece}`.split('\n');
+      text = lines.pop() ?? '';
+      yield* lines;
+    }
+  } catch {
+    // Its agent has ended, in whatever way.
+  }
+}
+
 /**
  * Asks a run, and waits for its answer.
  *

@@ -12,6 +12,8 @@ import type { ControlAnswer, ControlRequest } from './words.js';
 /** The control socket of a run: who may use it, and what it costs. What is done is the agent's. */
 export interface ControlServer {
   readonly path: string;
+  /** Gives those that follow another status. */
+  tell(): void;
   /** Resolves when the socket is gone. */
   close(): Promise<void>;
 }
@@ -21,19 +23,29 @@ const maxConnections = 32;
 const maxRequestBytes = 16 * 1024;
 /** From the connection to its request, and from the answer to its end. */
 const patienceMs = 10_000;
+/** Of statuses that who follows hasn't read: who stands still is left. */
+const maxBehindBytes = 1024 * 1024;
 /** An end of the run waits so long for answers that are under way, `stop`'s too. */
 const farewellMs = 500;
+
+/** What a control socket leads to. */
+export interface ControlService {
+  status(): ControlAnswer;
+  perform(
+    request: Exclude<ControlRequest, { do: 'status' | 'follow' }>,
+  ): ControlAnswer | Promise<ControlAnswer>;
+}
 
 /**
  * Serves requests of this user's processes.
  *
  * @param env names the folder
- * @param perform never rejects
+ * @param serves `status` is at once; `perform` does all else, and never rejects
  * @throws with a text for people, where there can't be a socket
  */
 export async function serveControl(
   env: Readonly<Record<string, string | undefined>>,
-  perform: (request: ControlRequest) => ControlAnswer | Promise<ControlAnswer>,
+  serves: ControlService,
 ): Promise<ControlServer> {
   try {
     needPool();
@@ -44,9 +56,16 @@ export async function serveControl(
   const path = socketPath(folder, process.pid, randomName(6, 'abcdefghijklmnopqrstuvwxyz'));
   /** Those that have asked, and their answers. */
   const answers = new Map<Socket, Promise<void>>();
+  const followers = new Set<Socket>();
   const server = createServer({ allowHalfOpen: true }, socket => {
-    socket.on('close', () => answers.delete(socket));
-    serve(socket, perform, said => answers.set(socket, said));
+    socket.on('close', () => {
+      answers.delete(socket);
+      followers.delete(socket);
+    });
+    serve(socket, serves, {
+      onAsked: said => answers.set(socket, said),
+      onFollows: () => followers.add(socket),
+    });
   });
   server.unref();
   const sockets = boundConnections(server, { most: maxConnections });
@@ -69,7 +88,14 @@ export async function serveControl(
   }
   return {
     path,
+    tell() {
+      for (const follower of followers) {
+        if (follower.writableLength > maxBehindBytes) follower.destroy();
+        else follower.write(lineOf(serves.status()));
+      }
+    },
     async close() {
+      for (const follower of followers) follower.end();
       for (const socket of sockets) if (!answers.has(socket)) socket.destroy();
       // Removes the socket, too.
       const closed = new Promise(resolve => server.close(resolve));
@@ -83,24 +109,33 @@ export async function serveControl(
 
 function serve(
   socket: Socket,
-  perform: (request: ControlRequest) => ControlAnswer | Promise<ControlAnswer>,
-  onAsked: (said: Promise<void>) => void,
+  { status, perform }: ControlService,
+  heard: { onAsked(said: Promise<void>): void; onFollows(): void },
 ): void {
   let timer = setTimeout(() => socket.destroy(), patienceMs).unref();
   let text = '';
   const answer = (said: ControlAnswer): void => {
     clearTimeout(timer);
     timer = setTimeout(() => socket.destroy(), patienceMs).unref();
-    socket.end(`${JSON.stringify(said)}\n`);
+    socket.end(lineOf(said));
   };
   async function onLine(line: string): Promise<void> {
     clearTimeout(timer);
     socket.off('data', onData);
     socket.resume();
-    onAsked(new Promise(resolve => socket.once('finish', resolve).once('close', resolve)));
+    heard.onAsked(new Promise(resolve => socket.once('finish', resolve).once('close', resolve)));
     const request = requestOf(line);
     if (request === undefined) return answer({ ok: false, why: 'that is no request' });
-    answer(await perform(request));
+    switch (request.do) {
+      case 'status':
+        return answer(status());
+      case 'follow':
+        socket.on('end', () => socket.destroy());
+        socket.write(lineOf(status()));
+        return heard.onFollows();
+      default:
+        return answer(await perform(request));
+    }
   }
   function onData(more: string): void {
     text += more;
@@ -117,6 +152,10 @@ function serve(
     return;
   }
   socket.setEncoding('utf8').on('data', onData);
+}
+
+function lineOf(said: ControlAnswer): string {
+  return `${JSON.stringify(said)}\n`;
 }
 
 /** Whoever has got past the folder's mode is still nobody to us, but for this very user. */
@@ -138,6 +177,7 @@ function requestOf(line: string): ControlRequest | undefined {
   const { do: what, ranks } = value;
   switch (what) {
     case 'status':
+    case 'follow':
     case 'stop':
     case 'drain':
     case 'restart':

@@ -1,7 +1,9 @@
-/** What is said at the control socket of a run: one line of JSON each way. */
+/** What is said at the control socket of a run: one line of JSON each way; to who follows one for each round. */
 
 export type ControlRequest =
   | { readonly do: 'status' }
+  /** A status now, and one whenever a round has started, until the run ends. */
+  | { readonly do: 'follow' }
   /** As SIGTERM would. */
   | { readonly do: 'stop' }
   /** This node leaves, as on a notice of preemption. */

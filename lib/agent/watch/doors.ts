@@ -1,4 +1,4 @@
-import type { ControlServer } from '../../control/server.js';
+import type { ControlServer, ControlService } from '../../control/server.js';
 import type { ControlAnswer, ControlRequest, RunStatus } from '../../control/words.js';
 import type { AgentEvent } from '../../events.js';
 import { dumpRound } from '../../hangs/guard.js';
@@ -82,7 +82,7 @@ export function createDoors(job: Job, around: DoorSurroundings): Doors {
 
   async function openControl(): Promise<string> {
     const { serveControl } = await import('../../control/server.js');
-    control = await serveControl(exactEnv(), perform);
+    control = await serveControl(exactEnv(), { status: statusNow, perform });
     return control.path;
   }
 
@@ -106,11 +106,19 @@ export function createDoors(job: Job, around: DoorSurroundings): Doors {
     return statusOf(job, { state: now, record, restartsLeft, logFolder, ranMs }, nowMs());
   }
 
-  async function perform(request: ControlRequest): Promise<ControlAnswer> {
+  function statusNow(): ControlAnswer {
+    try {
+      return { ok: true, status: status() };
+    } catch (error) {
+      return refusal(error);
+    }
+  }
+
+  async function perform(
+    request: Parameters<ControlService['perform']>[0],
+  ): Promise<ControlAnswer> {
     try {
       switch (request.do) {
-        case 'status':
-          return { ok: true, status: status() };
         case 'stop':
           happen({ event: 'stop', by: 'signal', signal: 'SIGTERM' });
           return { ok: true };
@@ -125,7 +133,7 @@ export function createDoors(job: Job, around: DoorSurroundings): Doors {
           return await dump(request);
       }
     } catch (error) {
-      return { ok: false, why: error instanceof Error ? error.message : String(error) };
+      return refusal(error);
     }
   }
 
@@ -188,6 +196,7 @@ export function createDoors(job: Job, around: DoorSurroundings): Doors {
         clearTimeout(later);
       }
       if (event.event === 'restarting') restartsLeft = event.restartsLeft;
+      if (event.event === 'round-started') control?.tell();
       if (event.event !== 'round-started' || wish === 'off' || later !== undefined) return;
       const isAsked = wish === 'on';
       const openNow = (): void => {
@@ -204,4 +213,8 @@ export function createDoors(job: Job, around: DoorSurroundings): Doors {
       return closed && atMost(closeMs, closed);
     },
   };
+}
+
+function refusal(error: unknown): ControlAnswer {
+  return { ok: false, why: error instanceof Error ? error.message : String(error) };
 }

@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ask, findRuns } from '../../control/find.js';
+import { ask, findRuns, follow } from '../../control/find.js';
 import type { ControlRequest, RunStatus } from '../../control/words.js';
 import { codeOf } from '../../util/errno.js';
 import { choose } from '../control/choose.js';
 import { type ControlLine, parseControl } from '../control/line.js';
-import { filesOf, logReader } from '../control/logs.js';
+import { filesOf, type LogFile, type LogReader, logReader } from '../control/logs.js';
 import type { ControlCommand } from '../control/names.js';
 import type { Env } from '../options/spec.js';
 import { answer } from '../process/console.js';
@@ -123,15 +123,30 @@ async function logs(
       'no file has the output of these workers: it goes where that of regroup goes; --tee or --redirects write files';
     return fail('logs', why);
   }
-  const reader = logReader(ranks, lines);
-  await answer(1, reader.read(status));
-  let last = status;
-  for (let isThere = follows; isThere; ) {
-    await sleep(followMs);
-    const said = await ask(socket, { do: 'status' }, answerMs).catch(() => undefined); // it has ended
-    isThere = said !== undefined && 'status' in said;
-    if (said !== undefined && 'status' in said && said.status.workers.length > 0)
-      last = said.status;
-    await answer(1, reader.read(last));
+  const reader = logReader(lines);
+  if (!follows) return answer(1, reader.read(filesOf(status, ranks)));
+  await followLogs(socket, reader, ranks);
+}
+
+/** Each round's files are read to their end before the next one's are begun, and before this ends. */
+async function followLogs(
+  socket: string,
+  reader: LogReader,
+  ranks: readonly number[] | undefined,
+): Promise<void> {
+  const rounds = follow(socket);
+  let files: readonly LogFile[] = [];
+  for (let next = rounds.next(); ; ) {
+    const started = await Promise.race([next, sleep(followMs, undefined, { ref: false })]);
+    if (started === undefined) {
+      await answer(1, reader.read(files));
+      continue;
+    }
+    for (const text of reader.rest(files)) await answer(1, text);
+    if (started.done) return;
+    if (!('status' in started.value)) return fail('logs', 'its agent is of another release');
+    files = filesOf(started.value.status, ranks);
+    await answer(1, reader.read(files));
+    next = rounds.next();
   }
 }

@@ -6,34 +6,61 @@ import type { RunStatus } from '../../control/words.js';
 /** Of a file's end, for its last lines; and of each read. */
 const pieceBytes = 1024 * 1024;
 
-/** Reads what's new in the files of some ranks, from call to call. */
+/** A file that has a rank's output. */
+export interface LogFile {
+  readonly rank: number;
+  readonly path: string;
+}
+
+/** Reads what's new in files, from call to call. */
 export interface LogReader {
-  /** @returns whole lines, each behind `[RANK]: `, those of each file together */
-  read(status: RunStatus): string;
+  /** @returns whole lines, each behind `[RANK]: `, those of each file together; of each a MiB at most */
+  read(files: readonly LogFile[]): string;
+  /** All that's left in files that nobody writes to any more, in pieces; also a last line that has no end. */
+  rest(files: readonly LogFile[]): Generator<string, void>;
 }
 
 interface Seen {
-  offset: number;
+  /** -1: near the file's end. */
+  readonly offset: number;
   /** Of a line that hasn't ended. */
-  rest: string;
+  readonly rest: Buffer;
 }
 
-/** @param ranks absent: all. @param lines of each file that's there at the first call */
-export function logReader(ranks: readonly number[] | undefined, lines: number): LogReader {
+/** @param lines of each file at the first call of `read` */
+export function logReader(lines: number): LogReader {
   const seen = new Map<string, Seen>();
   let isFirst = true;
+
+  /** @returns undefined: there's nothing new */
+  function more(path: string): string[] | undefined {
+    const before = seen.get(path) ?? { offset: isFirst ? -1 : 0, rest: Buffer.alloc(0) };
+    const { whole, now } = readFrom(path, before);
+    seen.set(path, now);
+    if (now.offset === before.offset) return undefined;
+    return whole.split('\n').slice(0, -1);
+  }
+  const shown = (rank: number, of: readonly string[]): string =>
+    of.map(line => `[${rank}]: ${line}\n`).join('');
+
   return {
-    read(status) {
-      const texts = filesOf(status, ranks).map(({ rank, path }) => {
-        const before = seen.get(path);
-        const { text, now } = readFrom(path, before ?? { offset: isFirst ? -1 : 0, rest: '' });
-        seen.set(path, now);
-        const whole = text.split('\n').slice(0, -1);
-        const shown = before === undefined && isFirst ? whole.slice(-lines || whole.length) : whole;
-        return shown.map(line => `[${rank}]: ${line}\n`).join('');
+    read(files) {
+      const texts = files.map(({ rank, path }) => {
+        const whole = more(path) ?? [];
+        return shown(rank, isFirst ? whole.slice(-lines || whole.length) : whole);
       });
       isFirst = false;
       return texts.join('');
+    },
+    *rest(files) {
+      for (const { rank, path } of files) {
+        for (let whole = more(path); whole !== undefined; whole = more(path))
+          yield shown(rank, whole);
+        const { offset = 0, rest = Buffer.alloc(0) } = seen.get(path) ?? {};
+        if (rest.length === 0) continue;
+        seen.set(path, { offset, rest: Buffer.alloc(0) });
+        yield shown(rank, [rest.toString()]);
+      }
     },
   };
 }
@@ -42,7 +69,7 @@ export function logReader(ranks: readonly number[] | undefined, lines: number): 
 export function filesOf(
   { workers }: RunStatus,
   ranks: readonly number[] | undefined,
-): readonly { readonly rank: number; readonly path: string }[] {
+): readonly LogFile[] {
   return workers
     .filter(({ rank }) => ranks === undefined || ranks.includes(rank))
     .flatMap(({ rank, stdout, stderr }) => {
@@ -51,13 +78,12 @@ export function filesOf(
     });
 }
 
-/** @param before offset -1: near the end */
-function readFrom(path: string, before: Seen): { readonly text: string; readonly now: Seen } {
+function readFrom(path: string, before: Seen): { readonly whole: string; readonly now: Seen } {
   let file: number;
   try {
     file = openSync(path, 'r');
   } catch {
-    return { text: '', now: before }; // not there yet, or removed
+    return { whole: '', now: before }; // not there yet, or removed
   }
   try {
     const { size } = fstatSync(file);
@@ -66,11 +92,11 @@ function readFrom(path: string, before: Seen): { readonly text: string; readonly
     if (offset > size) offset = 0;
     const piece = Buffer.alloc(Math.min(pieceBytes, size - offset));
     const bytes = readSync(file, piece, 0, piece.length, offset);
-    const text = before.rest + piece.toString('utf8', 0, bytes);
-    const end = text.lastIndexOf('\n') + 1;
+    const text = Buffer.concat([before.rest, piece.subarray(0, bytes)]);
+    const end = text.lastIndexOf(10) + 1;
     return {
-      text: text.slice(0, end),
-      now: { offset: offset + bytes, rest: text.slice(end) },
+      whole: text.toString('utf8', 0, end),
+      now: { offset: offset + bytes, rest: Buffer.from(text.subarray(end)) },
     };
   } finally {
     closeSync(file);

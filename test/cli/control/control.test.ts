@@ -7,6 +7,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  writeFileSync,
 } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -161,6 +162,36 @@ t.test('logs shows what workers have written, and follows them to their end', as
   t.match(followed.stdout, /^\[1\]: rank 1 saves by SIGTERM$/m);
 });
 
+t.test('logs follows rounds whose workers write and end at once, each to its end', async t => {
+  const folder = t.testdir();
+  const [go, rounds] = [join(folder, 'go'), 4];
+  const env = { XDG_RUNTIME_DIR: runtimeFolder(t) };
+  const flags = ['--standalone', '--nproc-per-node=2', `--max-restarts=${rounds - 1}`];
+  const output = ['--redirects=3', '--log-dir', join(folder, 'logs'), '--control=on'];
+  const writes = resolve('test/fixtures/writes_and_ends.py');
+  const run = startCli(t, [...flags, ...output, writes, go, String(rounds)], {
+    env: { ...env, LOGLEVEL: 'INFO' },
+  });
+  await run.line(/control is served at /);
+  const follower = startCli(t, ['logs', '-f', String(run.pid)], { env });
+  for (const rank of [0, 1]) await follower.line(new RegExp(`rank ${rank} waits`));
+
+  writeFileSync(go, '');
+  t.equal((await run.ended).code, 0);
+  const { stdout, code } = await follower.ended;
+
+  t.equal(code, 0);
+  for (const rank of [0, 1]) {
+    const of = stdout.split('\n').filter(line => line.startsWith(`[${rank}]: `));
+    const all = Array.from({ length: rounds }, (_, round) => {
+      const name = `[${rank}]: rank ${rank} of round ${round}:`;
+      const many = Array.from({ length: 30_000 }, (_, at) => `${name} line ${at} of many`);
+      return [...many, `${name} the last, é, without an end`];
+    });
+    t.ok(of.join() === [`[${rank}]: rank ${rank} waits`, ...all.flat()].join(), `of rank ${rank}`);
+  }
+});
+
 t.test('logs of a run without files says how to have some', async t => {
   const running = await started(t, [], 1);
 
@@ -182,7 +213,7 @@ t.test(
 
     t.match(await runCli(t, ['stop'], { env: one.env }), {
       code: 1,
-      stderr: /several; name one:\n.*\n.*until_stopped\.py/,
+      stderr: /several; name one:\n(.*\n)*?(.*until_stopped\.py.*\n){2}/,
     });
     t.match(await control(t, one, 'stop'), { code: 0 });
     await one.run.ended;
