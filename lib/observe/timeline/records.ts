@@ -30,6 +30,7 @@ export const marks: Readonly<Record<EventName, Mark>> = {
   'worker-dying': 'own-way',
   'worker-exited': 'own-way',
   stopping: 'own-way',
+  outlasting: 'on-row',
   preempting: 'own-way',
   restarting: 'own-way',
   'store-used': 'own-way',
