@@ -31,6 +31,8 @@ export interface NativeSupervisor {
   stopGroup(group: number, stop: NativeStop): void;
   /** Signals every live worker of the group, and stops nothing. */
   signalGroup(group: number, signal: number, target: 'leader' | 'group'): void;
+  /** Signals one worker itself, by its place in the plan; nobody, once it's gone. */
+  signalLeader(group: number, index: number, signal: number): void;
   /**
    * Reaps zombie children of this process that the supervisor hasn't started. For process 1, which
    * inherits orphans; whatever else this process has started loses its status, unless it's a guest.

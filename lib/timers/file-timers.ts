@@ -2,16 +2,16 @@ import type { AgentEvent, WorkerIdentity } from '../events.js';
 import { dumpRound, type GuardedRound, type HangGuard } from '../hangs/guard.js';
 import type { HangOptions } from '../options/hangs.js';
 import { isAlive } from '../system/alive.js';
-import { describeErrno } from '../util/errno.js';
+import { procIsOurs } from '../system/own-proc.js';
 import { signalName } from '../util/signals.js';
-import { nearestOf } from './owner.js';
+import { ownerOf, startedAt } from './owner.js';
 import { openTimerPipe, type TimerPipe } from './pipe.js';
 import { parseRequest } from './request.js';
-import { type Expired, timerTable } from './table.js';
+import { type Expired, timerTable, type Which } from './table.js';
 
 /**
  * PyTorch's file timers: a worker says by when it will be done, and is ended if it isn't. All of a run's rounds have one pipe.
- * A request may name any process, and only workers of ours are ever sent a signal.
+ * A request may name any process, and only workers of ours are ever sent a signal: by the supervisor, which knows whether they're there.
  */
 export interface FileTimers {
   /** Timers count for this round's workers from now on. */
@@ -20,10 +20,14 @@ export interface FileTimers {
 }
 
 /** What timers need of a round. */
-export type TimedRound = Pick<
-  GuardedRound,
-  'workers' | 'plans' | 'files' | 'path' | 'disk' | 'nowMs' | 'tell' | 'asGuests'
->;
+export interface TimedRound
+  extends Pick<
+    GuardedRound,
+    'workers' | 'plans' | 'files' | 'path' | 'disk' | 'nowMs' | 'tell' | 'asGuests'
+  > {
+  /** Signals that worker itself; nobody, once it's gone. */
+  signal(localRank: number, signal: number): void;
+}
 
 /** From one look at the clock on the wall, which may be set, to the next, while a timer runs. */
 const maxSleepMs = 10_000;
@@ -38,6 +42,7 @@ export async function openFileTimers(
   dumping: Pick<HangOptions, 'dumpMs' | 'dumpSignal'>,
 ): Promise<FileTimers> {
   const table = timerTable();
+  const hasProc = procIsOurs();
   let timer: NodeJS.Timeout | undefined;
   let watched: Watched | undefined;
   let isLooking = false;
@@ -50,10 +55,22 @@ export async function openFileTimers(
         watched?.trouble("a request that isn't one of PyTorch's clients is ignored");
         continue;
       }
-      if (!table.take(request, watched?.has(request.pid) === true))
+      // Whose timer ends needs no proof, and that takes a moment.
+      const which = request.expiresAtMs < 0 ? undefined : whichOf(request.pid);
+      if (!table.take(request, which))
         watched?.trouble(`no room for a timer of process ${request.pid}: too many run`);
     }
     sleep();
+  }
+
+  /** What tells, when the timer expires, that it's the same process still. */
+  function whichOf(pid: number): Which {
+    const isWorker = watched?.has(pid) === true;
+    const known = table.which(pid);
+    if (isWorker && typeof known !== 'number') return 'worker';
+    const began = (hasProc ? startedAt(pid) : undefined) ?? 'unknown';
+    // A worker that was heard before its round was watched stays what it was.
+    return isWorker && began !== known ? 'worker' : began;
   }
 
   function sleep(): void {
@@ -76,6 +93,8 @@ export async function openFileTimers(
   const pipe: TimerPipe = await openTimerPipe(path, take);
   return {
     watch(round) {
+      // Workers of the one before have no numbers any more.
+      if (watched !== undefined) table.clear();
       const own = watchRound(round, dumping);
       watched = own;
       return {
@@ -140,18 +159,36 @@ function watchRound(
     return true;
   }
 
-  async function expire({ pid, scope, signal }: Expired): Promise<void> {
-    const owner = await nearestOf(pid, each => withPid(each) !== undefined);
-    const worker = owner === undefined ? undefined : withPid(owner);
-    if (closed.aborted) return;
-    if (worker === undefined) {
-      if (isAlive(pid)) trouble(`a timer of process ${pid} is ignored: no worker has started it`);
-      return;
-    }
+  async function expire({ pid, which, scope, signal }: Expired): Promise<void> {
+    const worker = which === 'worker' ? withPid(pid) : await workerOf(pid, which);
+    if (worker === undefined || closed.aborted) return;
     const isFirst = isNew(worker, scope);
     if (isFirst) tellExpired(worker, scope, signal);
     // The next ones are looked up meanwhile.
     if (signal !== undefined) void endWithStacks(worker, signal, isFirst); // never rejects: what it awaits doesn't
+  }
+
+  /** The worker that a process is, or that has started it; tells why there's none. */
+  async function workerOf(
+    pid: number,
+    began: number | 'unknown',
+  ): Promise<WorkerIdentity | undefined> {
+    const owner =
+      began === 'unknown'
+        ? ({ is: isAlive(pid) ? 'nobody' : 'gone' } as const)
+        : await ownerOf(pid, began, each => withPid(each) !== undefined);
+    switch (owner.is) {
+      case 'found':
+        return withPid(owner.pid);
+      case 'nobody':
+        trouble(`a timer of process ${pid} is ignored: no worker has started it`);
+        return undefined;
+      case 'another':
+        trouble(`a timer of process ${pid} is ignored: that has ended, and its pid is another's`);
+        return undefined;
+      case 'gone':
+        return undefined;
+    }
   }
 
   function tellExpired(worker: WorkerIdentity, scope: string, signal: number | undefined): void {
@@ -175,7 +212,7 @@ function watchRound(
       });
     await dumped;
     pending.delete(key);
-    if (!closed.aborted && withPid(worker.pid) !== undefined) end(worker, signal);
+    if (!closed.aborted) round.signal(worker.localRank, signal);
   }
 
   async function dump(): Promise<void> {
@@ -186,16 +223,6 @@ function watchRound(
     const { files, summary, hasPySpy, hasFrames } = taken;
     const lacksPySpy = !hasPySpy && !hasFrames;
     tell({ event: 'dumped', files, summary, lacksPySpy, atMs: round.nowMs() });
-  }
-
-  function end({ pid }: WorkerIdentity, signal: number): void {
-    try {
-      // A zombie isn't reaped before the group's end, so the pid can't be another's.
-      process.kill(pid, signal);
-    } catch (error) {
-      const { code } = describeErrno(-((error as NodeJS.ErrnoException).errno ?? 0)); // all that kill throws
-      trouble(`process ${pid} can't be sent signal ${signal}: ${code}`);
-    }
   }
 
   return {

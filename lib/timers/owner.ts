@@ -1,28 +1,66 @@
+import { readFileSync } from 'node:fs';
 import { readText } from '../system/files.js';
-import { procIsOurs } from '../system/own-proc.js';
 
 /** More than any chain of shells and launchers. */
 const maxParents = 64;
 
-/**
- * The process itself, or the nearest of those that have started it, that is one of these.
- *
- * @param isOne whether it's one of those
- * @returns undefined where none is, also for a process that's gone
- */
-export async function nearestOf(
-  pid: number,
-  isOne: (pid: number) => boolean,
-): Promise<number | undefined> {
-  let each = pid;
-  for (let parents = 0; parents < maxParents; parents++) {
-    if (isOne(each)) return each;
-    if (each <= 1 || !procIsOurs()) return undefined;
-    // Its name may have any sign in it; the numbers come behind the last bracket.
-    const stat = await readText(`/proc/${each}/stat`).catch(() => ''); // it's gone
-    const parent = /^ \S (\d+) /.exec(stat.slice(stat.lastIndexOf(')') + 1))?.[1];
-    if (parent === undefined) return undefined;
-    each = Number(parent);
+/** Whose a process is, as far as /proc proves it. */
+export type Owner =
+  | { readonly is: 'found'; readonly pid: number }
+  /** Nobody of those has started it. */
+  | { readonly is: 'nobody' }
+  | { readonly is: 'gone' }
+  /** The process is gone, and its number is another's. */
+  | { readonly is: 'another' };
+
+interface Stat {
+  readonly parent: number;
+  /** Since the machine's start, in the kernel's ticks. */
+  readonly startedAt: number;
+}
+
+/** When the process of that number has begun, in the kernel's ticks; by it two that had the same number differ. Undefined: there's none. */
+export function startedAt(pid: number): number | undefined {
+  try {
+    return statIn(readFileSync(`/proc/${pid}/stat`, 'latin1'))?.startedAt;
+  } catch {
+    return undefined; // it's gone
   }
-  return undefined;
+}
+
+/**
+ * The nearest of those that have started a process that is one of these.
+ *
+ * @param began when it had begun, as `startedAt` has it
+ * @param isOne whether it's one of those, which keep their numbers
+ */
+export async function ownerOf(
+  pid: number,
+  began: number,
+  isOne: (pid: number) => boolean,
+): Promise<Owner> {
+  let each = pid;
+  let ofChild = began;
+  for (let parents = 0; parents < maxParents; parents++) {
+    const stat = statIn(await readText(`/proc/${each}/stat`).catch(() => '')); // it's gone
+    if (stat === undefined) return { is: parents === 0 ? 'gone' : 'nobody' };
+    if (parents === 0 && stat.startedAt !== began) return { is: 'another' };
+    // It has the number of a parent that's gone: a parent is older than its child.
+    if (stat.startedAt > ofChild) return { is: 'nobody' };
+    if (isOne(each)) return { is: 'found', pid: each };
+    if (each <= 1) return { is: 'nobody' };
+    each = stat.parent;
+    ofChild = stat.startedAt;
+  }
+  return { is: 'nobody' };
+}
+
+/** @source Linux, Documentation/filesystems/proc.rst, table 1-4 */
+function statIn(text: string): Stat | undefined {
+  // Its name may have any sign in it; the others come behind the last bracket, from the third on.
+  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+  const [parent, started] = [Number(fields[4 - 3]), Number(fields[22 - 3])];
+  return Number.isInteger(parent) && Number.isInteger(started)
+    ? { parent, startedAt: started }
+    : undefined;
 }

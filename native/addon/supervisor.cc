@@ -175,6 +175,15 @@ Napi::Value createSupervisor(const Napi::CallbackInfo& info,
          auto target = toTarget(call[2], "target");
          if (target) self.supervisor().signalGroup(*group, *signal, *target);
        }},
+      {"signalLeader",
+       [](JsSupervisor& self, const Napi::CallbackInfo& call) {
+         auto group = toGroupId(call[0], "group");
+         if (!group) return;
+         auto index = toInteger<uint32_t>(call[1], "index", 0, UINT32_MAX);
+         if (!index) return;
+         auto signal = toSignal(call[2], "signal");
+         if (signal) self.supervisor().signalLeader(*group, *index, *signal);
+       }},
       {"reapOrphans",
        [](JsSupervisor& self, const Napi::CallbackInfo&) { self.supervisor().reapOrphans(); }},
       {"beginGuest",

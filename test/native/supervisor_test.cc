@@ -451,6 +451,26 @@ TEST("a signal reaches every live worker and stops nothing") {
   (void)harness.next<Ended>();
 }
 
+TEST("a signal to one worker reaches it alone, and nobody once it's gone") {
+  Harness harness;
+  TempDir folder;
+  Witness witness(folder);
+  harness->startGroup(group(1, witness, {{"block"}, {"block"}}));
+  (void)harness.next<Started>();
+  await(witness, "ready", 2);
+
+  harness->signalLeader(1, 2, SIGKILL);
+  harness->signalLeader(2, 0, SIGKILL);
+  harness->signalLeader(1, 1, SIGUSR1);
+  const auto first = harness.next<Exited>();
+  harness->signalLeader(1, 1, SIGKILL);
+  harness->signalLeader(1, 0, SIGUSR2);
+
+  CHECK(signaledWith(first, SIGUSR1));
+  CHECK(signaledWith(harness.next<Exited>(), SIGUSR2));
+  (void)harness.next<Ended>();
+}
+
 TEST("stops and signals to groups that aren't there do nothing") {
   Harness harness;
   TempDir folder;

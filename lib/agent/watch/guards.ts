@@ -84,9 +84,11 @@ export function createGuards(job: Job, around: GuardSurroundings): Guards {
         onHung: hang => happen({ event: 'hung', round, hang }),
         asGuests,
       };
+      const signal = (localRank: number, number: number): void =>
+        core()?.supervisor.signalLeader(record.plan.group, localRank, number);
       const guards = [
         ...(settings.hang === undefined ? [] : [hangGuard(settings.hang, guarded)]),
-        ...(timers === undefined ? [] : [timers.watch(guarded)]),
+        ...(timers === undefined ? [] : [timers.watch({ ...guarded, signal })]),
       ];
       record.hangs = together(guards);
     },

@@ -83,6 +83,13 @@ void Supervisor::Impl::signal(GroupId id, int signal, Target target) {
   }
 }
 
+void Supervisor::Impl::signalLeader(GroupId id, size_t index, int signal) {
+  Group* const group = find(id);
+  if (group == nullptr || index >= group->workers.size()) return;
+  const auto& worker = group->workers[index];
+  if (worker->live()) signalWorker(worker->process, signal, Target::Leader, features_);
+}
+
 /// The workers themselves: what they leave may have to tidy up behind them.
 void Supervisor::Impl::kill(Group& group) {
   group.killing = true;

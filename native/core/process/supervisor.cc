@@ -236,6 +236,10 @@ void Supervisor::signalGroup(GroupId group, int signal, Target target) {
   if (impl_) impl_->post([=](Impl& self) { self.signal(group, signal, target); });
 }
 
+void Supervisor::signalLeader(GroupId group, size_t index, int signal) {
+  if (impl_) impl_->post([=](Impl& self) { self.signalLeader(group, index, signal); });
+}
+
 void Supervisor::reapOrphans() {
   if (impl_) impl_->post([](Impl& self) { self.reapOrphans(); });
 }

@@ -220,6 +220,8 @@ class Supervisor {
   /// or ended groups: nothing.
   void stopGroup(GroupId group, StopRequest request);
   void signalGroup(GroupId group, int signal, Target target);
+  /// One worker itself. Nobody, once it's gone.
+  void signalLeader(GroupId group, size_t index, int signal);
   /// Reaps zombie children of this process that nobody started here. For process 1, see orphans.h.
   void reapOrphans();
   /// For a child that this process starts by other means, before it does, and that will bear

@@ -62,6 +62,7 @@ class Supervisor::Impl {
                 std::optional<milliseconds> answerWait);
   void stop(GroupId id, const StopRequest& request);
   void signal(GroupId id, int signal, Target target);
+  void signalLeader(GroupId id, size_t index, int signal);
   void killAll(milliseconds atMost, std::shared_ptr<Fd> done);
   void reapOrphans();
   void beginGuest(std::string cookie, const Fd& done);

@@ -1,4 +1,4 @@
-import { existsSync, writeFileSync } from 'node:fs';
+import { accessSync, constants, existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { type CliOptions, type Ended, runCli } from '../../harness.js';
@@ -60,6 +60,26 @@ t.test(
     t.match(ended.stdout, /rank 0: got SIGUSR1/);
   },
 );
+
+t.test('L-097 a timer of a process whose pid is another one by now hits nobody', async t => {
+  const torch = torchOrSkip(t, 'newest');
+  if (!torch) return;
+  try {
+    accessSync('/proc/sys/kernel/ns_last_pid', constants.W_OK);
+  } catch {
+    return t.plan(0, 'nobody here can choose the next pid');
+  }
+
+  const ended = await run(t, torch, 'reused', { nproc: 1 });
+
+  t.equal(ended.code, 0) || t.comment(ended.stderr);
+  t.match(
+    ended.stderr,
+    /a timer of process \d+ is ignored: that has ended, and its pid is another's/,
+  );
+  t.match(ended.stdout, /rank 0: got SIGUSR1/);
+  t.notMatch(ended.stderr, /"forged"; it gets SIGKILL/);
+});
 
 t.test('a timer of what a worker has started ends the worker', async t => {
   const torch = torchOrSkip(t, 'newest');

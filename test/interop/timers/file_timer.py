@@ -32,6 +32,20 @@ def request(pid, seconds, number=9):
     return json.dumps(fields).encode() + b"\n"
 
 
+def fork_as(pid):
+    """A child of that number, which nobody has at this moment."""
+    while True:
+        with open("/proc/sys/kernel/ns_last_pid", "w") as last:
+            last.write(str(pid - 1))
+        child = os.fork()
+        if child == 0:
+            time.sleep(3600)
+        if child == pid:
+            return child
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
 timer.configure(timer.FileTimerClient(path))
 with timer.expires(after=3600):
     pass
@@ -45,7 +59,7 @@ if how == "nonsense" and rank == 1 and attempt == 0:
     # Neither the agent nor a stranger is ever hit, though their timers have expired.
     write(request(os.getppid(), -5) + request(1, -5))
 
-if attempt > 0 or rank == 0 and how != "signal-0":
+if attempt > 0 or rank == 0 and how not in ("signal-0", "reused"):
     say("is done in time")
     if attempt > 0:
         sys.exit()
@@ -61,6 +75,28 @@ if how == "signal-0":
     signal.signal(signal.SIGUSR1, lambda *_: (say("got SIGUSR1"), os._exit(0)))
 if how == "child" and os.fork() == 0:
     write(request(os.getpid(), 0))
+    time.sleep(3600)
+if how == "reused":
+    # A child leaves a timer behind, and its pid is another child's when that expires.
+    heard = []
+    signal.signal(signal.SIGUSR2, lambda *_: heard.append(True))
+    # Stacks are taken for the first one only.
+    write(request(os.getpid(), -5, signal.SIGUSR2))
+    while len(heard) < 1:
+        time.sleep(0.01)
+    first = os.fork()
+    if first == 0:
+        write(request(os.getpid(), 5))
+        # When this one has hit, the agent has read the other.
+        write(request(os.getppid(), -5, signal.SIGUSR2))
+        time.sleep(3600)
+    while len(heard) < 2:
+        time.sleep(0.01)
+    os.kill(first, signal.SIGKILL)
+    os.waitpid(first, 0)
+    other = fork_as(first)
+    signal.signal(signal.SIGUSR1, lambda *_: (say("got SIGUSR1"), os.kill(other, 9), os._exit(0)))
+    timer.FileTimerClient(path, signal=signal.SIGUSR1).acquire("later", time.time() + 6)
     time.sleep(3600)
 if how == "child":
     time.sleep(3600)
