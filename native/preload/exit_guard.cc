@@ -98,7 +98,11 @@ Exit nextExit() {
   return reinterpret_cast<Exit>(dlsym(reinterpret_cast<void*>(-1L), "pthread_exit"));  // RTLD_NEXT
 }
 
-[[gnu::constructor]] void removeOwnTraces(int, char**, char** entries) {
+/// Looked up beforehand: dlsym waits for whoever loads a library, who may wait for the thread.
+Exit known = nullptr;
+
+[[gnu::constructor]] void begin(int, char**, char** entries) {
+  known = nextExit();
   char** const list = environmentOf(entries);
   if (list != nullptr) removeTraces(list, kOwnName, nullptr);
 }
@@ -107,7 +111,7 @@ Exit nextExit() {
 
 void pthread_exit(void* value) {
   if (isEndedByFinalizing(__builtin_return_address(0))) giveWayAndEnd();
-  const Exit exit = nextExit();
+  const Exit exit = known != nullptr ? known : nextExit();
   if (exit == nullptr) endThread();
   exit(value);
 }

@@ -14,6 +14,7 @@
 
 extern "C" {
 #pragma weak pthread_mutex_unlock
+#pragma weak pthread_self
 }
 
 namespace regroup {
@@ -21,7 +22,14 @@ namespace {
 
 /// From one look to the next: whoever joins us waits so long at most.
 constexpr long kFirstPauseNs = 1'000'000;
-constexpr long kLongestPauseNs = 16'000'000;
+constexpr long kLastPauseNs = 16'000'000;
+/// Where a look takes long, among hundreds of threads: a small share of one processor for all
+/// looks.
+constexpr long kPauseShare = 32;
+constexpr long kLongestPauseNs = 250'000'000;
+
+/// More than what the C library has of a thread, which begins where pthread_self() points.
+constexpr uintptr_t kThreadBytes = 4096;
 
 constexpr char kTasks[] = "/proc/self/task";
 
@@ -29,6 +37,7 @@ constexpr char kTasks[] = "/proc/self/task";
 struct Wait {
   uintptr_t word;
   uint32_t value;
+  bool inherits;  // for a mutex that passes priorities on
 };
 
 /// glibc's mutex, as far as it's the same on both architectures since 2.2.
@@ -40,9 +49,17 @@ struct Mutex {
   uint32_t users;
   int32_t kind;
 };
-/// Plain, recursive, error checking, adaptive. Robust ones and those with priorities have lists.
+/// Plain, recursive, error checking, adaptive. Robust ones, and those that pass priorities on, the
+/// kernel passes on when their thread ends.
 constexpr int32_t kLastPlainKind = 3;
-constexpr int32_t kKindMask = 0x7f;  // the rest is about elision
+constexpr int32_t kKindMask = 0x7f;
+/// Robust ones from here on, and those with priorities.
+constexpr int32_t kRobustKind = 0x10;
+constexpr int32_t kLastSpecialKind = 0x7f;
+/// What a plain one is waited for with, and holds meanwhile.
+constexpr int32_t kLockedWithWaiters = 2;
+
+constexpr uint64_t kFutexLockPi2 = 13;  // 5.14
 
 /// Closes itself.
 class File {
@@ -56,6 +73,8 @@ class File {
   File& operator=(const File&) = delete;
 
   [[nodiscard]] bool isOpen() const { return fd_ >= 0; }
+  /// Of one that isn't open, below 0.
+  [[nodiscard]] long error() const { return fd_; }
   /// @returns bytes; below 0 it failed
   [[nodiscard]] long read(void* to, size_t size) const {
     return rawCall(SYS_read, fd_, reinterpret_cast<long>(to), static_cast<long>(size));
@@ -101,13 +120,18 @@ bool waitOf(const char* text, Wait& wait) {
     each = numberAt(at, 16);
   }
   const uint64_t call = given[1] & FUTEX_CMD_MASK;
-  if (call != FUTEX_WAIT && call != FUTEX_WAIT_BITSET) return false;
-  wait = {static_cast<uintptr_t>(given[0]), static_cast<uint32_t>(given[2])};
+  const bool inherits = call == FUTEX_LOCK_PI || call == kFutexLockPi2;
+  if (call != FUTEX_WAIT && call != FUTEX_WAIT_BITSET && !inherits) return false;
+  wait = {static_cast<uintptr_t>(given[0]), static_cast<uint32_t>(given[2]), inherits};
   return true;
 }
 
-/// @param name of a thread's folder
-bool waitOfTask(const char* name, Wait& wait) {
+enum class Seen { Nothing, Unlocked, Over };
+
+/// What a thread of ours waits for. @param name of its folder
+/// @returns Over: the kernel doesn't show it; Nothing: `wait` says it, and null is for no wait
+Seen waitOfTask(const char* name, Wait& wait) {
+  wait = {};
   char path[sizeof kTasks + 32];
   size_t length = 0;
   const auto add = [&](const char* text) {
@@ -118,29 +142,36 @@ bool waitOfTask(const char* name, Wait& wait) {
   add(name);
   add("/syscall");
   path[length] = '\0';
+  const auto failed = [](long error) {
+    return error == -ENOENT || error == -ESRCH ? Seen::Nothing : Seen::Over;
+  };
   const File file(path, O_RDONLY);
+  if (!file.isOpen()) return failed(file.error());
   char text[256];
-  const long size = file.isOpen() ? file.read(text, sizeof text - 1) : -1;
-  if (size <= 0) return false;
+  const long size = file.read(text, sizeof text - 1);
+  if (size < 0) return failed(size);
   text[size] = '\0';
-  return waitOf(text, wait);
+  if (!waitOf(text, wait)) wait = {};
+  return Seen::Nothing;
 }
 
-enum class Next { kWait, kEnd };
-
 /// Sees to one that waits. Reads by the kernel: it may have gone on, and given its memory back.
-Next seeTo(const Wait& wait, int32_t self, const File& memory) {
+Seen seeTo(const Wait& wait, int32_t self, uintptr_t thread, const File& memory) {
   Mutex mutex;
   const long size = memory.readAt(wait.word, &mutex, sizeof mutex);
-  if (size == sizeof mutex && mutex.lock != 0 && mutex.owner == self) {
-    if ((mutex.kind & kKindMask) <= kLastPlainKind)
-      (void)pthread_mutex_unlock(reinterpret_cast<pthread_mutex_t*>(wait.word));
-    return Next::kWait;
-  }
-  // As pthread_join waits: for the kernel to clear our number.
-  const bool joins = size >= static_cast<long>(sizeof mutex.lock) && mutex.lock == self &&
-                     wait.value == static_cast<uint32_t>(self);
-  return joins ? Next::kEnd : Next::kWait;
+  if (size < static_cast<long>(sizeof mutex.lock)) return Seen::Nothing;
+  if (wait.inherits) return (mutex.lock & FUTEX_TID_MASK) == self ? Seen::Over : Seen::Nothing;
+  // As pthread_join waits: for the kernel to clear our number, in what the C library has of us.
+  const bool isOfUs = thread == 0 || wait.word - thread < kThreadBytes;
+  if (isOfUs && mutex.lock == self && wait.value == static_cast<uint32_t>(self)) return Seen::Over;
+  if (size < static_cast<long>(sizeof mutex) || mutex.owner != self) return Seen::Nothing;
+  const int32_t kind = mutex.kind & kKindMask;
+  if (kind >= kRobustKind && kind <= kLastSpecialKind && mutex.lock != 0) return Seen::Over;
+  const bool isWaitedFor =
+      mutex.lock == kLockedWithWaiters && wait.value == uint32_t{kLockedWithWaiters};
+  if (kind > kLastPlainKind || !isWaitedFor) return Seen::Nothing;
+  (void)pthread_mutex_unlock(reinterpret_cast<pthread_mutex_t*>(wait.word));
+  return Seen::Unlocked;
 }
 
 struct Entry {
@@ -151,20 +182,26 @@ struct Entry {
   char name[];
 };
 
-/// Looks at each thread once.
-Next lookAround(int32_t self, const File& memory) {
+/// Looks at each thread once. @returns Over: nothing is left for us to do
+Seen lookAround(int32_t self, uintptr_t thread) {
+  const File memory("/proc/self/mem", O_RDONLY);
   const File tasks(kTasks, O_RDONLY | O_DIRECTORY);
+  if (!memory.isOpen() || !tasks.isOpen()) return Seen::Over;
   alignas(Entry) char entries[2048];
+  Seen all = Seen::Nothing;
   while (true) {
-    const long size = tasks.isOpen() ? tasks.entries(entries, sizeof entries) : -1;
-    if (size < 0) return Next::kEnd;
-    if (size == 0) return Next::kWait;
+    const long size = tasks.entries(entries, sizeof entries);
+    if (size < 0) return Seen::Over;
+    if (size == 0) return all;
     for (long at = 0; at < size;) {
       const auto* entry = reinterpret_cast<const Entry*>(entries + at);
       at += entry->size;
+      if (entry->name[0] == '.') continue;
       Wait wait;
-      if (entry->name[0] == '.' || !waitOfTask(entry->name, wait)) continue;
-      if (seeTo(wait, self, memory) == Next::kEnd) return Next::kEnd;
+      Seen seen = waitOfTask(entry->name, wait);
+      if (wait.word != 0) seen = seeTo(wait, self, thread, memory);
+      // Who joins us may be seen before one that waits for our lock: that's the joiner's next.
+      if (all != Seen::Unlocked && seen != Seen::Nothing) all = seen;
     }
   }
 }
@@ -174,6 +211,12 @@ bool showsCalls() {
   const File own("/proc/thread-self/syscall", O_RDONLY);
   char text[16];
   return own.isOpen() && own.read(text, sizeof text) > 0;
+}
+
+long nowNs() {
+  timespec time{};
+  rawCall(SYS_clock_gettime, CLOCK_MONOTONIC, reinterpret_cast<long>(&time));
+  return time.tv_sec * 1'000'000'000 + time.tv_nsec;
 }
 
 void pause(long ns) {
@@ -186,14 +229,17 @@ void pause(long ns) {
 
 void giveWayAndEnd() {
   const auto self = static_cast<int32_t>(rawCall(SYS_gettid));
-  {
-    const File memory("/proc/self/mem", O_RDONLY);
-    const bool sees = memory.isOpen() && &pthread_mutex_unlock != nullptr && showsCalls();
-    long ns = kFirstPauseNs;
-    while (sees && lookAround(self, memory) == Next::kWait) {
-      pause(ns);
-      if (ns < kLongestPauseNs) ns *= 2;
-    }
+  const uintptr_t thread =
+      &pthread_self == nullptr ? 0 : reinterpret_cast<uintptr_t>(pthread_self());
+  const bool sees = &pthread_mutex_unlock != nullptr && showsCalls();
+  long ns = kFirstPauseNs;
+  while (sees) {
+    const long beganNs = nowNs();
+    if (lookAround(self, thread) == Seen::Over) break;
+    const long costly = (nowNs() - beganNs) * kPauseShare;
+    const long pauseNs = costly > ns ? costly : ns;
+    pause(pauseNs < kLongestPauseNs ? pauseNs : kLongestPauseNs);
+    if (ns < kLastPauseNs) ns *= 2;
   }
   endThread();
 }

@@ -1,10 +1,15 @@
 // A program that the exit guard takes for Python: it defines what tells that the interpreter
 // finalizes. Its first argument says how a thread of it ends.
+#include <errno.h>
 #include <pthread.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+#include <atomic>
 
 static bool finalizing = false;
 
@@ -56,6 +61,44 @@ static void* exitWithLocks(void*) {
   return nullptr;
 }
 
+static pthread_mutex_t robust;
+
+static void* exitWithRobust(void*) {
+  (void)::pthread_mutex_lock(&robust);
+  (void)::pthread_barrier_wait(&isHeld);
+  exitWithin();
+  return nullptr;
+}
+
+static void* exitWithLock(void*) {
+  (void)::pthread_mutex_lock(&held);
+  (void)::pthread_barrier_wait(&isHeld);
+  exitWithin();
+  return nullptr;
+}
+
+static std::atomic<long> wanting = 0;
+static std::atomic<bool> hasLock = false;
+
+static void* wantLock(void*) {
+  wanting = ::syscall(SYS_gettid);
+  (void)::pthread_mutex_lock(&held);
+  hasLock = true;
+  return nullptr;
+}
+
+/// Whether it waits for the lock, or has had it.
+static bool isAtLock() {
+  char path[64];
+  char text[16] = {};
+  (void)::snprintf(path, sizeof path, "/proc/self/task/%ld/syscall", wanting.load());
+  FILE* const file = ::fopen(path, "r");
+  if (file == nullptr) return hasLock;
+  (void)!::fread(text, 1, sizeof text - 1, file);
+  (void)::fclose(file);
+  return hasLock || ::atol(text) == SYS_futex;
+}
+
 /// Its caller is the C library.
 static void* exitByItself(void* value) {
   using Start = void* (*)(void*);
@@ -78,6 +121,16 @@ int main(int argc, char** argv) {
   if (::strcmp(how, "main") == 0) ::pthread_exit(nullptr);
   const bool locks = ::strcmp(how, "locks") == 0;
   if (locks) run = exitWithLocks;
+  const bool robustly = ::strcmp(how, "robust") == 0;
+  if (robustly) {
+    pthread_mutexattr_t kind;
+    (void)::pthread_mutexattr_init(&kind);
+    (void)::pthread_mutexattr_setrobust(&kind, PTHREAD_MUTEX_ROBUST);
+    (void)::pthread_mutex_init(&robust, &kind);
+    run = exitWithRobust;
+  }
+  const bool beside = ::strcmp(how, "beside") == 0;
+  if (beside) run = exitWithLock;
   (void)::pthread_barrier_init(&isHeld, nullptr, 2);
   pthread_t thread;
   if (::pthread_create(&thread, nullptr, run, reinterpret_cast<void*>(intptr_t{7})) != 0) return 1;
@@ -87,8 +140,19 @@ int main(int argc, char** argv) {
     (void)::pthread_mutex_lock(&heldTwice);
     say("locked\n");
   }
+  if (robustly) {
+    (void)::pthread_barrier_wait(&isHeld);
+    say(::pthread_mutex_lock(&robust) == EOWNERDEAD ? "owner dead\n" : "locked\n");
+  }
+  pthread_t bystander{};
+  if (beside) {
+    (void)::pthread_barrier_wait(&isHeld);
+    if (::pthread_create(&bystander, nullptr, wantLock, nullptr) != 0) return 3;
+    while (!isAtLock()) (void)::usleep(1000);
+  }
   void* result = nullptr;
   if (::pthread_join(thread, &result) != 0) return 2;
+  if (beside) (void)::pthread_join(bystander, nullptr);
   say(result == reinterpret_cast<void*>(intptr_t{7}) ? "joined with 7\n" : "joined\n");
   return 0;
 }

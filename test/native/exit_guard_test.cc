@@ -58,6 +58,24 @@ TEST("nobody waits for ever for what it has locked, as gloo's destructor would")
   }
 }
 
+TEST("nor do others whom its joiner waits for next") {
+  for (const char* python : kPythons) {
+    const Ended ended = run(python, "beside", "finalizing");
+
+    CHECK_EQ(ended.status, 0);
+    CHECK_EQ(ended.said, std::string(kClean) + "joined\n");
+  }
+}
+
+TEST("a robust mutex of it has an owner that's dead") {
+  for (const char* python : kPythons) {
+    const Ended ended = run(python, "robust", "finalizing");
+
+    CHECK_EQ(ended.status, 0);
+    CHECK_EQ(ended.said, std::string(kClean) + "owner dead\njoined\n");
+  }
+}
+
 TEST("without the guard it does") {
   for (const char* python : kPythons) {
     const Ended ended = run(python, "noexcept", "finalizing", false);
