@@ -221,6 +221,29 @@ TEST("a standby whose order comes before it has parked takes it when it has") {
   CHECK(witness.reader().ended());
 }
 
+TEST("a failure isn't told behind imports of others") {
+  Harness harness(Supervisor::Options{.preloads = {}, .answerWait = kLong});
+  TempDir folder;
+  Witness witness(folder);
+  GroupPlan plan = standbys(1, witness, {"obey", "never"});
+  const std::string cookie = plan.cookie;
+  harness->startGroup(std::move(plan));
+  const std::vector<pid_t> pids = harness.next<Started>().pids;
+  awaitParked(harness, 1);
+  std::vector<std::string> told = orders(2, "exit");
+  told[0] = sized("exit-on-term");
+
+  harness->takeOver(roundOf(1, witness, cookie, 2, {"exit", "0"}), told, kLong);
+  await(witness, "ready", 1);
+  CHECK_EQ(::kill(pids[0], SIGTERM), 0);
+
+  CHECK(harness.next<Started>().pids == pids);
+  CHECK_EQ(harness.next<Exited>().pid, pids[0]);
+  harness->stopGroup(1, kKill);
+  CHECK(signaledWith(harness.next<Exited>(), SIGKILL));
+  (void)harness.next<Ended>();
+}
+
 TEST("one that doesn't park in its time is replaced") {
   Harness harness(Supervisor::Options{.preloads = {}, .answerWait = kLong});
   TempDir folder;

@@ -235,6 +235,7 @@ export function createStandbys(job: Job, around: StandbySurroundings): Standbys 
       switch (event.event) {
         case 'started':
           pids = event.pids;
+          happen({ event: 'started', group: event.group });
           return;
         case 'standby-said':
           onSaid(event.group, event.index, event.message);

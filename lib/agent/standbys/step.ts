@@ -41,6 +41,8 @@ export type StandbyState =
   | (Common & {
       readonly phase: 'importing';
       readonly group: number;
+      /** Whether it's known that all have started. */
+      readonly hasStarted: boolean;
       /** Local ranks. */
       readonly parked: readonly number[];
     })
@@ -56,6 +58,8 @@ export type StandbyHappening =
   | { readonly event: 'due'; readonly round: number }
   /** What `limit` asked for. */
   | { readonly event: 'overdue'; readonly group: number }
+  /** All of a group have started. */
+  | { readonly event: 'started'; readonly group: number }
   /** One has said that it's parked. `problem`: why none of its kind may be used. `retry`: others, that import less, may be. */
   | {
       readonly event: 'parked';
@@ -137,6 +141,9 @@ export function standbyStep(state: StandbyState, happening: StandbyHappening): S
       return [{ ...state, isHeld: false }, []];
     case 'overdue':
       return onOverdue(state, happening.group);
+    case 'started':
+      if (state.phase !== 'importing' || state.group !== happening.group) return [state, []];
+      return [{ ...state, hasStarted: true }, []];
     case 'parked':
       return onParked(state, happening);
     case 'lost':
@@ -175,7 +182,10 @@ function make(state: Extract<Open, { phase: 'none' }>): StandbyStep {
   const limit = { do: 'limit', group, afterMs: policy.parkMs } as const;
   const common = { ...state, group, next: group + 1 };
   if (!state.isProven) return [{ ...common, phase: 'proving' }, [{ do: 'prove', group }, limit]];
-  return [{ ...common, phase: 'importing', parked: [] }, [{ do: 'make', group }, limit]];
+  return [
+    { ...common, phase: 'importing', hasStarted: false, parked: [] },
+    [{ do: 'make', group }, limit],
+  ];
 }
 
 function onParked(state: Open, happening: Of<'parked'>): StandbyStep {
@@ -237,11 +247,12 @@ function onTake(state: Open, unfit: string | undefined): StandbyStep {
 
 /**
  * Whether a round that starts may take these over. The first one has those, too, that import still: it would only begin
- * with the same imports. Later ones are for rounds that ran for a while: beside one that ended that soon, they've hardly begun.
+ * with the same imports. Once they're known to have started, since how that went isn't to be taken for the round's own start.
+ * Later ones are for rounds that ran for a while: beside one that ended that soon, they've hardly begun.
  */
 export function mayBeTaken(state: StandbyState): boolean {
   if (state.phase === 'parked') return true;
-  return state.phase === 'importing' && state.round === 'awaited';
+  return state.phase === 'importing' && state.round === 'awaited' && state.hasStarted;
 }
 
 function giveUp(state: Open, reason: string): StandbyStep {

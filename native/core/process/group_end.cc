@@ -10,10 +10,6 @@ using std::chrono::milliseconds;
 
 namespace {
 
-bool endedWell(const ExitStatus& status) {
-  return status.how == ExitStatus::How::Exited && status.code == 0;
-}
-
 /// The peak stays that of all who were in the cgroup: it can't be told apart.
 Usage usageSince(const Usage& before, Usage now) {
   now.oomKills -= std::min(now.oomKills, before.oomKills);

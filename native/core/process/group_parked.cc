@@ -187,7 +187,10 @@ void Supervisor::Impl::onSaid(Worker& worker, std::optional<std::string> message
 
 /// Later, since whoever calls it goes on with the group, which may end by this.
 void Supervisor::Impl::onAnswered(Group& group) {
-  if (group.handOver->unanswered > 0 && !group.failure) return;
+  if (group.handOver->unanswered == 0 || group.failure) postFinish(group);
+}
+
+void Supervisor::Impl::postFinish(Group& group) {
   post([id = group.id](Impl& self) {
     Group* const found = self.find(id);
     if (found != nullptr && found->handOver) self.finishHandOver(*found);
@@ -266,9 +269,13 @@ bool Supervisor::Impl::keepBack(Worker& worker, TimePoint at, Exited exited) {
     case Standby::Ordered:
       replace(group, worker.index);
       break;
-    case Standby::None:
+    case Standby::None: {
+      const bool isFailure = !endedWell(exited.status);
       group.handOver->exits.emplace_back(at, std::move(exited));
+      // The others may import for minutes yet: a failure isn't told behind that.
+      if (isFailure) postFinish(group);
       break;
+    }
   }
   return true;
 }

@@ -30,6 +30,10 @@
 
 namespace regroup {
 
+inline bool endedWell(const ExitStatus& status) {
+  return status.how == ExitStatus::How::Exited && status.code == 0;
+}
+
 /// Owner: Supervisor and its thread, which may be left behind.
 /// Thread: supervisor, but for the constructor, startThread(), post(), starts() and stopThread().
 class Supervisor::Impl {
@@ -267,6 +271,7 @@ class Supervisor::Impl {
   void replace(Group& group, size_t index);
   void onSaid(Worker& worker, std::optional<std::string> message);
   void onAnswered(Group& group);
+  void postFinish(Group& group);
   void onNoAnswer(Group& group);
   void finishHandOver(Group& group);
   void killReplaced(Group& group);

@@ -186,6 +186,7 @@ for (const [title, happenings, done] of cases) {
 const first1: readonly StandbyHappening[] = [
   { event: 'prestart' },
   parked(proof, 0),
+  { event: 'started', group },
   parked(group, 1),
 ];
 const making1 = ['prove 0', 'limit 0', 'discard 0', 'make 1', 'limit 1'];
@@ -200,6 +201,17 @@ const firstCases: typeof cases = [
     'those that import still are taken over all the same, and no limit of theirs ends them',
     [...first1, { event: 'take' }, { event: 'overdue', group }, parked(group, 0), runs(0)],
     [...making1, 'take-over 1', 'arm'],
+  ],
+  [
+    'those that are not known to have started are thrown away',
+    [
+      { event: 'prestart' },
+      parked(proof, 0),
+      { event: 'take' },
+      { event: 'started', group },
+      runs(0),
+    ],
+    [...making1, 'discard 1', 'arm'],
   ],
   [
     'it does not wait for an interpreter that has only been asked whether it parks',
@@ -289,6 +301,7 @@ t.test('whatever happens, each group is taken over or discarded once, and none i
     fc.constant({ event: 'prestart' as const }),
     fc.record({ event: fc.constant('due' as const), round }),
     fc.record({ event: fc.constant('overdue' as const), group: groupOf }),
+    fc.record({ event: fc.constant('started' as const), group: groupOf }),
     fc.record({
       event: fc.constant('parked' as const),
       group: groupOf,
