@@ -55,7 +55,6 @@ constexpr int32_t kLastPlainKind = 3;
 constexpr int32_t kKindMask = 0x7f;
 /// Robust ones from here on, and those with priorities.
 constexpr int32_t kRobustKind = 0x10;
-constexpr int32_t kLastSpecialKind = 0x7f;
 /// What a plain one is waited for with, and holds meanwhile.
 constexpr int32_t kLockedWithWaiters = 2;
 
@@ -92,19 +91,16 @@ class File {
   long fd_;
 };
 
-/// Reads a number, and leaves `at` behind it. @param base 10 or 16
-uint64_t numberAt(const char*& at, unsigned base) {
+/// Reads a number behind its 0x, and leaves `at` behind it.
+uint64_t hexAt(const char*& at) {
   uint64_t number = 0;
   for (;; at++) {
-    unsigned digit;
     if (*at >= '0' && *at <= '9')
-      digit = static_cast<unsigned>(*at - '0');
+      number = number * 16 + static_cast<uint64_t>(*at - '0');
     else if (*at >= 'a' && *at <= 'f')
-      digit = static_cast<unsigned>(*at - 'a') + 10;
+      number = number * 16 + static_cast<uint64_t>(*at - 'a') + 10;
     else
       return number;
-    if (digit >= base) return number;
-    number = number * base + digit;
   }
 }
 
@@ -112,12 +108,13 @@ uint64_t numberAt(const char*& at, unsigned base) {
 /// Source: Linux, fs/proc/base.c, proc_pid_syscall
 bool waitOf(const char* text, Wait& wait) {
   const char* at = text;
-  if (*at < '0' || *at > '9' || numberAt(at, 10) != SYS_futex) return false;
+  if (parseNumber(at, ' ') != SYS_futex) return false;
   uint64_t given[3] = {};
   for (uint64_t& each : given) {
-    if (!isEqual(at, " 0x", 3)) return false;
-    at += 3;
-    each = numberAt(at, 16);
+    if (!isEqual(at, "0x", 2)) return false;
+    at += 2;
+    each = hexAt(at);
+    if (*at++ != ' ') return false;
   }
   const uint64_t call = given[1] & FUTEX_CMD_MASK;
   const bool inherits = call == FUTEX_LOCK_PI || call == kFutexLockPi2;
@@ -166,7 +163,7 @@ Seen seeTo(const Wait& wait, int32_t self, uintptr_t thread, const File& memory)
   if (isOfUs && mutex.lock == self && wait.value == static_cast<uint32_t>(self)) return Seen::Over;
   if (size < static_cast<long>(sizeof mutex) || mutex.owner != self) return Seen::Nothing;
   const int32_t kind = mutex.kind & kKindMask;
-  if (kind >= kRobustKind && kind <= kLastSpecialKind && mutex.lock != 0) return Seen::Over;
+  if (kind >= kRobustKind && mutex.lock != 0) return Seen::Over;
   const bool isWaitedFor =
       mutex.lock == kLockedWithWaiters && wait.value == uint32_t{kLockedWithWaiters};
   if (kind > kLastPlainKind || !isWaitedFor) return Seen::Nothing;

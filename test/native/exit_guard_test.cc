@@ -36,44 +36,33 @@ Ended run(const char* fixture, const char* how, const char* state, bool guarded 
 }
 
 const char* const kPythons[] = {REGROUP_EXIT_GUARD_FIXTURE, REGROUP_EXIT_GUARD_OLD_FIXTURE};
-constexpr char kClean[] = "environment clean\n";
+
+/// With the guard it ends well, and says this.
+void checkSays(const char* how, const char* state, const std::string& lines) {
+  for (const char* python : kPythons) {
+    const Ended ended = run(python, how, state);
+
+    CHECK_EQ(ended.status, 0);
+    CHECK_EQ(ended.said, "environment clean\n" + lines);
+  }
+}
 
 }  // namespace
 
 TEST("a thread that Python ends while it finalizes doesn't abort the process, and can be joined") {
-  for (const char* python : kPythons) {
-    const Ended ended = run(python, "noexcept", "finalizing");
-
-    CHECK_EQ(ended.status, 0);
-    CHECK_EQ(ended.said, std::string(kClean) + "joined\n");
-  }
+  checkSays("noexcept", "finalizing", "joined\n");
 }
 
 TEST("nobody waits for ever for what it has locked, as gloo's destructor would") {
-  for (const char* python : kPythons) {
-    const Ended ended = run(python, "locks", "finalizing");
-
-    CHECK_EQ(ended.status, 0);
-    CHECK_EQ(ended.said, std::string(kClean) + "locked\njoined\n");
-  }
+  checkSays("locks", "finalizing", "locked\njoined\n");
 }
 
 TEST("nor do others whom its joiner waits for next") {
-  for (const char* python : kPythons) {
-    const Ended ended = run(python, "beside", "finalizing");
-
-    CHECK_EQ(ended.status, 0);
-    CHECK_EQ(ended.said, std::string(kClean) + "joined\n");
-  }
+  checkSays("beside", "finalizing", "joined\n");
 }
 
 TEST("a robust mutex of it has an owner that's dead") {
-  for (const char* python : kPythons) {
-    const Ended ended = run(python, "robust", "finalizing");
-
-    CHECK_EQ(ended.status, 0);
-    CHECK_EQ(ended.said, std::string(kClean) + "owner dead\njoined\n");
-  }
+  checkSays("robust", "finalizing", "owner dead\njoined\n");
 }
 
 TEST("without the guard it does") {
@@ -86,30 +75,15 @@ TEST("without the guard it does") {
 }
 
 TEST("as long as Python runs, pthread_exit is the C library's own") {
-  for (const char* python : kPythons) {
-    const Ended ended = run(python, "locals", "running");
-
-    CHECK_EQ(ended.status, 0);
-    CHECK_EQ(ended.said, std::string(kClean) + "unwound\njoined with 7\n");
-  }
+  checkSays("locals", "running", "unwound\njoined with 7\n");
 }
 
 TEST("a thread that ends itself while Python finalizes ends as ever") {
-  for (const char* python : kPythons) {
-    const Ended ended = run(python, "itself", "finalizing");
-
-    CHECK_EQ(ended.status, 0);
-    CHECK_EQ(ended.said, std::string(kClean) + "joined with 7\n");
-  }
+  checkSays("itself", "finalizing", "joined with 7\n");
 }
 
 TEST("so does the first thread") {
-  for (const char* python : kPythons) {
-    const Ended ended = run(python, "main", "finalizing");
-
-    CHECK_EQ(ended.status, 0);
-    CHECK_EQ(ended.said, kClean);
-  }
+  checkSays("main", "finalizing", "");
 }
 
 TAP_MAIN
