@@ -2,6 +2,7 @@ import { readFile, stat } from 'node:fs/promises';
 import type { GpuHolder } from '../events.js';
 import { native } from '../native/addon.js';
 import { needPool } from '../system/pool.js';
+import { procStatIn } from '../system/proc-stat.js';
 import { hasNvidiaDevices, realDeviceFolder } from './devices.js';
 
 /** Who holds the node's GPUs, and which of them are a round's own. */
@@ -74,11 +75,11 @@ async function describe(pid: number): Promise<Pick<GpuHolder, 'command' | 'uid'>
 
 async function belongsTo({ pids, cookie }: RoundProcesses, pid: number): Promise<boolean> {
   if (pids.includes(pid)) return true;
-  // `pid (name) state ppid pgrp session …`, where the name may hold anything.
-  const [, state, session] = /^.*\) (\S) \d+ \d+ (\d+) /s.exec(await textOf(pid, 'stat')) ?? [];
-  if (pids.includes(Number(session))) return true;
+  const stat = procStatIn(await textOf(pid, 'stat'));
+  if (stat === undefined) return false;
+  if (pids.includes(stat.session)) return true;
   // Reading the environment of one that's stuck in the kernel can get us stuck as well.
-  if (state === undefined || state === 'D') return false;
+  if (stat.state === 'D') return false;
   return (await textOf(pid, 'environ')).split('\0').includes(`REGROUP_COOKIE=${cookie}`);
 }
 

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { readText } from '../system/files.js';
+import { procStatIn } from '../system/proc-stat.js';
 
 /** More than any chain of shells and launchers. */
 const maxParents = 64;
@@ -13,16 +14,10 @@ export type Owner =
   /** The process is gone, and its number is another's. */
   | { readonly is: 'another' };
 
-interface Stat {
-  readonly parent: number;
-  /** Since the machine's start, in the kernel's ticks. */
-  readonly startedAt: number;
-}
-
 /** When the process of that number has begun, in the kernel's ticks; by it two that had the same number differ. Undefined: there's none. */
 export function startedAt(pid: number): number | undefined {
   try {
-    return statIn(readFileSync(`/proc/${pid}/stat`, 'latin1'))?.startedAt;
+    return procStatIn(readFileSync(`/proc/${pid}/stat`, 'latin1'))?.startedAt;
   } catch {
     return undefined; // it's gone
   }
@@ -42,7 +37,7 @@ export async function ownerOf(
   let each = pid;
   let ofChild = began;
   for (let parents = 0; parents < maxParents; parents++) {
-    const stat = statIn(await readText(`/proc/${each}/stat`).catch(() => '')); // it's gone
+    const stat = procStatIn(await readText(`/proc/${each}/stat`).catch(() => '')); // it's gone
     if (stat === undefined) return { is: parents === 0 ? 'gone' : 'nobody' };
     if (parents === 0 && stat.startedAt !== began) return { is: 'another' };
     // It has the number of a parent that's gone: a parent is older than its child.
@@ -53,14 +48,4 @@ export async function ownerOf(
     ofChild = stat.startedAt;
   }
   return { is: 'nobody' };
-}
-
-/** @source Linux, Documentation/filesystems/proc.rst, table 1-4 */
-function statIn(text: string): Stat | undefined {
-  // Its name may have any sign in it; the others come behind the last bracket, from the third on.
-  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
-  const [parent, started] = [Number(fields[4 - 3]), Number(fields[22 - 3])];
-  return Number.isInteger(parent) && Number.isInteger(started)
-    ? { parent, startedAt: started }
-    : undefined;
 }
