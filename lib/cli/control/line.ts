@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util';
-import { didYouMean } from '../../util/nearest.js';
+import { describeParseError } from '../text/parse-error.js';
 import type { ControlCommand } from './names.js';
 
 /** The command lines of what looks at runs and gives them orders. Pure. */
@@ -70,15 +70,7 @@ export function parseControl(command: ControlCommand, argv: readonly string[]): 
       },
     };
   } catch (error) {
-    // parseArgs throws TypeErrors for people; some end with advice in further sentences.
-    const why = (error as Error).message.split(/\. |\n/)[0] ?? '';
-    const unknown = /^Unknown option '(--[^']*)'$/.exec(why)?.[1] ?? '';
-    return refuse(
-      `${why}${didYouMean(
-        unknown,
-        names.map(name => `--${name}`),
-      )}`,
-    );
+    return refuse(describeParseError(error, names));
   }
 }
 

@@ -168,8 +168,13 @@ export function describeOpen({ addresses, port }: Event<'open-to-all'>): string 
 }
 
 function named(nodes: readonly string[]): string {
-  const more = nodes.length - maxNodesNamed;
-  const some = nodes.slice(0, maxNodesNamed).join(', ');
+  return firstOf(nodes, maxNodesNamed);
+}
+
+/** Some names, and how many more there are. */
+export function firstOf(names: readonly string[], most: number): string {
+  const more = names.length - most;
+  const some = names.slice(0, most).join(', ');
   return more > 0 ? `${some} and ${more} more` : some;
 }
 

@@ -2,6 +2,7 @@ import type { StopsEvent } from '../../events/stops.js';
 import type { WorkerFailure } from '../../events.js';
 import type { Interpreter, LogFiles } from '../../launch.js';
 import { duration } from '../../util/duration.js';
+import { firstOf } from './describe.js';
 import { headline, nameOf } from './torchrun-report.js';
 
 /** A reason longer than this is cut: the report has it whole. */
@@ -30,22 +31,18 @@ export function describeOutlasted(failures: readonly WorkerFailure[]): string[] 
     some.set(how, [...(some.get(how) ?? []), nameOf(failure)]);
   }
   return [...some].map(([how, names]) => {
-    const [shown, more] = [names.slice(0, maxOutlasted), names.length - maxOutlasted];
-    const who = more > 0 ? `${shown.join(', ')} and ${more} more` : shown.join(', ');
-    return `${who} ${how}, and ${names.length === 1 ? 'was' : 'were'} killed`;
+    return `${firstOf(names, maxOutlasted)} ${how}, and ${names.length === 1 ? 'was' : 'were'} killed`;
   });
 }
 
 /** Workers that have not ended at their signal yet. */
 export function describeOutlasting({ workers, signal, forMs, leftMs }: StopsEvent): string {
-  const shown = workers.slice(0, maxOutlasted).map(worker => {
+  const names = workers.map(worker => {
     const where = worker.waitChannel === undefined ? '' : `, in ${worker.waitChannel}`;
     return `worker ${worker.rank} (local ${worker.localRank}, pid ${worker.pid}${where})`;
   });
-  const more = workers.length - shown.length;
-  const who = `${shown.join(', ')}${more > 0 ? ` and ${more} more` : ''}`;
   const verb = workers.length === 1 ? 'has' : 'have';
-  return `${who} ${verb} not ended ${duration(forMs)} after ${signal}; SIGKILL follows in ${duration(leftMs)}`;
+  return `${firstOf(names, maxOutlasted)} ${verb} not ended ${duration(forMs)} after ${signal}; SIGKILL follows in ${duration(leftMs)}`;
 }
 
 /**

@@ -5,8 +5,6 @@ import type { Line } from './lines.js';
 export interface LeftOut {
   /** Notes what came of a line. */
   note(line: Line, read: ReadLine): void;
-  /** Whether the file has given an event. */
-  readonly hasEvents: boolean;
   /** One line for each kind of what was left out; completes "FILE: …". */
   words(): readonly string[];
 }
@@ -21,7 +19,6 @@ const maxNamed = 8;
 
 export function leftOut(): LeftOut {
   let lines = 0;
-  let events = 0;
   let lost = 0;
   let isCut = false;
   let torn: Count | undefined;
@@ -39,7 +36,6 @@ export function leftOut(): LeftOut {
       lines++;
       switch (read.is) {
         case 'record':
-          events++;
           if (read.isBehindTorn) torn = also(torn, line);
           if (read.record.event === 'log-ended') lost += read.record.lostRecords;
           break;
@@ -54,9 +50,6 @@ export function leftOut(): LeftOut {
           if (line.isWhole) noJson = also(noJson, line);
           else isCut = true;
       }
-    },
-    get hasEvents() {
-      return events > 0;
     },
     words() {
       if (lines === 0) return ['the file is empty'];

@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util';
-import { didYouMean } from '../../util/nearest.js';
+import { describeParseError } from '../text/parse-error.js';
 
 /** What `regroup timeline` was asked for. */
 export interface TimelineOptions {
@@ -31,10 +31,6 @@ export function parseTimeline(argv: readonly string[]): TimelineCommand {
     const files = [...new Set(positionals)];
     return { do: 'run', options: { files, ...(output === undefined ? {} : { output }) } };
   } catch (error) {
-    // parseArgs throws TypeErrors for people; some end with advice in further sentences.
-    const why = (error as Error).message.split(/\. |\n/)[0] ?? '';
-    const unknown = /^Unknown option '(--[^']*)'$/.exec(why)?.[1] ?? '';
-    const names = Object.keys(options).map(name => `--${name}`);
-    return { do: 'refuse', why: `${why}${didYouMean(unknown, names)}` };
+    return { do: 'refuse', why: describeParseError(error, Object.keys(options)) };
   }
 }
